@@ -1,0 +1,24 @@
+//! The end of a mail for one recipient.
+
+/// Exactly one terminal value a recipient; its record in the queue is the removal (KB883522 cannot happen).
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// Lies in a mailbox, or was taken by a next hop.
+    Delivered,
+    /// The scanner asked for its deletion.
+    DeletedByPolicy {
+        /// The threat's name, `[A-Za-z0-9._-]`, at most 128.
+        threat: String,
+    },
+    /// Lies in the quarantine.
+    Quarantined {
+        /// The threat's name.
+        threat: String,
+    },
+    /// Given up; a notification goes (or went) to the sender where one is due.
+    Bounced {
+        /// Why, with an enhanced status code first: `5.1.1 ...`.
+        reason: String,
+    },
+}

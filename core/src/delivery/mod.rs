@@ -1,0 +1,5 @@
+//! From the queue to the mailbox.
+
+pub mod disposition;
+
+pub use disposition::Disposition;

@@ -1,0 +1,1 @@
+//! Domains, users, credentials, aliases.

@@ -1,0 +1,22 @@
+//! Everything after 250: what a mail goes through once the edge has taken it.
+//!
+//! ```text
+//! intake -> queue (disk) -> scan -> delivery -> store -> access
+//!                directory: who lives here, who may log in
+//! ```
+//! Rooms in the order of the data. Plain owned values cross their doors, so any of them could become a process
+//! boundary. Blocking work (files, SQLite, patterns, password hashes) has threads of its own, bounded, never the
+//! runtime's.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+pub mod access;
+pub mod delivery;
+pub mod directory;
+pub mod disk;
+pub mod intake;
+pub mod queue;
+pub mod scan;
+pub mod store;
+
+/// A boxed future: what an object-safe seam returns.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,84 @@
+//! The values that cross the queue's doors.
+
+use std::sync::Arc;
+
+use super::QueueId;
+use crate::delivery::Disposition;
+use crate::intake::{Body, Submission};
+use crate::scan::Stamp;
+
+/// What intake hands in.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// The envelope and where it came from.
+    pub submission: Submission,
+    /// Trace headers of ours (`Received:`), CRLF lines, to stand before the body. Kept apart so that the body is never copied.
+    pub trace: Vec<u8>,
+    /// The body as received.
+    pub body: Body,
+    /// The verdict of the scan in the session: clean under this stamp. `None`: not scanned yet.
+    pub stamp: Option<Stamp>,
+}
+
+/// One due message, held by one delivery worker. Dropping it without `settle` makes it due again at once.
+#[derive(Debug)]
+pub struct Claim {
+    /// Its id.
+    pub id: QueueId,
+    /// The message.
+    pub message: Arc<NewMessage>,
+    /// Indices into `submission.envelope.recipients` that have no terminal disposition yet.
+    pub pending: Vec<usize>,
+    /// How often it has been tried before.
+    pub attempts: u32,
+}
+
+/// What became of one recipient in one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Terminal: its record is the removal.
+    Done(Disposition),
+    /// Tried in vain; try again not before `not_before_ms` (since 1970).
+    Retry {
+        /// Why, from our own list of texts.
+        reason: String,
+        /// When.
+        not_before_ms: u64,
+    },
+}
+
+/// Why a mail could not be made durable. In every case nothing was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No space: 452 4.3.1; nothing is poisoned.
+    #[error("no space left for the queue")]
+    Full,
+    /// The flush failed, or the stop after one still holds: 451 4.3.0.
+    #[error("the queue could not be flushed to stable storage")]
+    Failed,
+    /// The queue is shutting down.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+/// Size of a segment and the thresholds.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Octets of a segment, preallocated (64 MiB).
+    pub segment_octets: u64,
+    /// Below this much free space a mail is refused with `Full`.
+    pub free_octets_min: u64,
+}
+
+/// What recovery found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Messages with at least one pending recipient.
+    pub messages: usize,
+    /// Segments read.
+    pub segments: usize,
+    /// Octets of torn tails that were cut.
+    pub torn_octets: u64,
+    /// Damaged records set aside in `corrupt/`.
+    pub corrupt_records: usize,
+}

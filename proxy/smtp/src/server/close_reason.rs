@@ -1,0 +1,30 @@
+//! Why a session ended: feeds the log line, the metric label and the test.
+
+/// Exactly one a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// QUIT was answered.
+    Quit,
+    /// The peer closed its side without QUIT.
+    PeerClosed,
+    /// A deadline passed: 421 4.4.2.
+    TimedOut,
+    /// The session's time, octets, commands or transactions are used up: 421 4.7.0.
+    BudgetSpent,
+    /// More refusals than the error budget allows: 421 4.7.0.
+    TooManyErrors,
+    /// Bare CR, bare LF or NUL in a command or a body.
+    BadFraming,
+    /// Octets behind STARTTLS: the upgrade would have read plaintext as TLS.
+    PlaintextAfterStarttls,
+    /// The TLS handshake failed.
+    TlsFailed,
+    /// A refused or oversized chunk could not be drained within the limit.
+    DrainLimit,
+    /// The server is going down: 421 4.3.2.
+    Shutdown,
+    /// The backend said that the session cannot go on.
+    Backend,
+    /// A read or write failed.
+    Io,
+}

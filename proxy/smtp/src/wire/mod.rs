@@ -1,0 +1,4 @@
+//! The grammar of RFC 5321 and its extensions: octets to values that cannot be invalid, and back.
+
+pub mod params;
+pub mod path;

@@ -1,0 +1,2 @@
+//! The edge and the binary.
+fn main() {}
