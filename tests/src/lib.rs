@@ -1,1 +1,28 @@
-//! Test support.
+//! The harness for tests of the real binary.
+//!
+//! In scope: starting `gatepost` in a folder of its own on free loopback ports, real mail programs as its clients, and
+//! scripted sockets for what no well-behaved program would send. Out of scope: anything that a test of one crate can
+//! see; those tests live beside their code.
+//!
+//! ```text
+//! binary -> server (start, signals, log)
+//!             ^ command line: users, aliases, mailboxes
+//!             ^ smtp / pop3: scripted sockets over wire, with trust and scram
+//!             ^ clients: swaks, curl, msmtp, Python, Exim over command
+//! mail: what is sent, and what must be read back
+//! ```
+//!
+//! Helpers panic on surprise: a panic is how a test says what it saw.
+
+pub mod binary;
+pub mod clients;
+pub mod command;
+pub mod http;
+pub mod mail;
+pub mod pop3;
+pub mod ports;
+pub mod scram;
+pub mod server;
+pub mod smtp;
+pub mod trust;
+pub mod wire;
