@@ -22,29 +22,13 @@ pub enum Tls {
 /// swaks sends `content` to `to` by this SASL mechanism.
 #[must_use]
 pub fn swaks(server: &Server, tls: Tls, mechanism: &str, to: &str, content: &[u8]) -> Outcome {
-    let file = server.folder().join("swaks.eml");
-    fs::write(&file, content).expect("the mail can be written");
-    let (port, switch) = match tls {
-        Tls::StartTls => (server.ports.starttls, "--tls"),
-        Tls::Implicit => (server.ports.implicit, "--tls-on-connect"),
-    };
-    let User { name, password } = server.me();
-    Run::new("swaks")
-        .args(["--server", "127.0.0.1", "--port", &port.to_string(), switch, "--tls-verify", "--tls-ca-path"])
-        .arg(server.certificate())
-        .args([
-            "--ehlo",
-            "client.example",
-            "--auth",
-            mechanism,
-            "--auth-user",
-            name,
-            "--auth-password",
-            password,
-        ])
-        .args(["--from", name, "--to", to, "--suppress-data", "--no-data-fixup", "--data"])
-        .arg(format!("@{}", file.display()))
-        .outcome()
+    swaks_run(server, tls, mechanism, to, content).outcome()
+}
+
+/// swaks sends `content` over STARTTLS with its commands in groups (RFC 2920).
+#[must_use]
+pub fn swaks_pipelined(server: &Server, to: &str, content: &[u8]) -> Outcome {
+    swaks_run(server, Tls::StartTls, "PLAIN", to, content).arg("--pipeline").outcome()
 }
 
 /// curl sends `content`.
@@ -149,6 +133,31 @@ pub fn exim(server: &Server, tls: Tls, to: &str, content: &[u8]) -> String {
     let log = fs::read_to_string(folder.join("log/main")).unwrap_or_default();
     let delivered = log.lines().find(|line| line.contains(" => ")).map(str::to_owned);
     delivered.unwrap_or_else(|| panic!("Exim has not delivered: {outcome}\n{log}"))
+}
+
+fn swaks_run(server: &Server, tls: Tls, mechanism: &str, to: &str, content: &[u8]) -> Run {
+    let file = server.folder().join("swaks.eml");
+    fs::write(&file, content).expect("the mail can be written");
+    let (port, switch) = match tls {
+        Tls::StartTls => (server.ports.starttls, "--tls"),
+        Tls::Implicit => (server.ports.implicit, "--tls-on-connect"),
+    };
+    let User { name, password } = server.me();
+    Run::new("swaks")
+        .args(["--server", "127.0.0.1", "--port", &port.to_string(), switch, "--tls-verify", "--tls-ca-path"])
+        .arg(server.certificate())
+        .args([
+            "--ehlo",
+            "client.example",
+            "--auth",
+            mechanism,
+            "--auth-user",
+            name,
+            "--auth-password",
+            password,
+        ])
+        .args(["--from", name, "--to", to, "--suppress-data", "--no-data-fixup", "--data"])
+        .arg(format!("@{}", file.display()))
 }
 
 fn curl(server: &Server) -> Run {
