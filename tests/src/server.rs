@@ -28,6 +28,7 @@ pub struct Setup {
     server_keys: String,
     listener_keys: String,
     sections: String,
+    tmpfs: Option<&'static str>,
 }
 
 /// A running server. Dropped, it is killed; after a failed test its log is shown.
@@ -97,6 +98,7 @@ impl Setup {
             server_keys: String::new(),
             listener_keys: String::new(),
             sections: String::new(),
+            tmpfs: None,
         }
     }
 
@@ -145,6 +147,13 @@ impl Setup {
         self
     }
 
+    /// Puts the data folder on a file system of this size (`200m`) that only the server sees. `Server::inner_data` leads there.
+    #[must_use]
+    pub fn on_tmpfs(mut self, size: &'static str) -> Self {
+        self.tmpfs = Some(size);
+        self
+    }
+
     /// Starts the server and waits until it is ready.
     ///
     /// # Panics
@@ -179,7 +188,10 @@ impl Setup {
             gatepost(&config, ["alias", "add", alias, user]).succeed();
         }
         let certificate = folder.path().join("cert.pem");
-        let process = spawn(folder.path(), Some(&config));
+        let process = match self.tmpfs {
+            None => spawn(folder.path(), Some(&config)),
+            Some(size) => spawn_on_tmpfs(folder.path(), &data, size, &config),
+        };
         let mut server = Server { process, folder, config: Some(config), data, certificate, ports, users };
         server.process.wait_until_ready(admin);
         server
@@ -304,6 +316,13 @@ impl Server {
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.data.clone()
+    }
+
+    /// The data folder as the server sees it, where that is on a file system of its own.
+    #[must_use]
+    pub fn inner_data(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        root.join(self.data.strip_prefix("/").unwrap_or(&self.data))
     }
 
     /// The certificate as PEM.
@@ -613,10 +632,15 @@ impl Process {
     /// When it does not start.
     #[must_use]
     pub fn spawn(args: &[&str], log: &Path, environment: &[(&str, &Path)]) -> Self {
+        let mut command = Command::new(binary::gatepost());
+        command.args(args);
+        Self::spawn_command(command, log, environment)
+    }
+
+    fn spawn_command(mut command: Command, log: &Path, environment: &[(&str, &Path)]) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("the log can be opened");
         let errors = file.try_clone().expect("a file can be shared");
-        let child = Command::new(binary::gatepost())
-            .args(args)
+        let child = command
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(environment.iter().copied())
@@ -724,6 +748,32 @@ fn spawn(home: &Path, config: Option<&Path>) -> Process {
     let mut args = vec!["run"];
     args.extend(config.map(|config| ["--config", path_text(config)]).into_iter().flatten());
     Process::spawn(&args, &home.join("log"), &[("HOME", home)])
+}
+
+/// A mount namespace of its own, the data folder copied to the small file system, then `gatepost` in the same process.
+fn spawn_on_tmpfs(home: &Path, data: &Path, size: &str, config: &Path) -> Process {
+    let script = r#"set -eu
+mkdir "$1.saved" && cp -a "$1/." "$1.saved/"
+mount -t tmpfs -o "size=$2,mode=0700" none "$1"
+cp -a "$1.saved/." "$1/"
+exec "$3" run --config "$4""#;
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "--", "sh", "-c", script, "sh"]);
+    command.arg(data).arg(size).arg(binary::gatepost()).arg(config);
+    Process::spawn_command(command, &home.join("log"), &[("HOME", home)])
+}
+
+/// Whether this machine lets a test mount a file system of its own.
+#[must_use]
+pub fn can_mount() -> bool {
+    let mut run = Run::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        run = run.arg("--map-root-user");
+    }
+    run.args(["--mount", "--", "mount", "-t", "tmpfs", "none", "/mnt"]).outcome().status.success()
 }
 
 fn path_text(path: &Path) -> &str {

@@ -188,6 +188,42 @@ impl Smtp {
         self.reply()
     }
 
+    /// Connects, upgrades and authenticates, on a server that may vanish at any time.
+    ///
+    /// # Errors
+    /// When it vanishes.
+    pub fn try_open(port: u16, trust: Arc<ClientConfig>, user: &User) -> io::Result<Self> {
+        let mut smtp = Self { wire: Wire::try_connect(port)? };
+        smtp.try_reply()?;
+        smtp.try_say("EHLO client.example")?;
+        smtp.try_say("STARTTLS")?;
+        smtp.wire.try_secure(trust)?;
+        smtp.try_say("EHLO client.example")?;
+        let reply =
+            smtp.try_say(&format!("AUTH PLAIN {}", plain_response("", &user.name, &user.password)))?;
+        if reply.code == 235 { Ok(smtp) } else { Err(io::Error::other(format!("{reply:?}"))) }
+    }
+
+    /// A whole transaction with a server that may vanish at any time: the first refusal, or the final reply.
+    ///
+    /// # Errors
+    /// When it vanishes.
+    pub fn try_mail(&mut self, from: &str, to: &str, content: &[u8]) -> io::Result<Reply> {
+        for line in [format!("MAIL FROM:<{from}>"), format!("RCPT TO:<{to}>"), "DATA".to_owned()] {
+            let reply = self.try_say(&line)?;
+            if reply.code >= 400 {
+                return Ok(reply);
+            }
+        }
+        self.wire.try_send(&stuffed(content))?;
+        self.try_reply()
+    }
+
+    fn try_say(&mut self, line: &str) -> io::Result<Reply> {
+        self.wire.try_send(format!("{line}\r\n").as_bytes())?;
+        self.try_reply()
+    }
+
     /// One BDAT chunk and its reply.
     ///
     /// # Panics

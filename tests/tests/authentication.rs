@@ -127,7 +127,8 @@ fn nobody_acts_for_somebody_else() {
     let server = Setup::new().user("you@localhost").alias("sales@localhost", "me@localhost").start();
     let me = server.me();
     let mut smtp = server.smtp_in_tls();
-    smtp.say(&format!("AUTH PLAIN {}", plain_response("you@localhost", &me.name, &me.password))).must("535 5.7.8");
+    smtp.say(&format!("AUTH PLAIN {}", plain_response("you@localhost", &me.name, &me.password)))
+        .must("535 5.7.8");
     smtp.say("MAIL FROM:<me@localhost>").must("530 5.7.0");
     smtp.say(&format!("AUTH PLAIN {}", plain_response(&me.name, &me.name, &me.password))).must("235 2.7.0");
 

@@ -62,7 +62,8 @@ fn a_pipelined_transaction_with_chunks_is_answered_in_order() {
 #[test]
 fn the_octets_of_a_refused_chunk_are_discarded_and_never_parsed() {
     let server = edge();
-    let commands = b"MAIL FROM:<evil@b.example>\r\nRCPT TO:<me@localhost>\r\nDATA\r\nSubject: evil\r\n\r\n.\r\nQUIT\r\n";
+    let commands =
+        b"MAIL FROM:<evil@b.example>\r\nRCPT TO:<me@localhost>\r\nDATA\r\nSubject: evil\r\n\r\n.\r\nQUIT\r\n";
 
     // In no transaction.
     let mut smtp = server.smtp_open();
@@ -131,7 +132,8 @@ fn broken_lines_in_a_chunk_and_across_chunks_are_refused() {
         (b"Subject: x\r\n\r\nCR at the very end\r", b""),
     ];
     for (first, second) in cases {
-        let what = || format!("{:?} {:?}", first.escape_ascii().to_string(), second.escape_ascii().to_string());
+        let what =
+            || format!("{:?} {:?}", first.escape_ascii().to_string(), second.escape_ascii().to_string());
         let mut smtp = server.smtp_open();
         smtp.begin("a@b.example", &["me@localhost"]);
         let reply = smtp.bdat(first, false);
@@ -145,7 +147,10 @@ fn broken_lines_in_a_chunk_and_across_chunks_are_refused() {
 #[test]
 fn a_client_that_leaves_within_a_chunk_leaves_nothing_behind() {
     let server = edge();
-    for octets in [&b"BDAT 1000 LAST\r\nSubject: cut off\r\n\r\nx"[..], b"BDAT 30\r\nSubject: cut off\r\n\r\n0123456789"] {
+    for octets in [
+        &b"BDAT 1000 LAST\r\nSubject: cut off\r\n\r\nx"[..],
+        b"BDAT 30\r\nSubject: cut off\r\n\r\n0123456789",
+    ] {
         let mut smtp = server.smtp_open();
         smtp.begin("a@b.example", &["me@localhost"]);
         smtp.send(octets);
@@ -183,7 +188,8 @@ fn binarymime_where_switched_on_becomes_lines() {
     assert_eq!(mail::field(below, "Content-Transfer-Encoding").as_deref(), Some("base64"));
     let body_at = below.windows(4).position(|window| window == b"\r\n\r\n").expect("a body") + 4;
     let encoded: String = String::from_utf8_lossy(&below[body_at..]).split_whitespace().collect();
-    let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded).expect("base64");
+    let decoded =
+        base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded).expect("base64");
     mail::assert_same_octets(&decoded, &binary);
 }
 

@@ -35,7 +35,9 @@ fn bare_cr_lf_and_nul_in_a_command_end_the_session() {
 fn nothing_behind_a_broken_command_is_executed() {
     let server = edge();
     let mut smtp = server.smtp_open();
-    smtp.send(b"NOOP\nMAIL FROM:<a@b.example>\r\nRCPT TO:<me@localhost>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\n");
+    smtp.send(
+        b"NOOP\nMAIL FROM:<a@b.example>\r\nRCPT TO:<me@localhost>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\n",
+    );
     smtp.reply().must("500 5.5.2");
     assert_eq!(smtp.rest(), "");
     server.assert_no_mail();
@@ -44,7 +46,9 @@ fn nothing_behind_a_broken_command_is_executed() {
 #[test]
 fn bare_cr_lf_and_nul_in_a_body_are_drained_to_its_true_end_and_refused_once() {
     let server = edge();
-    for broken in [&b"bare\nLF\r\n"[..], b"bare\rCR\r\n", b"NU\0L\r\n", b"\n.\n", b"two CR\r\r\n", b"LF first\n\r\n"] {
+    for broken in
+        [&b"bare\nLF\r\n"[..], b"bare\rCR\r\n", b"NU\0L\r\n", b"\n.\n", b"two CR\r\r\n", b"LF first\n\r\n"]
+    {
         let mut smtp = server.smtp_open();
         smtp.begin_data("a@b.example", &["me@localhost"]);
         smtp.send(b"Subject: broken\r\n\r\nbefore\r\n");
@@ -201,7 +205,9 @@ fn the_small_verbs_are_answered() {
     let mut smtp = Smtp::connect(server.ports.open);
     let offer = smtp.say("EHLO client.example");
     offer.must("250");
-    for extension in ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "STARTTLS"] {
+    for extension in
+        ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "STARTTLS"]
+    {
         assert!(offer.offers(extension), "{extension} is missing: {offer:?}");
     }
     assert!(offer.offers(&format!("SIZE {}", 50 * 1024 * 1024)), "{offer:?}");

@@ -13,7 +13,9 @@ fn a_password_is_taken_inside_tls_only() {
     let capabilities = String::from_utf8(pop3.multi("CAPA")).expect("ASCII");
     assert!(capabilities.lines().any(|line| line == "STLS"), "{capabilities}");
     assert!(!capabilities.lines().any(|line| line == "USER" || line.starts_with("SASL")), "{capabilities}");
-    for refused in [format!("USER {}", me.name), format!("AUTH PLAIN {}", plain_response("", &me.name, &me.password))] {
+    for refused in
+        [format!("USER {}", me.name), format!("AUTH PLAIN {}", plain_response("", &me.name, &me.password))]
+    {
         let answer = pop3.say(&refused);
         assert!(answer.starts_with("-ERR"), "{answer}");
     }
@@ -21,7 +23,10 @@ fn a_password_is_taken_inside_tls_only() {
     let capabilities = String::from_utf8(pop3.multi("CAPA")).expect("ASCII");
     assert!(!capabilities.lines().any(|line| line == "STLS"), "{capabilities}");
     for capability in ["USER", "UIDL", "TOP", "SASL PLAIN"] {
-        assert!(capabilities.lines().any(|line| line == capability), "{capability} is missing: {capabilities}");
+        assert!(
+            capabilities.lines().any(|line| line == capability),
+            "{capability} is missing: {capabilities}"
+        );
     }
     pop3.login(me);
     assert_eq!(pop3.count(), 0);
@@ -86,7 +91,9 @@ fn mails_are_listed_read_topped_deleted_and_undeleted() {
     assert_eq!(pop3.count(), 2);
     mail::assert_same_octets(mail::below_trace(&pop3.multi("RETR 2")), &sent[2]);
     let left = String::from_utf8(pop3.multi("UIDL")).expect("ASCII");
-    let uid = |list: &str, line: usize| list.lines().nth(line).expect("a line").split(' ').nth(1).expect("uid").to_owned();
+    let uid = |list: &str, line: usize| {
+        list.lines().nth(line).expect("a line").split(' ').nth(1).expect("uid").to_owned()
+    };
     assert_eq!(uid(&left, 0), uid(&uids, 0));
     assert_eq!(uid(&left, 1), uid(&uids, 2), "a message keeps its uid");
     pop3.quit();
@@ -146,7 +153,14 @@ fn the_trace_says_how_the_mail_came() {
     let reply = smtp.mail("me@localhost", &["me@localhost"], &mail::small("traced"));
     let stored = server.inbox(1).remove(0);
     let received = mail::field(&stored, "Received").expect("a trace");
-    for part in ["from client.example", "127.0.0.1", "by gatepost.test", "with ESMTPSA", &reply.queue_id(), "for <me@localhost>"] {
+    for part in [
+        "from client.example",
+        "127.0.0.1",
+        "by gatepost.test",
+        "with ESMTPSA",
+        &reply.queue_id(),
+        "for <me@localhost>",
+    ] {
         assert!(received.contains(part), "{part} is missing: {received}");
     }
     assert_eq!(mail::field(&stored, "Return-Path").as_deref(), Some("<me@localhost>"));

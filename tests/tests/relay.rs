@@ -4,7 +4,11 @@ use gatepost_tests::mail;
 use gatepost_tests::server::{Server, Setup};
 
 fn edge() -> Server {
-    Setup::new().alias("sales@localhost", "me@localhost").open_listener().sections("[limits]\nerrors = 1000").start()
+    Setup::new()
+        .alias("sales@localhost", "me@localhost")
+        .open_listener()
+        .sections("[limits]\nerrors = 1000")
+        .start()
 }
 
 #[test]

@@ -36,7 +36,11 @@ fn the_second_start_keeps_user_certificate_and_mail() {
     server.restart();
 
     assert_eq!(fs::read(server.certificate()).expect("a certificate"), certificate);
-    assert_eq!(server.cli(["user", "list"]).succeed().text().matches('@').count(), 1, "no second user is made");
+    assert_eq!(
+        server.cli(["user", "list"]).succeed().text().matches('@').count(),
+        1,
+        "no second user is made"
+    );
     mail::assert_same_octets(mail::below_trace(&server.inbox(1)[0]), &content);
 }
 
@@ -144,7 +148,10 @@ fn python_sends_smtputf8_with_utf8_in_address_and_header() {
 
     let stored = server.inbox_of(&server.users[1], 1).remove(0);
     mail::assert_same_octets(mail::below_trace(&stored), &content);
-    assert!(mail::field(&stored, "Received").expect("a trace").contains("UTF8SMTPSA"), "RFC 6531 section 4.3");
+    assert!(
+        mail::field(&stored, "Received").expect("a trace").contains("UTF8SMTPSA"),
+        "RFC 6531 section 4.3"
+    );
     assert_eq!(mail::field(&stored, "Delivered-To").as_deref(), Some("jürgen@localhost"));
 }
 
@@ -153,7 +160,8 @@ fn exim_sends_by_bdat_over_starttls_and_implicit_tls() {
     let server = Server::start_without_configuration();
     let mut sent = Vec::new();
     for tls in [Tls::StartTls, Tls::Implicit] {
-        let content = mail::message(&format!("exim-{tls:?}"), "Grüße\r\n.\r\n..two dots\r\nend\r\n".as_bytes());
+        let content =
+            mail::message(&format!("exim-{tls:?}"), "Grüße\r\n.\r\n..two dots\r\nend\r\n".as_bytes());
         let delivery = clients::exim(&server, tls, "me@localhost", &content);
         assert!(delivery.contains(" K ") || delivery.contains(" K\t"), "Exim used CHUNKING: {delivery}");
         assert!(delivery.contains("250 2.0.0"), "{delivery}");

@@ -40,7 +40,8 @@ fn eicar_is_refused_by_bdat_as_by_data() {
 fn eicar_is_refused_without_auth_and_counted() {
     let server = Setup::new().open_listener().start();
     let mut smtp = server.smtp_open();
-    smtp.mail("someone@remote.example", &["me@localhost"], &mail::message("x", &with_crlf(&mail::eicar()))).must("554 5.7.1");
+    smtp.mail("someone@remote.example", &["me@localhost"], &mail::message("x", &with_crlf(&mail::eicar())))
+        .must("554 5.7.1");
     assert!(server.metric("gatepost_virus_scan_infected_total") >= 1.0);
     server.assert_no_mail();
 }
@@ -95,7 +96,11 @@ fn infected() -> Vec<(&'static str, Vec<u8>)> {
     forwarded.extend(mail::with_attachment("inner", "eicar.com", eicar.as_bytes()));
     forwarded.extend_from_slice(b"--out--\r\n");
     let quoted: String = eicar.bytes().map(|octet| format!("={octet:02X}")).collect::<Vec<_>>().concat();
-    let quoted = quoted.as_bytes().chunks(60).map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>();
+    let quoted = quoted
+        .as_bytes()
+        .chunks(60)
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect::<Vec<_>>();
     let whole_body = base64::engine::general_purpose::STANDARD.encode(&eicar);
     vec![
         ("plain", mail::message("plain", &with_crlf(&eicar))),
