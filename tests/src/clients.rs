@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 
 use crate::binary;
 use crate::command::{Outcome, Run, is_installed};
-use crate::server::{Server, User};
+use crate::server::Server;
+use crate::user::User;
 
 /// How a client comes to TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,10 @@
 //! see; those tests live beside their code.
 //!
 //! ```text
-//! binary -> server (start, signals, log)
-//!             ^ command line: users, aliases, mailboxes
-//!             ^ smtp / pop3: scripted sockets over wire, with trust and scram
-//!             ^ clients: swaks, curl, msmtp, Python, Exim over command
+//! binary -> process -> setup -> server (start, signals, log)
+//!                                    ^ command: users, aliases, mailboxes
+//!                                    ^ smtp, pop3: scripted sockets over wire, with trust and scram
+//!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //! mail: what is sent, and what must be read back
 //! ```
 //!
@@ -21,8 +21,11 @@ pub mod http;
 pub mod mail;
 pub mod pop3;
 pub mod ports;
+pub mod process;
 pub mod scram;
 pub mod server;
+pub mod setup;
 pub mod smtp;
 pub mod trust;
+pub mod user;
 pub mod wire;

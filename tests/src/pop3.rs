@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-use crate::server::User;
+use crate::user::User;
 use crate::wire::Wire;
 
 /// A POP3 connection whose greeting has been read.

@@ -1,45 +1,32 @@
 //! The server under test: the real binary in a folder and on ports of its own.
 
-use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use rustls::ClientConfig;
 use tempfile::TempDir;
 
 use crate::command::Run;
 use crate::pop3::Pop3;
-use crate::smtp::{Smtp, plain_response};
-use crate::{binary, http, ports, trust};
-
-/// What a test wants to run. The default: AUTH everywhere, one user `me@localhost`.
-#[derive(Debug)]
-pub struct Setup {
-    users: Vec<String>,
-    aliases: Vec<(String, String)>,
-    open_listener: bool,
-    server_keys: String,
-    listener_keys: String,
-    sections: String,
-    tmpfs: Option<&'static str>,
-}
+use crate::process::Process;
+use crate::setup::{self, Setup};
+use crate::smtp::Smtp;
+use crate::user::User;
+use crate::{binary, http, trust};
 
 /// A running server. Dropped, it is killed; after a failed test its log is shown.
 #[derive(Debug)]
 pub struct Server {
-    process: Process,
-    folder: TempDir,
+    pub(crate) process: Process,
+    pub(crate) folder: TempDir,
     /// Without one it runs on the embedded default, at home in `folder`.
-    config: Option<PathBuf>,
-    data: PathBuf,
-    certificate: PathBuf,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) data: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// Where it listens.
     pub ports: Ports,
     /// Who has an account, in the order of `Setup::user`.
@@ -63,196 +50,6 @@ pub struct Ports {
     pub admin: u16,
 }
 
-/// An account.
-#[derive(Debug, Clone)]
-pub struct User {
-    /// The account's name, which is its address.
-    pub name: String,
-    /// Random.
-    pub password: String,
-}
-
-/// The process of a server and the file that takes what it says.
-#[derive(Debug)]
-pub struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-// === impl Setup ===
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Setup {
-    /// AUTH everywhere, one user `me@localhost`.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            users: vec!["me@localhost".to_owned()],
-            aliases: Vec::new(),
-            open_listener: false,
-            server_keys: String::new(),
-            listener_keys: String::new(),
-            sections: String::new(),
-            tmpfs: None,
-        }
-    }
-
-    /// Adds a user.
-    #[must_use]
-    pub fn user(mut self, name: &str) -> Self {
-        self.users.push(name.to_owned());
-        self
-    }
-
-    /// Adds an alias.
-    #[must_use]
-    pub fn alias(mut self, alias: &str, user: &str) -> Self {
-        self.aliases.push((alias.to_owned(), user.to_owned()));
-        self
-    }
-
-    /// Adds a plaintext listener that asks nobody for AUTH, as an edge that takes mail for its own domains has.
-    #[must_use]
-    pub fn open_listener(mut self) -> Self {
-        self.open_listener = true;
-        self
-    }
-
-    /// Adds lines to `[server]`.
-    #[must_use]
-    pub fn server_keys(mut self, lines: &str) -> Self {
-        self.server_keys.push_str(lines);
-        self.server_keys.push('\n');
-        self
-    }
-
-    /// Adds lines to every SMTP `[[listener]]`.
-    #[must_use]
-    pub fn listener_keys(mut self, lines: &str) -> Self {
-        self.listener_keys.push_str(lines);
-        self.listener_keys.push('\n');
-        self
-    }
-
-    /// Adds whole sections.
-    #[must_use]
-    pub fn sections(mut self, toml: &str) -> Self {
-        self.sections.push_str(toml);
-        self.sections.push('\n');
-        self
-    }
-
-    /// Puts the data folder on a file system of this size (`200m`) that only the server sees. `Server::inner_data` leads there.
-    #[must_use]
-    pub fn on_tmpfs(mut self, size: &'static str) -> Self {
-        self.tmpfs = Some(size);
-        self
-    }
-
-    /// Starts the server and waits until it is ready.
-    ///
-    /// # Panics
-    /// When it does not get ready.
-    #[must_use]
-    pub fn start(self) -> Server {
-        self.start_in(
-            tempfile::Builder::new().prefix("gatepost-test-").tempdir().expect("a temporary folder"),
-        )
-    }
-
-    /// As `start`, with this folder as its home.
-    ///
-    /// # Panics
-    /// When it does not get ready.
-    #[must_use]
-    pub fn start_in(self, folder: TempDir) -> Server {
-        let data = folder.path().join("data");
-        fs::DirBuilder::new().mode(0o700).recursive(true).create(&data).expect("the data folder can be made");
-        trust::write_certificate(&folder.path().join("cert.pem"), &folder.path().join("key.pem"));
-        let [starttls, implicit, open, pop3, pop3s, admin] = ports::free();
-        let ports = Ports { starttls, implicit, open, pop3, pop3s, admin };
-        let config = folder.path().join("gatepost.toml");
-        fs::write(&config, self.toml(folder.path(), &ports)).expect("the configuration can be written");
-
-        let users: Vec<User> = self.users.iter().map(|name| User::random(name)).collect();
-        for user in &users {
-            let add = gatepost(&config, ["user", "add", &user.name, "--password-stdin"]);
-            add.stdin(format!("{}\n", user.password)).succeed();
-        }
-        for (alias, user) in &self.aliases {
-            gatepost(&config, ["alias", "add", alias, user]).succeed();
-        }
-        let certificate = folder.path().join("cert.pem");
-        let process = match self.tmpfs {
-            None => spawn(folder.path(), Some(&config)),
-            Some(size) => spawn_on_tmpfs(folder.path(), &data, size, &config),
-        };
-        let mut server = Server { process, folder, config: Some(config), data, certificate, ports, users };
-        server.process.wait_until_ready(admin);
-        server
-    }
-
-    fn toml(&self, folder: &Path, ports: &Ports) -> String {
-        let Self { server_keys, listener_keys, sections, .. } = self;
-        let Ports { starttls, implicit, open, pop3, pop3s, admin } = ports;
-        let folder = path_text(folder);
-        let mut toml = format!(
-            r#"[server]
-hostname = "gatepost.test"
-data = "{folder}/data"
-{server_keys}
-[tls]
-certificate = "{folder}/cert.pem"
-key = "{folder}/key.pem"
-
-[admin]
-address = "127.0.0.1:{admin}"
-
-[log]
-level = "debug"
-
-[[listener]]
-name = "submission"
-address = "127.0.0.1:{starttls}"
-protocol = "smtp"
-tls = "starttls"
-{listener_keys}
-[[listener]]
-name = "submissions"
-address = "127.0.0.1:{implicit}"
-protocol = "smtp"
-tls = "implicit"
-{listener_keys}
-[[listener]]
-name = "pop3"
-address = "127.0.0.1:{pop3}"
-protocol = "pop3"
-tls = "starttls"
-
-[[listener]]
-name = "pop3s"
-address = "127.0.0.1:{pop3s}"
-protocol = "pop3"
-tls = "implicit"
-
-{sections}
-"#
-        );
-        if self.open_listener {
-            toml.push_str(&format!(
-                "[[listener]]\nname = \"edge\"\naddress = \"127.0.0.1:{open}\"\nprotocol = \"smtp\"\n\
-                 tls = \"starttls\"\nrequire_auth = false\n{listener_keys}\n"
-            ));
-        }
-        toml
-    }
-}
-
 // === impl Server ===
 
 impl Server {
@@ -274,7 +71,7 @@ impl Server {
         let folder = tempfile::Builder::new().prefix("gatepost-home-").tempdir().expect("a temporary folder");
         let data = folder.path().join(".local/share/gatepost");
         let certificate = data.join("tls/cert.pem");
-        let mut process = spawn(folder.path(), None);
+        let mut process = setup::spawn(folder.path(), None);
         process.wait_until_ready(DEFAULT_PORTS.admin);
         let shown = fs::read_to_string(data.join("first-user.txt")).expect("first-user.txt is there");
         let users = vec![User::from_first_user_file(&shown)];
@@ -296,7 +93,7 @@ impl Server {
     /// # Panics
     /// When it does not get ready.
     pub fn restart(&mut self) {
-        self.process = spawn(self.folder.path(), self.config.as_deref());
+        self.process = setup::spawn(self.folder.path(), self.config.as_deref());
         self.process.wait_until_ready(self.ports.admin);
     }
 
@@ -491,7 +288,7 @@ impl Server {
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.process.child.id()
+        self.process.id()
     }
 
     /// Sends a signal.
@@ -588,145 +385,6 @@ impl Drop for Server {
         }
     }
 }
-
-// === impl User ===
-
-impl User {
-    /// A user with a random password.
-    ///
-    /// # Panics
-    /// When there is no randomness.
-    #[must_use]
-    pub fn random(name: &str) -> Self {
-        let mut random = [0; 15];
-        aws_lc_rs::rand::fill(&mut random).expect("randomness");
-        Self {
-            name: name.to_owned(),
-            password: format!("Pw-{}", base64::engine::general_purpose::URL_SAFE.encode(random)),
-        }
-    }
-
-    /// From what the first start has written: a line with the address, one with the password, each behind a label.
-    fn from_first_user_file(text: &str) -> Self {
-        let value = |label: &str| {
-            let line = text
-                .lines()
-                .find_map(|line| line.trim().to_ascii_lowercase().starts_with(label).then_some(line));
-            let line = line.unwrap_or_else(|| panic!("no {label} in first-user.txt"));
-            line.split_whitespace().last().expect("a value").to_owned()
-        };
-        Self { name: value("user"), password: value("password") }
-    }
-
-    fn shapes_of_password(&self) -> [String; 3] {
-        [self.password.clone(), BASE64.encode(&self.password), plain_response("", &self.name, &self.password)]
-    }
-}
-
-// === impl Process ===
-
-impl Process {
-    /// Starts `gatepost` with nothing in its environment but `PATH` and what is given. `log` is appended to.
-    ///
-    /// # Panics
-    /// When it does not start.
-    #[must_use]
-    pub fn spawn(args: &[&str], log: &Path, environment: &[(&str, &Path)]) -> Self {
-        let mut command = Command::new(binary::gatepost());
-        command.args(args);
-        Self::spawn_command(command, log, environment)
-    }
-
-    fn spawn_command(mut command: Command, log: &Path, environment: &[(&str, &Path)]) -> Self {
-        let file = File::options().create(true).append(true).open(log).expect("the log can be opened");
-        let errors = file.try_clone().expect("a file can be shared");
-        let child = command
-            .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(errors)
-            .spawn()
-            .expect("gatepost starts");
-        Self { child, log: log.to_owned() }
-    }
-
-    /// Waits until `/readyz` says so.
-    ///
-    /// # Panics
-    /// When it ends instead, or takes too long.
-    pub fn wait_until_ready(&mut self, admin: u16) {
-        let start = Instant::now();
-        loop {
-            if let Some((200, _)) = http::get(admin, "/readyz") {
-                return;
-            }
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                panic!("gatepost ended ({status}) instead of getting ready");
-            }
-            assert!(start.elapsed() < START, "gatepost is not ready after {START:?}");
-            thread::sleep(POLL);
-        }
-    }
-
-    /// Sends a signal to this process alone.
-    ///
-    /// # Panics
-    /// When it is gone.
-    pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().try_into().expect("a process id")).expect("not zero");
-        kill_process(pid, signal).expect("the process is there");
-    }
-
-    /// `kill -9`, and waits until it is gone.
-    pub fn kill(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-
-    /// Waits for its end.
-    ///
-    /// # Panics
-    /// When it goes on longer than `limit`.
-    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return status;
-            }
-            assert!(start.elapsed() < limit, "gatepost still runs after {limit:?}");
-            thread::sleep(POLL);
-        }
-    }
-
-    /// All that it has said so far.
-    #[must_use]
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-        if thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- the server's log, its last {LOG_LINES} lines");
-            for line in lines.iter().skip(lines.len().saturating_sub(LOG_LINES)) {
-                eprintln!("{line}");
-            }
-        }
-    }
-}
-
-/// Prepares a `gatepost` command with this configuration file.
-#[must_use]
-pub fn gatepost<const N: usize>(config: &Path, args: [&str; N]) -> Run {
-    Run::new(binary::gatepost()).clean_environment().args(args).arg("--config").arg(config)
-}
-
 /// Every regular file below a folder.
 #[must_use]
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -744,47 +402,9 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn spawn(home: &Path, config: Option<&Path>) -> Process {
-    let mut args = vec!["run"];
-    args.extend(config.map(|config| ["--config", path_text(config)]).into_iter().flatten());
-    Process::spawn(&args, &home.join("log"), &[("HOME", home)])
-}
-
-/// A mount namespace of its own, the data folder copied to the small file system, then `gatepost` in the same process.
-fn spawn_on_tmpfs(home: &Path, data: &Path, size: &str, config: &Path) -> Process {
-    let script = r#"set -eu
-mkdir "$1.saved" && cp -a "$1/." "$1.saved/"
-mount -t tmpfs -o "size=$2,mode=0700" none "$1"
-cp -a "$1.saved/." "$1/"
-exec "$3" run --config "$4""#;
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    command.args(["--mount", "--", "sh", "-c", script, "sh"]);
-    command.arg(data).arg(size).arg(binary::gatepost()).arg(config);
-    Process::spawn_command(command, &home.join("log"), &[("HOME", home)])
-}
-
-/// Whether this machine lets a test mount a file system of its own.
-#[must_use]
-pub fn can_mount() -> bool {
-    let mut run = Run::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        run = run.arg("--map-root-user");
-    }
-    run.args(["--mount", "--", "mount", "-t", "tmpfs", "none", "/mnt"]).outcome().status.success()
-}
-
-fn path_text(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have UTF-8 names")
-}
-
 /// What the embedded default listens on; it has no listener without AUTH.
 const DEFAULT_PORTS: Ports =
     Ports { starttls: 2525, implicit: 2465, open: 0, pop3: 2110, pop3s: 2995, admin: 2580 };
-const START: Duration = Duration::from_secs(60);
 /// A busy machine, a debug build and 1,000 mails.
 const DELIVERY: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(50);
-const LOG_LINES: usize = 120;

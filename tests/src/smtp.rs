@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::ClientConfig;
 
 use crate::scram;
-use crate::server::User;
+use crate::user::User;
 use crate::wire::Wire;
 
 /// An SMTP connection whose greeting has been read.

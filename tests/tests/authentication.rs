@@ -4,8 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use gatepost_tests::mail;
 use gatepost_tests::scram::{self, Binding};
-use gatepost_tests::server::{Server, Setup, User};
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::{Smtp, plain_response};
+use gatepost_tests::user::User;
 
 #[test]
 fn mail_without_auth_is_refused_before_and_inside_tls() {

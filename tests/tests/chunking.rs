@@ -1,7 +1,8 @@
 //! BDAT (RFC 3030) by scripted sockets: what Exim, a well-behaved sender, would not do.
 
 use gatepost_tests::mail;
-use gatepost_tests::server::{Server, Setup};
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::Setup;
 
 fn edge() -> Server {
     Setup::new().open_listener().start()

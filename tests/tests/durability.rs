@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use gatepost_tests::command::is_installed;
 use gatepost_tests::mail;
-use gatepost_tests::server::{Server, Setup, can_mount};
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::{Setup, can_mount};
 use gatepost_tests::smtp::Smtp;
 
 /// 1,000 mails from eight clients at a time; the server is killed in the middle of it, again and again. No mail is sent a

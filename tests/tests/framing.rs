@@ -4,7 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use gatepost_tests::mail;
-use gatepost_tests::server::{Server, Setup};
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::{Smtp, stuffed};
 
 /// A listener without AUTH, where a dialog takes a few packets.

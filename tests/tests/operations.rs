@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gatepost_tests::command::{Outcome, Run};
-use gatepost_tests::server::{Process, Server, Setup, gatepost};
+use gatepost_tests::process::{Process, gatepost};
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::Smtp;
 use gatepost_tests::wire::Wire;
 use gatepost_tests::{binary, http, mail, ports, trust};

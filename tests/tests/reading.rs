@@ -2,7 +2,8 @@
 
 use gatepost_tests::mail;
 use gatepost_tests::pop3::Pop3;
-use gatepost_tests::server::{Server, Setup};
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::plain_response;
 
 #[test]

@@ -1,7 +1,8 @@
 //! A listener without AUTH accepts mail for its own recipients, and nothing else, however it is asked.
 
 use gatepost_tests::mail;
-use gatepost_tests::server::{Server, Setup};
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::Setup;
 
 fn edge() -> Server {
     Setup::new()

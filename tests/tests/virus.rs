@@ -4,7 +4,8 @@ use std::fs;
 
 use base64::Engine;
 use gatepost_tests::mail;
-use gatepost_tests::server::{Server, Setup};
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::Setup;
 
 #[test]
 fn eicar_is_refused_in_every_wrapping_and_leaves_nothing_behind() {
