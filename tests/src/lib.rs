@@ -29,3 +29,15 @@ pub mod smtp;
 pub mod trust;
 pub mod user;
 pub mod wire;
+
+/// Waits until something becomes true, half a minute at the most.
+///
+/// # Panics
+/// When it does not.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() {
+        assert!(start.elapsed().as_secs() < 30, "in vain: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}

@@ -2,12 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use gatepost_tests::mail;
 use gatepost_tests::scram::{self, Binding};
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::{Smtp, plain_response};
 use gatepost_tests::user::User;
+use gatepost_tests::{mail, wait_until};
 
 #[test]
 fn mail_without_auth_is_refused_before_and_inside_tls() {
@@ -199,26 +199,17 @@ fn a_new_password_and_a_removed_user_count_at_once() {
     let passwd = server.cli(["user", "passwd", "you@localhost", "--password-stdin"]);
     passwd.stdin(format!("{}\n", new.password)).succeed();
     server.users.push(new.clone());
-    wait_until(|| accepts(&server, &new));
+    wait_until("the server notices", || accepts(&server, &new));
     assert!(!accepts(&server, &old));
 
     server.cli(["user", "remove", "you@localhost"]).succeed();
-    wait_until(|| !accepts(&server, &new));
+    wait_until("the server notices", || !accepts(&server, &new));
     server.smtp_as_me().say("MAIL FROM:<me@localhost>").must("250 2.1.0");
 }
 
 fn accepts(server: &Server, user: &User) -> bool {
     let mut smtp = server.smtp_in_tls();
     smtp.say(&format!("AUTH PLAIN {}", plain_response("", &user.name, &user.password))).code == 235
-}
-
-/// The command line writes beside the server, which looks once a second.
-fn wait_until(condition: impl Fn() -> bool) {
-    let start = std::time::Instant::now();
-    while !condition() {
-        assert!(start.elapsed().as_secs() < 20, "the server does not notice");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::Smtp;
 use gatepost_tests::wire::Wire;
-use gatepost_tests::{binary, http, mail, ports, trust};
+use gatepost_tests::{binary, http, mail, ports, trust, wait_until};
 use rustix::process::Signal;
 
 #[test]
@@ -365,13 +365,5 @@ fn the_systemd_unit_is_sound() {
         "LimitCORE=0",
     ] {
         assert!(unit.contains(hardening), "{hardening} is missing");
-    }
-}
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(30), "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -166,3 +166,15 @@ fn the_trace_says_how_the_mail_came() {
     }
     assert_eq!(mail::field(&stored, "Return-Path").as_deref(), Some("<me@localhost>"));
 }
+
+#[test]
+fn a_mailbox_is_exported_as_it_is_read() {
+    let server = Server::start();
+    server.smtp_as_me().mail("me@localhost", &["me@localhost"], &mail::small("export")).must("250 2.0.0");
+    let stored = server.inbox(1).remove(0);
+    let exported = server.cli(["mailbox", "export", "me@localhost"]).succeed().stdout;
+    let unix = |octets: &[u8]| String::from_utf8_lossy(octets).replace("\r\n", "\n");
+    assert!(unix(&exported).contains(&unix(&stored)), "{}", unix(&exported));
+    let nobody = server.cli(["mailbox", "list", "nobody@localhost"]).outcome();
+    assert_ne!(nobody.code(), 0, "a mailbox that is not there: {nobody}");
+}
