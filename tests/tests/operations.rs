@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gatepost_tests::command::{Outcome, Run};
 use gatepost_tests::process::{Process, gatepost};
