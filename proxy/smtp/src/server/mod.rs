@@ -9,6 +9,6 @@ pub use close_reason::CloseReason;
 pub use envelope::{Envelope, Recipient};
 pub use explain::Refusal;
 pub use session::{
-    Answer, AuthOffer, BodySink, Config, Identity, Limits, Mechanism, Notice, Output, PeerFacts, Question, Session,
-    Ticket, TlsFacts, TlsMode,
+    Answer, AuthOffer, BodySink, Config, Identity, Limits, Mechanism, Notice, Output, PeerFacts, Question,
+    Session, Ticket, TlsFacts, TlsMode,
 };
