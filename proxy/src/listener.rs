@@ -1,0 +1,1 @@
+//! Permit, accept, serve.
