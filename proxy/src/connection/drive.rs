@@ -198,3 +198,6 @@ pub(super) fn as_octets(length: usize) -> u64 {
 
 /// Joined replies are written beyond this much, however many commands were pipelined.
 const REPLY_OCTETS_HELD_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;
