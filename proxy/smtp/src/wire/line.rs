@@ -88,10 +88,12 @@ pub enum LineStep<'a> {
     Partial,
     /// A line, without its CRLF.
     Line(Cow<'a, [u8]>),
-    /// The end of a line that was longer than its limit; nothing of it was kept.
+    /// The end of a line that was longer than its limit; nothing but its start was kept.
     Overlong {
         /// Octets of its text.
         octets: u64,
+        /// Enough of it to tell its verb.
+        start: Vec<u8>,
     },
     /// The stream is not made of lines: stop reading it.
     Fault(Fault),
@@ -100,8 +102,8 @@ pub enum LineStep<'a> {
 // === impl LineReader ===
 
 impl LineReader {
-    /// Reads to the end of the line at most; returns how many octets were taken. `limit` is asked with the line's text so
-    /// far how many octets the line may have, CRLF included; its answer must depend on the first word alone.
+    /// Reads to the end of the line at most; returns how many octets were taken. `limit` is asked with the first
+    /// octets of the line how many it may have, CRLF included.
     pub fn read<'a>(&mut self, octets: &'a [u8], limit: impl Fn(&[u8]) -> usize) -> (usize, LineStep<'a>) {
         if matches!(self.at, At::Cr | At::OverlongCr) {
             return match octets.first() {
@@ -151,15 +153,9 @@ impl LineReader {
         if self.is_overlong() || octets <= SHORTEST_LIMIT {
             return;
         }
-        // The first part of a line alone may be too short to tell its verb; the limit is only asked for with enough of it.
-        let limit = if self.kept.len() >= VERB_OCTETS {
-            limit(&self.kept)
-        } else {
-            let start = text.get(..text.len().min(VERB_OCTETS)).unwrap_or_default();
-            limit(&[self.kept.as_slice(), start].concat())
-        };
-        if octets > limit {
-            self.kept = Vec::new();
+        let start: Vec<u8> = self.kept.iter().chain(text).copied().take(VERB_OCTETS).collect();
+        if octets > limit(&start) {
+            self.kept = start;
             self.at = At::OverlongText;
         }
     }
@@ -176,7 +172,7 @@ impl LineReader {
     fn end<'a>(&mut self, text: &'a [u8]) -> LineStep<'a> {
         let ended = std::mem::take(self);
         if ended.is_overlong() {
-            return LineStep::Overlong { octets: ended.octets };
+            return LineStep::Overlong { octets: ended.octets, start: ended.kept };
         }
         let mut kept = ended.kept;
         if kept.is_empty() {
@@ -212,13 +208,13 @@ impl fmt::Debug for LineReader {
 // === impl Fault ===
 
 impl Fault {
-    /// A stable name for logs and metric labels.
+    /// The stable name of the rule that was broken.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn rule(self) -> &'static str {
         match self {
-            Self::BareCr => "bare_cr",
-            Self::BareLf => "bare_lf",
-            Self::Nul => "nul",
+            Self::BareCr => "framing.bare_cr",
+            Self::BareLf => "framing.bare_lf",
+            Self::Nul => "framing.nul",
         }
     }
 }
@@ -267,7 +263,10 @@ mod tests {
             assert!(reader.kept.len() <= 600);
         }
         assert!(reader.is_overlong());
-        assert_eq!(reader.read(b"\r\nNOOP\r\n", |_| 600), (2, LineStep::Overlong { octets: 6400 }));
+        assert_eq!(
+            reader.read(b"\r\nNOOP\r\n", |_| 600),
+            (2, LineStep::Overlong { octets: 6400, start: vec![b'x'; VERB_OCTETS] })
+        );
         assert_eq!(reader.read(b"NOOP\r\n", |_| 600), (6, LineStep::Line(Cow::Borrowed(b"NOOP"))));
     }
 
