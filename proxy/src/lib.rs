@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod backend;
+pub mod config;
 pub mod connection;
 pub mod listener;
 pub mod metrics;
