@@ -15,6 +15,8 @@ pub enum CloseReason {
     TooManyErrors,
     /// Bare CR, bare LF or NUL in a command or a body.
     BadFraming,
+    /// Octets behind DATA, sent before the 354: they could be read as commands were DATA refused.
+    EarlyTalker,
     /// Octets behind STARTTLS: the upgrade would have read plaintext as TLS.
     PlaintextAfterStarttls,
     /// The TLS handshake failed.
@@ -27,4 +29,28 @@ pub enum CloseReason {
     Backend,
     /// A read or write failed.
     Io,
+}
+
+// === impl CloseReason ===
+
+impl CloseReason {
+    /// A stable name for metric labels and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::PeerClosed => "peer_closed",
+            Self::TimedOut => "timed_out",
+            Self::BudgetSpent => "budget_spent",
+            Self::TooManyErrors => "too_many_errors",
+            Self::BadFraming => "bad_framing",
+            Self::EarlyTalker => "early_talker",
+            Self::PlaintextAfterStarttls => "plaintext_after_starttls",
+            Self::TlsFailed => "tls_failed",
+            Self::DrainLimit => "drain_limit",
+            Self::Shutdown => "shutdown",
+            Self::Backend => "backend",
+            Self::Io => "io",
+        }
+    }
 }
