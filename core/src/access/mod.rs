@@ -1,1 +1,5 @@
 //! Reading protocols: sessions without sockets, and the scan gate that all of them use.
+
+pub mod gate;
+
+pub use gate::{Released, ScanGate, Withheld};

@@ -1,4 +1,8 @@
 //! From the queue to the mailbox.
+//!
+//! ```text
+//! queue.claim -> worker -> scan (unless stamped) -> local: directory, store -> queue.settle -> store.forget
+//! ```
 
 pub mod disposition;
 
