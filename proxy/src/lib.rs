@@ -11,8 +11,11 @@
 pub mod backend;
 pub mod config;
 pub mod connection;
+pub mod data_folder;
+pub mod hardening;
 pub mod listener;
 pub mod metrics;
 pub mod server;
 pub mod session_id;
+pub mod telemetry;
 pub mod tls;
