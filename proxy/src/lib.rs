@@ -8,7 +8,7 @@
 //! hashes have threads of their own behind the doors of `gatepost-core`.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
-pub mod admin;
+pub mod authn;
 pub mod backend;
 pub mod config;
 pub mod connection;

@@ -1,5 +1,6 @@
 //! Reading protocols: sessions without sockets, and the scan gate that all of them use.
 
 pub mod gate;
+pub mod pop3;
 
 pub use gate::{Released, ScanGate, Withheld};
