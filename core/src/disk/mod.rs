@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub use pool::IoPool;
 pub use real::RealDisk;
-pub use simulated::{Fault, SimulatedDisk};
+pub use simulated::{Dice, Fault, SimulatedDisk};
 
 /// A file system of which only what was flushed survives.
 pub trait Disk: Send + Sync + 'static {
