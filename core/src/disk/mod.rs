@@ -1,5 +1,6 @@
 //! The seam to stable storage: `real` in production, `simulated` in tests, where a crash keeps any subset of the unflushed sectors.
 
+pub mod free_space;
 pub mod pool;
 pub mod real;
 pub mod simulated;
@@ -7,6 +8,7 @@ pub mod simulated;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use free_space::FreeSpace;
 pub use pool::IoPool;
 pub use real::RealDisk;
 pub use simulated::{Dice, Fault, SimulatedDisk};

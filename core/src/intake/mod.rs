@@ -6,6 +6,6 @@ pub mod spool;
 pub mod submission;
 pub mod trace;
 
-pub use body::{Body, BodyBuffer, BodyFile};
-pub use spool::Spool;
+pub use body::{Body, BodyBuffer};
+pub use spool::{BodyFile, Spool};
 pub use submission::{Origin, Submission};
