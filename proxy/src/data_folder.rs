@@ -151,19 +151,27 @@ impl DataFolder {
         }
     }
 
-    /// Writes a new file, mode 0600, whole or not at all.
+    /// Writes a file, mode 0600, whole or not at all; it takes the place of one with the same name.
     ///
     /// # Errors
-    /// It exists, or cannot be written.
-    pub fn write_new(&self, name: &str, contents: &[u8]) -> Result<PathBuf, FolderError> {
+    /// It cannot be written.
+    pub fn replace(&self, name: &str, contents: &[u8]) -> Result<PathBuf, FolderError> {
         let path = self.root.join(name);
+        let draft = path.with_extension("new");
         let io = |error| FolderError::Io { path: path.clone(), error };
         if let Some(parent) = path.parent() {
             make_private_folder(parent)?;
         }
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            _ => (),
+        }
         let mut options = OpenOptions::new();
-        let mut file = options.create_new(true).write(true).mode(FILE_MODE).open(&path).map_err(io)?;
-        file.write_all(contents).and_then(|()| file.sync_all()).map_err(io)?;
+        let mut file = options.create_new(true).write(true).mode(FILE_MODE).open(&draft).map_err(io)?;
+        file.write_all(contents)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| std::fs::rename(&draft, &path))
+            .map_err(io)?;
         Ok(path)
     }
 
@@ -324,12 +332,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_once_and_for_the_owner_alone() {
+    fn a_file_is_written_whole_and_for_the_owner_alone() {
         let outer = tempfile::tempdir().unwrap();
         let folder = DataFolder::prepare(outer.path().join("d")).unwrap();
-        let path = folder.write_new("tls/key.pem", b"secret").unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-        assert!(matches!(folder.write_new("tls/key.pem", b"other"), Err(FolderError::Io { .. })));
-        assert_eq!(std::fs::read(path).unwrap(), b"secret");
+        std::fs::write(folder.root().join("key.new"), b"left over").unwrap();
+        for contents in [&b"first"[..], b"second"] {
+            let path = folder.replace("key.pem", contents).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+            assert_eq!(std::fs::read(path).unwrap(), contents);
+        }
+        assert!(!folder.root().join("key.new").exists());
     }
 }

@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::Admin;
 use crate::data_folder::FolderError;
 use crate::telemetry::Metrics;
+use crate::tls::Tls;
 
 pub use credential::Credential;
 
@@ -69,7 +69,7 @@ impl AdminServer {
     /// The address is taken, or the credential or certificate is not there.
     pub async fn start(
         settings: &Admin,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<Tls>>,
         metrics: Metrics,
         readiness: Readiness,
     ) -> Result<Self, AdminError> {

@@ -14,8 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::tls::Tls;
+
 /// Serves until it is dropped; its connections end with it.
-pub(super) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router) {
+pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, router: Router) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -39,9 +41,9 @@ pub(super) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+async fn connection(stream: TcpStream, tls: Option<Arc<Tls>>, router: Router) {
     let Some(tls) = tls else { return requests(stream, router).await };
-    match timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
+    match timeout(HANDSHAKE_TIME, TlsAcceptor::from(tls.config()).accept(stream)).await {
         Ok(Ok(stream)) => requests(stream, router).await,
         Ok(Err(error)) => tracing::debug!(%error, "an admin connection failed in its TLS handshake"),
         Err(_) => tracing::debug!("an admin connection took too long for its TLS handshake"),

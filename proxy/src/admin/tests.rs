@@ -61,7 +61,7 @@ async fn with_a_credential_every_page_asks_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let token = crate::data_folder::DataFolder::prepare(folder.path().join("d"))
         .unwrap()
-        .write_new("token", b"0123456789abcdef\n")
+        .replace("token", b"0123456789abcdef\n")
         .unwrap();
     let server = start(Some(token), Arc::default()).await;
     for path in ["/", "/metrics", "/healthz", "/readyz", "/none"] {
@@ -84,7 +84,7 @@ async fn tls_without_a_certificate_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let credential = crate::data_folder::DataFolder::prepare(folder.path().join("d"))
         .unwrap()
-        .write_new("token", b"0123456789abcdef\n")
+        .replace("token", b"0123456789abcdef\n")
         .unwrap();
     let settings = Admin::Tls { address: "127.0.0.1:0".parse().unwrap(), credential };
     let started = AdminServer::start(&settings, None, Metrics::new().unwrap(), Arc::new(Vec::new)).await;

@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) server: Server,
     pub(super) listener: Vec<Spanned<Listener>>,
     pub(super) tls: Option<Spanned<Tls>>,
+    pub(super) auth: Auth,
     pub(super) limits: Limits,
     pub(super) scan: Scan,
     pub(super) admin: Option<Spanned<Admin>>,
@@ -85,6 +86,13 @@ pub(super) enum Backend {
 pub(super) struct Tls {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
+}
+
+/// `[auth]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    pub(super) scram: Option<bool>,
 }
 
 /// `[limits]`

@@ -32,6 +32,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `None`: a self-signed certificate in the data folder.
     pub tls: Option<TlsFiles>,
+    /// Whether SCRAM is offered, and a SCRAM verifier stored besides the hash when a password is set.
+    pub scram: bool,
     /// Bounds of sessions.
     pub limits: Limits,
     /// How mail is scanned.
@@ -215,6 +217,7 @@ impl Config {
             data: None,
             listeners: listeners.into_iter().flatten().collect(),
             tls: None,
+            scram: true,
             limits: Limits::default(),
             scan: Scan::default(),
             admin: Some(Admin::default()),

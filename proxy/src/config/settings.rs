@@ -24,11 +24,13 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
             .tls
             .map(Spanned::into_inner)
             .map(|tls| TlsFiles { certificate: tls.certificate, key: tls.key }),
+        scram: file.auth.scram.unwrap_or(true),
         limits: limits(&file.limits, &mut findings),
         scan: scan(file.scan),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
     };
+    check_scram(&file.listener, config.scram, &mut findings);
     if findings.is_empty() { Ok(config) } else { Err(findings) }
 }
 
@@ -103,6 +105,18 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
     }
     let binarymime = written.binarymime.as_ref().is_some_and(|on| *on.get_ref());
     Some(Service::Smtp { tls, require_auth, binarymime })
+}
+
+/// Where SCRAM is all that a listener may offer, it must not be switched off elsewhere.
+fn check_scram(listeners: &[Spanned<file::Listener>], scram: bool, findings: &mut Vec<Finding>) {
+    for auth in listeners.iter().filter_map(|listener| listener.get_ref().auth_without_tls.as_ref()) {
+        if !scram && *auth.get_ref() == AuthWithoutTls::Scram {
+            findings.push(
+                Finding::at(auth.span(), "SCRAM is switched off by scram = false")
+                    .hint("remove scram = false from [auth], or require TLS here"),
+            );
+        }
+    }
 }
 
 fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service> {

@@ -82,6 +82,13 @@ fn required_auth_without_tls_is_refused_unless_it_is_scram() {
 }
 
 #[test]
+fn scram_cannot_be_both_needed_and_switched_off() {
+    let scram = with("\"starttls\"", "\"none\"") + "auth_without_tls = \"scram\"\n";
+    assert!(parse(&scram).unwrap().scram);
+    assert!(refusal(&format!("{scram}[auth]\nscram = false\n")).contains("SCRAM is switched off"));
+}
+
+#[test]
 fn auth_without_tls_on_a_listener_with_tls_is_refused() {
     let shown = refusal(&format!("{MINIMAL}auth_without_tls = \"scram\"\n"));
     assert!(shown.contains("only offered inside of it"), "{shown}");
