@@ -27,9 +27,9 @@ impl SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for digit in (0..DIGITS).rev() {
-            // 5 bits a digit, so the index is below 32 and the lookup cannot miss.
-            let value = (self.0 >> (digit * 5)) & 0x1f;
-            let index = usize::try_from(value).unwrap_or_default();
+            let shift = digit.saturating_mul(DIGIT_BITS);
+            // Five bits, so the lookup cannot miss.
+            let index = usize::try_from((self.0 >> shift) & 0x1f).unwrap_or_default();
             let octet = ALPHABET.get(index).copied().unwrap_or(b'0');
             fmt::Write::write_char(f, char::from(octet))?;
         }
@@ -46,6 +46,7 @@ fn process_part() -> u64 {
 const COUNTER_BITS: u32 = 30;
 const COUNTER_MASK: u64 = (1 << COUNTER_BITS) - 1;
 const DIGITS: u32 = 12;
+const DIGIT_BITS: u32 = 5;
 /// Crockford's base 32: no I, L, O, U, so an id survives being read out on the telephone.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 

@@ -17,8 +17,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// Puts a mail into mailboxes, all copies or none, and answers with the disposition of each recipient in
     /// `delivery.copies`, each recipient once, in rising order.
     ///
-    /// A recipient with a remembered disposition keeps it: nothing is delivered for him again. Mailboxes come into
-    /// being when first delivered to.
+    /// A recipient with a remembered disposition keeps it: nothing is delivered for him again. A mailbox that is named
+    /// more than once gets one copy, the first. Mailboxes come into being when first delivered to.
     fn deliver(&self, delivery: Delivery) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>>;
 
     /// Remembers terminal dispositions that put nothing into a mailbox, and answers with what holds: an earlier
@@ -41,6 +41,9 @@ pub trait MailStore: Send + Sync + 'static {
 
     /// What lies in a mailbox, oldest first. Empty for one that never got mail.
     fn list(&self, mailbox: &str) -> BoxFuture<'_, Result<Listing, StoreError>>;
+
+    /// One message without its octets.
+    fn summary(&self, mailbox: &str, uid: u32) -> BoxFuture<'_, Result<Option<Summary>, StoreError>>;
 
     /// A message with its octets. For `access::gate` alone: everything that a reader gets goes through there.
     fn fetch(&self, mailbox: &str, uid: u32) -> BoxFuture<'_, Result<Option<StoredMessage>, StoreError>>;
@@ -122,10 +125,11 @@ pub struct Summary {
 /// A message with its octets.
 #[derive(Debug, Clone)]
 pub struct StoredMessage {
-    /// Header lines of ours.
-    pub head: Bytes,
-    /// The body as it was received.
-    pub body: Bytes,
+    /// Header lines of ours, and behind them the body as it was received: one buffer, so that nobody has to copy a
+    /// large message to send it.
+    pub octets: Bytes,
+    /// Where in `octets` the body begins.
+    pub body_at: usize,
     /// When it was accepted, milliseconds since 1970.
     pub received_at_ms: u64,
     /// What the last scan said; `None` when that cannot be told, which means: scan first.
@@ -139,4 +143,14 @@ pub struct ScanMark {
     pub stamp: Stamp,
     /// The threat, if it is infected.
     pub threat: Option<String>,
+}
+
+// === impl StoredMessage ===
+
+impl StoredMessage {
+    /// The body alone, sharing the buffer.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        self.octets.clone().split_off(self.body_at.min(self.octets.len()))
+    }
 }

@@ -1,8 +1,25 @@
 //! Who is this? The SASL server of the edge: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802,
 //! RFC 7677, RFC 9266).
-mod exchange;
+//!
+//! In: the client's responses, base64 decoded, and the TLS connection's channel binding. Out: challenges, and at the
+//! end a validated identity or nothing. Every failure is the same [`Step::Failed`]: a wrong password, an unknown user,
+//! a foreign authorization identity, a downgrade and a message that cannot be read look alike to the client.
+//!
+//! # Why this is our own server
+//! The promise to keep is "success is a validated identity, never that an exchange came to its end". rsasl 2.3.1
+//! reports a wrong SCRAM proof as a finished exchange with a message to send, names unknown users to the client in
+//! another error than wrong proofs, takes flag `n` on -PLUS, does not undo the escapes in names, compares keys with
+//! `==`, calls back synchronously where argon2 must wait for a thread, and has no way to set the nonce of RFC 7677's
+//! vector. So the server is ours, and rsasl is the independent client that its tests speak to.
 
-use gatepost_core::directory::{Directory, PasswordVerifier};
+mod exchange;
+mod login;
+mod plain;
+mod scram;
+#[cfg(test)]
+mod tests;
+
+use gatepost_core::directory::{AccountName, Directory, PasswordVerifier};
 use gatepost_smtp::server::{AuthOffer, Mechanism};
 
 pub use exchange::{ChannelBinding, Exchange, Step};
@@ -32,15 +49,15 @@ impl Authenticator {
     }
 
     /// Begins an exchange. `binding` is that of the TLS connection, where it has one; `plus_offered`: whether EHLO
-    /// offered SCRAM-SHA-256-PLUS on this connection.
+    /// offered SCRAM-SHA-256-PLUS on this connection. A mechanism that this site does not offer fails at its first step.
     #[must_use]
     pub fn begin(
         &self,
-        _mechanism: Mechanism,
-        _binding: Option<ChannelBinding>,
-        _plus_offered: bool,
+        mechanism: Mechanism,
+        binding: Option<ChannelBinding>,
+        plus_offered: bool,
     ) -> Exchange {
-        todo!()
+        Exchange::begin(self.clone(), mechanism, binding, plus_offered)
     }
 }
 
@@ -49,7 +66,28 @@ impl Authenticator {
 impl Settings {
     /// What AUTH offers inside TLS, and outside where `scram_outside_tls`.
     #[must_use]
-    pub fn offer(self, _scram_outside_tls: bool) -> AuthOffer {
-        todo!()
+    pub fn offer(self, scram_outside_tls: bool) -> AuthOffer {
+        let scram = [Mechanism::ScramSha256Plus, Mechanism::ScramSha256];
+        let scram = if self.scram { scram.as_slice() } else { &[] };
+        let outside = if self.scram && scram_outside_tls { vec![Mechanism::ScramSha256] } else { Vec::new() };
+        AuthOffer {
+            inside_tls: scram.iter().copied().chain([Mechanism::Plain, Mechanism::Login]).collect(),
+            outside_tls: outside,
+        }
     }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { scram: true }
+    }
+}
+
+/// Whether a client may act as `authzid` having proved to be `authcid`: as nobody but himself (RFC 4422 section
+/// 3.4.1). The empty one asks for just that.
+fn may_act_as(authzid: &str, authcid: &str) -> bool {
+    let name = |text: &str| text.parse::<AccountName>();
+    authzid.is_empty()
+        || authzid == authcid
+        || matches!((name(authzid), name(authcid)), (Ok(authzid), Ok(authcid)) if authzid == authcid)
 }

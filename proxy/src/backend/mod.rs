@@ -4,11 +4,16 @@
 //! `sink` with `settle` between reads, then `commit`. **250 comes only out of `commit`.** Dropping a transaction before
 //! that is the abort: it leaves nothing behind.
 
+pub mod embedded;
+mod received;
+
 use gatepost_core::BoxFuture;
 use gatepost_core::intake::Origin;
 use gatepost_smtp::server::{BodySink, Envelope, Refusal};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+
+pub use embedded::Embedded;
 
 /// Takes mails over. Chosen per listener.
 pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
@@ -60,4 +65,14 @@ pub trait Transaction: Send {
     /// # Errors
     /// Nothing was accepted; the refusal is the final reply.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>>;
+}
+
+/// Takes octets where there is no transaction to take them.
+#[derive(Debug, Default)]
+pub struct Discard;
+
+// === impl Discard ===
+
+impl BodySink for Discard {
+    fn put(&mut self, _octets: &[u8]) {}
 }

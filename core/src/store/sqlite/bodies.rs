@@ -54,17 +54,21 @@ pub(super) fn release(db: &Connection, id: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Reads a whole body of a known length.
-pub(super) fn read(db: &Connection, id: i64, octets: u64) -> rusqlite::Result<Vec<u8>> {
-    let mut body = Vec::with_capacity(usize::try_from(octets).unwrap_or(0).min(CAPACITY_TRUSTED));
+/// Appends a whole body of a known length.
+pub(super) fn append(db: &Connection, id: i64, octets: u64, to: &mut Vec<u8>) -> rusqlite::Result<()> {
+    let before = to.len();
+    to.reserve_exact(usize::try_from(octets).unwrap_or(0).min(CAPACITY_TRUSTED));
     let mut statement =
         db.prepare_cached("SELECT octets FROM body_chunks WHERE body_id = ?1 ORDER BY number")?;
     let mut rows = statement.query(params![id])?;
     while let Some(row) = rows.next()? {
-        let chunk = row.get_ref(0)?.as_blob()?;
-        body.extend_from_slice(chunk);
+        to.extend_from_slice(row.get_ref(0)?.as_blob()?);
     }
-    if body.len() as u64 == octets { Ok(body) } else { Err(damaged("a body is not as long as its row says")) }
+    if to.len().saturating_sub(before) as u64 == octets {
+        Ok(())
+    } else {
+        Err(damaged("a body is not as long as its row says"))
+    }
 }
 
 fn damaged(what: &str) -> rusqlite::Error {

@@ -1,6 +1,6 @@
 //! What a change does inside its transaction. Every function here may run again after a rollback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -31,9 +31,12 @@ pub(super) fn deliver(db: &Connection, delivery: &Delivery) -> Result<Delivered,
     if due.peek().is_some() {
         let body = bodies::store(db, &delivery.body, &delivery.stamp)?;
         body_octets = body.octets_written;
+        let mut served = HashSet::new();
         for copy in due {
-            put(db, delivery, copy, body.id)?;
-            copies = copies.saturating_add(1);
+            if served.insert(copy.mailbox.to_ascii_lowercase()) {
+                put(db, delivery, copy, body.id)?;
+                copies = copies.saturating_add(1);
+            }
         }
     }
     let dispositions = dispositions

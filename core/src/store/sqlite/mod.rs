@@ -27,6 +27,7 @@ use self::readers::Readers;
 use self::writer::Writer;
 use super::{
     Delivery, Listing, MailStore, MailboxTotals, Metrics, OpenError, ScanMark, StoreError, StoredMessage,
+    Summary,
 };
 use crate::BoxFuture;
 use crate::delivery::Disposition;
@@ -120,6 +121,13 @@ impl MailStore for SqliteStore {
     fn list(&self, mailbox: &str) -> BoxFuture<'_, Result<Listing, StoreError>> {
         let mailbox = mailbox.to_owned();
         Box::pin(async move { self.counted(self.readers.query(move |db| queries::list(db, &mailbox)).await) })
+    }
+
+    fn summary(&self, mailbox: &str, uid: u32) -> BoxFuture<'_, Result<Option<Summary>, StoreError>> {
+        let mailbox = mailbox.to_owned();
+        Box::pin(async move {
+            self.counted(self.readers.query(move |db| queries::summary(db, &mailbox, uid)).await)
+        })
     }
 
     fn fetch(&self, mailbox: &str, uid: u32) -> BoxFuture<'_, Result<Option<StoredMessage>, StoreError>> {

@@ -35,16 +35,21 @@ pub(super) fn list(db: &Connection, mailbox: &str) -> rusqlite::Result<Listing> 
              FROM messages JOIN bodies ON bodies.id = messages.body_id
              WHERE folder_id = ?1 ORDER BY uid",
         )?
-        .query_map(params![folder], |row| {
-            Ok(Summary {
-                uid: row.get(0)?,
-                octets: row.get(1)?,
-                received_at_ms: row.get(2)?,
-                mark: scan_mark(row, 3)?,
-            })
-        })?
+        .query_map(params![folder], summary_row)?
         .collect::<rusqlite::Result<_>>()?;
     Ok(Listing { uid_validity, messages })
+}
+
+pub(super) fn summary(db: &Connection, mailbox: &str, uid: u32) -> rusqlite::Result<Option<Summary>> {
+    db.prepare_cached(
+        "SELECT uid, length(head) + bodies.octets, received_at_ms, stamp, threat
+         FROM messages JOIN bodies ON bodies.id = messages.body_id
+            JOIN folders ON folders.id = messages.folder_id
+            JOIN mailboxes ON mailboxes.id = folders.mailbox_id
+         WHERE mailboxes.name = ?1 AND folders.name = 'INBOX' AND messages.uid = ?2",
+    )?
+    .query_row(params![mailbox, uid], summary_row)
+    .optional()
 }
 
 pub(super) fn fetch(db: &Connection, mailbox: &str, uid: u32) -> rusqlite::Result<Option<StoredMessage>> {
@@ -62,9 +67,19 @@ pub(super) fn fetch(db: &Connection, mailbox: &str, uid: u32) -> rusqlite::Resul
             Ok((head, body, row.get(3)?, scan_mark(row, 4)?))
         })
         .optional()?;
-    let Some((head, (body_id, octets), received_at_ms, mark)) = found else { return Ok(None) };
-    let body = bodies::read(db, body_id, octets)?;
-    Ok(Some(StoredMessage { head: head.into(), body: body.into(), received_at_ms, mark }))
+    let Some((mut octets, (body_id, body_octets), received_at_ms, mark)) = found else { return Ok(None) };
+    let body_at = octets.len();
+    bodies::append(db, body_id, body_octets, &mut octets)?;
+    Ok(Some(StoredMessage { octets: octets.into(), body_at, received_at_ms, mark }))
+}
+
+fn summary_row(row: &Row<'_>) -> rusqlite::Result<Summary> {
+    Ok(Summary {
+        uid: row.get(0)?,
+        octets: row.get(1)?,
+        received_at_ms: row.get(2)?,
+        mark: scan_mark(row, 3)?,
+    })
 }
 
 /// A stamp that this version cannot read counts as none: the message is scanned before it is shown.

@@ -18,9 +18,11 @@ pub(super) struct Readers {
 }
 
 enum Job {
-    Query(Box<dyn FnOnce(&mut Connection) + Send>),
+    Query(Query),
     Close(oneshot::Sender<()>),
 }
+
+type Query = Box<dyn FnOnce(&mut Connection) + Send>;
 
 // === impl Readers ===
 
@@ -67,24 +69,28 @@ impl Readers {
 
 fn spawn(number: usize, mut connection: Connection, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) -> io::Result<()> {
     let run = move || {
-        while let Some(job) = next(&jobs) {
-            match job {
-                Job::Query(query) => query(&mut connection),
-                Job::Close(done) => {
-                    jobs.lock().unwrap_or_else(PoisonError::into_inner).close();
-                    // Whoever asked may have gone.
-                    let _gone = done.send(());
-                }
-            }
+        while let Some(query) = next(&jobs) {
+            query(&mut connection);
         }
     };
     thread::Builder::new().name(format!("store-reader-{number}")).spawn(run)?;
     Ok(())
 }
 
-/// One thread waits in the channel, the others for the lock.
-fn next(jobs: &Mutex<mpsc::Receiver<Job>>) -> Option<Job> {
-    jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
+/// One thread waits in the channel, the others for the lock. The channel is closed under the same lock: a thread that
+/// came back for it could wait for ever behind one that waits in the channel.
+fn next(jobs: &Mutex<mpsc::Receiver<Job>>) -> Option<Query> {
+    let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        match jobs.blocking_recv()? {
+            Job::Query(query) => return Some(query),
+            Job::Close(done) => {
+                jobs.close();
+                // Whoever asked may have gone.
+                let _gone = done.send(());
+            }
+        }
+    }
 }
 
 /// Queries that may wait for a thread; whoever comes then waits outside.

@@ -77,9 +77,10 @@ async fn a_delivered_mail_is_read_back_octet_for_octet() {
     assert_ne!(listing.uid_validity, 0);
     let summary = &listing.messages[0];
     let message = store.fetch(ALICE, summary.uid).await.unwrap().unwrap();
-    assert_eq!(message.head, "Delivered-To: alice@localhost\r\n");
-    assert_eq!(message.body, BODY);
-    assert_eq!(summary.octets, (message.head.len() + message.body.len()) as u64);
+    assert_eq!(message.octets, [b"Delivered-To: alice@localhost\r\n", BODY].concat());
+    assert_eq!(message.body(), BODY);
+    assert_eq!(summary.octets, message.octets.len() as u64);
+    assert_eq!(store.summary(ALICE, summary.uid).await.unwrap().as_ref(), Some(summary));
     assert_eq!(message.received_at_ms, 1_700_000_000_000);
     assert_eq!(message.mark, Some(ScanMark { stamp: stamp("1"), threat: None }));
     assert!(store.fetch(BOB, summary.uid).await.unwrap().is_none());
@@ -171,14 +172,25 @@ async fn a_hundred_mailboxes_share_one_large_body_until_the_last_deletes_it() {
     let second = QueueId(MAIL.0 + 1);
     store.deliver(delivery(second, body.clone(), vec![copy(0, ALICE)])).await.unwrap();
     assert_eq!(place.count("bodies"), 1);
-    assert!(store.fetch(&name(99), 1).await.unwrap().unwrap().body == body);
+    assert!(store.fetch(&name(99), 1).await.unwrap().unwrap().body() == body);
 
     for n in 0..100 {
         assert_eq!(store.delete(&name(n), vec![1, 1, 2]).await.unwrap(), 1);
     }
-    assert!(store.fetch(ALICE, 1).await.unwrap().unwrap().body == body);
+    assert!(store.fetch(ALICE, 1).await.unwrap().unwrap().body() == body);
     assert!(store.remove_mailbox(ALICE).await.unwrap());
     assert_eq!((place.count("bodies"), place.count("body_chunks"), place.count("messages")), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_mailbox_named_by_two_recipients_gets_one_copy() {
+    let place = Place::new();
+    let store = place.open();
+    let both = vec![copy(0, ALICE), copy(1, "ALICE@localhost"), copy(1, BOB)];
+    let done = store.deliver(delivery(MAIL, "body", both)).await.unwrap();
+    assert_eq!(done, [(0, Disposition::Delivered), (1, Disposition::Delivered)]);
+    assert_eq!(store.list(ALICE).await.unwrap().messages.len(), 1);
+    assert_eq!(store.list(BOB).await.unwrap().messages.len(), 1);
 }
 
 #[tokio::test]
