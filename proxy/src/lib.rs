@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod authn;
 pub mod backend;
+pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod data_folder;
@@ -19,6 +20,7 @@ pub mod hardening;
 pub mod listener;
 pub mod metrics;
 pub mod server;
+pub mod services;
 pub mod session_id;
 pub mod telemetry;
 pub mod tls;

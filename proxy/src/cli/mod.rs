@@ -4,6 +4,7 @@ mod config;
 mod directory;
 mod exit;
 mod mailbox;
+mod mbox;
 mod output;
 mod password;
 mod queue;

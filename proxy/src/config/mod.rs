@@ -197,6 +197,29 @@ impl Config {
         })
     }
 
+    /// This configuration, but with what `running` cannot change before a restart; a wish to change it is logged.
+    #[must_use]
+    pub fn with_fixed_parts_of(self, running: &Self) -> Self {
+        let fixed = [
+            ("server.data", self.data != running.data),
+            ("auth.scram", self.scram != running.scram),
+            ("scan.rules", self.scan.rules != running.scan.rules),
+            ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
+            ("admin", self.admin != running.admin),
+        ];
+        for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
+        }
+        let session_budget = self.scan.session_budget;
+        Self {
+            data: running.data.clone(),
+            scram: running.scram,
+            scan: Scan { session_budget, ..running.scan.clone() },
+            admin: running.admin.clone(),
+            ..self
+        }
+    }
+
     /// What holds without a configuration file: everything on loopback, AUTH required, TLS offered everywhere.
     #[must_use]
     pub fn embedded_default() -> Self {
