@@ -1,10 +1,28 @@
 //! The receiving side of SMTP as a machine without I/O.
+//!
+//! `contract` holds the values that cross its border and `session` takes them in; the other files tell the story of a
+//! session in order, a file per state: `connect`, `hello`, `starttls`, `auth`, `mail`, `rcpt`, `body` (`data`, `chunk`),
+//! `close`. `explain` is the only place that knows what a refusal sounds like.
 
+mod auth;
+mod body;
+mod budget;
+mod chunk;
+mod close;
 pub mod close_reason;
+mod connect;
 pub mod contract;
+mod data;
+mod deadline;
 pub mod envelope;
 pub mod explain;
+mod hello;
+mod mail;
+mod offer;
+mod outputs;
+mod rcpt;
 pub mod session;
+mod starttls;
 
 pub use close_reason::CloseReason;
 pub use contract::{

@@ -1,0 +1,60 @@
+//! The beginning: the greeting of a new session.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::budget::Budget;
+use super::deadline::Deadlines;
+use super::outputs::Outputs;
+use super::session::State;
+use super::{Config, PeerFacts, Session};
+use crate::wire::client_name::ClientName;
+use crate::wire::command::Verb;
+use crate::wire::line::LineReader;
+use crate::wire::reply::Reply;
+
+/// What EHLO or HELO has said.
+#[derive(Debug)]
+pub(super) struct Hello {
+    pub(super) name: ClientName,
+    pub(super) is_esmtp: bool,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Opens a session; the greeting is the first output.
+    #[must_use]
+    pub fn open(config: Arc<Config>, peer: PeerFacts, now: Instant) -> Self {
+        let deadlines = Deadlines::start(now, &config.limits);
+        let mut session = Self::fresh(config, peer, deadlines, Outputs::default(), Budget::default());
+        session.outputs.reply(&Reply::named(220, &session.config.hostname, " ESMTP Gatepost"));
+        session
+    }
+
+    /// A session that has heard nothing yet.
+    pub(super) fn fresh(
+        config: Arc<Config>,
+        peer: PeerFacts,
+        deadlines: Deadlines,
+        outputs: Outputs,
+        budget: Budget,
+    ) -> Self {
+        Self {
+            config,
+            peer,
+            state: State::Command,
+            reader: LineReader::default(),
+            hello: None,
+            identity: None,
+            transaction: None,
+            has_refused_chunk: false,
+            budget,
+            deadlines,
+            outputs,
+            is_shutting_down: false,
+            has_peer_closed: false,
+            verb: Verb::Unknown,
+        }
+    }
+}

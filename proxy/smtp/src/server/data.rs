@@ -1,0 +1,73 @@
+//! DATA (RFC 5321 section 4.1.1.4).
+//!
+//! Octets that stand behind DATA before the 354 end the session: RFC 2920 section 3.1 forbids them, and were DATA refused
+//! they would be a body that is read as commands.
+
+use super::body::DataBody;
+use super::session::{Pending, State};
+use super::{Answer, BodySink, Refusal, Session};
+use crate::wire::params::BodyKind;
+use crate::wire::reply::Reply;
+
+// === impl Session ===
+
+impl Session {
+    /// DATA and BDAT cannot be mixed, and BINARYMIME needs BDAT (RFC 3030 sections 2 and 3).
+    pub(super) fn permit_data(&self) -> Result<(), Refusal> {
+        self.permit_body()?;
+        match &self.transaction {
+            Some(transaction) if transaction.chunks.is_some() => Err(Refusal::BadSequence),
+            Some(transaction) if transaction.envelope.params.body == BodyKind::BinaryMime => {
+                Err(Refusal::BinaryNeedsChunks)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn on_data(&mut self) {
+        self.ask_for_body(Pending::Data);
+    }
+
+    pub(super) fn data_answered(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Accepted => {
+                self.reply(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>"));
+                self.deadlines.arm_body(&self.config.limits);
+                self.state = State::Data(DataBody::default());
+            }
+            &Answer::Refused(refusal) => {
+                self.abort_transaction();
+                self.refuse(refusal);
+            }
+            _ => self.refuse(Refusal::BackendFailed),
+        }
+    }
+
+    /// Takes octets of the body. One over the limit, or with a fault in it, is read to its end as well, but not stored.
+    pub(super) fn feed_data(&mut self, octets: &[u8], body: &mut dyn BodySink) -> usize {
+        self.deadlines.arm_body_idle(&self.config.limits);
+        let State::Data(data) = &mut self.state else {
+            return 0;
+        };
+        let limits = &self.config.limits;
+        let DataBody { decoder, size, wire_octets } = data;
+        let taken = decoder.decode(octets, &mut |piece| size.put(piece, limits.message_octets, body));
+        *wire_octets = wire_octets.saturating_add(taken as u64);
+        if *wire_octets > limits.message_octets.saturating_add(limits.drain_octets) {
+            self.refuse(Refusal::DrainLimit);
+        } else if decoder.is_finished() {
+            let (fault, octets) = (decoder.fault(), size.octets());
+            self.end_data(fault.map(Refusal::BodyFraming), octets);
+        }
+        taken
+    }
+
+    fn end_data(&mut self, fault: Option<Refusal>, octets: u64) {
+        self.deadlines.arm_command(&self.config.limits);
+        let is_too_large = octets > self.config.limits.message_octets;
+        match fault.or(is_too_large.then_some(Refusal::MessageTooLarge)) {
+            Some(refusal) => self.reject_body(refusal),
+            None => self.commit(octets),
+        }
+    }
+}

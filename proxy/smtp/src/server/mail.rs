@@ -1,0 +1,98 @@
+//! MAIL (RFC 5321 section 4.1.1.2): begins a transaction.
+
+use super::body::ChunkedBody;
+use super::budget::Spend;
+use super::session::Pending;
+use super::{Answer, Envelope, Question, Refusal, Session, offer};
+use crate::wire::params::{AuthParam, BodyKind, MailParams};
+use crate::wire::path::ReversePath;
+use crate::wire::reply::Reply;
+
+/// From an accepted MAIL to the commit or the abort.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) envelope: Envelope,
+    /// Whether any RCPT was refused: it tells "no RCPT yet" from "none valid".
+    pub(super) has_refused_recipient: bool,
+    /// Set by the first BDAT.
+    pub(super) chunks: Option<ChunkedBody>,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// The right to hand in mail: RFC 3207 section 4 and RFC 4954 section 6 give 530 to every command that needs it.
+    pub(super) fn permit_submission(&self) -> Result<(), Refusal> {
+        if !self.config.require_auth || self.identity.is_some() {
+            return Ok(());
+        }
+        let needs_tls_first = offer::may_start_tls(self) && offer::mechanisms(self).is_empty();
+        Err(if needs_tls_first { Refusal::StartTlsRequired } else { Refusal::AuthenticationRequired })
+    }
+
+    pub(super) fn permit_mail(&self) -> Result<(), Refusal> {
+        if self.hello.is_none() || self.transaction.is_some() {
+            return Err(Refusal::BadSequence);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_mail(&mut self, reverse_path: ReversePath, params: MailParams) {
+        if let Err(refusal) = self.check_mail(&reverse_path, &params) {
+            return self.refuse(refusal);
+        }
+        if self.budget.spend_transaction(&self.config.limits) == Spend::Spent {
+            return self.refuse(Refusal::BudgetSpent);
+        }
+        let question = Question::Mail { reverse_path: reverse_path.clone(), params: params.clone() };
+        self.wait_for(question, Pending::Mail(reverse_path, params));
+    }
+
+    pub(super) fn mail_answered(&mut self, reverse_path: ReversePath, params: MailParams, answer: &Answer) {
+        match answer {
+            Answer::Accepted => {
+                let envelope = Envelope { reverse_path, params, recipients: Vec::new() };
+                self.transaction = Some(Transaction { envelope, has_refused_recipient: false, chunks: None });
+                self.has_refused_chunk = false;
+                self.reply(&Reply::fixed(250, 1, 0, "Sender OK"));
+            }
+            &Answer::Refused(refusal) => self.refuse(refusal),
+            _ => self.refuse(Refusal::BackendFailed),
+        }
+    }
+
+    /// Drops the transaction, if there is one.
+    pub(super) fn abort_transaction(&mut self) {
+        self.deadlines.end_body();
+        self.has_refused_chunk = false;
+        if self.transaction.take().is_some() {
+            self.outputs.tell(Question::Abort);
+        }
+    }
+
+    /// Everything about MAIL's argument that the machine can judge by itself.
+    fn check_mail(&self, reverse_path: &ReversePath, params: &MailParams) -> Result<(), Refusal> {
+        let is_binary = params.body == BodyKind::BinaryMime;
+        if !self.is_esmtp() && *params != MailParams::default() {
+            return Err(Refusal::ParameterNotOffered);
+        }
+        if params.requiretls || (is_binary && !self.config.binarymime) {
+            return Err(Refusal::ParameterNotOffered);
+        }
+        let sender_needs = match reverse_path {
+            ReversePath::Mailbox(mailbox) => mailbox.needs_smtputf8(),
+            ReversePath::Null => false,
+        };
+        let submitter_needs = match &params.auth {
+            Some(AuthParam::Submitter(mailbox)) => mailbox.needs_smtputf8(),
+            _ => false,
+        };
+        if !params.smtputf8 && (sender_needs || submitter_needs) {
+            return Err(Refusal::SenderNeedsSmtpUtf8);
+        }
+        if params.size.is_some_and(|size| size > self.config.limits.message_octets) {
+            return Err(Refusal::MessageTooLarge);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,36 @@
+//! What EHLO lists, and so what the machine accepts.
+
+use super::{Mechanism, Session, TlsMode};
+
+/// The keywords of the EHLO reply, in its order.
+pub(super) fn keywords(session: &Session) -> Vec<String> {
+    let mut keywords =
+        vec!["PIPELINING".to_owned(), format!("SIZE {}", session.config.limits.message_octets)];
+    if may_start_tls(session) {
+        keywords.push("STARTTLS".to_owned());
+    }
+    let mechanisms = mechanisms(session);
+    if !mechanisms.is_empty() && session.identity.is_none() {
+        let names: Vec<_> = mechanisms.into_iter().map(Mechanism::name).collect();
+        keywords.push(format!("AUTH {}", names.join(" ")));
+    }
+    keywords.extend(["ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"].map(str::to_owned));
+    if session.config.binarymime {
+        keywords.push("BINARYMIME".to_owned());
+    }
+    keywords
+}
+
+/// Whether STARTTLS has not been done and can be.
+pub(super) fn may_start_tls(session: &Session) -> bool {
+    session.config.tls == TlsMode::StartTls && session.tls().is_none()
+}
+
+/// The SASL mechanisms that are offered now. One that binds to the TLS channel never is outside of it.
+pub(super) fn mechanisms(session: &Session) -> Vec<Mechanism> {
+    let offer = &session.config.auth;
+    match session.tls() {
+        Some(_) => offer.inside_tls.clone(),
+        None => offer.outside_tls.iter().copied().filter(|mechanism| !mechanism.binds_channel()).collect(),
+    }
+}

@@ -1,0 +1,145 @@
+//! Replies (RFC 5321 section 4.2) with enhanced status codes (RFC 3463, RFC 2034).
+//!
+//! No field takes a peer's octets: what is not fixed text is ours and typed.
+
+use super::auth::encode_challenge;
+
+/// One reply of one or more lines; it is written whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply<'a> {
+    code: u16,
+    enhanced: Option<Enhanced>,
+    text: Text<'a>,
+}
+
+/// `class "." subject "." detail` (RFC 3463 section 2); the class is the first digit of the reply's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enhanced {
+    subject: u8,
+    detail: u8,
+}
+
+/// The text behind the codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text<'a> {
+    Fixed(&'static str),
+    Named(&'a str, &'static str),
+    Queued(&'a str),
+    Challenge(&'a [u8]),
+    Hello(&'a str, &'a [String]),
+}
+
+// === impl Reply ===
+
+impl<'a> Reply<'a> {
+    /// A reply without an enhanced code: 354 alone of the fixed ones (RFC 2034 section 4).
+    #[must_use]
+    pub const fn plain(code: u16, text: &'static str) -> Self {
+        Self { code, enhanced: None, text: Text::Fixed(text) }
+    }
+
+    /// A reply with `subject.detail` of its enhanced code.
+    #[must_use]
+    pub const fn fixed(code: u16, subject: u8, detail: u8, text: &'static str) -> Self {
+        Self { code, enhanced: Some(Enhanced { subject, detail }), text: Text::Fixed(text) }
+    }
+
+    /// The greeting, the reply to HELO, or the first 421: our name, then fixed text.
+    #[must_use]
+    pub const fn named(code: u16, hostname: &'a str, text: &'static str) -> Self {
+        Self { code, enhanced: None, text: Text::Named(hostname, text) }
+    }
+
+    /// The reply to EHLO: our name, then a line a keyword.
+    #[must_use]
+    pub const fn hello(hostname: &'a str, keywords: &'a [String]) -> Self {
+        Self { code: 250, enhanced: None, text: Text::Hello(hostname, keywords) }
+    }
+
+    /// `250 2.0.0` with the queue id; an id that is not `1*32(ALPHA / DIGIT)` is left out.
+    #[must_use]
+    pub fn queued(queue_id: &'a str) -> Self {
+        let is_id =
+            matches!(queue_id.len(), 1..=32) && queue_id.bytes().all(|octet| octet.is_ascii_alphanumeric());
+        let text = if is_id { Text::Queued(queue_id) } else { Text::Fixed("Queued") };
+        Self { code: 250, enhanced: Some(Enhanced { subject: 0, detail: 0 }), text }
+    }
+
+    /// `334` with a challenge, never an enhanced code (RFC 4954 section 4).
+    #[must_use]
+    pub const fn challenge(octets: &'a [u8]) -> Self {
+        Self { code: 334, enhanced: None, text: Text::Challenge(octets) }
+    }
+
+    /// The three digits.
+    #[must_use]
+    pub const fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// Appends the reply as it goes onto the wire.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self.text {
+            Text::Fixed(text) => self.line(out, ' ', &[text]),
+            Text::Named(hostname, text) => self.line(out, ' ', &[hostname, text]),
+            Text::Queued(queue_id) => self.line(out, ' ', &["Queued as ", queue_id]),
+            Text::Challenge(octets) => self.line(out, ' ', &[&encode_challenge(octets)]),
+            Text::Hello(hostname, keywords) => {
+                let Some((last, others)) = keywords.split_last() else {
+                    return self.line(out, ' ', &[hostname]);
+                };
+                self.line(out, '-', &[hostname]);
+                for keyword in others {
+                    self.line(out, '-', &[keyword]);
+                }
+                self.line(out, ' ', &[last]);
+            }
+        }
+    }
+
+    fn line(&self, out: &mut Vec<u8>, separator: char, texts: &[&str]) {
+        use std::io::Write as _;
+
+        let written = match self.enhanced {
+            Some(Enhanced { subject, detail }) => {
+                let class = self.code.checked_div(100).unwrap_or_default();
+                write!(out, "{}{separator}{class}.{subject}.{detail} ", self.code)
+            }
+            None => write!(out, "{}{separator}", self.code),
+        };
+        debug_assert!(written.is_ok(), "writing into memory does not fail");
+        for text in texts {
+            out.extend_from_slice(text.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(reply: &Reply<'_>) -> String {
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn replies_are_written_with_their_codes() {
+        assert_eq!(written(&Reply::fixed(501, 5, 4, "Syntax error")), "501 5.5.4 Syntax error\r\n");
+        assert_eq!(written(&Reply::plain(354, "Go on")), "354 Go on\r\n");
+        assert_eq!(written(&Reply::queued("01ABC")), "250 2.0.0 Queued as 01ABC\r\n");
+        assert_eq!(written(&Reply::queued("a\r\n250 b")), "250 2.0.0 Queued\r\n");
+        assert_eq!(written(&Reply::challenge(b"")), "334 \r\n");
+        assert_eq!(written(&Reply::challenge(b"x")), "334 eA==\r\n");
+    }
+
+    #[test]
+    fn every_line_but_the_last_has_a_hyphen() {
+        let keywords = ["PIPELINING".to_owned(), "DSN".to_owned()];
+        let reply = Reply::hello("mx.example", &keywords);
+        assert_eq!(written(&reply), "250-mx.example\r\n250-PIPELINING\r\n250 DSN\r\n");
+        assert_eq!(written(&Reply::hello("mx.example", &[])), "250 mx.example\r\n");
+    }
+}
