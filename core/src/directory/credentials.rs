@@ -65,6 +65,12 @@ impl Credentials {
             .is_ok()
     }
 
+    /// What a guess costs: algorithm, version and parameters of the hash.
+    #[cfg(test)]
+    pub(super) fn cost(&self) -> String {
+        self.hash.split('$').take(4).collect::<Vec<_>>().join("$")
+    }
+
     /// What SCRAM needs, if it was stored.
     #[must_use]
     pub const fn scram(&self) -> Option<&ScramVerifier> {

@@ -147,3 +147,65 @@ fn decoy() -> Result<Credentials, DirectoryError> {
 
 /// About a second of hashing at 20 to 30 ms each: a client that waits longer would rather be told to come back.
 const WAITING_PER_THREAD: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_of_a_user_gives_an_identity() {
+        let (verifier, _folder) = verifier(Settings { threads: 1, waiting: 8 });
+        let identity = verifier.verify("ME@localhost", password("pencil")).await.unwrap();
+        assert_eq!(identity, Some(Identity { user: "me@localhost".to_owned() }));
+        for (user, text) in
+            [("me@localhost", "ballpoint"), ("you@localhost", "pencil"), ("", "pencil"), ("me", "pencil")]
+        {
+            assert_eq!(verifier.verify(user, password(text)).await, Ok(None), "{user:?}");
+        }
+        assert_eq!((verifier.metrics.right.get(), verifier.metrics.wrong.get()), (1, 4));
+    }
+
+    /// The same work is done for both, one hash of the same cost: a clock would say little on a busy machine.
+    #[tokio::test]
+    async fn an_unknown_user_costs_a_hash_too() {
+        let (verifier, _folder) = verifier(Settings { threads: 1, waiting: 8 });
+        for user in ["me@localhost", "you@localhost", "not an address"] {
+            let before = verifier.metrics.seconds.get_sample_count();
+            assert_eq!(verifier.verify(user, password("wrong")).await, Ok(None));
+            assert_eq!(verifier.metrics.seconds.get_sample_count(), before + 1, "{user}");
+        }
+        let known = verifier.directory.snapshot().account("me@localhost").unwrap().credentials.clone();
+        assert_eq!(decoy().unwrap().cost(), known.cost());
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_recovers() {
+        let (verifier, _folder) = verifier(Settings { threads: 1, waiting: 1 });
+        let flood = (0..16).map(|_| {
+            let verifier = verifier.clone();
+            tokio::spawn(async move { verifier.verify("me@localhost", password("pencil")).await })
+        });
+        let mut answers = Vec::new();
+        for answer in flood.collect::<Vec<_>>() {
+            answers.push(answer.await.unwrap());
+        }
+        let busy = answers.iter().filter(|answer| **answer == Err(Unavailable::Busy)).count();
+        assert!((1..16).contains(&busy), "{answers:?}");
+        assert_eq!(verifier.metrics.busy.get(), u64::try_from(busy).unwrap());
+        assert!(answers.iter().all(|answer| !matches!(answer, Ok(None))));
+        assert!(verifier.verify("me@localhost", password("pencil")).await.unwrap().is_some());
+    }
+
+    fn verifier(settings: Settings) -> (PasswordVerifier, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(&folder.path().join("directory.sqlite")).unwrap();
+        directory.add_domain("localhost").unwrap();
+        directory.add_user("me@localhost", &password("pencil"), Scram::On).unwrap();
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        (PasswordVerifier::start(directory, settings, metrics).unwrap(), folder)
+    }
+
+    fn password(text: &str) -> Password {
+        Password::prepare(text.as_bytes()).unwrap()
+    }
+}

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use super::item::ItemName;
 use super::plan::{self, Visitor};
-use super::{Engine, Obstacle, POLICY_VERSION, ScanReport, Stamp, UnscannableAction, UnscannablePolicy, Verdict};
+use super::{
+    Engine, Obstacle, POLICY_VERSION, ScanReport, Stamp, UnscannableAction, UnscannablePolicy, Verdict,
+};
 
 /// Scans a message as it was received. `due` is asked before every item, since another waiter may have moved it.
 pub(super) fn examine_message(
@@ -45,7 +47,8 @@ impl<'a> Examination<'a> {
         // The identity is taken first: if the signatures change during the scan, the stamp is an old one and the message is
         // scanned again when somebody asks.
         let stamp = stamp_of(engine);
-        let report = ScanReport { verdict: Verdict::Clean, tolerated: Vec::new(), stamp, items: 0, octets: 0 };
+        let report =
+            ScanReport { verdict: Verdict::Clean, tolerated: Vec::new(), stamp, items: 0, octets: 0 };
         Self { engine, policy, due, report }
     }
 

@@ -38,7 +38,11 @@ impl Metrics {
             unscannable: counter(registry, "unscannable_total", "Messages refused as unscannable.")?,
             timeouts: counter(registry, "timeouts_total", "Scans without a verdict in time.")?,
             failures: counter(registry, "failures_total", "Scans that failed.")?,
-            turned_away: counter(registry, "turned_away_total", "Scans not taken because the queue was full.")?,
+            turned_away: counter(
+                registry,
+                "turned_away_total",
+                "Scans not taken because the queue was full.",
+            )?,
             queue_length: gauge(registry, "queue_length", "Messages that wait for a scan thread.")?,
             threads_overdue: gauge(
                 registry,
@@ -59,8 +63,9 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntG
 }
 
 fn histogram(registry: &Registry) -> prometheus::Result<Histogram> {
-    let options = HistogramOpts::new(format!("{PREFIX}seconds"), "Time from taking a message to its verdict.")
-        .buckets(BUCKETS.to_vec());
+    let options =
+        HistogramOpts::new(format!("{PREFIX}seconds"), "Time from taking a message to its verdict.")
+            .buckets(BUCKETS.to_vec());
     registered(registry, Histogram::with_opts(options)?)
 }
 

@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 
 use super::verdict::Obstacle;
@@ -170,8 +170,8 @@ impl<'a> Parts<'a> {
             return Some(rest);
         };
         let (piece, delimiter_on) = rest.split_at_checked(at)?;
-        self.rest = memchr::memchr(b'\n', delimiter_on)
-            .and_then(|end| delimiter_on.get(end.saturating_add(1)..));
+        self.rest =
+            memchr::memchr(b'\n', delimiter_on).and_then(|end| delimiter_on.get(end.saturating_add(1)..));
         Some(piece)
     }
 }
@@ -205,10 +205,11 @@ fn mime_fields(octets: &[u8]) -> Result<(Vec<u8>, &[u8]), Obstacle> {
         if octets.len().saturating_sub(rest.len()) > HEADER_OCTETS_MAX {
             return Err(Obstacle::HeadersTooLong);
         }
-        let (line, after) = match memchr::memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end.saturating_add(1))) {
-            Some(split) => split,
-            None => (rest, &[][..]),
-        };
+        let (line, after) =
+            match memchr::memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end.saturating_add(1))) {
+                Some(split) => split,
+                None => (rest, &[][..]),
+            };
         rest = after;
         let text = line.trim_ascii_end();
         if line.is_empty() || matches!(line, b"\n" | b"\r\n") {
@@ -248,7 +249,9 @@ fn decode_base64(body: &[u8]) -> Vec<u8> {
     let mut run = Vec::with_capacity(body.len());
     for segment in body.split(|octet| *octet == b'=') {
         run.clear();
-        run.extend(segment.iter().filter(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/')));
+        run.extend(
+            segment.iter().filter(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/')),
+        );
         // A lone last character holds six bits and no octet.
         if run.len() % 4 == 1 {
             run.pop();

@@ -27,7 +27,8 @@ pub fn walk_message(message: &[u8], visitor: &mut dyn Visitor) {
     let mut walk = Walk::new(visitor);
     let name = ItemName::root("message");
     // A broken-off walk has told the visitor all it had to say.
-    let _ = walk.visit(&name, message).is_continue() && walk.entity(&name, message, Assumed::Text, 0).is_continue();
+    let _ = walk.visit(&name, message).is_continue()
+        && walk.entity(&name, message, Assumed::Text, 0).is_continue();
 }
 
 /// Walks a file that need not be a message: the file itself and, if it is an archive, its entries.
@@ -83,7 +84,11 @@ impl<'v> Walk<'v> {
     /// Counts an archive's entry.
     pub(super) fn count_entry(&mut self, name: &ItemName) -> ControlFlow<()> {
         self.entries = self.entries.saturating_add(1);
-        if self.entries > ENTRIES_MAX { self.give_up(name, Obstacle::TooManyEntries) } else { ControlFlow::Continue(()) }
+        if self.entries > ENTRIES_MAX {
+            self.give_up(name, Obstacle::TooManyEntries)
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     /// Counts the octets of a decoded part or an unpacked entry.
@@ -148,7 +153,12 @@ impl<'v> Walk<'v> {
                 let parts = mime::Parts::new(entity.body, boundary);
                 for (part, number) in parts.zip(1_usize..) {
                     found = Found::Parts;
-                    self.entity(&name.inside(&format!("part {number}")), part, assumed, depth.saturating_add(1))?;
+                    self.entity(
+                        &name.inside(&format!("part {number}")),
+                        part,
+                        assumed,
+                        depth.saturating_add(1),
+                    )?;
                 }
             }
         }

@@ -10,7 +10,8 @@
 //! reports a wrong SCRAM proof as a finished exchange with a message to send, names unknown users to the client in
 //! another error than wrong proofs, takes flag `n` on -PLUS, does not undo the escapes in names, compares keys with
 //! `==`, calls back synchronously where argon2 must wait for a thread, and has no way to set the nonce of RFC 7677's
-//! vector. So the server is ours, and rsasl is the independent client that its tests speak to.
+//! vector. So the server is ours, and rsasl is the independent client that its tests speak to (not for -PLUS: there its
+//! client sends flag `n`).
 
 mod exchange;
 mod login;

@@ -170,8 +170,6 @@ enum Fault {
     Sqlite(#[from] rusqlite::Error),
     #[error("the body cannot be read: {0}")]
     Body(#[from] io::Error),
-    #[error("the body changed while it was read")]
-    BodyChanged,
     #[error("the folder has used up its uids")]
     UidsExhausted,
 }
@@ -182,7 +180,7 @@ impl From<&Fault> for StoreError {
     fn from(fault: &Fault) -> Self {
         match fault {
             Fault::Sqlite(error) => error.into(),
-            Fault::Body(_) | Fault::BodyChanged => Self::BodyUnreadable,
+            Fault::Body(_) => Self::BodyUnreadable,
             Fault::UidsExhausted => Self::Failed,
         }
     }

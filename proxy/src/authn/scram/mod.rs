@@ -2,7 +2,7 @@
 
 mod message;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use gatepost_core::directory::ScramVerifier;

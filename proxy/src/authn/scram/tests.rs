@@ -79,7 +79,9 @@ fn plus_holds_on_the_connection_that_the_client_sees_and_on_no_other() {
         let (server_first, awaiting) = begin(bound(server_sees), first, SERVER_NONCE, user).unwrap();
         let mut binding = b"p=tls-exporter,,".to_vec();
         binding.extend([client_sees; 32]);
-        awaiting.finish(client_final("n=user,r=rOprNGfwEbeRWgbNEkqO", &server_first, &binding).as_bytes())
+        awaiting.finish(
+            client_final("pencil", "n=user,r=rOprNGfwEbeRWgbNEkqO", &server_first, &binding).as_bytes(),
+        )
     };
     assert!(finish(1, 1).is_some());
     assert_eq!(finish(1, 2), None);
@@ -89,7 +91,7 @@ fn plus_holds_on_the_connection_that_the_client_sees_and_on_no_other() {
 fn a_binding_without_its_data_does_not_hold() {
     let first = b"p=tls-exporter,,n=user,r=rOprNGfwEbeRWgbNEkqO";
     let (server_first, awaiting) = begin(bound(1), first, SERVER_NONCE, user).unwrap();
-    let message = client_final("n=user,r=rOprNGfwEbeRWgbNEkqO", &server_first, b"p=tls-exporter,,");
+    let message = client_final("pencil", "n=user,r=rOprNGfwEbeRWgbNEkqO", &server_first, b"p=tls-exporter,,");
     assert_eq!(awaiting.finish(message.as_bytes()), None);
 }
 
@@ -116,14 +118,19 @@ fn user(name: &str) -> Candidate {
     Candidate { user: Some(name.to_owned()), verifier }
 }
 
-/// What a client with the password `pencil` answers.
-fn client_final(bare: &str, server_first: &str, binding: &[u8]) -> String {
+/// What a client answers.
+pub(in crate::authn) fn client_final(
+    password: &str,
+    bare: &str,
+    server_first: &str,
+    binding: &[u8],
+) -> String {
     use aws_lc_rs::{digest, hmac, pbkdf2};
     let attribute = |name: &str| server_first.split(',').find_map(|part| part.strip_prefix(name)).unwrap();
     let salt = BASE64_STANDARD.decode(attribute("s=")).unwrap();
     let mut salted = [0; 32];
     let rounds = attribute("i=").parse().unwrap();
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, b"pencil", &mut salted);
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, password.as_bytes(), &mut salted);
     let mac = |key: &[u8], text: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text);
     let client_key = mac(&salted, b"Client Key");
     let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());
