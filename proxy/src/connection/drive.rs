@@ -3,6 +3,7 @@
 use std::task::Poll;
 use std::time::Instant;
 
+use gatepost_core::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -18,6 +19,14 @@ pub(super) enum Stop {
     Upgrade,
     /// The end.
     Closed(Ending),
+}
+
+/// What is left to do of a machine's step.
+enum Work<'a> {
+    Nothing,
+    Write,
+    Await(BoxFuture<'a, ()>),
+    Stop(Stop),
 }
 
 /// One machine on one stream.
@@ -108,33 +117,18 @@ where
     /// Does what the machine wants done now. Tells whether there was anything.
     async fn drain(&mut self) -> Result<(Option<Stop>, bool), WriteError> {
         let mut progress = false;
-        while let Some(step) = self.machine.poll() {
+        while let Some(work) = advance(self.machine, &mut self.replies, self.ledger) {
             progress = true;
-            match step {
-                Step::Send(octets) => {
-                    self.replies.extend_from_slice(&octets);
-                    if self.replies.len() >= REPLY_OCTETS_HELD_MAX {
-                        self.flush().await?;
-                    }
+            match work {
+                Work::Nothing => {}
+                Work::Stop(stop) => return Ok((Some(stop), true)),
+                Work::Write => transmit::write(self.stream, &mut self.replies, self.ledger).await?,
+                Work::Await(answer) => {
+                    answered(answer, self.stream, &mut self.replies, self.ledger).await?;
                 }
-                Step::Ask(question) => self.resolve(question).await?,
-                Step::Mail => self.ledger.mails = self.ledger.mails.saturating_add(1),
-                Step::Upgrade => return Ok((Some(Stop::Upgrade), true)),
-                Step::Close(ending) => return Ok((Some(Stop::Closed(ending)), true)),
             }
         }
         Ok((None, progress))
-    }
-
-    /// A fast answer costs no write of its own; before a slow one the peer gets what it is owed.
-    async fn resolve(&mut self, question: M::Question) -> Result<(), WriteError> {
-        let mut answer = self.machine.resolve(question);
-        let is_slow = std::future::poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await;
-        if is_slow {
-            transmit::write(self.stream, &mut self.replies, self.ledger).await?;
-            answer.await;
-        }
-        Ok(())
     }
 
     /// Feeds what was read. `None` when there is nothing left: the buffer is given back.
@@ -187,6 +181,43 @@ where
     }
 }
 
+/// The machine's next step, as far as it can be gone without waiting. Apart from `drain`, so that a step, which may hold a
+/// whole envelope, does not count into the size of an idle session.
+fn advance<'m, M: Machine>(
+    machine: &'m mut M,
+    replies: &mut Vec<u8>,
+    ledger: &mut Ledger,
+) -> Option<Work<'m>> {
+    Some(match machine.poll()? {
+        Step::Send(octets) => {
+            replies.extend_from_slice(&octets);
+            if replies.len() < REPLY_OCTETS_HELD_MAX { Work::Nothing } else { Work::Write }
+        }
+        Step::Ask(question) => Work::Await(machine.resolve(question)),
+        Step::Mail => {
+            ledger.mails = ledger.mails.saturating_add(1);
+            Work::Nothing
+        }
+        Step::Upgrade => Work::Stop(Stop::Upgrade),
+        Step::Close(ending) => Work::Stop(Stop::Closed(ending)),
+    })
+}
+
+/// A fast answer costs no write of its own; before a slow one the peer gets what it is owed.
+async fn answered<S: AsyncWrite + Unpin>(
+    mut answer: BoxFuture<'_, ()>,
+    stream: &mut S,
+    replies: &mut Vec<u8>,
+    ledger: &mut Ledger,
+) -> Result<(), WriteError> {
+    let is_slow = std::future::poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await;
+    if is_slow {
+        transmit::write(stream, replies, ledger).await?;
+        answer.await;
+    }
+    Ok(())
+}
+
 /// The runtime's clock, so that tests can stop it.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -198,3 +229,6 @@ pub(super) fn as_octets(length: usize) -> u64 {
 
 /// Joined replies are written beyond this much, however many commands were pipelined.
 const REPLY_OCTETS_HELD_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -168,16 +168,18 @@ where
         let Some(Secured { stream, facts, exporter }) = shake_hands(stream, peer).await else {
             return Ending::TlsFailed;
         };
-        return speak(stream, open(Some((facts, exporter))), peer, ledger, phase).await;
+        let machine = Box::new(open(Some((facts, exporter))));
+        return Box::pin(speak(stream, machine, peer, ledger, phase)).await;
     }
-    let mut machine = open(None);
-    let driver = Driver::new(&mut stream, &mut machine, ledger, &peer.context.pool, phase);
+    let mut machine = Box::new(open(None));
+    let driver = Driver::new(&mut stream, machine.as_mut(), ledger, &peer.context.pool, phase);
     match driver.run().await {
         Stop::Upgrade => {
             let Some(Secured { stream, facts, exporter }) = shake_hands(stream, peer).await else {
                 return Ending::TlsFailed;
             };
-            speak(stream, machine.into_secured(facts, exporter, now()), peer, ledger, phase).await
+            let machine = Box::new(machine.into_secured(facts, exporter, now()));
+            Box::pin(speak(stream, machine, peer, ledger, phase)).await
         }
         Stop::Closed(ending) => {
             drop(machine);
@@ -189,7 +191,7 @@ where
 /// A conversation that stays on this stream.
 async fn speak<S, M>(
     mut stream: S,
-    mut machine: M,
+    mut machine: Box<M>,
     peer: &Peer,
     ledger: &mut Ledger,
     phase: &mut watch::Receiver<Phase>,
@@ -198,7 +200,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     M: Machine,
 {
-    let driver = Driver::new(&mut stream, &mut machine, ledger, &peer.context.pool, phase);
+    let driver = Driver::new(&mut stream, machine.as_mut(), ledger, &peer.context.pool, phase);
     let ending = match driver.run().await {
         Stop::Closed(ending) => ending,
         // Inside TLS no machine offers an upgrade.
@@ -242,3 +244,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
