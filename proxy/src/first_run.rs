@@ -71,7 +71,8 @@ pub fn make_first_user(
     let password = Password::prepare(text.reveal().as_bytes()).map_err(EditError::from)?;
     let scram = if config.scram { Scram::On } else { Scram::Off };
     directory.add_user(FIRST_USER, &password, scram)?;
-    let address = |wanted: fn(&Listener) -> bool| config.listeners.iter().find(|l| wanted(l)).map(|l| l.address);
+    let address =
+        |wanted: fn(&Listener) -> bool| config.listeners.iter().find(|l| wanted(l)).map(|l| l.address);
     Ok(Some(Welcome {
         password: text,
         certificate: folder.certificate(),
@@ -141,7 +142,10 @@ impl fmt::Display for Welcome {
         if let Some(address) = self.smtp {
             let port = address.port();
             writeln!(f, "\nSend a mail (it asks for the password):\n")?;
-            writeln!(f, "  printf 'Subject: hello\\n\\nIt works.\\n' | curl --ssl-reqd --crlf --cacert {certificate} \\")?;
+            writeln!(
+                f,
+                "  printf 'Subject: hello\\n\\nIt works.\\n' | curl --ssl-reqd --crlf --cacert {certificate} \\"
+            )?;
             writeln!(f, "    --url smtp://localhost:{port} --user {FIRST_USER} \\")?;
             writeln!(f, "    --mail-from {FIRST_USER} --mail-rcpt {FIRST_USER} --upload-file -")?;
         }
@@ -189,7 +193,10 @@ mod tests {
         assert!(make_first_user(&folder, &directory, &config).unwrap().is_none(), "it has served before");
         let shown = welcome.to_string();
         assert!(shown.contains(welcome.password.reveal()));
-        assert!(shown.contains("smtp://localhost:2525") && shown.contains("pop3s://localhost:2995/1"), "{shown}");
+        assert!(
+            shown.contains("smtp://localhost:2525") && shown.contains("pop3s://localhost:2995/1"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -228,7 +235,8 @@ mod tests {
 
     #[test]
     fn passwords_are_long_and_never_the_same() {
-        let passwords: HashSet<_> = (0..100).map(|_| generate_password().unwrap().reveal().to_owned()).collect();
+        let passwords: HashSet<_> =
+            (0..100).map(|_| generate_password().unwrap().reveal().to_owned()).collect();
         assert_eq!(passwords.len(), 100);
         assert!(passwords.iter().all(|password| password.len() == 24 && password.is_ascii()));
         assert_eq!(ALPHABET.len(), 32);

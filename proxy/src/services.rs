@@ -10,8 +10,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gatepost_core::access::gate::ScanGate;
-use gatepost_core::access::pop3;
+use gatepost_core::access::{self, ScanGate, pop3};
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
@@ -88,13 +87,14 @@ impl Rooms {
         let tls = Arc::new(load_tls(config, folder)?);
         let queue_metrics = Some(queue::Metrics::register(registry)?);
         let (queue, recovered) =
-            Queue::open(Arc::new(RealDisk::new()), &folder.queue(), queue::Settings::default(), queue_metrics)?;
+            Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
         report(&recovered);
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
         let engine = YaraEngine::start(Some(&rules(config, folder)))?;
-        let scanner = Scanner::start(engine.clone(), &scan_settings(config), scan::Metrics::register(registry)?)
-            .map_err(OpenError::Scanner)?;
+        let scanner =
+            Scanner::start(engine.clone(), &scan_settings(config), scan::Metrics::register(registry)?)
+                .map_err(OpenError::Scanner)?;
         let verifier = PasswordVerifier::start(
             directory.clone(),
             directory::Settings::default(),
@@ -122,7 +122,7 @@ impl Rooms {
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: ScanGate::new(store.clone(), scanner),
+            gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?)),
             tls: Some(tls.clone()),
             metrics: EdgeMetrics::register(registry)?,
         };
@@ -139,12 +139,6 @@ impl Rooms {
     #[must_use]
     pub const fn tls(&self) -> &Arc<Tls> {
         &self.tls
-    }
-
-    /// The queue.
-    #[must_use]
-    pub const fn queue(&self) -> &Queue {
-        &self.queue
     }
 
     /// Takes over what can change while the server runs: certificate, backend, rules. Check the certificate before
@@ -219,7 +213,9 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
             (smtp_tls(tls), Protocol::Smtp(smtp))
         }
         Service::Pop3 { tls: Pop3Tls::Stls } => (TlsMode::StartTls, Protocol::Pop3(pop3::Limits::default())),
-        Service::Pop3 { tls: Pop3Tls::Implicit } => (TlsMode::Implicit, Protocol::Pop3(pop3::Limits::default())),
+        Service::Pop3 { tls: Pop3Tls::Implicit } => {
+            (TlsMode::Implicit, Protocol::Pop3(pop3::Limits::default()))
+        }
     };
     ListenerSettings {
         name: listener.name.to_string(),

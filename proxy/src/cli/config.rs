@@ -90,8 +90,12 @@ fn summarise(config: &Config, output: &mut Output) -> Result<(), Failure> {
         table.row([&listener.name, &listener.address, &service(listener)]);
     }
     match &config.admin {
-        Some(admin @ Admin::Loopback { .. }) => table.row([&"(admin)", &admin.address(), &"HTTP, metrics and health"]),
-        Some(admin @ Admin::Tls { .. }) => table.row([&"(admin)", &admin.address(), &"HTTPS, metrics and health"]),
+        Some(admin @ Admin::Loopback { .. }) => {
+            table.row([&"(admin)", &admin.address(), &"HTTP, metrics and health"])
+        }
+        Some(admin @ Admin::Tls { .. }) => {
+            table.row([&"(admin)", &admin.address(), &"HTTPS, metrics and health"])
+        }
         None => (),
     }
     output.line(table)

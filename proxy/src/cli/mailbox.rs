@@ -94,7 +94,8 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
 impl Reader {
     fn open(site: &Site) -> Result<Self, Failure> {
         let (config, folder) = (site.config()?, site.data()?);
-        let store = SqliteStore::open(&folder.store(), &store::Settings::default(), None).map_err(Failure::general)?;
+        let store = SqliteStore::open(&folder.store(), &store::Settings::default(), None)
+            .map_err(Failure::general)?;
         let store = Arc::new(store);
         let engine = YaraEngine::start(Some(&services::rules(config, &folder)))
             .map_err(|error| Failure::new(Exit::Configuration, error))?;
@@ -102,7 +103,7 @@ impl Reader {
         let metrics = scan::Metrics::register(&Registry::new()).map_err(Failure::general)?;
         let scanner =
             Scanner::start(engine, &services::scan_settings(config), metrics).map_err(Failure::general)?;
-        Ok(Self { gate: ScanGate::new(store.clone(), scanner), store })
+        Ok(Self { gate: ScanGate::new(store.clone(), scanner, None), store })
     }
 
     async fn list_mailboxes(&self, as_json: bool, output: &mut Output) -> Result<(), Failure> {
@@ -150,11 +151,20 @@ impl Reader {
     }
 
     async fn show(&self, mailbox: &str, uid: u32, output: &mut Output) -> Result<(), Failure> {
-        let released = self.gate.release(mailbox, uid).await.map_err(|withheld| Failure::general(why(uid, &withheld)))?;
+        let released = self
+            .gate
+            .release(mailbox, uid)
+            .await
+            .map_err(|withheld| Failure::general(why(uid, &withheld)))?;
         output.octets(&released.octets)
     }
 
-    async fn export(&self, mailbox: &str, target: &mut dyn Target, output: &mut Output) -> Result<(), Failure> {
+    async fn export(
+        &self,
+        mailbox: &str,
+        target: &mut dyn Target,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
         let listing = self.store.list(mailbox).await.map_err(Failure::general)?;
         let (mut written, mut withheld) = (0_usize, 0_usize);
         for message in &listing.messages {

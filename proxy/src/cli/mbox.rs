@@ -45,11 +45,12 @@ mod tests {
         let lines: Vec<&[u8]> = file.split(|octet| *octet == b'\n').collect();
         assert!(lines[0].starts_with(b"From ") && lines.ends_with(&[b"", b""]));
         let lines = lines[1..lines.len() - 2].iter();
-        lines.flat_map(|line| {
-            let line = if is_from_line(line) { &line[1..] } else { line };
-            [line, b"\r\n"].concat()
-        })
-        .collect()
+        lines
+            .flat_map(|line| {
+                let line = if is_from_line(line) { &line[1..] } else { line };
+                [line, b"\r\n"].concat()
+            })
+            .collect()
     }
 
     #[test]

@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_password_cannot_be_given_as_an_argument() {
-        for arguments in [["gatepost", "user", "add", "a@b", "secret"], ["gatepost", "user", "passwd", "a@b", "secret"]]
+        for arguments in
+            [["gatepost", "user", "add", "a@b", "secret"], ["gatepost", "user", "passwd", "a@b", "secret"]]
         {
             assert!(Cli::try_parse_from(arguments).is_err());
         }

@@ -67,13 +67,19 @@ impl Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.rows.first().map_or(0, Vec::len);
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for (index, row) in self.rows.iter().enumerate() {
-            let line = row.iter().zip(&widths).fold(String::new(), |line, (cell, width)| {
-                line + &format!("{cell:width$}  ")
-            });
+            let line = row
+                .iter()
+                .zip(&widths)
+                .fold(String::new(), |line, (cell, width)| line + &format!("{cell:width$}  "));
             let end = if index.saturating_add(1) < self.rows.len() { "\n" } else { "" };
             write!(f, "{}{end}", line.trim_end())?;
         }

@@ -34,7 +34,8 @@ fn ask_twice() -> Result<Zeroizing<String>, Failure> {
 /// Without its line end. More than `STDIN_OCTETS_MAX` is never read.
 fn first_line(input: impl io::Read) -> Result<Zeroizing<String>, Failure> {
     let mut octets = Zeroizing::new(Vec::with_capacity(STDIN_OCTETS_MAX));
-    let unreadable = |error: &dyn std::fmt::Display| Failure::general(format!("cannot read the password: {error}"));
+    let unreadable =
+        |error: &dyn std::fmt::Display| Failure::general(format!("cannot read the password: {error}"));
     let limit = u64::try_from(STDIN_OCTETS_MAX).unwrap_or(u64::MAX);
     input.take(limit).read_to_end(&mut octets).map_err(|error| unreadable(&error))?;
     let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default();

@@ -43,7 +43,7 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
 }
 
 fn snapshot(site: &Site) -> Result<Snapshot, Failure> {
-    Queue::inspect(Arc::new(RealDisk::new()), &site.data()?.queue()).map_err(Failure::general)
+    Queue::inspect(Arc::new(RealDisk), &site.data()?.queue()).map_err(Failure::general)
 }
 
 fn list(snapshot: &Snapshot, as_json: bool, output: &mut Output) -> Result<(), Failure> {
@@ -56,7 +56,8 @@ fn list(snapshot: &Snapshot, as_json: bool, output: &mut Output) -> Result<(), F
     }
     let mut table = Table::new(&["ID", "RECEIVED", "SIZE", "TRIES", "NEXT", "FROM", "TO", "WHY"]);
     for message in &messages {
-        let pending: Vec<_> = message.recipients.iter().filter(|to| to.pending).map(|to| &*to.address).collect();
+        let pending: Vec<_> =
+            message.recipients.iter().filter(|to| to.pending).map(|to| &*to.address).collect();
         table.row([
             &message.id,
             &time(message.received_at_ms),
@@ -79,9 +80,17 @@ fn show(details: &Details, as_json: bool, output: &mut Output) -> Result<(), Fai
     let origin = &submission.origin;
     let stamp = stamp.as_ref().map_or_else(|| "not yet".to_owned(), ToString::to_string);
     output.line(format_args!("id        {}", summary.id))?;
-    output.line(format_args!("received  {} by session {} on {}", time(summary.received_at_ms), origin.session, origin.listener))?;
+    output.line(format_args!(
+        "received  {} by session {} on {}",
+        time(summary.received_at_ms),
+        origin.session,
+        origin.listener
+    ))?;
     output.line(format_args!("peer      {} as {}", origin.peer, printable(&origin.helo)))?;
-    output.line(format_args!("user      {}", origin.user.as_deref().map_or_else(|| "-".to_owned(), printable)))?;
+    output.line(format_args!(
+        "user      {}",
+        origin.user.as_deref().map_or_else(|| "-".to_owned(), printable)
+    ))?;
     output.line(format_args!("size      {} octets", summary.octets))?;
     output.line(format_args!("scanned   {stamp}"))?;
     output.line(format_args!("tries     {}, next {}", summary.attempts, due(summary.not_before_ms)))?;

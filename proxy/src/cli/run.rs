@@ -43,7 +43,8 @@ pub(super) fn run(site: &Site, output: &mut Output) -> Result<(), Failure> {
     let log = telemetry::log::start(config.log).map_err(Failure::general)?;
     let folder = site.prepare_data()?;
     let _lock = folder.lock().map_err(|error| folder_failure(&error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::general)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::general)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(Failure::general)?;
         let mut running = Running::start(config, folder, log, site, output).await?;
@@ -83,7 +84,7 @@ impl Running {
         let is_draining = Arc::new(AtomicBool::new(false));
         let admin = match &config.admin {
             Some(settings) => {
-                let readiness = readiness(&rooms, &is_draining);
+                let readiness = readiness(&metrics, &is_draining);
                 let admin = AdminServer::start(settings, Some(rooms.tls().clone()), metrics, readiness);
                 Some(admin.await.map_err(|error| admin_failure(&error))?)
             }
@@ -135,7 +136,9 @@ impl Running {
             () = signals.stop_again() => tracing::warn!("asked again: sessions are cut"),
         }
         if timeout(CLOSE_TIME, rooms.close()).await.is_err() {
-            tracing::warn!("the queue was not closed in time; what is in it is durable, and recovered at the next start");
+            tracing::warn!(
+                "the queue was not closed in time; what is in it is durable, and recovered at the next start"
+            );
         }
         drop(admin);
         tracing::info!("stopped");
@@ -180,7 +183,8 @@ fn welcome(
     directory: &gatepost_core::directory::Directory,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let made = first_run::make_first_user(folder, directory, config).map_err(|error| first_run_failure(&error))?;
+    let made =
+        first_run::make_first_user(folder, directory, config).map_err(|error| first_run_failure(&error))?;
     let Some(welcome) = made else { return Ok(()) };
     if output.is_terminal() {
         output.line(&welcome)?;
@@ -191,12 +195,12 @@ fn welcome(
     output.finish()
 }
 
-fn readiness(rooms: &Rooms, is_draining: &Arc<AtomicBool>) -> Readiness {
-    let (queue, is_draining) = (rooms.queue().clone(), Arc::clone(is_draining));
+fn readiness(metrics: &Metrics, is_draining: &Arc<AtomicBool>) -> Readiness {
+    let (metrics, is_draining) = (metrics.clone(), Arc::clone(is_draining));
     Arc::new(move || {
         let reasons = [
             (is_draining.load(Ordering::Relaxed), "the server is stopping"),
-            (queue.is_stopped(), "the queue accepts nothing since a flush failed"),
+            (metrics.gauge(QUEUE_STOPPED) != Some(0.0), "the queue accepts nothing since a flush failed"),
         ];
         reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
     })
@@ -227,6 +231,8 @@ fn admin_failure(error: &AdminError) -> Failure {
     Failure::new(exit, error)
 }
 
+/// The queue's own word for whether it accepts mail.
+const QUEUE_STOPPED: &str = "gatepost_queue_stopped";
 /// For delivery to finish what it holds: longer than a scan takes, and with the drain time still below the 90 s that
 /// systemd waits.
 const CLOSE_TIME: Duration = Duration::from_secs(45);

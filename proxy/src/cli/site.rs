@@ -75,7 +75,9 @@ impl Site {
 /// Which exit code an unusable data folder gives.
 pub(super) fn folder_failure(error: &FolderError) -> Failure {
     let exit = match error {
-        FolderError::Unknown | FolderError::Exposed { .. } | FolderError::Foreign { .. } => Exit::Configuration,
+        FolderError::Unknown | FolderError::Exposed { .. } | FolderError::Foreign { .. } => {
+            Exit::Configuration
+        }
         FolderError::Missing { .. } => Exit::Failure,
         FolderError::Io { .. } => Exit::CannotCreate,
         FolderError::Locked { .. } => Exit::Unavailable,

@@ -47,6 +47,14 @@ impl Metrics {
         &self.registry
     }
 
+    /// The value of a gauge without labels.
+    #[must_use]
+    pub fn gauge(&self, name: &str) -> Option<f64> {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name)?;
+        Some(family.get_metric().first()?.get_gauge().get_value())
+    }
+
     /// All of them in Prometheus' text format.
     ///
     /// # Errors
@@ -157,6 +165,16 @@ mod tests {
         let stat = "7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 1";
         assert_eq!(cpu_ticks(stat), Some(300.0));
         assert_eq!(cpu_ticks("7 (a"), None);
+    }
+
+    #[test]
+    fn a_gauge_is_found_by_its_name() {
+        let metrics = Metrics::new().unwrap();
+        let gauge = IntGauge::new("g", "g").unwrap();
+        metrics.registry().register(Box::new(gauge.clone())).unwrap();
+        assert_eq!(metrics.gauge("g"), Some(0.0));
+        gauge.set(1);
+        assert_eq!((metrics.gauge("g"), metrics.gauge("h")), (Some(1.0), None));
     }
 
     #[test]
