@@ -89,14 +89,9 @@ fn summarise(config: &Config, output: &mut Output) -> Result<(), Failure> {
     for listener in &config.listeners {
         table.row([&listener.name, &listener.address, &service(listener)]);
     }
-    match &config.admin {
-        Some(admin @ Admin::Loopback { .. }) => {
-            table.row([&"(admin)", &admin.address(), &"HTTP, metrics and health"])
-        }
-        Some(admin @ Admin::Tls { .. }) => {
-            table.row([&"(admin)", &admin.address(), &"HTTPS, metrics and health"])
-        }
-        None => (),
+    if let Some(admin) = &config.admin {
+        let http = if matches!(admin, Admin::Tls { .. }) { "HTTPS" } else { "HTTP" };
+        table.row([&"(admin)", &admin.address(), &format!("{http}, metrics and health")]);
     }
     output.line(table)
 }
