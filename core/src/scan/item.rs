@@ -86,8 +86,10 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
-        fn a_name_is_bounded_and_on_one_line(segments in prop::collection::vec(".{0,300}", 0..40)) {
+        fn a_name_is_bounded_and_on_one_line(segments in prop::collection::vec(".{0,200}", 0..12)) {
             let name = segments.iter().fold(ItemName::root("message"), |name, s| name.inside(s));
             prop_assert!(name.as_str().chars().count() <= NAME_CHARS_MAX + 1);
             prop_assert!(!name.as_str().chars().any(char::is_control));

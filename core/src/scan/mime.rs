@@ -224,7 +224,9 @@ fn mime_fields(octets: &[u8]) -> Result<(Vec<u8>, &[u8]), Obstacle> {
         } else {
             wanted = is_mime_field(text);
             if wanted {
-                fields.extend_from_slice(b"\r\n");
+                if !fields.is_empty() {
+                    fields.extend_from_slice(b"\r\n");
+                }
                 fields.extend_from_slice(text);
             }
         }

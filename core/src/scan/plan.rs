@@ -202,3 +202,6 @@ pub const ENTRIES_MAX: usize = 10_000;
 pub const ITEM_OCTETS_MAX: usize = 256 * 1024 * 1024;
 /// Every level of nesting passes over its octets once. Only a message that gives the same octets many meanings comes near.
 pub const WALKED_OCTETS_MAX: usize = 2 * 1024 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;
