@@ -56,7 +56,7 @@ impl Session {
     pub(super) fn authenticate_answered(&mut self, mechanism: Mechanism, answer: Answer) {
         match answer {
             Answer::Challenge(challenge) => {
-                self.challenge(&challenge, Exchange { mechanism, validated: None })
+                self.challenge(&challenge, Exchange { mechanism, validated: None });
             }
             Answer::Authenticated { identity, final_data: Some(data) } => {
                 self.challenge(&data, Exchange { mechanism, validated: Some(identity) });
