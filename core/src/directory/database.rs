@@ -141,7 +141,7 @@ pub(super) fn accounts(connection: &Connection) -> Result<Vec<Account>, Director
             }),
         };
         accounts.push(Account {
-            name: name(row.get(0)?)?,
+            name: name(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
             credentials: Arc::new(Credentials { hash: row.get(1)?, scram }),
         });
     }
@@ -161,7 +161,7 @@ pub(super) fn aliases(connection: &Connection) -> Result<Vec<(AccountName, Accou
     let mut rows = statement.query([])?;
     let mut aliases = Vec::new();
     while let Some(row) = rows.next()? {
-        aliases.push((name(row.get(0)?)?, name(row.get(1)?)?));
+        aliases.push((name(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?, name(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?));
     }
     Ok(aliases)
 }
@@ -217,7 +217,7 @@ pub(super) fn set_credentials(
     Ok(())
 }
 
-fn name(text: String) -> Result<AccountName, DirectoryError> {
+fn name(text: &str) -> Result<AccountName, DirectoryError> {
     text.parse().map_err(|_| DirectoryError::Damaged { what: "address" })
 }
 

@@ -11,20 +11,22 @@
 pub mod address;
 pub mod credentials;
 mod database;
-mod directory;
 pub mod error;
+mod handle;
 pub mod metrics;
 pub mod password;
+pub mod plain;
 pub mod scram;
 pub mod snapshot;
 pub mod verify;
 
 pub use address::{AccountName, DomainName, InvalidName};
 pub use credentials::{Credentials, Scram};
-pub use directory::{Alias, Directory, UserSummary};
 pub use error::{DirectoryError, EditError};
+pub use handle::{Alias, Directory, UserSummary};
 pub use metrics::Metrics;
 pub use password::{Password, PasswordError};
+pub use plain::{Plain, may_act_as};
 pub use scram::ScramVerifier;
 pub use snapshot::{Account, Resolution, Snapshot};
 pub use verify::{PasswordVerifier, Settings, Unavailable};

@@ -126,11 +126,8 @@ fn work(jobs: &Mutex<Receiver<Job>>, decoy: &Credentials, metrics: &Metrics) {
         let matches = credentials.as_deref().unwrap_or(decoy).matches(&password);
         let is_right = matches && is_known;
         metrics.seconds.observe(started_at.elapsed().as_secs_f64());
-        if is_right {
-            metrics.right.inc()
-        } else {
-            metrics.wrong.inc()
-        }
+        let counter = if is_right { &metrics.right } else { &metrics.wrong };
+        counter.inc();
         // Nobody waits any more: the client has gone.
         let _ = reply.send(is_right);
     }

@@ -3,13 +3,12 @@
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use gatepost_core::directory::Password;
+use gatepost_core::directory::{Password, Plain, may_act_as};
 use gatepost_smtp::server::{Identity, Mechanism};
 
 use super::login::Login;
-use super::plain::Plain;
 use super::scram::{AwaitingFinal, Candidate, Channel};
-use super::{Authenticator, may_act_as, scram};
+use super::{Authenticator, scram};
 
 /// `tls-exporter` of RFC 9266: 32 octets that both ends of one TLS connection can derive, and nobody else.
 #[derive(Clone, PartialEq, Eq)]

@@ -15,12 +15,11 @@
 
 mod exchange;
 mod login;
-mod plain;
 mod scram;
 #[cfg(test)]
 mod tests;
 
-use gatepost_core::directory::{AccountName, Directory, PasswordVerifier};
+use gatepost_core::directory::{Directory, PasswordVerifier};
 use gatepost_smtp::server::{AuthOffer, Mechanism};
 
 pub use exchange::{ChannelBinding, Exchange, Step};
@@ -82,13 +81,4 @@ impl Default for Settings {
     fn default() -> Self {
         Self { scram: true }
     }
-}
-
-/// Whether a client may act as `authzid` having proved to be `authcid`: as nobody but himself (RFC 4422 section
-/// 3.4.1). The empty one asks for just that.
-fn may_act_as(authzid: &str, authcid: &str) -> bool {
-    let name = |text: &str| text.parse::<AccountName>();
-    authzid.is_empty()
-        || authzid == authcid
-        || matches!((name(authzid), name(authcid)), (Ok(authzid), Ok(authcid)) if authzid == authcid)
 }

@@ -135,8 +135,6 @@ pub enum CloseReason {
     BadFraming,
     /// Octets behind STLS: the upgrade would have read plaintext as TLS.
     PlaintextAfterStls,
-    /// The mailbox could not be opened.
-    MailboxUnavailable,
     /// The server is going down.
     Shutdown,
 }

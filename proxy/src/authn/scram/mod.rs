@@ -5,10 +5,10 @@ mod message;
 pub(super) mod tests;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use gatepost_core::directory::ScramVerifier;
+use gatepost_core::directory::{ScramVerifier, may_act_as};
 use subtle::ConstantTimeEq as _;
 
-use super::{ChannelBinding, may_act_as};
+use super::ChannelBinding;
 use message::{BindingFlag, ClientFinal, ClientFirst};
 
 /// What the exchange runs over.

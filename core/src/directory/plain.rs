@@ -1,23 +1,26 @@
-//! PLAIN (RFC 4616): one message.
+//! PLAIN's one message (RFC 4616), for SMTP and POP3.
+
+use super::AccountName;
 
 /// ```text
 /// message = [authzid] UTF8NUL authcid UTF8NUL passwd ; RFC 4616 section 2
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Plain<'a> {
+pub struct Plain<'a> {
     /// As whom the client wants to act; empty: as himself.
-    pub(super) authzid: &'a str,
+    pub authzid: &'a str,
     /// Whose password this is.
-    pub(super) authcid: &'a str,
+    pub authcid: &'a str,
     /// Not prepared yet.
-    pub(super) password: &'a [u8],
+    pub password: &'a [u8],
 }
 
 // === impl Plain ===
 
 impl<'a> Plain<'a> {
-    /// `None`: not three parts, or names that are not UTF-8.
-    pub(super) fn parse(message: &'a [u8]) -> Option<Self> {
+    /// `None`: not three parts, no name, or names that are not UTF-8.
+    #[must_use]
+    pub fn parse(message: &'a [u8]) -> Option<Self> {
         let mut parts = message.split(|octet| *octet == 0);
         let (authzid, authcid, password) = (parts.next()?, parts.next()?, parts.next()?);
         if parts.next().is_some() || authcid.is_empty() {
@@ -29,6 +32,23 @@ impl<'a> Plain<'a> {
             password,
         })
     }
+}
+
+/// Redacted.
+impl std::fmt::Debug for Plain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plain").field("authcid", &self.authcid).finish_non_exhaustive()
+    }
+}
+
+/// Whether a client may act as `authzid` having proved to be `authcid`: as nobody but himself (RFC 4422 section
+/// 3.4.1). The empty one asks for just that.
+#[must_use]
+pub fn may_act_as(authzid: &str, authcid: &str) -> bool {
+    let name = |text: &str| text.parse::<AccountName>();
+    authzid.is_empty()
+        || authzid == authcid
+        || matches!((name(authzid), name(authcid)), (Ok(authzid), Ok(authcid)) if authzid == authcid)
 }
 
 #[cfg(test)]
@@ -50,6 +70,24 @@ mod tests {
         ] {
             assert!(Plain::parse(message).is_none(), "{message:?}");
         }
+    }
+
+    #[test]
+    fn nobody_acts_as_somebody_else() {
+        for (authzid, is_allowed) in [
+            ("", true),
+            ("me@localhost", true),
+            ("ME@LocalHost", true),
+            ("you@localhost", false),
+            ("me", false),
+        ] {
+            assert_eq!(may_act_as(authzid, "me@localhost"), is_allowed, "{authzid:?}");
+        }
+    }
+
+    #[test]
+    fn debug_output_does_not_show_the_password() {
+        assert!(!format!("{:?}", Plain::parse(b"\0me\0pencil")).contains("pencil"));
     }
 
     proptest! {
