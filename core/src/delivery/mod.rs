@@ -12,6 +12,8 @@ pub mod local;
 pub mod loops;
 pub mod metrics;
 pub mod retry;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod worker;
 
 pub use disposition::Disposition;

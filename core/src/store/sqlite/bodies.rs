@@ -97,7 +97,7 @@ fn write_chunks(db: &Connection, id: i64, body: &Body) -> Result<(), Fault> {
 }
 
 /// What a delivery needs in memory, whatever the mail's size; small beside a mail that has more than one.
-const CHUNK_OCTETS: usize = 256 * 1024;
+pub(super) const CHUNK_OCTETS: usize = 256 * 1024;
 
 /// A damaged length must not become an allocation; a body beyond this grows its buffer as it is read.
 const CAPACITY_TRUSTED: usize = 64 * 1024 * 1024;

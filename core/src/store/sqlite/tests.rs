@@ -87,6 +87,20 @@ async fn a_delivered_mail_is_read_back_octet_for_octet() {
 }
 
 #[tokio::test]
+async fn bodies_of_every_length_around_a_chunk_are_whole() {
+    let place = Place::new();
+    let store = place.open();
+    let chunk = bodies::CHUNK_OCTETS;
+    for (uid, octets) in (1_u32..).zip([0, 1, chunk - 1, chunk, chunk + 1, 3 * chunk]) {
+        let body: Vec<u8> = (0..octets).map(|n| (n % 253) as u8).collect();
+        let id = QueueId(MAIL.0 + u64::from(uid));
+        store.deliver(delivery(id, body.clone(), vec![copy(0, ALICE)])).await.unwrap();
+        let stored = store.fetch(ALICE, uid).await.unwrap().unwrap();
+        assert!(stored.body() == body, "{octets} octets");
+    }
+}
+
+#[tokio::test]
 async fn a_replay_after_a_crash_does_nothing_twice() {
     let place = Place::new();
     let mail = || delivery(MAIL, "body", vec![copy(0, ALICE), copy(1, BOB)]);

@@ -239,3 +239,58 @@ const BATCH_OCTETS_MAX: u64 = 16 * 1024 * 1024;
 
 /// When so many wait without a change that would take them along, they get a transaction of their own.
 const FORGETS_WAITING_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{make_private_file, schema};
+    use super::*;
+
+    #[test]
+    fn all_that_waits_shares_one_transaction() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("default.sqlite");
+        make_private_file(&path).unwrap();
+        let mut connection = schema::connect(&path, None).unwrap();
+        schema::migrate(&mut connection).unwrap();
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let (sender, requests) = mpsc::channel(WAITING_MAX);
+        let mut thread = Thread { connection, requests, metrics: Some(metrics.clone()), forgets: Vec::new() };
+
+        let mut answers = Vec::new();
+        for n in 0..(BATCH_CHANGES_MAX + 10) {
+            let (reply, answer) = oneshot::channel();
+            let apply = move |db: &Connection| {
+                db.execute("INSERT INTO mailboxes (name) VALUES (?1)", [n])?;
+                Ok(n)
+            };
+            let change: Box<dyn Change> = Box::new(Pending { octets: 1, apply, result: None, reply });
+            sender.try_send(Request::Change(change)).ok().unwrap();
+            answers.push(answer);
+        }
+        for _ in 0..2 {
+            let first = thread.requests.try_recv().unwrap();
+            let batch = thread.gather(first);
+            thread.write(batch.changes);
+        }
+        assert_eq!(metrics.commit_changes.get_sample_count(), 2);
+        assert_eq!(metrics.commit_changes.get_sample_sum(), (BATCH_CHANGES_MAX + 10) as f64);
+        for (n, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer.blocking_recv().unwrap(), Ok(n));
+        }
+    }
+
+    #[test]
+    fn a_large_change_ends_its_batch() {
+        let (sender, requests) = mpsc::channel(WAITING_MAX);
+        let connection = Connection::open_in_memory().unwrap();
+        let mut thread = Thread { connection, requests, metrics: None, forgets: Vec::new() };
+        for octets in [1, BATCH_OCTETS_MAX, 1] {
+            let (reply, _answer) = oneshot::channel();
+            let apply = |_: &Connection| Ok(());
+            let change: Box<dyn Change> = Box::new(Pending { octets, apply, result: None, reply });
+            sender.try_send(Request::Change(change)).ok().unwrap();
+        }
+        let first = thread.requests.try_recv().unwrap();
+        assert_eq!(thread.gather(first).changes.len(), 2);
+    }
+}
