@@ -24,3 +24,6 @@ pub mod services;
 pub mod session_id;
 pub mod telemetry;
 pub mod tls;
+
+#[cfg(test)]
+mod testing;
