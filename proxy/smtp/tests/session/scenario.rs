@@ -80,6 +80,11 @@ impl Scenario {
         Self::start(config, Some(tls()))
     }
 
+    /// As above, in the version before.
+    pub(crate) fn inside_tls_1_2(config: Config) -> Self {
+        Self::start(config, Some(TlsFacts { version: "TLSv1.2".to_owned(), ..tls() }))
+    }
+
     fn start(config: Config, tls: Option<TlsFacts>) -> Self {
         let now = Instant::now();
         let peer = PeerFacts { address: "192.0.2.1:4711".parse().unwrap(), tls };
