@@ -32,4 +32,6 @@ pub use schedule::Backoff;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod format_tests;
+#[cfg(test)]
 mod test_support;
