@@ -74,14 +74,16 @@ impl Spool {
     /// # Errors
     /// The disk's, or the operating system's where it refuses a thread or random octets.
     pub fn open(disk: Arc<dyn Disk>, folder: &Path, free_space: Option<Arc<FreeSpace>>) -> io::Result<Self> {
+        disk.make_folder(folder)?;
         let pool = IoPool::start("gatepost-spool", THREADS)?;
         Self::with_pool(disk, folder, Some(pool), free_space)
     }
 
-    /// A spool that works on its caller's thread: for programs that only look, and for repeatable tests.
+    /// A spool that works on its caller's thread and takes its folder to be there: for programs that only look, and
+    /// for repeatable tests.
     ///
     /// # Errors
-    /// As `open`.
+    /// Where the operating system has no random octets.
     pub fn inline(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<Self> {
         Self::with_pool(disk, folder, None, None)
     }
@@ -144,7 +146,6 @@ impl Spool {
         pool: Option<IoPool>,
         free_space: Option<Arc<FreeSpace>>,
     ) -> io::Result<Self> {
-        disk.make_folder(folder)?;
         let name_prefix = getrandom::u64().map_err(|_| io::ErrorKind::Unsupported)?;
         let folder = folder.to_owned();
         let names = AtomicU64::new(0);

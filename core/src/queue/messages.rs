@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::QueueId;
-use super::handle::Lease;
+use super::shared::Lease;
+use super::{OpenError, QueueId};
 use crate::delivery::Disposition;
 use crate::intake::{Body, Submission};
 use crate::scan::Stamp;
@@ -138,6 +138,21 @@ impl Default for Settings {
         Self { segment_octets: SEGMENT_OCTETS_DEFAULT, free_octets_min: FREE_OCTETS_MIN_DEFAULT }
     }
 }
+
+impl Settings {
+    pub(super) const fn check(&self) -> Result<(), OpenError> {
+        if self.segment_octets < SEGMENT_OCTETS_MIN {
+            return Err(OpenError::SegmentTooSmall {
+                octets: self.segment_octets,
+                minimum: SEGMENT_OCTETS_MIN,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Below this the headers would be a part worth mentioning. A record that is larger gets a larger segment.
+const SEGMENT_OCTETS_MIN: u64 = 4096;
 
 /// Large enough that a new segment is rare (16,000 mails of 4 KiB), small enough that an old one is soon free again.
 const SEGMENT_OCTETS_DEFAULT: u64 = 64 * 1024 * 1024;

@@ -1,11 +1,24 @@
 //! The durable queue. 250 comes after its flush, never before.
 
+mod codec;
+mod committer;
+mod envelope;
 pub mod error;
 pub mod handle;
 pub mod id;
+mod index;
+mod journal;
 pub mod messages;
 pub mod metrics;
+mod pending;
+mod reader;
+mod record;
+mod recovery;
 pub mod schedule;
+mod segment;
+mod shared;
+mod supply;
+mod writer;
 
 pub use error::OpenError;
 pub use handle::{Queue, Snapshot};
