@@ -355,7 +355,8 @@ fn without_items(verdict: Verdict, stamp: Stamp) -> ScanReport {
     ScanReport { verdict, tolerated: Vec::new(), stamp, items: 0, octets: 0 }
 }
 
-/// Waiting and running. A body in memory has at most 256 KiB, so at worst 256 MiB are held by those who wait here.
+/// Waiting and running. A queued body in memory has at most 256 KiB, so at worst 256 MiB are held by those who wait here; readers
+/// of mailboxes have a budget of their own.
 const JOBS_MAX: usize = 1_024;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::examine::stamp_of;
 use super::pool::{JobKey, Pool, Submitted, ThreadCount, timed_out};
 use super::{Engine, Metrics, ScanReport, Stamp, UnscannablePolicy, Verdict};
 use crate::intake::Body;
+use crate::intake::body::INLINE_OCTETS_MAX;
 
 /// How urgent a scan is. High always goes before low.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Scanner {
     /// whatever the engine does, and at once if too many messages wait already. The same content under the same stamp is
     /// scanned once. Cancel-safe: a scan that nobody waits for is not begun.
     pub async fn scan(&self, body: Body, priority: Priority, deadline: Duration) -> ScanReport {
-        let key = JobKey { content: content_hash(&body), stamp: self.current_stamp() };
+        let key = JobKey { content: content_hash(&body).await, stamp: self.current_stamp() };
         let deadline = deadline.min(DEADLINE_MAX);
         let now = Instant::now();
         let due = now.checked_add(deadline).unwrap_or(now);
@@ -118,12 +119,23 @@ fn thread_count(wanted: Option<usize>, processors: usize) -> ThreadCount {
     ThreadCount { regular, most }
 }
 
-/// A body in memory has at most 256 KiB, which are hashed in less time than a hand-over to another thread takes.
-fn content_hash(body: &Body) -> [u8; 32] {
-    match body {
-        Body::Memory(octets) => *blake3::hash(octets).as_bytes(),
-        Body::File(file) => *file.hash(),
+/// A body from the queue that lies in memory is one slice, hashed in less time than a hand-over to another thread takes. One from
+/// a mailbox may be as large as a message gets: between slices others have their turn.
+async fn content_hash(body: &Body) -> [u8; 32] {
+    let octets = match body {
+        Body::Memory(octets) => octets,
+        Body::File(file) => return *file.hash(),
+    };
+    let mut hasher = blake3::Hasher::new();
+    let mut slices = octets.chunks(INLINE_OCTETS_MAX);
+    if let Some(first) = slices.next() {
+        hasher.update(first);
     }
+    for slice in slices {
+        tokio::task::yield_now().await;
+        hasher.update(slice);
+    }
+    *hasher.finalize().as_bytes()
 }
 
 /// Readers wait for three minutes by default; whoever asks for more than this means "as long as it takes".

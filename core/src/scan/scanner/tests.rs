@@ -177,6 +177,15 @@ async fn the_embedded_engine_finds_the_test_file_behind_the_handle() {
 }
 
 #[tokio::test]
+async fn the_hash_of_a_body_does_not_depend_on_its_slices() {
+    for octets in [0, 1, INLINE_OCTETS_MAX, INLINE_OCTETS_MAX + 1, 3 * INLINE_OCTETS_MAX] {
+        let content = vec![7; octets];
+        let expected = *blake3::hash(&content).as_bytes();
+        assert_eq!(content_hash(&body(content)).await, expected, "{octets}");
+    }
+}
+
+#[tokio::test]
 async fn a_large_body_is_scanned_from_its_file_and_a_lost_file_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::inline(Arc::new(RealDisk), folder.path()).unwrap();
