@@ -1,5 +1,7 @@
 //! A database in a temporary folder, closed and opened again where a crash would have done so.
 
+mod model;
+
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ impl Place {
         self.folder.path().join("store/default.sqlite")
     }
 
-    fn count(&self, table: &str) -> i64 {
+    fn count(&self, table: &str) -> usize {
         let connection = Connection::open(self.path()).unwrap();
         connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     }
@@ -114,6 +116,19 @@ async fn a_replay_after_a_crash_does_nothing_twice() {
     assert_eq!(store.record(MAIL, verdict_of_the_replay).await.unwrap(), [(0, Disposition::Delivered)]);
     assert_eq!(store.list(ALICE).await.unwrap().messages.len(), 1);
     assert_eq!(store.list(BOB).await.unwrap().messages.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_answered_is_in_the_files_before_the_database_is_closed() {
+    let (place, image) = (Place::new(), Place::new());
+    let store = place.open();
+    store.deliver(delivery(MAIL, "body", vec![copy(0, ALICE)])).await.unwrap();
+    fs::create_dir(image.path().parent().unwrap()).unwrap();
+    for suffix in ["", "-wal"] {
+        let name = |place: &Place| format!("{}{suffix}", place.path().display());
+        fs::copy(name(&place), name(&image)).unwrap();
+    }
+    assert_eq!(image.open().fetch(ALICE, 1).await.unwrap().unwrap().body(), "body");
 }
 
 #[tokio::test]
