@@ -30,6 +30,8 @@ pub(crate) struct Scenario {
     unread: String,
     pub(crate) events: Vec<Event>,
     pub(crate) stored: Vec<Vec<u8>>,
+    /// The most body octets that ever were in memory.
+    pub(crate) body_peak: usize,
 }
 
 pub(crate) fn tls() -> TlsFacts {
@@ -91,6 +93,7 @@ impl Scenario {
             unread: String::new(),
             events: Vec::new(),
             stored: Vec::new(),
+            body_peak: 0,
         };
         scenario.drain();
         assert_eq!(std::mem::take(&mut scenario.unread), "220 mx.example ESMTP Gatepost\r\n");
@@ -270,6 +273,7 @@ impl Scenario {
             let (now, mut body) = (self.now, std::mem::take(&mut self.body));
             let taken = self.session().feed(now, rest, &mut body);
             self.body = body;
+            self.body_peak = self.body_peak.max(self.body.len());
             rest = &rest[taken..];
             self.drain();
             if rest.is_empty() || self.session().is_waiting() {
