@@ -1,0 +1,22 @@
+//! Scripted dialogs with the session machine, a file per state, and properties of all dialogs.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+mod auth;
+mod chunk;
+mod close;
+mod data;
+mod deadline;
+mod framing;
+mod hello;
+mod mail;
+mod properties;
+mod rcpt;
+mod scenario;
+mod starttls;
