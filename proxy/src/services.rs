@@ -9,7 +9,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use gatepost_core::access::{self, ScanGate, pop3};
 use gatepost_core::delivery::{self, Workers};
@@ -20,7 +19,6 @@ use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
 use gatepost_smtp::server::TlsMode;
-use prometheus::Gauge;
 
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
@@ -40,7 +38,6 @@ pub struct Rooms {
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
-    not_after: Gauge,
 }
 
 /// Why a room cannot be opened.
@@ -129,13 +126,7 @@ impl Rooms {
             tls: Some(tls.clone()),
             metrics: EdgeMetrics::register(registry)?,
         };
-        let not_after = Gauge::new(
-            "gatepost_tls_certificate_not_after_seconds",
-            "When the certificate in use stops being valid, since 1970.",
-        )?;
-        registry.register(Box::new(not_after.clone()))?;
-        not_after.set(seconds(tls.not_after()));
-        Ok(Self { edge, backend, tls, queue, store, engine, workers, not_after })
+        Ok(Self { edge, backend, tls, queue, store, engine, workers })
     }
 
     /// What the edge works with.
@@ -157,7 +148,7 @@ impl Rooms {
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
         }
-        self.not_after.set(seconds(self.tls.not_after()));
+        self.edge.metrics.certificate(self.tls.not_after());
         self.backend.reload(backend_settings(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
@@ -280,10 +271,6 @@ fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {
         Some(files) => (files.certificate.clone(), files.key.clone()),
         None => (folder.certificate(), folder.key()),
     }
-}
-
-fn seconds(at: SystemTime) -> f64 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn report(recovered: &queue::Recovered) {
