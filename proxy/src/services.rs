@@ -299,7 +299,7 @@ mod tests {
     fn smtp(config: &Config) -> SmtpSettings {
         match server_settings(config).listeners.remove(0).protocol {
             Protocol::Smtp(settings) => settings,
-            Protocol::Pop3(_) => unreachable!("the listener speaks SMTP"),
+            Protocol::Pop3(_) => panic!("the listener speaks SMTP"),
         }
     }
 
