@@ -96,13 +96,11 @@ impl Running {
     }
 
     fn announce(&self) {
-        for (listener, address) in self.server.addresses() {
-            tracing::info!(listener, %address, "listening");
-        }
         if let Some(admin) = &self.admin {
             tracing::info!(listener = "(admin)", address = %admin.address(), "listening");
         }
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %self.folder.root().display(), "gatepost is ready");
+        let data = self.folder.root().display();
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %data, "gatepost is ready");
     }
 
     /// All of the new configuration or nothing of it.

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Counter, Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// Where all metrics of the process are registered. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ struct ProcessCollector {
     open_fds: IntGauge,
     max_fds: IntGauge,
     threads: IntGauge,
-    cpu_seconds: Gauge,
+    cpu_seconds: Counter,
     start_time: Gauge,
 }
 
@@ -73,7 +73,7 @@ impl ProcessCollector {
             open_fds: IntGauge::new("process_open_fds", "Open file descriptors.")?,
             max_fds: IntGauge::new("process_max_fds", "Most file descriptors that may be open.")?,
             threads: IntGauge::new("process_threads", "Threads.")?,
-            cpu_seconds: Gauge::new("process_cpu_seconds_total", "User and system CPU time in seconds.")?,
+            cpu_seconds: Counter::new("process_cpu_seconds_total", "User and system CPU time in seconds.")?,
             start_time: Gauge::new(
                 "process_start_time_seconds",
                 "Start of the process since 1970 in seconds.",
@@ -112,7 +112,8 @@ impl ProcessCollector {
             self.max_fds.set(i64::try_from(max).unwrap_or(i64::MAX));
         }
         if let Some(ticks) = std::fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_ticks) {
-            self.cpu_seconds.set(ticks / TICKS_PER_SECOND);
+            let grown = ticks / TICKS_PER_SECOND - self.cpu_seconds.get();
+            self.cpu_seconds.inc_by(grown.max(0.0));
         }
     }
 }
