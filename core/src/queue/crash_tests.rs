@@ -82,7 +82,7 @@ impl Life {
         let message = match due.fresh.clone() {
             Some(message) => message,
             None => match self.shared.load(due.id, due.place) {
-                Loaded::Whole(message) => Arc::new(message),
+                Loaded::Whole(message) => message,
                 Loaded::Damaged => panic!("{} is damaged", due.id),
                 Loaded::Unreadable(_) => return None,
             },

@@ -77,14 +77,11 @@ impl SegmentReader {
         let mut extent = Extent { flushed: SEGMENT_HEADER_OCTETS, end: SEGMENT_HEADER_OCTETS };
         let mut offset = SEGMENT_HEADER_OCTETS;
         loop {
-            let head = match self.batch(offset)? {
-                Some(head) => head,
-                None => {
-                    let is_batch = |reader: &mut Self, offset| Ok(reader.batch(offset)?.is_some());
-                    let Some(found) = self.search(offset, self.len, is_batch)? else { return Ok(extent) };
-                    offset = found;
-                    continue;
-                }
+            let Some(head) = self.batch(offset)? else {
+                let is_batch = |reader: &mut Self, offset| Ok(reader.batch(offset)?.is_some());
+                let Some(found) = self.search(offset, self.len, is_batch)? else { return Ok(extent) };
+                offset = found;
+                continue;
             };
             extent.flushed = offset;
             let limit = offset.saturating_add(BATCH_OCTETS).saturating_add(head.octets).min(self.len);
