@@ -46,7 +46,7 @@ impl SegmentReader {
         let loaded = self.window_start..self.window_start.saturating_add(self.window.len() as u64);
         if offset < loaded.start || end > loaded.end {
             let wanted = self.len.saturating_sub(offset).min(count.max(WINDOW_OCTETS) as u64);
-            self.window.resize(usize::try_from(wanted).unwrap_or(WINDOW_OCTETS), 0);
+            self.window = vec![0; usize::try_from(wanted).unwrap_or(WINDOW_OCTETS)];
             let read = self.file.read_at(offset, &mut self.window)?;
             self.window.truncate(read);
             self.window_start = offset;
