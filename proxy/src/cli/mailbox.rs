@@ -182,10 +182,10 @@ impl Reader {
             }
         }
         target.finish().map_err(|error| Failure::new(Exit::CannotCreate, error))?;
-        output.line(format_args!("exported {written} messages"))?;
+        output.line(format_args!("exported: {written}"))?;
         output.finish()?;
         if withheld > 0 {
-            return Err(Failure::general(format!("{withheld} messages were left out")));
+            return Err(Failure::general(format!("left out: {withheld}")));
         }
         Ok(())
     }
