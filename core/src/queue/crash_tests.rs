@@ -24,8 +24,9 @@ use crate::intake::{Body, Spool};
 #[derive(Debug, Clone)]
 struct Promise {
     body: Bytes,
-    /// The sets of pending recipients that a restart may find: more than one after a settle that failed.
-    pending: BTreeSet<Vec<usize>>,
+    /// The sets of pending recipients that a restart may find: the one that was promised and, behind it, those of
+    /// settles that failed since.
+    pending: Vec<Vec<usize>>,
     /// Whether it may be missing: its append failed, so nobody knows.
     may_be_missing: bool,
 }
@@ -41,6 +42,19 @@ struct Ledger {
     promises: BTreeMap<QueueId, Promise>,
     /// Refused for want of space: never to be seen again.
     refused: BTreeSet<QueueId>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// A fresh segment has flushed and told where the failed one ends: what failed before never comes back.
+    fn forget_failures(&mut self) {
+        for promise in self.promises.values_mut() {
+            promise.pending.truncate(1);
+        }
+        let failed = self.promises.extract_if(.., |_, promise| promise.may_be_missing);
+        self.refused.extend(failed.map(|(id, _)| id));
+    }
 }
 
 const ROOT: &str = "/queue";
@@ -128,24 +142,22 @@ impl Life {
                     ledger.refused.insert(id);
                 }
                 Expected::Appended(id, body) => {
-                    let pending = BTreeSet::from([(0..RECIPIENTS).collect()]);
+                    let pending = vec![(0..RECIPIENTS).collect()];
                     ledger.promises.insert(id, Promise { body, pending, may_be_missing: result.is_err() });
                 }
                 Expected::Settled(id, left) => {
                     let promise = ledger.promises.get_mut(&id).unwrap();
                     match result {
-                        Ok(()) => promise.pending = BTreeSet::from([left]),
+                        Ok(()) => promise.pending = vec![left],
                         Err(AppendError::Full) => {}
-                        Err(_) => {
-                            promise.pending.insert(left);
-                        }
+                        Err(_) => promise.pending.push(left),
                     }
                 }
             }
         }
         self.committer.remove_segments();
-        if self.committer.is_stopped() {
-            self.committer.lift_stop();
+        if self.committer.is_stopped() && self.committer.lift_stop() {
+            ledger.forget_failures();
         }
     }
 
@@ -166,7 +178,7 @@ impl Life {
                 "seed {seed}: {id} has {pending:?} pending, promised was {:?}",
                 promise.pending
             );
-            promise.pending = BTreeSet::from([pending.clone()]);
+            promise.pending = vec![pending.clone()];
             promise.may_be_missing = false;
             if !pending.is_empty() {
                 let place = self.shared.index().get(*id).unwrap().place;
