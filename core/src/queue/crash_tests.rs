@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatepost_smtp::wire::params::RcptParams;
+use gatepost_smtp::server::Recipient;
+use gatepost_smtp::wire::params::{MailParams, RcptParams};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::committer::{Committer, Work};
 use super::handle::assemble;
@@ -68,13 +70,12 @@ impl Life {
         let stored = if dice.chance(1, 5) { self.shared.spool.store(&octets).ok() } else { None };
         let body = stored.map_or_else(|| Body::Memory(octets.clone()), |file| Body::File(Arc::new(file)));
         let mut message = message(id, RECIPIENTS, body);
-        // The grammar of parameters is tested elsewhere and would take half of the time here.
-        message
-            .submission
-            .envelope
-            .recipients
-            .iter_mut()
-            .for_each(|recipient| recipient.params = RcptParams::default());
+        // The grammar of addresses is tested elsewhere and would take half of the time here.
+        let envelope = &mut message.submission.envelope;
+        (envelope.reverse_path, envelope.params) = (ReversePath::Null, MailParams::default());
+        for recipient in &mut envelope.recipients {
+            *recipient = Recipient { path: ForwardPath::Postmaster, params: RcptParams::default() };
+        }
         (message, octets)
     }
 
@@ -82,7 +83,7 @@ impl Life {
         let message = match due.fresh.clone() {
             Some(message) => message,
             None => match self.shared.load(due.id, due.place) {
-                Loaded::Whole(message) => Arc::new(message),
+                Loaded::Whole(message) => message,
                 Loaded::Damaged => panic!("{} is damaged", due.id),
                 Loaded::Unreadable(_) => return None,
             },
