@@ -1,7 +1,17 @@
 //! The seam to stable storage: `real` in production, `simulated` in tests, where a crash keeps any subset of the unflushed sectors.
 
+pub mod free_space;
+pub mod pool;
+pub mod real;
+pub mod simulated;
+
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub use free_space::FreeSpace;
+pub use pool::IoPool;
+pub use real::RealDisk;
+pub use simulated::{Dice, Fault, SimulatedDisk};
 
 /// A file system of which only what was flushed survives.
 pub trait Disk: Send + Sync + 'static {

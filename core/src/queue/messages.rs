@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::QueueId;
+use super::shared::Lease;
+use super::{OpenError, QueueId};
 use crate::delivery::Disposition;
 use crate::intake::{Body, Submission};
 use crate::scan::Stamp;
@@ -10,6 +11,8 @@ use crate::scan::Stamp;
 /// What intake hands in.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
+    /// From `Queue::allocate_id`, so that the trace headers could name it.
+    pub id: QueueId,
     /// The envelope and where it came from.
     pub submission: Submission,
     /// Trace headers of ours (`Received:`), CRLF lines, to stand before the body. Kept apart so that the body is never copied.
@@ -31,6 +34,8 @@ pub struct Claim {
     pub pending: Vec<usize>,
     /// How often it has been tried before.
     pub attempts: u32,
+    /// Gives the message back when the claim ends.
+    pub(super) lease: Lease,
 }
 
 /// What became of one recipient in one attempt.
@@ -82,3 +87,75 @@ pub struct Recovered {
     /// Damaged records set aside in `corrupt/`.
     pub corrupt_records: usize,
 }
+
+/// One line of `queue list`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Its id.
+    pub id: QueueId,
+    /// When it was received, milliseconds since 1970.
+    pub received_at_ms: u64,
+    /// Octets of its body.
+    pub octets: u64,
+    /// From whom, with angle brackets.
+    pub sender: String,
+    /// To whom, with angle brackets, in the order of RCPT, and whether a terminal disposition is still missing.
+    pub recipients: Vec<RecipientSummary>,
+    /// How often it has been tried.
+    pub attempts: u32,
+    /// When it is tried next, milliseconds since 1970.
+    pub not_before_ms: u64,
+    /// Why the last attempt was in vain.
+    pub last_reason: Option<String>,
+}
+
+/// One recipient of a queued message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientSummary {
+    /// With angle brackets.
+    pub address: String,
+    /// Whether it still waits for a terminal disposition.
+    pub pending: bool,
+}
+
+/// Everything that `queue show` tells of one message; its body is not read.
+#[derive(Debug, Clone)]
+pub struct Details {
+    /// The line of `queue list`.
+    pub summary: Summary,
+    /// Envelope and origin.
+    pub submission: Submission,
+    /// Our trace headers.
+    pub trace: Vec<u8>,
+    /// Whether and under which signatures the session's scan found it clean.
+    pub stamp: Option<Stamp>,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { segment_octets: SEGMENT_OCTETS_DEFAULT, free_octets_min: FREE_OCTETS_MIN_DEFAULT }
+    }
+}
+
+impl Settings {
+    pub(super) const fn check(&self) -> Result<(), OpenError> {
+        if self.segment_octets < SEGMENT_OCTETS_MIN {
+            return Err(OpenError::SegmentTooSmall {
+                octets: self.segment_octets,
+                minimum: SEGMENT_OCTETS_MIN,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Below this the headers would be a part worth mentioning. A record that is larger gets a larger segment.
+const SEGMENT_OCTETS_MIN: u64 = 4096;
+
+/// Large enough that a new segment is rare (16,000 mails of 4 KiB), small enough that an old one is soon free again.
+const SEGMENT_OCTETS_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// Two segments: what is accepted can still be settled while new mail is refused.
+const FREE_OCTETS_MIN_DEFAULT: u64 = 128 * 1024 * 1024;

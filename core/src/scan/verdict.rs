@@ -1,6 +1,8 @@
 //! What a scan said.
 
-use super::EngineIdentity;
+use std::fmt;
+
+use super::Stamp;
 
 /// Of one item, or of a whole message: the worst of its items.
 #[must_use]
@@ -10,13 +12,13 @@ pub enum Verdict {
     Clean,
     /// A virus.
     Infected {
-        /// Its name, `[A-Za-z0-9._-]`, at most 128.
+        /// Its name, `[A-Za-z0-9._-]`, at most 128 (see [`threat_name`]).
         threat: String,
     },
-    /// It cannot be looked into (too deep, too many parts, an archive bomb, encrypted, broken).
+    /// It cannot be looked into, and the policy does not let such content pass.
     Unscannable {
-        /// Which limit or defect, from our own list.
-        reason: &'static str,
+        /// Which limit or defect.
+        reason: Obstacle,
     },
     /// No verdict in time.
     TimedOut,
@@ -24,24 +26,124 @@ pub enum Verdict {
     Failed,
 }
 
-/// Under which signatures and policy a message was found clean.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Stamp {
-    /// The engine and its signatures.
-    pub engine: EngineIdentity,
-    /// The version of our own scan policy (limits, plan).
-    pub policy: u32,
+/// Why a part of a message cannot be looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Obstacle {
+    /// An archive's entry needs a password.
+    Encrypted,
+    /// Parts, nested messages and archives are nested too deeply.
+    TooDeep,
+    /// The message has too many parts.
+    TooManyParts,
+    /// A header section is too long.
+    HeadersTooLong,
+    /// An archive has too many entries.
+    TooManyEntries,
+    /// An entry grows out of all proportion, or all parts together grow too large: a decompression bomb.
+    TooLarge,
+    /// An archive is damaged, contradicts itself, or is packed by a method that we do not know.
+    Broken,
+    /// A fragment of a message (`message/partial`), of which no one ever sees the whole before the reader does.
+    Fragment,
 }
 
 /// The result of scanning one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanReport {
-    /// The worst verdict of its items.
+    /// The worst verdict of its items, after the policy for unscannable content.
     pub verdict: Verdict,
+    /// What the policy let pass although it could not be looked into. Empty for most mail.
+    pub tolerated: Vec<Obstacle>,
     /// What it was scanned with.
     pub stamp: Stamp,
     /// Items looked at.
     pub items: usize,
     /// Octets looked at.
     pub octets: u64,
+}
+
+/// Makes a threat's name of an engine's word for it: `[A-Za-z0-9._-]`, 1 to 128 octets. Anything else becomes `_`, since
+/// the name goes into replies, logs and queue records.
+#[must_use]
+pub fn threat_name(raw: &str) -> String {
+    let name: String = raw
+        .chars()
+        .take(THREAT_OCTETS_MAX)
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' })
+        .collect();
+    if name.is_empty() { "unnamed".to_owned() } else { name }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// The worse of the two: a virus over everything, then no answer, then what cannot be looked into.
+    pub fn worse(self, other: Self) -> Self {
+        if other.rank() > self.rank() { other } else { self }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Unscannable { .. } => 1,
+            Self::Failed => 2,
+            Self::TimedOut => 3,
+            Self::Infected { .. } => 4,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clean => f.write_str("clean"),
+            Self::Infected { threat } => write!(f, "infected: {threat}"),
+            Self::Unscannable { reason } => write!(f, "unscannable: {reason}"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Failed => f.write_str("the engine failed"),
+        }
+    }
+}
+
+// === impl Obstacle ===
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Encrypted => "encrypted archive",
+            Self::TooDeep => "nested too deeply",
+            Self::TooManyParts => "too many parts",
+            Self::HeadersTooLong => "header section too long",
+            Self::TooManyEntries => "too many archive entries",
+            Self::TooLarge => "expands too far",
+            Self::Broken => "damaged or unknown archive",
+            Self::Fragment => "fragment of a message",
+        })
+    }
+}
+
+/// Long enough for every vendor's naming scheme, short enough for a reply line.
+const THREAT_OCTETS_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_virus_outweighs_everything_and_clean_nothing() {
+        let infected = || Verdict::Infected { threat: "x".into() };
+        assert_eq!(Verdict::TimedOut.worse(infected()), infected());
+        assert_eq!(infected().worse(Verdict::Failed), infected());
+        let broken = || Verdict::Unscannable { reason: Obstacle::Broken };
+        assert_eq!(Verdict::Clean.worse(broken()), broken());
+        assert_eq!(broken().worse(Verdict::Clean), broken());
+        assert_eq!(broken().worse(Verdict::Failed), Verdict::Failed);
+    }
+
+    #[test]
+    fn a_threat_name_carries_nothing_but_its_alphabet() {
+        assert_eq!(threat_name("Win.Test/EICAR HDB\r\n"), "Win.Test_EICAR_HDB__");
+        assert_eq!(threat_name(""), "unnamed");
+        assert_eq!(threat_name(&"é".repeat(500)), "_".repeat(128));
+    }
 }

@@ -1,0 +1,67 @@
+//! Whether there is room for more mail.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Disk;
+
+/// Asks the disk at most once a second.
+pub struct FreeSpace {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    octets_min: u64,
+    last: Mutex<Option<(Instant, bool)>>,
+}
+
+// === impl FreeSpace ===
+
+impl FreeSpace {
+    /// Watches the file system of `folder`.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, folder: PathBuf, octets_min: u64) -> Self {
+        Self { disk, folder, octets_min, last: Mutex::new(None) }
+    }
+
+    /// Whether less than the minimum is free. A file system that cannot say is taken to have room: the write itself
+    /// will tell.
+    #[must_use]
+    pub fn is_low(&self) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, low)) = last.filter(|(at, _)| at.elapsed() < AGE_MAX) {
+            return low;
+        }
+        let low = self.disk.free_octets(&self.folder).is_ok_and(|free| free < self.octets_min);
+        *last = Some((Instant::now(), low));
+        low
+    }
+}
+
+impl std::fmt::Debug for FreeSpace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FreeSpace")
+            .field("folder", &self.folder)
+            .field("octets_min", &self.octets_min)
+            .finish()
+    }
+}
+
+/// A call a mail would be a system call for nothing; in a second a fast disk takes a few GiB, which the writes notice.
+const AGE_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimulatedDisk;
+
+    #[test]
+    fn the_disk_is_asked_once_a_second_at_most() {
+        let disk = SimulatedDisk::new();
+        disk.set_capacity(Some(10));
+        let space = FreeSpace::new(Arc::new(disk.clone()), PathBuf::from("/q"), 11);
+        assert!(space.is_low());
+        let calls = disk.calls();
+        assert!(space.is_low());
+        assert_eq!(disk.calls(), calls);
+    }
+}

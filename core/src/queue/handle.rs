@@ -1,0 +1,262 @@
+//! The queue's door.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::committer::{Committer, Work};
+use super::index::Due;
+use super::journal::Journal;
+use super::recovery::{self, Mode, recover};
+use super::shared::{Lease, Loaded, Shared, now_ms};
+use super::supply::Supply;
+use super::writer::{self, Message};
+use super::{
+    AppendError, Claim, Details, IdGenerator, Metrics, NewMessage, OpenError, Outcome, QueueId, Recovered,
+    Settings, Summary,
+};
+use crate::disk::{Disk, FreeSpace, IoPool};
+use crate::intake::Spool;
+
+/// The queue. Cheap to clone; the writer ends with `close` or with the last clone.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    shared: Arc<Shared>,
+    writer: mpsc::Sender<Message>,
+    readers: IoPool,
+}
+
+/// What lay in the queue when it was looked at.
+#[derive(Debug)]
+pub struct Snapshot {
+    shared: Shared,
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Recovers what lies in `root` (made if missing) and starts the writer. Blocking: call it before the runtime
+    /// serves, or on a blocking thread. One process a folder: the caller holds the lock.
+    ///
+    /// # Errors
+    /// A segment of a newer version, or the disk's. A damaged segment is no error: see `Recovered`.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        settings: Settings,
+        metrics: Option<Metrics>,
+    ) -> Result<(Self, Recovered), OpenError> {
+        settings.check()?;
+        disk.make_folder(root).map_err(OpenError::io(root))?;
+        if let Some(parent) = root.parent() {
+            disk.flush_folder(parent).map_err(OpenError::io(parent))?;
+        }
+        let free_space =
+            Arc::new(FreeSpace::new(Arc::clone(&disk), root.to_owned(), settings.free_octets_min));
+        let bodies = root.join(BODIES_FOLDER);
+        let spool = Spool::open(Arc::clone(&disk), &bodies, Some(Arc::clone(&free_space)))
+            .map_err(OpenError::io(&bodies))?;
+        disk.flush_folder(root).map_err(OpenError::io(root))?;
+        let (mut committer, shared, recovered) =
+            assemble(disk, root, &settings, spool, metrics, Some(free_space), true)?;
+        if !committer.lift_stop() {
+            tracing::warn!("the queue cannot take mail yet: no segment could be opened");
+        }
+        committer.remove_segments();
+        let writer = writer::start(committer).map_err(OpenError::Thread)?;
+        let readers = IoPool::start("gatepost-requeue", READERS).map_err(OpenError::Thread)?;
+        Ok((Self { shared, writer, readers }, recovered))
+    }
+
+    /// Reads the queue without changing it, also beside a running server. Blocking.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn inspect(disk: Arc<dyn Disk>, root: &Path) -> Result<Snapshot, OpenError> {
+        let bodies = root.join(BODIES_FOLDER);
+        let spool = Spool::inline(Arc::clone(&disk), &bodies).map_err(OpenError::io(&bodies))?;
+        let state = recover(&*disk, root, &spool, Mode::Look)?;
+        let ids = Arc::new(IdGenerator::above(state.id_floor));
+        Ok(Snapshot { shared: Shared::new(disk, root.to_owned(), spool, ids, state.index, None) })
+    }
+
+    /// Where bodies of this queue are collected: `BodyBuffer::new(queue.spool())`.
+    #[must_use]
+    pub fn spool(&self) -> Spool {
+        self.shared.spool.clone()
+    }
+
+    /// A fresh id, greater than every one before it.
+    #[must_use]
+    pub fn allocate_id(&self) -> QueueId {
+        self.shared.ids.allocate(now_ms())
+    }
+
+    /// Makes a message durable; returns after the flush. Where this future is dropped the message may be taken all the
+    /// same: the window in which SMTP itself doubles mail.
+    ///
+    /// # Errors
+    /// Nothing was taken: see `AppendError`.
+    pub async fn append(&self, message: NewMessage) -> Result<QueueId, AppendError> {
+        let id = message.id;
+        self.commit(Work::append(message)).await.map(|()| id)
+    }
+
+    /// Waits for the next due message. `None` once the queue is closed.
+    pub async fn claim(&self) -> Option<Claim> {
+        loop {
+            if self.shared.is_closed() {
+                // The next one that waits is told by the one that was.
+                self.shared.due.notify_one();
+                return None;
+            }
+            let now = now_ms();
+            let (due, next_ms) = {
+                let mut index = self.shared.index();
+                (index.pop_due(now), index.next_due_ms())
+            };
+            if let Some(due) = due {
+                // Tells of several messages may have become one: whoever takes a message wakes the next.
+                self.shared.due.notify_one();
+                match self.take(due).await {
+                    Some(claim) => return Some(claim),
+                    None => continue,
+                }
+            }
+            let pause = next_ms
+                .map_or(LOOK_PAUSE, |at| Duration::from_millis(at.saturating_sub(now)).min(LOOK_PAUSE));
+            tokio::select! {
+                () = self.shared.due.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Records what became of recipients; flushed before it returns. The message is due again when its first recipient
+    /// is; recipients without an outcome are due at once. On an error nothing is recorded and the message is due again
+    /// at once.
+    ///
+    /// # Errors
+    /// As `append`.
+    pub async fn settle(&self, claim: Claim, outcomes: Vec<(usize, Outcome)>) -> Result<(), AppendError> {
+        let Some(change) = self.shared.index().plan(claim.id, outcomes) else { return Ok(()) };
+        self.commit(Work::settle(change, claim)).await
+    }
+
+    /// All messages with a pending recipient, oldest first. Reads their records.
+    pub async fn list(&self) -> Vec<Summary> {
+        let shared = Arc::clone(&self.shared);
+        self.readers.run(move || shared.describe_all()).await.unwrap_or_default()
+    }
+
+    /// One message. Reads its record.
+    pub async fn show(&self, id: QueueId) -> Option<Details> {
+        let shared = Arc::clone(&self.shared);
+        self.readers.run(move || shared.describe(id)).await.ok().flatten()
+    }
+
+    /// Messages with a pending recipient.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.index().len()
+    }
+
+    /// Whether no message has a pending recipient.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Stops the writer after what it has been given; every later append gets `Closed`, every claim `None`.
+    pub async fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.due.notify_one();
+        let (reply, closed) = oneshot::channel();
+        if self.writer.send(Message::Close(reply)).await.is_ok() {
+            // An error means that the writer has ended already.
+            let _ended = closed.await;
+        }
+    }
+
+    async fn commit(&self, work: Work) -> Result<(), AppendError> {
+        let (reply, result) = oneshot::channel();
+        self.writer.send(Message::Work(work, reply)).await.map_err(|_| AppendError::Closed)?;
+        result.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Makes a claim of a due message, which is read back unless it is still in memory.
+    async fn take(&self, mut due: Due) -> Option<Claim> {
+        if let Some(message) = due.fresh.take() {
+            return Some(Lease::claim(&self.shared, &due, message));
+        }
+        // Where this future is dropped while the disk is read, the guard makes the message due again.
+        let guard = Lease::claim_guard(&self.shared, due.id);
+        let shared = Arc::clone(&self.shared);
+        let (id, place) = (due.id, due.place);
+        match self.readers.run(move || shared.load(id, place)).await {
+            Ok(Loaded::Whole(message)) => {
+                guard.end();
+                Some(Lease::claim(&self.shared, &due, Arc::new(message)))
+            }
+            Ok(Loaded::Damaged) => None,
+            Ok(Loaded::Unreadable(error)) | Err(error) => {
+                tracing::error!(queue_id = %id, %error, "a queued mail cannot be read now");
+                self.shared.index().postpone(id, now_ms().saturating_add(REREAD_PAUSE_MS));
+                guard.end();
+                None
+            }
+        }
+    }
+}
+
+/// Recovers, and builds what the writer's thread then owns. `threaded`: whether segments are made ahead of time.
+pub(super) fn assemble(
+    disk: Arc<dyn Disk>,
+    root: &Path,
+    settings: &Settings,
+    spool: Spool,
+    metrics: Option<Metrics>,
+    free_space: Option<Arc<FreeSpace>>,
+    threaded: bool,
+) -> Result<(Committer, Arc<Shared>, Recovered), OpenError> {
+    let recovery::State { index, recovered, ends, last_segment, id_floor } =
+        recover(&*disk, root, &spool, Mode::Repair)?;
+    if let Some(metrics) = &metrics {
+        metrics.corrupt.inc_by(recovered.corrupt_records as u64);
+    }
+    let ids = Arc::new(IdGenerator::above(id_floor));
+    let shared = Shared::new(Arc::clone(&disk), root.to_owned(), spool, Arc::clone(&ids), index, metrics);
+    let shared = Arc::new(shared);
+    let supply = Supply::inline(Arc::clone(&disk), root.to_owned(), last_segment);
+    let supply = if threaded { supply.threaded().map_err(OpenError::Thread)? } else { supply };
+    let journal = Journal::new(disk, root.to_owned(), settings.segment_octets, supply, ids, ends);
+    Ok((Committer::new(journal, Arc::clone(&shared), free_space), shared, recovered))
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// All messages with a pending recipient, oldest first. Blocking.
+    #[must_use]
+    pub fn list(&self) -> Vec<Summary> {
+        self.shared.describe_all()
+    }
+
+    /// One message. Blocking.
+    #[must_use]
+    pub fn show(&self, id: QueueId) -> Option<Details> {
+        self.shared.describe(id)
+    }
+}
+
+/// Of bodies that are too large for a record.
+const BODIES_FOLDER: &str = "bodies";
+/// Messages are read back after a restart or a retry only.
+const READERS: usize = 2;
+/// The wall clock may be set: nobody sleeps longer than this on its word.
+const LOOK_PAUSE: Duration = Duration::from_secs(30);
+/// A disk that cannot be read is left alone for a minute.
+const REREAD_PAUSE_MS: u64 = 60_000;

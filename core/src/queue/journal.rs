@@ -1,0 +1,262 @@
+//! Writes batches: one vectored write, one flush. Without threads, so that crashes can be played through.
+//!
+//! What can go wrong, and what follows:
+//! - No space for a batch or for a new segment: `Full`. What was written of the batch is blotted out, flushed, and the
+//!   next batch is written over it. Nothing is poisoned.
+//! - A flush (or a write for another reason) fails: the batch is `Failed`. What the kernel still has of that file is
+//!   unknown, so it is never written or flushed again. All batches are `Failed` until `lift_stop` has opened a fresh
+//!   segment whose opening record flushed; that record also says where the failed one ends.
+
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::record::{BATCH_OCTETS, BatchHead, HEADER_OCTETS, Record};
+use super::segment::{self, Location, Opening, SEGMENT_HEADER_OCTETS, SegmentId};
+use super::supply::Supply;
+use super::{AppendError, IdGenerator};
+use crate::disk::{Disk, DiskFile};
+
+/// The writer's half of the queue.
+pub(super) struct Journal {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    segment_octets: u64,
+    supply: Supply,
+    ids: Arc<IdGenerator>,
+    active: Option<Active>,
+    /// A flush failed and no fresh segment has proved itself yet.
+    stopped: bool,
+    /// Segments that are written no more and whose end no opening record tells yet.
+    ends: Vec<(SegmentId, u64)>,
+    opened: Vec<Opened>,
+    flushes: u64,
+}
+
+/// A segment came into use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Opened {
+    pub(super) segment: SegmentId,
+    /// The segments whose ends only it tells: it must outlive them.
+    pub(super) tells_of: Vec<SegmentId>,
+}
+
+struct Active {
+    id: SegmentId,
+    file: Arc<dyn DiskFile>,
+    octets: u64,
+    /// Where the next batch goes; everything before is flushed.
+    end: u64,
+    batch: u32,
+}
+
+/// Why a batch is not on disk.
+enum WriteFailure {
+    Full,
+    /// The file cannot be trusted any more.
+    Broken(io::Error),
+}
+
+// === impl Journal ===
+
+impl Journal {
+    /// Goes on after `ends`: the segments that recovery found and where each ends.
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        root: PathBuf,
+        segment_octets: u64,
+        supply: Supply,
+        ids: Arc<IdGenerator>,
+        ends: Vec<(SegmentId, u64)>,
+    ) -> Self {
+        let (active, opened) = (None, Vec::new());
+        Self { disk, root, segment_octets, supply, ids, active, stopped: false, ends, opened, flushes: 0 }
+    }
+
+    /// Makes records durable; one result each, in order. Where it returns `Ok` the record is flushed, otherwise it
+    /// does not count and no restart brings it back (but for `Failed`, where a crash right behind it may).
+    pub(super) fn commit(&mut self, records: &[Record]) -> Vec<Result<Location, AppendError>> {
+        let mut results = Vec::with_capacity(records.len());
+        let mut rest = records;
+        while !rest.is_empty() {
+            if self.stopped {
+                break;
+            }
+            let count = self.fitting(rest);
+            let (group, behind) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            if group.is_empty() {
+                let needed = rest.first().map_or(0, Record::octets).saturating_add(BATCH_OCTETS);
+                if let Err(error) = self.open_segment(needed) {
+                    results.resize(records.len(), Err(error));
+                    break;
+                }
+                continue;
+            }
+            match self.write(group) {
+                Ok(places) => results.extend(places.into_iter().map(Ok)),
+                Err(error) => results.resize(results.len().saturating_add(group.len()), Err(error)),
+            }
+            rest = behind;
+        }
+        results.resize(records.len(), Err(AppendError::Failed));
+        results
+    }
+
+    /// Opens the first segment, or tries to end the stop after a failed flush: opens a fresh segment and flushes its
+    /// opening record.
+    pub(super) fn lift_stop(&mut self) -> Result<(), AppendError> {
+        self.stopped = false;
+        self.open_segment(0)
+    }
+
+    /// Tells the next start that all is flushed: what is damaged later is then known to be damage, not a torn tail.
+    pub(super) fn close(&mut self) {
+        if self.active.is_some() {
+            let _unneeded = self.write(&[]);
+        }
+    }
+
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    pub(super) fn active_segment(&self) -> Option<SegmentId> {
+        self.active.as_ref().map(|active| active.id)
+    }
+
+    /// The segments that came into use since the last call.
+    pub(super) fn take_opened(&mut self) -> Vec<Opened> {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// Batches flushed so far.
+    pub(super) const fn flushes(&self) -> u64 {
+        self.flushes
+    }
+
+    /// How many of the records go into the active segment as one batch.
+    fn fitting(&self, records: &[Record]) -> usize {
+        let Some(active) = &self.active else { return 0 };
+        let mut left =
+            active.octets.saturating_sub(active.end).saturating_sub(BATCH_OCTETS).min(BATCH_OCTETS_MAX);
+        // A record that is larger than a batch may be goes alone.
+        let mut count = 0_usize;
+        for record in records {
+            let alone = count == 0
+                && active.end.saturating_add(BATCH_OCTETS).saturating_add(record.octets()) <= active.octets;
+            let Some(rest) = left.checked_sub(record.octets()).or(if alone { Some(0) } else { None }) else {
+                break;
+            };
+            left = rest;
+            count = count.saturating_add(1);
+        }
+        count
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<Vec<Location>, AppendError> {
+        let Some(active) = &mut self.active else { return Err(AppendError::Failed) };
+        match active.write(records) {
+            Ok(places) => {
+                self.flushes = self.flushes.saturating_add(1);
+                Ok(places)
+            }
+            Err(WriteFailure::Full) => Err(AppendError::Full),
+            Err(WriteFailure::Broken(error)) => {
+                tracing::error!(segment = %active.id.path(&self.root).display(), %error, "the queue could not be flushed; nothing is accepted until a fresh segment flushes");
+                self.ends.push((active.id, active.end));
+                self.active = None;
+                self.stopped = true;
+                Err(AppendError::Failed)
+            }
+        }
+    }
+
+    /// Ends the active segment and opens a fresh one with room for `needed` octets behind its opening.
+    fn open_segment(&mut self, needed: u64) -> Result<(), AppendError> {
+        let mut ends = self.ends.clone();
+        ends.extend(self.active.as_ref().map(|active| (active.id, active.end)));
+        let opening = Opening { id_floor: self.ids.greatest(), ends }.record();
+        let start = SEGMENT_HEADER_OCTETS.saturating_add(BATCH_OCTETS).saturating_add(opening.octets());
+        let octets = start.saturating_add(needed).max(self.segment_octets);
+
+        let (id, file) = self.supply.take(octets).map_err(|error| self.blame(&error))?;
+        segment::publish(&*self.disk, &self.root, id).map_err(|error| self.blame(&error))?;
+        let mut active = Active { id, file, octets, end: SEGMENT_HEADER_OCTETS, batch: 0 };
+        match active.write(std::slice::from_ref(&opening)) {
+            Ok(_) => {}
+            Err(WriteFailure::Full) => return Err(AppendError::Full),
+            Err(WriteFailure::Broken(error)) => return Err(self.blame(&error)),
+        }
+        self.flushes = self.flushes.saturating_add(1);
+        let mut ended = std::mem::take(&mut self.ends);
+        ended.extend(self.active.take().map(|active| (active.id, active.end)));
+        self.opened.push(Opened { segment: id, tells_of: ended.into_iter().map(|(id, _)| id).collect() });
+        self.active = Some(active);
+        self.supply.order(self.segment_octets);
+        Ok(())
+    }
+
+    /// No space refuses this batch; anything else stops the queue.
+    fn blame(&mut self, error: &io::Error) -> AppendError {
+        if is_full(error) {
+            tracing::warn!(%error, "no space for a new segment of the queue");
+            return AppendError::Full;
+        }
+        tracing::error!(%error, "no new segment of the queue; nothing is accepted until one flushes");
+        self.ends.extend(self.active.take().map(|active| (active.id, active.end)));
+        self.stopped = true;
+        AppendError::Failed
+    }
+}
+
+// === impl Active ===
+
+impl Active {
+    /// One vectored write, one flush.
+    fn write(&mut self, records: &[Record]) -> Result<Vec<Location>, WriteFailure> {
+        self.batch = self.batch.wrapping_add(1);
+        let octets = records.iter().fold(0_u64, |sum, record| sum.saturating_add(record.octets()));
+        let total = BATCH_OCTETS.saturating_add(octets);
+        let head = BatchHead { segment: self.id.0, flushed: self.end, octets }.record();
+        let all: Vec<&Record> = std::iter::once(&head).chain(records).collect();
+        let headers: Vec<[u8; HEADER_OCTETS]> =
+            all.iter().map(|record| record.header(self.id.0, self.batch)).collect();
+        let mut slices = Vec::with_capacity(all.len().saturating_mul(4));
+        for (record, header) in all.iter().zip(&headers) {
+            let parts = [&header[..], record.head(), record.body(), record.padding()];
+            slices.extend(parts.into_iter().filter(|part| !part.is_empty()).map(IoSlice::new));
+        }
+        match self.file.write_all_at(self.end, &slices) {
+            Ok(()) => self.file.flush().map_err(WriteFailure::Broken)?,
+            Err(error) if is_full(&error) => return Err(self.blot_out()),
+            Err(error) => return Err(WriteFailure::Broken(error)),
+        }
+        let mut offset = self.end.saturating_add(BATCH_OCTETS);
+        let mut places = Vec::with_capacity(records.len());
+        for record in records {
+            let payload_octets = u32::try_from(record.payload_octets()).unwrap_or(u32::MAX);
+            places.push(Location { segment: self.id, offset, payload_octets });
+            offset = offset.saturating_add(record.octets());
+        }
+        self.end = self.end.saturating_add(total);
+        Ok(places)
+    }
+
+    /// Nothing of a batch that was refused may come back: without its head it is no batch.
+    fn blot_out(&self) -> WriteFailure {
+        let zeros = [0; BATCH_OCTETS as usize];
+        let blotted =
+            self.file.write_all_at(self.end, &[IoSlice::new(&zeros)]).and_then(|()| self.file.flush());
+        blotted.map_or_else(WriteFailure::Broken, |()| WriteFailure::Full)
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero
+    )
+}
+
+/// A batch that takes longer to write than this makes the first session in it wait for the last.
+const BATCH_OCTETS_MAX: u64 = 8 * 1024 * 1024;

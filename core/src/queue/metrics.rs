@@ -1,0 +1,96 @@
+//! Counters of the queue.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use super::AppendError;
+
+/// Registered once a process; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Messages made durable.
+    pub(super) appended: IntCounter,
+    /// Octets of their bodies.
+    pub(super) appended_octets: IntCounter,
+    /// Messages refused, by reason.
+    refused_full: IntCounter,
+    refused_failed: IntCounter,
+    refused_closed: IntCounter,
+    /// Attempts recorded.
+    pub(super) settled: IntCounter,
+    /// Batches flushed, openings of segments included.
+    pub(super) flushes: IntCounter,
+    /// Records a batch.
+    pub(super) batch_records: Histogram,
+    /// Seconds a batch took, from its first write to the end of its flush.
+    pub(super) commit_seconds: Histogram,
+    /// Messages with a pending recipient.
+    pub(super) messages: IntGauge,
+    /// Segments on disk.
+    pub(super) segments: IntGauge,
+    /// 1 while nothing is accepted after a failed flush.
+    pub(super) stopped: IntGauge,
+    /// Damaged records found, at the start and when they were read.
+    pub(super) corrupt: IntCounter,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Registers the queue's metrics.
+    ///
+    /// # Errors
+    /// Where one is registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let refused = IntCounterVec::new(
+            Opts::new("gatepost_queue_refused_total", "Messages that could not be made durable, by reason."),
+            &["reason"],
+        )?;
+        registry.register(Box::new(refused.clone()))?;
+        let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| -> prometheus::Result<Histogram> {
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok(histogram)
+        };
+        Ok(Self {
+            appended: counter("gatepost_queue_appended_total", "Messages made durable.")?,
+            appended_octets: counter("gatepost_queue_appended_bytes_total", "Octets of their bodies.")?,
+            refused_full: refused.with_label_values(&["full"]),
+            refused_failed: refused.with_label_values(&["failed"]),
+            refused_closed: refused.with_label_values(&["closed"]),
+            settled: counter("gatepost_queue_settled_total", "Delivery attempts recorded.")?,
+            flushes: counter("gatepost_queue_flushes_total", "Batches flushed.")?,
+            batch_records: histogram(
+                "gatepost_queue_batch_records",
+                "Records that share one flush.",
+                prometheus::exponential_buckets(1.0, 2.0, 10)?,
+            )?,
+            commit_seconds: histogram(
+                "gatepost_queue_commit_seconds",
+                "Time to write and flush one batch.",
+                prometheus::exponential_buckets(0.000_1, 2.5, 12)?,
+            )?,
+            messages: gauge("gatepost_queue_messages", "Messages with a pending recipient.")?,
+            segments: gauge("gatepost_queue_segments", "Segments on disk.")?,
+            stopped: gauge("gatepost_queue_stopped", "1 while nothing is accepted after a failed flush.")?,
+            corrupt: counter("gatepost_queue_corrupt_records_total", "Damaged records found.")?,
+        })
+    }
+
+    pub(super) fn refused(&self, error: AppendError) {
+        match error {
+            AppendError::Full => self.refused_full.inc(),
+            AppendError::Failed => self.refused_failed.inc(),
+            AppendError::Closed => self.refused_closed.inc(),
+        }
+    }
+}

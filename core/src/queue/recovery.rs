@@ -1,0 +1,284 @@
+//! From segments to the index.
+//!
+//! Segments are read in the order in which they were written. Of the last one in use nobody may have noted the end:
+//! there, what lies behind the last batch head that proves a flush is the tail, and its first bad record and all behind
+//! it are cut. A bad record before that is damage: it is set aside in `corrupt/`, with what it cost, and reading goes
+//! on at the next whole record.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+
+use super::envelope::{BodyPlace, Change, decode_message};
+use super::index::Index;
+use super::journal::Opened;
+use super::reader::{Extent, SegmentReader};
+use super::record::{ALIGNMENT, BATCH_OCTETS, HEADER_OCTETS, Kind, RecordHead};
+use super::segment::{
+    self, FORMAT_VERSION, HeaderFound, Location, Opening, SEGMENT_HEADER_OCTETS, SegmentId, decode_header,
+};
+use super::{OpenError, QueueId, Recovered};
+use crate::disk::Disk;
+use crate::intake::Spool;
+
+/// Whether the disk may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Cut torn tails, set damage aside, sweep what nothing names.
+    Repair,
+    /// Beside a running server: leave everything as it is.
+    Look,
+}
+
+/// What was found.
+pub(super) struct State {
+    pub(super) index: Index,
+    pub(super) recovered: Recovered,
+    /// Ends of segments that no opening record tells yet.
+    pub(super) ends: Vec<(SegmentId, u64)>,
+    pub(super) last_segment: SegmentId,
+    /// The greatest queue id that may have been handed out.
+    pub(super) id_floor: u64,
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    root: &'a Path,
+    spool: &'a Spool,
+    mode: Mode,
+    state: State,
+    known_ends: BTreeMap<SegmentId, u64>,
+    /// Body files that records name.
+    files: HashMap<QueueId, (String, u64)>,
+}
+
+/// Reads all segments in `root`.
+pub(super) fn recover(disk: &dyn Disk, root: &Path, spool: &Spool, mode: Mode) -> Result<State, OpenError> {
+    let listed = match disk.list(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed.map_err(OpenError::io(root))?,
+    };
+    let state = State {
+        index: Index::default(),
+        recovered: Recovered::default(),
+        ends: Vec::new(),
+        last_segment: SegmentId(0),
+        id_floor: 0,
+    };
+    let (known_ends, files) = (BTreeMap::new(), HashMap::new());
+    let mut recovery = Recovery { disk, root, spool, mode, state, known_ends, files };
+    recovery.remove_unfinished(&listed)?;
+    let mut segments: Vec<SegmentId> = listed.iter().filter_map(|path| SegmentId::of_path(path)).collect();
+    segments.sort_unstable();
+    for segment in &segments {
+        recovery.read_opening(*segment)?;
+    }
+    for segment in &segments {
+        recovery.replay(*segment)?;
+    }
+    recovery.check_bodies()?;
+    recovery.finish(segments.last().copied())
+}
+
+// === impl Recovery ===
+
+impl Recovery<'_> {
+    fn remove_unfinished(&self, listed: &[PathBuf]) -> Result<(), OpenError> {
+        for path in listed.iter().filter(|path| self.mode == Mode::Repair && segment::is_unfinished(path)) {
+            self.disk.remove(path).map_err(OpenError::io(path))?;
+        }
+        Ok(())
+    }
+
+    fn reader(&self, segment: SegmentId) -> Result<Option<SegmentReader>, OpenError> {
+        let path = segment.path(self.root);
+        match self.disk.open(&path, true).and_then(|file| SegmentReader::new(file, segment)) {
+            // Beside a running server it may have gone meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.mode == Mode::Look => Ok(None),
+            opened => opened.map(Some).map_err(OpenError::io(path)),
+        }
+    }
+
+    /// Checks the header and learns where earlier segments end.
+    fn read_opening(&mut self, segment: SegmentId) -> Result<(), OpenError> {
+        let Some(mut reader) = self.reader(segment)? else { return Ok(()) };
+        let path = segment.path(self.root);
+        let header = reader.octets(0, SEGMENT_HEADER_OCTETS as usize).map_err(OpenError::io(&path))?;
+        match decode_header(header.unwrap_or_default(), segment) {
+            HeaderFound::Known => {}
+            HeaderFound::Newer(found) => {
+                return Err(OpenError::NewerVersion { path, found, known: FORMAT_VERSION });
+            }
+            HeaderFound::Damaged => {
+                tracing::error!(segment = %path.display(), "the header of a segment is damaged; its records are read all the same");
+                self.count_corrupt();
+            }
+        }
+        let offset = SEGMENT_HEADER_OCTETS.saturating_add(BATCH_OCTETS);
+        let record = reader.record(offset, reader.len()).map_err(OpenError::io(&path))?;
+        let opening = record.filter(|(head, _)| head.kind == Kind::Opening);
+        let Some(Ok(opening)) = opening.map(|(_, payload)| Opening::decode(payload)) else { return Ok(()) };
+        self.state.id_floor = self.state.id_floor.max(opening.id_floor);
+        let tells_of = opening.ends.iter().map(|(id, _)| *id).collect();
+        self.known_ends.extend(opening.ends);
+        self.state.index.open_segment(Opened { segment, tells_of });
+        Ok(())
+    }
+
+    fn replay(&mut self, segment: SegmentId) -> Result<(), OpenError> {
+        let Some(mut reader) = self.reader(segment)? else { return Ok(()) };
+        let path = segment.path(self.root);
+        let known = self.known_ends.get(&segment).copied();
+        let extent = match known {
+            Some(end) => Extent { flushed: end.min(reader.len()), end: end.min(reader.len()) },
+            None => reader.extent().map_err(OpenError::io(&path))?,
+        };
+        self.state.index.open_segment(Opened { segment, tells_of: Vec::new() });
+        self.replay_records(segment, &mut reader, extent).map_err(OpenError::io(&path))?;
+        self.state.recovered.segments = self.state.recovered.segments.saturating_add(1);
+        if known.is_none() {
+            self.state.ends.push((segment, extent.end));
+            let torn = reader.used_behind(extent.end).map_err(OpenError::io(&path))?;
+            self.state.recovered.torn_octets = self.state.recovered.torn_octets.saturating_add(torn);
+        }
+        if self.mode == Mode::Repair && (known.is_none() || extent.end < reader.len()) {
+            // What was read from the tail may be in the page cache only: it counts from here on, so it is flushed.
+            let cut = || {
+                let file = self.disk.open(&path, false)?;
+                file.set_len(extent.end)?;
+                file.flush()
+            };
+            cut().map_err(OpenError::io(&path))?;
+        }
+        Ok(())
+    }
+
+    fn replay_records(
+        &mut self,
+        segment: SegmentId,
+        reader: &mut SegmentReader,
+        extent: Extent,
+    ) -> io::Result<()> {
+        let mut offset = SEGMENT_HEADER_OCTETS;
+        while offset < extent.end {
+            let limit = if offset < extent.flushed { extent.flushed } else { extent.end };
+            if let Some((head, payload)) = reader.record(offset, limit)? {
+                let place = Location { segment, offset, payload_octets: head.payload_octets };
+                let octets = head.octets();
+                if !self.follow(place, head, payload) {
+                    self.set_aside(segment, reader, offset, offset.saturating_add(octets))?;
+                }
+                offset = offset.saturating_add(octets);
+            } else {
+                let next = reader.next_record(offset.saturating_add(ALIGNMENT), limit)?.unwrap_or(limit);
+                self.set_aside(segment, reader, offset, next)?;
+                offset = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what a record says. `false` where it says nothing sensible.
+    fn follow(&mut self, place: Location, head: RecordHead, payload: &[u8]) -> bool {
+        match head.kind {
+            Kind::Batch | Kind::Opening | Kind::Hold | Kind::Thaw => true,
+            Kind::Message => {
+                let Ok(message) = decode_message(payload) else { return false };
+                self.state.id_floor = self.state.id_floor.max(message.id.0);
+                let recipients = message.submission.envelope.recipients.len();
+                if let BodyPlace::File { name, octets, .. } = message.body {
+                    self.files.insert(message.id, (name, octets));
+                }
+                self.state.index.insert(message.id, place, recipients);
+                true
+            }
+            Kind::State | Kind::Done => {
+                let Ok(change) = Change::decode(payload, head.kind) else { return false };
+                self.state.id_floor = self.state.id_floor.max(change.id.0);
+                self.state.index.apply(&change, place.segment);
+                true
+            }
+        }
+    }
+
+    /// A message whose body file is gone or has another length cannot be delivered.
+    fn check_bodies(&mut self) -> Result<(), OpenError> {
+        let index = &self.state.index;
+        self.files.retain(|id, _| index.get(*id).is_some());
+        let lost: Vec<QueueId> = self
+            .files
+            .iter()
+            .filter(|(_, (name, octets))| self.spool.file_octets(name) != Some(*octets))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            let Some(place) = self.state.index.get(id).map(|entry| entry.place) else { continue };
+            let Some(mut reader) = self.reader(place.segment)? else { continue };
+            let octets = (HEADER_OCTETS as u64).saturating_add(u64::from(place.payload_octets));
+            tracing::error!(queue_id = %id, "the body file of a mail is gone or damaged");
+            self.set_aside(place.segment, &mut reader, place.offset, place.offset.saturating_add(octets))
+                .map_err(OpenError::io(self.root))?;
+            self.state.index.forget(id);
+        }
+        Ok(())
+    }
+
+    /// Copies damaged octets to `corrupt/` and says whose mail they probably were.
+    fn set_aside(
+        &mut self,
+        segment: SegmentId,
+        reader: &mut SegmentReader,
+        from: u64,
+        to: u64,
+    ) -> io::Result<()> {
+        self.count_corrupt();
+        let id_at = from.saturating_add(HEADER_OCTETS as u64);
+        let id = reader.octets(id_at, 8)?.and_then(|octets| octets.try_into().ok()).map(u64::from_le_bytes);
+        let id = id.map(|id| QueueId(id).to_string()).unwrap_or_default();
+        tracing::error!(segment = %segment.path(self.root).display(), offset = from, octets = to.saturating_sub(from), probably = %id, "a damaged record was set aside");
+        if self.mode == Mode::Look {
+            return Ok(());
+        }
+        let count = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(ASIDE_OCTETS_MAX);
+        let octets = reader.octets(from, count)?.unwrap_or_default();
+        set_aside(self.disk, self.root, segment, from, octets)
+    }
+
+    fn count_corrupt(&mut self) {
+        self.state.recovered.corrupt_records = self.state.recovered.corrupt_records.saturating_add(1);
+    }
+
+    fn finish(mut self, last: Option<SegmentId>) -> Result<State, OpenError> {
+        if self.mode == Mode::Repair {
+            let named: BTreeSet<String> = self.files.into_values().map(|(name, _)| name).collect();
+            self.spool.sweep(&named).map_err(OpenError::io(self.root))?;
+        }
+        self.state.index.schedule_all();
+        self.state.recovered.messages = self.state.index.len();
+        self.state.last_segment = last.unwrap_or(SegmentId(0));
+        Ok(self.state)
+    }
+}
+
+/// Writes damaged octets to a file of their own. One that is there already is from an earlier start.
+pub(super) fn set_aside(
+    disk: &dyn Disk,
+    root: &Path,
+    segment: SegmentId,
+    offset: u64,
+    octets: &[u8],
+) -> io::Result<()> {
+    let folder = root.join("corrupt");
+    disk.make_folder(&folder)?;
+    let path = folder.join(format!("{:016x}-{offset:08x}.record", segment.0));
+    let file = match disk.create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        created => created?,
+    };
+    file.write_all_at(0, &[IoSlice::new(octets)])?;
+    file.flush()?;
+    disk.flush_folder(&folder)
+}
+
+/// More than any record has.
+const ASIDE_OCTETS_MAX: usize = 16 * 1024 * 1024;
