@@ -41,6 +41,11 @@ impl EngineIdentity {
         Ok(Self { name: name.to_owned(), signatures: signatures.to_owned() })
     }
 
+    /// The embedded engine with rules of this version. The version is hex digits of our own making.
+    pub(super) fn yara(version: &str) -> Self {
+        Self { name: "yara".to_owned(), signatures: version.to_owned() }
+    }
+
     /// Such as `yara`.
     #[must_use]
     pub fn name(&self) -> &str {

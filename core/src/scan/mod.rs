@@ -1,13 +1,37 @@
 //! Virus scanning: what to scan, with which engine, in which order, and what the verdict was.
+//!
+//! ```text
+//! body -> scanner (priorities, deadline, dedupe) -> pool (threads) -> examine
+//!           examine: plan (mime, archive) -> item -> engine -> verdict -> policy -> report with a stamp
+//! ```
+//! A clean message gets a [`Stamp`]: the engine, its signatures and the version of our own plan. As long as the stamp is the
+//! current one, nobody scans the message again; once it is not, it counts as unscanned.
 
 pub mod engine;
 pub mod engines;
+pub mod inspect;
+pub mod item;
+pub mod metrics;
+pub mod plan;
 pub mod policy;
+pub mod rules;
 pub mod scanner;
 pub mod stamp;
 pub mod verdict;
 
+mod archive;
+mod cache;
+mod examine;
+mod mime;
+mod pool;
+#[cfg(test)]
+mod samples;
+
 pub use engine::{Engine, EngineIdentity, InvalidIdentity};
+pub use engines::YaraEngine;
+pub use inspect::{Finding, Inspection, inspect};
+pub use item::ItemName;
+pub use metrics::Metrics;
 pub use policy::{UnscannableAction, UnscannablePolicy};
 pub use scanner::{Priority, Scanner, Settings};
 pub use stamp::{InvalidStamp, POLICY_VERSION, Stamp};

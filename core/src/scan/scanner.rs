@@ -1,10 +1,18 @@
 //! The handle that the rest of the house scans with.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::{ScanReport, Stamp, UnscannablePolicy};
+use tokio::sync::watch;
+
+use super::examine::stamp_of;
+use super::pool::{JobKey, Pool, Submitted, ThreadCount, timed_out};
+use super::{Engine, Metrics, ScanReport, Stamp, UnscannablePolicy, Verdict};
 use crate::intake::Body;
+use crate::intake::body::INLINE_OCTETS_MAX;
 
 /// How urgent a scan is. High always goes before low.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,34 +24,77 @@ pub enum Priority {
 }
 
 /// The room's settings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
     /// Scan threads. `None`, or a value outside (n+1)/2 ..= 5n+1 for n processors, means 2n+1.
     pub threads: Option<usize>,
     /// What passes although it cannot be looked into.
     pub unscannable: UnscannablePolicy,
-    /// Folder with YARA rules (`*.yar`, `*.yara`) besides the built-in ones, reloaded when it changes. It need not exist.
-    pub rules: Option<PathBuf>,
 }
 
 /// Scans messages on threads of its own. Cheap to clone; the threads end with the last clone.
+///
+/// A running scan holds the message (up to the message limit) and at most [`super::plan::ITEM_OCTETS_MAX`] of decoded octets.
 #[derive(Clone)]
-pub struct Scanner {}
+pub struct Scanner {
+    engine: Arc<dyn Engine>,
+    pool: Arc<Pool>,
+    metrics: Metrics,
+}
 
 // === impl Scanner ===
 
 impl Scanner {
-    /// Scans a message. Never fails: what went wrong is in the verdict. Returns `TimedOut` after `deadline` at the latest,
-    /// whatever the engine does.
+    /// Starts the scan threads.
+    ///
+    /// # Errors
+    /// The system's, if it does not grant the threads.
+    pub fn start(engine: Arc<dyn Engine>, settings: &Settings, metrics: Metrics) -> io::Result<Self> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let threads = thread_count(settings.threads, processors);
+        let pool = Pool::start(Arc::clone(&engine), settings.unscannable, threads, metrics.clone())?;
+        Ok(Self { engine, pool: Arc::new(pool), metrics })
+    }
+
+    /// Scans a message. Never fails: what went wrong is in the verdict. Returns `TimedOut` after `deadline` (an hour at most)
+    /// whatever the engine does, and at once if too many messages wait already. The same content under the same stamp is
+    /// scanned once. Cancel-safe: a scan that nobody waits for is not begun.
     pub async fn scan(&self, body: Body, priority: Priority, deadline: Duration) -> ScanReport {
-        let _ = (body, priority, deadline);
-        todo!()
+        let key = JobKey { content: content_hash(&body).await, stamp: self.current_stamp() };
+        let deadline = deadline.min(DEADLINE_MAX);
+        let now = Instant::now();
+        let due = now.checked_add(deadline).unwrap_or(now);
+        let report = match self.pool.submit(key.clone(), body, priority, due) {
+            Submitted::Known(report) => return report,
+            Submitted::TurnedAway => timed_out(key.stamp),
+            Submitted::Pending(report) => self.wait(&key, report, deadline).await,
+        };
+        if report.verdict == Verdict::TimedOut {
+            self.metrics.timeouts.inc();
+        }
+        report
+    }
+
+    async fn wait(
+        &self,
+        key: &JobKey,
+        mut report: watch::Receiver<Option<ScanReport>>,
+        deadline: Duration,
+    ) -> ScanReport {
+        let waited = tokio::time::timeout(deadline, report.wait_for(Option::is_some)).await;
+        let known = waited.ok().and_then(|told| told.ok().and_then(|known| known.clone()));
+        if let Some(known) = known {
+            return known;
+        }
+        drop(report);
+        self.pool.waiter_left(key);
+        timed_out(key.stamp.clone())
     }
 
     /// What a message scanned now would be stamped with.
     #[must_use]
     pub fn current_stamp(&self) -> Stamp {
-        todo!()
+        stamp_of(&*self.engine)
     }
 
     /// Whether a message with this stamp need not be scanned again.
@@ -52,3 +103,43 @@ impl Scanner {
         *stamp == self.current_stamp()
     }
 }
+
+impl fmt::Debug for Scanner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scanner").field("stamp", &self.current_stamp()).finish_non_exhaustive()
+    }
+}
+
+/// The classic bounds of a scan pool: more threads than processors, since an engine may wait for a file or another process.
+fn thread_count(wanted: Option<usize>, processors: usize) -> ThreadCount {
+    let least = processors.saturating_add(1) / 2;
+    let most = processors.saturating_mul(5).saturating_add(1);
+    let default = processors.saturating_mul(2).saturating_add(1);
+    let regular = wanted.filter(|threads| (least..=most).contains(threads)).unwrap_or(default);
+    ThreadCount { regular, most }
+}
+
+/// A body from the queue that lies in memory is one slice, hashed in less time than a hand-over to another thread takes. One from
+/// a mailbox may be as large as a message gets: between slices others have their turn.
+async fn content_hash(body: &Body) -> [u8; 32] {
+    let octets = match body {
+        Body::Memory(octets) => octets,
+        Body::File(file) => return *file.hash(),
+    };
+    let mut hasher = blake3::Hasher::new();
+    let mut slices = octets.chunks(INLINE_OCTETS_MAX);
+    if let Some(first) = slices.next() {
+        hasher.update(first);
+    }
+    for slice in slices {
+        tokio::task::yield_now().await;
+        hasher.update(slice);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// Readers wait for three minutes by default; whoever asks for more than this means "as long as it takes".
+const DEADLINE_MAX: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests;

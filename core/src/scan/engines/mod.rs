@@ -1,1 +1,5 @@
 //! One file an engine.
+
+pub mod yara;
+
+pub use yara::YaraEngine;

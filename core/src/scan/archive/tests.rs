@@ -1,0 +1,188 @@
+use std::ops::ControlFlow;
+
+use proptest::prelude::*;
+use zip::CompressionMethod;
+
+use super::super::plan::{ARCHIVE_DEPTH_MAX, Visitor, walk_file};
+use super::super::samples::{encrypted, zip, zip_by};
+use super::*;
+
+#[derive(Default)]
+struct Found {
+    items: Vec<Vec<u8>>,
+    obstacles: Vec<Obstacle>,
+}
+
+impl Found {
+    fn of(file: &[u8]) -> Self {
+        let mut found = Self::default();
+        walk_file(file, &mut found);
+        found
+    }
+
+    fn has(&self, octets: &[u8]) -> bool {
+        self.items.iter().any(|item| item == octets)
+    }
+}
+
+impl Visitor for Found {
+    fn item(&mut self, _: &ItemName, octets: &[u8]) -> ControlFlow<()> {
+        self.items.push(octets.to_vec());
+        ControlFlow::Continue(())
+    }
+
+    fn obstacle(&mut self, _: &ItemName, obstacle: Obstacle) -> ControlFlow<()> {
+        self.obstacles.push(obstacle);
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn entries_are_unpacked_stored_or_deflated() {
+    for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
+        let found = Found::of(&zip_by(method, &[("a/b.txt", b"one"), ("c", b"two")]));
+        assert!(found.has(b"one") && found.has(b"two"));
+        assert_eq!(found.obstacles, []);
+    }
+}
+
+#[test]
+fn an_archive_behind_a_program_is_found() {
+    let file = [b"MZ unpacks itself ".repeat(100), zip(&[("a", b"inside")])].concat();
+    assert!(Found::of(&file).has(b"inside"));
+}
+
+/// Readers disagree about which of two archives in one file counts.
+#[test]
+fn both_of_two_archives_in_one_file_are_unpacked() {
+    let file = [zip(&[("a", b"first")]), zip(&[("b", b"second")])].concat();
+    let found = Found::of(&file);
+    assert!(found.has(b"first") && found.has(b"second"));
+}
+
+#[test]
+fn archives_in_archives_are_unpacked_down_to_the_limit() {
+    let mut file = b"core".to_vec();
+    for _ in 0..ARCHIVE_DEPTH_MAX {
+        file = zip(&[("x.zip", &file)]);
+    }
+    assert!(Found::of(&file).has(b"core"));
+    let deeper = Found::of(&zip(&[("x.zip", &file)]));
+    assert!(!deeper.has(b"core"));
+    assert_eq!(deeper.obstacles, [Obstacle::TooDeep]);
+}
+
+#[test]
+fn an_encrypted_entry_is_told_and_the_others_are_looked_at() {
+    let mut file = encrypted(zip(&[("locked", b"secret"), ("open", b"plain")]));
+    for (mark, flag_at) in [(LOCAL_HEADER, 6), (DIRECTORY_HEADER, 8)] {
+        let second = memmem::find_iter(&file, mark).nth(1).unwrap();
+        file[second + flag_at] &= !1;
+    }
+    let found = Found::of(&file);
+    assert!(found.has(b"plain"));
+    assert_eq!(found.obstacles, [Obstacle::Encrypted]);
+}
+
+#[test]
+fn an_entry_out_of_all_proportion_is_a_bomb_and_is_cut() {
+    let found = Found::of(&zip(&[("zeros", &vec![0; 20 * 1024 * 1024])]));
+    assert_eq!(found.obstacles, [Obstacle::TooLarge]);
+    let longest = found.items.iter().map(Vec::len).max().unwrap();
+    assert_eq!(longest as u64, RATIO_FREE_OCTETS + 1);
+}
+
+#[test]
+fn small_files_may_be_as_compressible_as_they_like() {
+    let found = Found::of(&zip(&[("zeros", &vec![0; 1024 * 1024])]));
+    assert_eq!(found.obstacles, []);
+}
+
+#[test]
+fn a_size_that_an_entry_declares_is_not_believed() {
+    let mut file = zip(&[("a", &vec![7; 100_000])]);
+    let entry = memmem::find(&file, DIRECTORY_HEADER).unwrap();
+    file[entry + 24..entry + 28].copy_from_slice(&u32::MAX.to_le_bytes());
+    let found = Found::of(&file);
+    assert!(found.items.iter().all(|item| item.len() <= 100_000));
+}
+
+#[test]
+fn a_directory_with_too_many_entries_is_refused_before_it_is_read() {
+    let headers = [DIRECTORY_HEADER, &[0; 42]].concat().repeat(ENTRIES_MAX + 1);
+    let file = [LOCAL_HEADER, &headers, END_RECORD, &[0; 18]].concat();
+    let found = Found::of(&file);
+    assert_eq!(found.obstacles, [Obstacle::TooManyEntries]);
+    assert_eq!(found.items.len(), 1);
+}
+
+/// The reader tries one end record after the other: a file full of them would be read from end to end for each.
+#[test]
+fn a_file_full_of_end_records_is_refused_before_it_is_read() {
+    let headers = [DIRECTORY_HEADER, &[0; 42]].concat().repeat(5_000);
+    let ends = [END_RECORD, &[0; 18]].concat().repeat(5_000);
+    let found = Found::of(&[LOCAL_HEADER, &headers, &ends].concat());
+    assert_eq!(found.obstacles, [Obstacle::TooManyEntries]);
+}
+
+#[test]
+fn a_zip64_end_record_cannot_ask_for_memory() {
+    let mut end_64 = [END_RECORD_64, &44_u64.to_le_bytes()].concat();
+    end_64.resize(END_RECORD_64_ENTRIES_AT, 0);
+    end_64.extend_from_slice(&40_000_000_u64.to_le_bytes());
+    end_64.resize(56, 0);
+    let found = Found::of(&[LOCAL_HEADER, &[0; 100], &end_64, END_RECORD, &[0xff; 18]].concat());
+    assert_eq!(found.obstacles, [Obstacle::TooManyEntries]);
+}
+
+/// The reader keeps one of two entries with the same name, and a mail program may open the other.
+#[test]
+fn two_entries_of_one_name_are_an_obstacle() {
+    let mut file = zip(&[("aaaa", b"harmless"), ("bbbb", b"harmful!")]);
+    let places: Vec<usize> = memmem::find_iter(&file, b"bbbb").collect();
+    for place in places {
+        file[place..place + 4].copy_from_slice(b"aaaa");
+    }
+    assert!(Found::of(&file).obstacles.contains(&Obstacle::Broken));
+}
+
+#[test]
+fn an_empty_end_record_does_not_hide_an_archive() {
+    let file = [&zip(&[("a", b"hidden")])[..], END_RECORD, &[0; 18]].concat();
+    let found = Found::of(&file);
+    assert!(found.has(b"hidden") || found.obstacles.contains(&Obstacle::Broken));
+}
+
+#[test]
+fn a_damaged_archive_is_told_and_what_can_be_read_is_looked_at() {
+    let good = zip_by(CompressionMethod::Stored, &[("a", b"wrong checksum")]);
+    let mut wrong = good.clone();
+    let at = memmem::find(&wrong, b"wrong").unwrap();
+    wrong[at] = b'W';
+    let found = Found::of(&wrong);
+    assert!(found.has(b"Wrong checksum"));
+    assert_eq!(found.obstacles, [Obstacle::Broken]);
+    assert_eq!(Found::of(&good[..good.len() - 30]).obstacles, [Obstacle::Broken]);
+}
+
+#[test]
+fn a_text_that_mentions_the_end_mark_is_no_archive() {
+    let found = Found::of(b"the end of central directory begins with PK\x05\x06, followed by 18 octets.");
+    assert_eq!(found.items.len(), 1);
+    assert_eq!(found.obstacles, []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_mangled_archive_is_walked_without_a_panic(
+        place in any::<prop::sample::Index>(),
+        octets in prop::collection::vec(any::<u8>(), 1..8),
+    ) {
+        let mut file = zip(&[("a", b"one one one one"), ("b", &zip(&[("c", b"two")]))]);
+        let at = place.index(file.len() - octets.len());
+        file[at..at + octets.len()].copy_from_slice(&octets);
+        prop_assert!(!Found::of(&file).items.is_empty());
+    }
+}

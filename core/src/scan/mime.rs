@@ -1,0 +1,319 @@
+//! MIME as far as a scanner needs it: where a part's header section ends, what it says about the body, where the parts of a
+//! multipart lie, and what base64 and quoted-printable decode to.
+//!
+//! Field values are parsed by mail-parser. The tree is walked here and not there, for two reasons. Depth, parts and header
+//! sections must be bounded *before* anything is built of them. And a reader may see a part where a strict parser sees none:
+//! the rules here are as lax as the laxest reader, since what a scanner overlooks is what an attacker sends.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use mail_parser::{HeaderName, HeaderValue, MessageParser};
+
+use super::verdict::Obstacle;
+
+/// A message or a part: what its MIME fields say, and its body. Never empty: `encodings` holds `Identity` if nothing is said.
+#[derive(Debug)]
+pub(super) struct Entity<'a> {
+    /// Of every `Content-Type` field, in order; usually one or none.
+    pub(super) media_types: Vec<MediaType>,
+    /// The different ones of all `Content-Transfer-Encoding` fields; usually one.
+    pub(super) encodings: Vec<TransferEncoding>,
+    /// What follows the header section.
+    pub(super) body: &'a [u8],
+}
+
+/// The value of a `Content-Type` field.
+#[derive(Debug)]
+pub(super) struct MediaType {
+    label: String,
+    main: String,
+    sub: String,
+    /// Every `boundary` parameter, if the type is `multipart`; usually one.
+    pub(super) boundaries: Vec<Vec<u8>>,
+}
+
+/// How a body is encoded (RFC 2045 section 6). An unknown encoding is `Identity`: a reader that does not know it shows octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TransferEncoding {
+    Base64,
+    Identity,
+    QuotedPrintable,
+}
+
+/// The parts of a multipart body: what stands between lines that begin with `--` and the boundary.
+///
+/// RFC 2046 wants the rest of such a line blank; many readers take any line with that beginning, and so does this. Preamble
+/// and blank pieces are left out, the epilogue is not: some readers go on after the closing line.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    rest: Option<&'a [u8]>,
+    delimiter: Vec<u8>,
+}
+
+/// Undoes a transfer encoding the way the most forgiving reader does: nothing is an error.
+pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
+    match encoding {
+        TransferEncoding::Identity => Cow::Borrowed(body),
+        TransferEncoding::Base64 => Cow::Owned(decode_base64(body)),
+        TransferEncoding::QuotedPrintable => Cow::Owned(decode_quoted_printable(body)),
+    }
+}
+
+// === impl Entity ===
+
+impl<'a> Entity<'a> {
+    /// Splits header section and body and reads the MIME fields.
+    pub(super) fn parse(octets: &'a [u8]) -> Result<Self, Obstacle> {
+        let (fields, body) = mime_fields(octets)?;
+        let mut entity = Self { media_types: Vec::new(), encodings: Vec::new(), body };
+        let parser = MessageParser::new().with_mime_headers();
+        if let Some(parsed) = parser.parse_headers(&fields) {
+            for header in parsed.headers() {
+                match (&header.name, &header.value) {
+                    (HeaderName::ContentType, HeaderValue::ContentType(value)) => {
+                        entity.media_types.push(MediaType::new(value));
+                    }
+                    (HeaderName::ContentTransferEncoding, HeaderValue::Text(value)) => {
+                        entity.add_encoding(TransferEncoding::parse(value));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if entity.encodings.is_empty() {
+            entity.encodings.push(TransferEncoding::Identity);
+        }
+        Ok(entity)
+    }
+
+    fn add_encoding(&mut self, encoding: TransferEncoding) {
+        if !self.encodings.contains(&encoding) {
+            self.encodings.push(encoding);
+        }
+    }
+}
+
+// === impl MediaType ===
+
+impl MediaType {
+    fn new(value: &mail_parser::ContentType<'_>) -> Self {
+        let main = value.c_type.to_ascii_lowercase();
+        let sub = value.c_subtype.as_deref().unwrap_or("").to_ascii_lowercase();
+        let parameters = value.attributes.as_deref().unwrap_or_default();
+        let mut boundaries: Vec<Vec<u8>> = Vec::new();
+        for parameter in parameters {
+            let wanted = main == "multipart" && parameter.name.eq_ignore_ascii_case("boundary");
+            let boundary = boundary_octets(&parameter.value);
+            if wanted && !parameter.value.is_empty() && !boundaries.contains(&boundary) {
+                boundaries.push(boundary);
+            }
+        }
+        let file = parameters.iter().find(|parameter| parameter.name.eq_ignore_ascii_case("name"));
+        let label = match file {
+            Some(file) => format!("{main}/{sub} {}", file.value),
+            None => format!("{main}/{sub}"),
+        };
+        Self { label, main, sub, boundaries }
+    }
+
+    /// For reports: the type and the file's name, as the peer wrote them.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    pub(super) fn is(&self, main: &str, sub: &str) -> bool {
+        self.main == main && self.sub == sub
+    }
+
+    /// Whether the body is a message (RFC 2046 section 5.2.1, RFC 6532 section 3.7).
+    pub(super) fn is_message(&self) -> bool {
+        self.main == "message" && matches!(self.sub.as_str(), "rfc822" | "global" | "news")
+    }
+}
+
+// === impl TransferEncoding ===
+
+impl TransferEncoding {
+    /// The first token, whatever follows it.
+    fn parse(value: &str) -> Self {
+        let token: String =
+            value.trim_start().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        match token.to_ascii_lowercase().as_str() {
+            "base64" => Self::Base64,
+            "quoted-printable" => Self::QuotedPrintable,
+            _ => Self::Identity,
+        }
+    }
+}
+
+// === impl Parts ===
+
+impl<'a> Parts<'a> {
+    pub(super) fn new(body: &'a [u8], boundary: &[u8]) -> Self {
+        let delimiter = [b"--", boundary].concat();
+        let mut parts = Self { rest: Some(body), delimiter };
+        // The preamble.
+        parts.take_piece();
+        parts
+    }
+
+    /// What stands before the next delimiter line, and moves behind that line.
+    fn take_piece(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest?;
+        let hit = memchr::memmem::find_iter(rest, &self.delimiter)
+            .find(|at| at.checked_sub(1).is_none_or(|before| rest.get(before) == Some(&b'\n')));
+        let Some(at) = hit else {
+            self.rest = None;
+            return Some(rest);
+        };
+        let (piece, delimiter_on) = rest.split_at_checked(at)?;
+        self.rest =
+            memchr::memchr(b'\n', delimiter_on).and_then(|end| delimiter_on.get(end.saturating_add(1)..));
+        Some(piece)
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let piece = self.take_piece()?;
+            if !piece.trim_ascii().is_empty() {
+                return Some(piece);
+            }
+        }
+    }
+}
+
+/// A boundary without trailing blanks. The parser has put a replacement character for octets that are not UTF-8; what stands
+/// before it is enough, since a delimiter need only begin with the boundary.
+fn boundary_octets(value: &str) -> Vec<u8> {
+    let readable = value.split(char::REPLACEMENT_CHARACTER).next().unwrap_or_default();
+    readable.trim_end().as_bytes().to_vec()
+}
+
+/// The MIME fields of a header section, unfolded, one a line, and the body. The section ends at the first empty line.
+fn mime_fields(octets: &[u8]) -> Result<(Vec<u8>, &[u8]), Obstacle> {
+    let mut fields = Vec::new();
+    let mut wanted = false;
+    let mut rest = octets;
+    loop {
+        if octets.len().saturating_sub(rest.len()) > HEADER_OCTETS_MAX {
+            return Err(Obstacle::HeadersTooLong);
+        }
+        let (line, after) =
+            match memchr::memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end.saturating_add(1))) {
+                Some(split) => split,
+                None => (rest, &[][..]),
+            };
+        rest = after;
+        let text = line.trim_ascii_end();
+        if line.is_empty() || matches!(line, b"\n" | b"\r\n") {
+            fields.extend_from_slice(b"\r\n\r\n");
+            return Ok((fields, rest));
+        }
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            if wanted {
+                fields.push(b' ');
+                fields.extend_from_slice(text.trim_ascii_start());
+            }
+        } else {
+            wanted = is_mime_field(text);
+            if wanted {
+                if !fields.is_empty() {
+                    fields.extend_from_slice(b"\r\n");
+                }
+                fields.extend_from_slice(text);
+            }
+        }
+        if fields.len() > MIME_FIELD_OCTETS_MAX {
+            return Err(Obstacle::HeadersTooLong);
+        }
+    }
+}
+
+fn is_mime_field(line: &[u8]) -> bool {
+    let Some((name, _)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) else {
+        return false;
+    };
+    let name = name.trim_ascii_end();
+    name.eq_ignore_ascii_case(b"content-type") || name.eq_ignore_ascii_case(b"content-transfer-encoding")
+}
+
+/// Skips what is not of the alphabet. Padding ends one run and begins the next: readers differ in whether they go on after it,
+/// and going on shows the engine what either of them would see.
+fn decode_base64(body: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(body.len().div_ceil(4).saturating_mul(3));
+    let mut run = Vec::with_capacity(body.len());
+    for segment in body.split(|octet| *octet == b'=') {
+        run.clear();
+        run.extend(
+            segment.iter().filter(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/')),
+        );
+        // A lone last character holds six bits and no octet.
+        if run.len() % 4 == 1 {
+            run.pop();
+        }
+        if let Ok(octets) = LAX_BASE64.decode(&run) {
+            decoded.extend_from_slice(&octets);
+        }
+    }
+    decoded
+}
+
+/// `=` that begins neither an octet nor a soft line break stands for itself.
+fn decode_quoted_printable(body: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = memchr::memchr(b'=', rest) {
+        let (literal, escape) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+        decoded.extend_from_slice(literal);
+        let after = escape.get(1..).unwrap_or_default();
+        rest = if let Some((octet, after)) = hex_octet(after) {
+            decoded.push(octet);
+            after
+        } else if let Some(after) = soft_break(after) {
+            after
+        } else {
+            decoded.push(b'=');
+            after
+        };
+    }
+    decoded.extend_from_slice(rest);
+    decoded
+}
+
+fn hex_octet(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (digits, after) = text.split_at_checked(2)?;
+    let value = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    // `from_str_radix` takes a sign.
+    digits.iter().all(u8::is_ascii_hexdigit).then_some((value, after))
+}
+
+/// Blanks and a line end (RFC 2045 section 6.7 rule 5; blanks may have been added on the way).
+fn soft_break(text: &[u8]) -> Option<&[u8]> {
+    let blanks = text.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
+    let line_end = text.get(blanks..)?;
+    line_end.strip_prefix(b"\r\n").or_else(|| line_end.strip_prefix(b"\n"))
+}
+
+/// Bits that stand over at the end of a run are ignored, and padding has been cut out before.
+const LAX_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A thousand recipients and a long chain of signatures stay under a quarter of this.
+const HEADER_OCTETS_MAX: usize = 1024 * 1024;
+/// A type with a long file name in many RFC 2231 pieces has some 2 KiB. The parser compares parameters with each other, so this
+/// also bounds its time.
+const MIME_FIELD_OCTETS_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

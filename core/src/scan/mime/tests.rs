@@ -1,0 +1,62 @@
+use proptest::prelude::*;
+
+use super::super::samples::base64_lines;
+use super::*;
+
+proptest! {
+    #[test]
+    fn base64_decodes_to_what_was_encoded(octets in prop::collection::vec(any::<u8>(), 0..500)) {
+        prop_assert_eq!(decode_base64(&base64_lines(&octets)), octets);
+    }
+
+    #[test]
+    fn quoted_printable_decodes_to_what_was_encoded(octets in prop::collection::vec(any::<u8>(), 0..500)) {
+        let coded: String = octets.iter().map(|octet| format!("={octet:02X}=\r\n")).collect();
+        prop_assert_eq!(decode_quoted_printable(coded.as_bytes()), octets);
+    }
+
+    #[test]
+    fn decoding_never_grows(octets in prop::collection::vec(any::<u8>(), 0..500)) {
+        for encoding in [TransferEncoding::Base64, TransferEncoding::Identity, TransferEncoding::QuotedPrintable] {
+            prop_assert!(decode(&octets, encoding).len() <= octets.len());
+        }
+    }
+
+    #[test]
+    fn parts_are_the_pieces_between_the_delimiters(
+        pieces in prop::collection::vec("[a-z]{1,20}", 1..10),
+        blanks in 0_usize..3,
+    ) {
+        let delimiter = format!("--b{}\r\n", " ".repeat(blanks));
+        let body: String = pieces.iter().map(|piece| format!("{delimiter}{piece}\r\n")).collect();
+        let parts: Vec<String> = Parts::new(format!("preamble\r\n{body}--b--\r\n").as_bytes(), b"b")
+            .map(|part| String::from_utf8_lossy(part.trim_ascii()).into_owned())
+            .collect();
+        prop_assert_eq!(parts, pieces);
+    }
+}
+
+#[test]
+fn a_delimiter_stands_at_the_beginning_of_a_line() {
+    let body = b"--b\r\none --b two\r\n--b--";
+    let parts: Vec<&[u8]> = Parts::new(body, b"b").collect();
+    assert_eq!(parts, [b"one --b two\r\n"]);
+}
+
+#[test]
+fn the_header_section_ends_at_the_first_empty_line() {
+    let entity =
+        Entity::parse(b"Subject: x\r\nContent-Type: Text/HTML\r\n\r\nContent-Type: image/png\r\n\r\nbody")
+            .unwrap();
+    assert_eq!(entity.media_types.len(), 1);
+    assert!(entity.media_types[0].is("text", "html"));
+    assert_eq!(entity.body, b"Content-Type: image/png\r\n\r\nbody");
+}
+
+#[test]
+fn an_entity_without_fields_is_all_body_as_it_stands() {
+    let entity = Entity::parse(b"\r\nbody").unwrap();
+    assert!(entity.media_types.is_empty());
+    assert_eq!(entity.encodings, [TransferEncoding::Identity]);
+    assert_eq!(entity.body, b"body");
+}

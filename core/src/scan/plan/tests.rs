@@ -1,0 +1,288 @@
+use std::ops::ControlFlow;
+
+use proptest::prelude::*;
+
+use super::super::samples::{attachment, base64_lines, eicar, encrypted, message, multipart, zip};
+use super::*;
+
+/// Collects everything a walk tells.
+#[derive(Default)]
+struct Everything {
+    items: Vec<(String, Vec<u8>)>,
+    obstacles: Vec<Obstacle>,
+}
+
+impl Everything {
+    fn of(message: &[u8]) -> Self {
+        let mut everything = Self::default();
+        walk_message(message, &mut everything);
+        everything
+    }
+
+    fn has(&self, octets: &[u8]) -> bool {
+        self.items.iter().any(|(_, item)| item == octets)
+    }
+
+    /// Whether an item other than the raw message contains the octets.
+    fn decoded(&self, octets: &[u8]) -> bool {
+        self.items.iter().skip(1).any(|(_, item)| memchr::memmem::find(item, octets).is_some())
+    }
+}
+
+impl Visitor for Everything {
+    fn item(&mut self, name: &ItemName, octets: &[u8]) -> ControlFlow<()> {
+        self.items.push((name.to_string(), octets.to_vec()));
+        ControlFlow::Continue(())
+    }
+
+    fn obstacle(&mut self, _: &ItemName, obstacle: Obstacle) -> ControlFlow<()> {
+        self.obstacles.push(obstacle);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Counts only, for messages of which nobody wants a copy.
+#[derive(Default)]
+struct Count {
+    items: usize,
+    obstacles: Vec<Obstacle>,
+}
+
+impl Visitor for Count {
+    fn item(&mut self, _: &ItemName, _: &[u8]) -> ControlFlow<()> {
+        self.items += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn obstacle(&mut self, _: &ItemName, obstacle: Obstacle) -> ControlFlow<()> {
+        self.obstacles.push(obstacle);
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn every_part_of_a_multipart_is_an_item_with_its_way_in() {
+    let archive = zip(&[("invoice.exe", b"MZ program")]);
+    let everything = Everything::of(&attachment("invoice.zip", &archive));
+    let names: Vec<&str> = everything.items.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "message",
+            "message (multipart/mixed) > part 1",
+            "message (multipart/mixed) > part 2 (application/octet-stream invoice.zip)",
+            "message (multipart/mixed) > part 2 (application/octet-stream invoice.zip) > invoice.exe",
+        ]
+    );
+    assert!(everything.has(b"MZ program"));
+    assert_eq!(everything.obstacles, []);
+}
+
+#[test]
+fn a_quoted_printable_body_is_decoded() {
+    let body = b"caf=C3=A9 soft=  \r\nbreak =zz =3";
+    let everything = Everything::of(&message("Content-Transfer-Encoding: Quoted-Printable\r\n", body));
+    assert!(everything.decoded("café softbreak =zz =3".as_bytes()));
+}
+
+#[test]
+fn nested_messages_are_walked_whether_encoded_or_not() {
+    let inner = attachment("virus.com", &eicar());
+    let plain = multipart(&[("Content-Type: message/rfc822\r\n", inner.clone())]);
+    let coded = multipart(&[(
+        "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n",
+        base64_lines(&inner),
+    )]);
+    for message in [plain, coded] {
+        assert!(Everything::of(&message).has(&eicar()));
+    }
+}
+
+#[test]
+fn a_digest_holds_messages_without_saying_so() {
+    let inner = message("Content-Transfer-Encoding: base64\r\n", &base64_lines(&eicar()));
+    let body = [b"--d\r\n\r\n", &inner[..], b"\r\n--d--\r\n"].concat();
+    let digest = message("Content-Type: multipart/digest; boundary=d\r\n", &body);
+    assert!(Everything::of(&digest).has(&eicar()));
+}
+
+/// Each of these is read by some mail program and overlooked by some scanner.
+#[test]
+fn what_a_lax_reader_decodes_is_decoded() {
+    let coded = String::from_utf8(base64_lines(&eicar())).unwrap();
+    let wrapped = |head: &str, inner_fields: &str, delimiter: &str, end: &str| {
+        let body = format!("{delimiter}\r\n{inner_fields}\r\n{coded}{end}");
+        message(head, body.as_bytes())
+    };
+    let base64 = "Content-Transfer-Encoding: base64\r\n";
+    let boundary = "Content-Type: multipart/mixed; boundary=b\r\n";
+    let cases = [
+        ("no closing delimiter", wrapped(boundary, base64, "--b", "")),
+        ("text behind the boundary", wrapped(boundary, base64, "--b junk", "\r\n--b--\r\n")),
+        (
+            "boundary in a folded field",
+            wrapped("Content-Type: multipart/mixed;\r\n\tboundary=b\r\n", base64, "--b", ""),
+        ),
+        (
+            "second type counts",
+            wrapped(&format!("Content-Type: text/plain\r\n{boundary}"), base64, "--b", ""),
+        ),
+        ("first type counts", wrapped(&format!("{boundary}Content-Type: text/plain\r\n"), base64, "--b", "")),
+        (
+            "second boundary counts",
+            wrapped("Content-Type: multipart/mixed; boundary=a; boundary=b\r\n", base64, "--b", ""),
+        ),
+        ("blank before the colon", wrapped(boundary, "Content-Transfer-Encoding : base64\r\n", "--b", "")),
+        (
+            "comment behind the encoding",
+            wrapped(boundary, "Content-Transfer-Encoding: BASE64 (x)\r\n", "--b", ""),
+        ),
+        (
+            "two encodings",
+            wrapped(boundary, &format!("Content-Transfer-Encoding: 7bit\r\n{base64}"), "--b", ""),
+        ),
+        ("part in the epilogue", wrapped(boundary, base64, "--b\r\n\r\nhello\r\n--b--", "")),
+        ("no multipart at all", wrapped(base64, "", "", "")),
+    ];
+    for (case, message) in cases {
+        assert!(Everything::of(&message).decoded(&eicar()), "{case}");
+    }
+}
+
+#[test]
+fn base64_with_noise_or_padding_in_the_middle_is_decoded() {
+    let virus = eicar();
+    let (head, tail) = virus.split_at(10);
+    let padded = [base64_lines(head), base64_lines(tail)].concat();
+    let noisy: Vec<u8> = base64_lines(&virus).iter().flat_map(|octet| [*octet, b'!', b' ']).collect();
+    for body in [padded, noisy] {
+        let everything = Everything::of(&message("Content-Transfer-Encoding: base64\r\n", &body));
+        assert!(everything.has(&virus));
+    }
+}
+
+#[test]
+fn a_boundary_that_is_not_utf8_still_divides() {
+    let mut message = b"Content-Type: multipart/mixed; boundary=\"b\xff\"\r\n\r\n--b\xff\r\n".to_vec();
+    message.extend_from_slice(b"Content-Transfer-Encoding: base64\r\n\r\n");
+    message.extend_from_slice(&base64_lines(&eicar()));
+    assert!(Everything::of(&message).has(&eicar()));
+}
+
+/// Parsers that build a tree of nested messages overflow the stack on this, at the latest when they drop it.
+#[test]
+fn ten_thousand_levels_cost_neither_stack_nor_memory() {
+    let levels = 10_000;
+    let multiparts: Vec<u8> = (0..levels)
+        .map(|level| format!("Content-Type: multipart/mixed; boundary=b{level}x\r\n\r\n--b{level}x\r\n"))
+        .collect::<String>()
+        .into_bytes();
+    let messages = "Content-Type: message/rfc822\r\n\r\n".repeat(levels).into_bytes();
+    let same_boundary =
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n".repeat(levels).into_bytes();
+    // A quarter of the stack that a thread gets by default.
+    let walker = std::thread::Builder::new().stack_size(512 * 1024);
+    let walked = walker.spawn(move || {
+        [multiparts, messages, same_boundary].map(|message| {
+            let mut count = Count::default();
+            walk_message(&message, &mut count);
+            count
+        })
+    });
+    let [multiparts, messages, same_boundary] = walked.unwrap().join().unwrap();
+    assert_eq!(multiparts.obstacles, [Obstacle::TooDeep]);
+    assert_eq!(messages.obstacles, [Obstacle::TooDeep]);
+    // The first level's delimiter is everybody's: ten thousand parts beside each other, and the count of parts ends it.
+    assert_eq!(same_boundary.obstacles, [Obstacle::TooManyParts]);
+    assert!(multiparts.items <= DEPTH_MAX && messages.items <= DEPTH_MAX && same_boundary.items <= PARTS_MAX);
+}
+
+#[test]
+fn a_virus_beside_a_part_nested_too_deeply_is_still_an_item() {
+    let deep = "Content-Type: message/rfc822\r\n\r\n".repeat(DEPTH_MAX + 5);
+    let coded = "Content-Transfer-Encoding: base64\r\n";
+    let everything = Everything::of(&multipart(&[(&deep, Vec::new()), (coded, base64_lines(&eicar()))]));
+    assert_eq!(everything.obstacles, [Obstacle::TooDeep]);
+    assert!(everything.has(&eicar()));
+}
+
+#[test]
+fn too_many_parts_end_the_walk() {
+    let body = "--b\r\n\r\nx\r\n".repeat(PARTS_MAX + 10);
+    let mut count = Count::default();
+    walk_message(&message("Content-Type: multipart/mixed; boundary=b\r\n", body.as_bytes()), &mut count);
+    assert_eq!(count.obstacles, [Obstacle::TooManyParts]);
+    assert_eq!(count.items, PARTS_MAX);
+}
+
+#[test]
+fn the_same_octets_under_many_boundaries_are_bounded() {
+    // Every boundary begins like every delimiter, so each would make parts of the whole body again.
+    let boundaries: String = (1..200).map(|n| format!("; boundary={}", "b".repeat(n % 60 + 1))).collect();
+    let inner = format!("--{}\r\n\r\n{}\r\n", "b".repeat(70), "x".repeat(64 * 1024)).repeat(40);
+    let mut count = Count::default();
+    walk_message(
+        &message(&format!("Content-Type: multipart/mixed{boundaries}\r\n"), inner.as_bytes()),
+        &mut count,
+    );
+    assert!(count.items <= PARTS_MAX);
+    assert!(count.obstacles.len() == 1);
+}
+
+#[test]
+fn an_endless_header_section_is_an_obstacle() {
+    let long = "X-Filler: 0123456789\r\n".repeat(100_000);
+    let typed = format!("Content-Type: text/plain;\r\n{}\r\nbody", " a=b;\r\n".repeat(10_000));
+    for message in [long, typed] {
+        let everything = Everything::of(message.as_bytes());
+        assert_eq!(everything.obstacles, [Obstacle::HeadersTooLong]);
+        assert_eq!(everything.items.len(), 1);
+    }
+}
+
+#[test]
+fn a_fragment_of_a_message_is_an_obstacle() {
+    let fields = "Content-Type: message/partial; id=x; number=1; total=2\r\n";
+    assert_eq!(Everything::of(&message(fields, b"half a virus")).obstacles, [Obstacle::Fragment]);
+}
+
+#[test]
+fn a_file_is_walked_as_it_is() {
+    let mut everything = Everything::default();
+    walk_file(&zip(&[("a.com", &eicar())]), &mut everything);
+    assert!(everything.has(&eicar()));
+    let mut locked = Everything::default();
+    walk_file(&encrypted(zip(&[("a.com", &eicar())])), &mut locked);
+    assert_eq!(locked.obstacles, [Obstacle::Encrypted]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_octets_are_walked_within_the_limits(octets in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        let mut count = Count::default();
+        walk_message(&octets, &mut count);
+        walk_file(&octets, &mut count);
+        prop_assert!(count.items <= 2 * (PARTS_MAX + ENTRIES_MAX + 1));
+    }
+
+    #[test]
+    fn any_lines_of_mime_are_walked_and_every_octet_reaches_the_engine(
+        lines in prop::collection::vec(
+            prop::sample::select(vec![
+                "Content-Type: multipart/mixed; boundary=b", "Content-Type: multipart/digest; boundary=\"b b\"",
+                "Content-Type: message/rfc822", "Content-Transfer-Encoding: base64", "content-type:", "",
+                "--b", "--b--", "--b b", " folded", "text", "UEsDBAoAAAAA", "=", "=3D", "PK\x03\x04", "PK\x05\x06",
+            ]),
+            0..60,
+        ),
+        line_end in prop::sample::select(vec!["\r\n", "\n"]),
+    ) {
+        let message = lines.join(line_end);
+        let mut everything = Everything::default();
+        walk_message(message.as_bytes(), &mut everything);
+        prop_assert!(everything.has(message.as_bytes()));
+        prop_assert!(everything.items.len() <= PARTS_MAX + 1);
+    }
+}

@@ -1,0 +1,363 @@
+//! The scan threads and what waits for them.
+//!
+//! One queue for all messages with two priorities, high always before low; the same content is in it once, however many wait
+//! for it. A thread that its engine does not give back in time is replaced, up to a bound, and counted.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::cache::{ContentHash, VerdictCache};
+use super::examine::{examine_message, stamp_of};
+use super::{Engine, Metrics, Priority, ScanReport, Stamp, UnscannablePolicy, Verdict};
+use crate::intake::Body;
+
+/// Threads, their queue and the verdicts they have found. The threads end with it.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+}
+
+/// Which message under which stamp: what makes two scans the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct JobKey {
+    pub(super) content: ContentHash,
+    pub(super) stamp: Stamp,
+}
+
+/// What becomes of a message that is handed in.
+pub(super) enum Submitted {
+    /// The verdict is known.
+    Known(ScanReport),
+    /// It waits or is being scanned; the report comes here.
+    Pending(watch::Receiver<Option<ScanReport>>),
+    /// Too many wait already.
+    TurnedAway,
+}
+
+/// How many threads there are, and how many there may be while some are stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ThreadCount {
+    pub(super) regular: usize,
+    pub(super) most: usize,
+}
+
+struct Shared {
+    engine: Arc<dyn Engine>,
+    policy: UnscannablePolicy,
+    threads: ThreadCount,
+    metrics: Metrics,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    high: VecDeque<JobKey>,
+    low: VecDeque<JobKey>,
+    jobs: HashMap<JobKey, Arc<Job>>,
+    cache: VerdictCache,
+    live_threads: usize,
+    named_threads: usize,
+    closed: bool,
+}
+
+struct Job {
+    body: Body,
+    result: watch::Sender<Option<ScanReport>>,
+    progress: Mutex<Progress>,
+}
+
+/// Changed under the pool's lock, except that a running scan reads `due` on its own.
+struct Progress {
+    /// When the most patient waiter leaves.
+    due: Instant,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// In the low queue, the high one, or (promoted) both.
+    Waiting(Priority),
+    Running,
+    /// Running, and nobody waits any longer.
+    Overdue,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    pub(super) fn start(
+        engine: Arc<dyn Engine>,
+        policy: UnscannablePolicy,
+        threads: ThreadCount,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
+        let state = Mutex::new(State::default());
+        let shared = Arc::new(Shared { engine, policy, threads, metrics, state, work: Condvar::new() });
+        // Made first, so that an error half-way ends the threads there are.
+        let pool = Self { shared };
+        for _ in 0..threads.regular {
+            pool.shared.spawn(&mut pool.shared.lock())?;
+        }
+        Ok(pool)
+    }
+
+    /// Hands a message in, or joins those who wait for the same content: the scan then has until the later of the deadlines,
+    /// and the higher of the priorities.
+    pub(super) fn submit(&self, key: JobKey, body: Body, priority: Priority, due: Instant) -> Submitted {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        if let Some(report) = state.cache.lookup(&key.content, &key.stamp) {
+            shared.metrics.remembered.inc();
+            return Submitted::Known(report.clone());
+        }
+        if let Some(job) = state.jobs.get(&key).cloned() {
+            shared.metrics.remembered.inc();
+            if job.join(priority, due) == Joined::Promoted {
+                state.high.push_back(key);
+            }
+            return Submitted::Pending(job.result.subscribe());
+        }
+        if state.jobs.len() >= JOBS_MAX {
+            shared.metrics.turned_away.inc();
+            return Submitted::TurnedAway;
+        }
+        let (result, report) = watch::channel(None);
+        let progress = Mutex::new(Progress { due, phase: Phase::Waiting(priority) });
+        state.jobs.insert(key.clone(), Arc::new(Job { body, result, progress }));
+        match priority {
+            Priority::High => state.high.push_back(key),
+            Priority::Low => state.low.push_back(key),
+        }
+        shared.metrics.queue_length.inc();
+        drop(state);
+        shared.work.notify_one();
+        Submitted::Pending(report)
+    }
+
+    /// Tells that a waiter's time is up. If nobody else waits, a scan that has not begun never will, and one that runs has got
+    /// stuck: its thread is counted and another one takes its place.
+    pub(super) fn waiter_left(&self, key: &JobKey) {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        let Some(job) = state.jobs.get(key).cloned() else { return };
+        if job.result.receiver_count() > 0 {
+            return;
+        }
+        let mut progress = job.progress();
+        match progress.phase {
+            Phase::Waiting(_) => {
+                state.forget(key);
+                shared.metrics.queue_length.dec();
+            }
+            Phase::Running => {
+                progress.phase = Phase::Overdue;
+                shared.metrics.threads_overdue.inc();
+                shared.replace_thread(&mut state);
+            }
+            Phase::Overdue => {}
+        }
+    }
+}
+
+impl Drop for Pool {
+    /// Does not wait: a stuck engine must not hold up the end of the process.
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_all();
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// A poisoned lock is taken all the same: nothing under it panics half-way through a change.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        let number = state.named_threads;
+        thread::Builder::new().name(format!("gatepost-scan-{number}")).spawn(move || shared.work())?;
+        state.named_threads = number.saturating_add(1);
+        state.live_threads = state.live_threads.saturating_add(1);
+        Ok(())
+    }
+
+    /// One more thread in place of a stuck one, unless there are too many already.
+    fn replace_thread(self: &Arc<Self>, state: &mut State) {
+        if state.live_threads >= self.threads.most {
+            tracing::error!(
+                threads = state.live_threads,
+                "scan threads are stuck, and there may not be more"
+            );
+        } else if let Err(error) = self.spawn(state) {
+            tracing::error!(%error, "no further scan thread");
+        }
+    }
+
+    /// A scan thread's life.
+    fn work(&self) {
+        while let Some((key, job)) = self.next_job() {
+            let report = self.run(&job);
+            if self.finish(&key, &job, report) == Next::Leave {
+                return;
+            }
+        }
+    }
+
+    fn next_job(&self) -> Option<(JobKey, Arc<Job>)> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(key) = state.high.pop_front().or_else(|| state.low.pop_front()) {
+                if let Some(job) = state.take_waiting(&key) {
+                    self.metrics.queue_length.dec();
+                    if job.result.receiver_count() > 0 {
+                        return Some((key, job));
+                    }
+                    // Everybody has gone.
+                    state.jobs.remove(&key);
+                }
+                continue;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn run(&self, job: &Job) -> ScanReport {
+        let started = Instant::now();
+        let scanned = catch_unwind(AssertUnwindSafe(|| {
+            let message = job.body.read()?;
+            Ok(examine_message(&*self.engine, self.policy, &message, &|| job.progress().due))
+        }));
+        let report = match scanned {
+            Ok(Ok(report)) => report,
+            Ok(Err(error)) => {
+                let error: io::Error = error;
+                tracing::error!(%error, "body cannot be read for scanning");
+                failed(stamp_of(&*self.engine))
+            }
+            Err(_) => {
+                tracing::error!("scan panicked");
+                failed(stamp_of(&*self.engine))
+            }
+        };
+        self.metrics.seconds.observe(started.elapsed().as_secs_f64());
+        self.count(&report);
+        report
+    }
+
+    fn count(&self, report: &ScanReport) {
+        let metrics = &self.metrics;
+        metrics.messages.inc();
+        metrics.items.inc_by(u64::try_from(report.items).unwrap_or(u64::MAX));
+        metrics.octets.inc_by(report.octets);
+        match report.verdict {
+            // Time-outs are counted where they are told, since a waiter may leave before the scan ends.
+            Verdict::Clean | Verdict::TimedOut => {}
+            Verdict::Infected { .. } => metrics.infected.inc(),
+            Verdict::Unscannable { .. } => metrics.unscannable.inc(),
+            Verdict::Failed => metrics.failures.inc(),
+        }
+    }
+
+    fn finish(&self, key: &JobKey, job: &Job, report: ScanReport) -> Next {
+        let mut state = self.lock();
+        state.cache.insert(key.content, &report);
+        state.jobs.remove(key);
+        job.result.send_replace(Some(report));
+        if job.progress().phase == Phase::Overdue {
+            self.metrics.threads_overdue.dec();
+        }
+        if state.live_threads > self.threads.regular {
+            state.live_threads = state.live_threads.saturating_sub(1);
+            return Next::Leave;
+        }
+        Next::Stay
+    }
+}
+
+/// Whether a thread goes on after a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Stay,
+    /// It had been replaced.
+    Leave,
+}
+
+// === impl State ===
+
+impl State {
+    /// Removes a job that waits, with its places in the queues.
+    fn forget(&mut self, key: &JobKey) {
+        self.jobs.remove(key);
+        self.high.retain(|waiting| waiting != key);
+        self.low.retain(|waiting| waiting != key);
+    }
+
+    /// The job, now running; `None` if another thread took it by its other entry.
+    fn take_waiting(&mut self, key: &JobKey) -> Option<Arc<Job>> {
+        let job = self.jobs.get(key)?;
+        let mut progress = job.progress();
+        let Phase::Waiting(_) = progress.phase else { return None };
+        progress.phase = Phase::Running;
+        drop(progress);
+        Some(Arc::clone(job))
+    }
+}
+
+/// What joining did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joined {
+    AsItWas,
+    /// It waited at low priority and belongs into the high queue now.
+    Promoted,
+}
+
+// === impl Job ===
+
+impl Job {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn join(&self, priority: Priority, due: Instant) -> Joined {
+        let mut progress = self.progress();
+        progress.due = progress.due.max(due);
+        if priority == Priority::High && progress.phase == Phase::Waiting(Priority::Low) {
+            progress.phase = Phase::Waiting(Priority::High);
+            return Joined::Promoted;
+        }
+        Joined::AsItWas
+    }
+}
+
+/// The report of a scan that did not take place.
+pub(super) fn failed(stamp: Stamp) -> ScanReport {
+    without_items(Verdict::Failed, stamp)
+}
+
+/// The report for a waiter who leaves without one.
+pub(super) fn timed_out(stamp: Stamp) -> ScanReport {
+    without_items(Verdict::TimedOut, stamp)
+}
+
+fn without_items(verdict: Verdict, stamp: Stamp) -> ScanReport {
+    ScanReport { verdict, tolerated: Vec::new(), stamp, items: 0, octets: 0 }
+}
+
+/// Waiting and running. A queued body in memory has at most 256 KiB, so at worst 256 MiB are held by those who wait here; readers
+/// of mailboxes have a budget of their own.
+const JOBS_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests;
