@@ -1,5 +1,22 @@
 //! From the queue to the mailbox.
+//!
+//! ```text
+//! queue.claim -> worker -> scan (unless stamped) -> local: directory -> store.deliver | store.record
+//!                                                      queue.settle <-+-> store.forget
+//! ```
+//! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
+//! replay gets the answer that was given before and does nothing twice.
 
 pub mod disposition;
+pub mod local;
+pub mod loops;
+pub mod metrics;
+pub mod retry;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod worker;
 
 pub use disposition::Disposition;
+pub use loops::{RECEIVED_MAX, count_received};
+pub use metrics::Metrics;
+pub use worker::{Rooms, Settings, Workers};

@@ -1,0 +1,179 @@
+//! The one door through which every reader gets a message: POP3, and `gatepost mailbox show|export`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use super::Metrics;
+use crate::intake::Body;
+use crate::scan::{Priority, Scanner, Verdict};
+use crate::store::{MailStore, ScanMark, StoreError, StoredMessage};
+
+/// Gives out messages that are clean under the scanner's current signatures, and no others. Cheap to clone; clones
+/// share the memory budget.
+#[derive(Clone)]
+pub struct ScanGate {
+    store: Arc<dyn MailStore>,
+    scanner: Scanner,
+    /// In units of `BUDGET_UNIT` octets.
+    memory: Arc<Semaphore>,
+    metrics: Option<Metrics>,
+}
+
+/// A message that may be shown.
+#[derive(Debug, Clone)]
+pub struct Released {
+    /// Its uid.
+    pub uid: u32,
+    /// Head and body. Counted against the gate's memory budget until the last clone is dropped.
+    pub octets: Bytes,
+    /// Where in `octets` the body begins, as it was received; before it stand the header lines of ours.
+    pub body_at: usize,
+    /// When it was accepted, milliseconds since 1970.
+    pub received_at_ms: u64,
+}
+
+/// Why a message is not shown.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withheld {
+    /// There is no such message (any more).
+    Gone,
+    /// It is infected: POP3 `-ERR [SYS/PERM]`. It stays in the mailbox, unseen.
+    Infected {
+        /// The threat's name, `[A-Za-z0-9._-]`, at most 128.
+        threat: String,
+    },
+    /// It could not be scanned or read in time; later it may be: POP3 `-ERR [SYS/TEMP]`.
+    Unavailable,
+}
+
+/// A message's octets together with their share of the budget.
+struct Budgeted {
+    octets: Bytes,
+    _share: OwnedSemaphorePermit,
+}
+
+// === impl ScanGate ===
+
+impl ScanGate {
+    /// A gate between this store and all its readers.
+    #[must_use]
+    pub fn new(store: Arc<dyn MailStore>, scanner: Scanner, metrics: Option<Metrics>) -> Self {
+        Self { store, scanner, memory: Arc::new(Semaphore::new(BUDGET_UNITS as usize)), metrics }
+    }
+
+    /// Hands out a message, scanning it first (high priority, bounded wait) unless its stamp is current. Returns within
+    /// `MEMORY_WAIT_MAX` + `SCAN_WAIT_MAX` and the time of the database.
+    ///
+    /// # Errors
+    /// Why it is not shown now.
+    pub async fn release(&self, mailbox: &str, uid: u32) -> Result<Released, Withheld> {
+        let outcome = self.try_release(mailbox, uid).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.count(&outcome);
+        }
+        if let Err(Withheld::Infected { threat }) = &outcome {
+            info!(mailbox, uid, threat, "an infected message is withheld from its reader");
+        }
+        outcome
+    }
+
+    async fn try_release(&self, mailbox: &str, uid: u32) -> Result<Released, Withheld> {
+        let summary = self.store.summary(mailbox, uid).await.map_err(unavailable)?.ok_or(Withheld::Gone)?;
+        let share = self.share(summary.octets).await?;
+        let message = self.store.fetch(mailbox, uid).await.map_err(unavailable)?.ok_or(Withheld::Gone)?;
+        self.vouch(mailbox, uid, &message).await?;
+        Ok(Released {
+            uid,
+            octets: Bytes::from_owner(Budgeted { octets: message.octets, _share: share }),
+            body_at: message.body_at,
+            received_at_ms: message.received_at_ms,
+        })
+    }
+
+    /// A message larger than the whole budget takes all of it.
+    async fn share(&self, octets: u64) -> Result<OwnedSemaphorePermit, Withheld> {
+        let units = u32::try_from(octets.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX).clamp(1, BUDGET_UNITS);
+        match timeout(MEMORY_WAIT_MAX, Arc::clone(&self.memory).acquire_many_owned(units)).await {
+            Ok(Ok(share)) => Ok(share),
+            Ok(Err(_)) | Err(_) => {
+                warn!(octets, "no memory for another message being read");
+                Err(Withheld::Unavailable)
+            }
+        }
+    }
+
+    async fn vouch(&self, mailbox: &str, uid: u32, message: &StoredMessage) -> Result<(), Withheld> {
+        if let Some(mark) = &message.mark
+            && self.scanner.is_current(&mark.stamp)
+        {
+            return judge(mark.threat.clone());
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.rescans.inc();
+        }
+        let body = Body::Memory(message.body());
+        let report = self.scanner.scan(body, Priority::High, SCAN_WAIT_MAX).await;
+        let threat = match report.verdict {
+            Verdict::Clean => None,
+            Verdict::Infected { threat } => Some(threat),
+            verdict @ (Verdict::Unscannable { .. } | Verdict::TimedOut | Verdict::Failed) => {
+                warn!(mailbox, uid, %verdict, "not shown: no scan vouches for it");
+                return Err(Withheld::Unavailable);
+            }
+        };
+        let mark = ScanMark { stamp: report.stamp, threat: threat.clone() };
+        if let Err(error) = self.store.mark(mailbox, uid, mark).await {
+            // The verdict holds all the same; the next reader costs another scan.
+            warn!(mailbox, uid, %error, "a scan's verdict could not be kept");
+        }
+        judge(threat)
+    }
+}
+
+fn judge(threat: Option<String>) -> Result<(), Withheld> {
+    match threat {
+        None => Ok(()),
+        Some(threat) => Err(Withheld::Infected { threat }),
+    }
+}
+
+fn unavailable(error: StoreError) -> Withheld {
+    error!(%error, "a message could not be read");
+    Withheld::Unavailable
+}
+
+/// The store has no text of its own.
+impl std::fmt::Debug for ScanGate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScanGate")
+            .field("memory_left", &self.memory.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Budgeted ===
+
+impl AsRef<[u8]> for Budgeted {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+/// What readers may hold together: 256 MiB, five mails of the largest size, or a quarter of a million small ones.
+const BUDGET_UNITS: u32 = 256 * 1024;
+const BUDGET_UNIT: u64 = 1024;
+
+/// Mail programs wait a minute or more for RETR; this and the scan must fit.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// The time a reader waits for a scan.
+const SCAN_WAIT_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

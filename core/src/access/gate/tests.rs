@@ -1,0 +1,153 @@
+//! A real store and a real scanner whose engine and signatures the test sets.
+
+use super::*;
+use crate::delivery::testing::Teachable;
+use crate::queue::QueueId;
+use crate::scan::{self, Engine};
+use crate::store::{self, Delivery, MailboxCopy, SqliteStore};
+
+const ALICE: &str = "alice@localhost";
+const BODY: &str = "Subject: hello\r\n\r\nMARK\r\n";
+
+struct House {
+    _folder: tempfile::TempDir,
+    store: Arc<SqliteStore>,
+    engine: Arc<Teachable>,
+    gate: ScanGate,
+    registry: prometheus::Registry,
+}
+
+impl House {
+    async fn with_a_mail() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("default.sqlite");
+        let store = Arc::new(SqliteStore::open(&path, &store::Settings::default(), None).unwrap());
+        let engine = Arc::new(Teachable::new());
+        let registry = prometheus::Registry::new();
+        let scanner = Scanner::start(
+            Arc::clone(&engine) as Arc<dyn Engine>,
+            &scan::Settings::default(),
+            scan::Metrics::register(&registry).unwrap(),
+        )
+        .unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
+        let gate = ScanGate::new(Arc::clone(&store) as Arc<dyn MailStore>, scanner, Some(metrics));
+        let copies =
+            vec![MailboxCopy { recipient: 0, mailbox: ALICE.into(), head: "Received: x\r\n".into() }];
+        let delivery = Delivery {
+            queue_id: QueueId(1),
+            body: Body::Memory(BODY.into()),
+            stamp: engine.stamp(),
+            received_at_ms: 7,
+            copies,
+        };
+        let _dispositions = store.deliver(delivery).await.unwrap();
+        Self { _folder: folder, store, engine, gate, registry }
+    }
+
+    fn infected() -> Verdict {
+        Verdict::Infected { threat: "Late".into() }
+    }
+}
+
+#[tokio::test]
+async fn a_message_with_a_current_stamp_is_shown_without_a_scan() {
+    let house = House::with_a_mail().await;
+    let released = house.gate.release(ALICE, 1).await.unwrap();
+    assert_eq!(released.octets, format!("Received: x\r\n{BODY}"));
+    assert_eq!(released.octets.slice(released.body_at..), BODY);
+    assert_eq!((released.uid, released.received_at_ms), (1, 7));
+    assert_eq!(house.engine.scans(), 0);
+}
+
+#[tokio::test]
+async fn new_signatures_cost_one_scan_and_then_none() {
+    let house = House::with_a_mail().await;
+    house.engine.learn("2", Verdict::Clean);
+    house.gate.release(ALICE, 1).await.unwrap();
+    let scans = house.engine.scans();
+    assert!(scans > 0);
+    house.gate.release(ALICE, 1).await.unwrap();
+    assert_eq!(house.engine.scans(), scans);
+    let mark = house.store.summary(ALICE, 1).await.unwrap().unwrap().mark;
+    assert_eq!(mark, Some(ScanMark { stamp: house.engine.stamp(), threat: None }));
+}
+
+#[tokio::test]
+async fn a_virus_that_is_only_known_later_is_never_shown() {
+    let house = House::with_a_mail().await;
+    house.engine.learn("2", House::infected());
+    for _ in 0..2 {
+        let withheld = house.gate.release(ALICE, 1).await.unwrap_err();
+        assert_eq!(withheld, Withheld::Infected { threat: "Late".into() });
+    }
+    let mark = house.store.summary(ALICE, 1).await.unwrap().unwrap().mark;
+    assert_eq!(mark, Some(ScanMark { stamp: house.engine.stamp(), threat: Some("Late".into()) }));
+}
+
+#[tokio::test]
+async fn a_false_alarm_is_shown_again_under_repaired_signatures() {
+    let house = House::with_a_mail().await;
+    house.engine.learn("2", House::infected());
+    let _withheld = house.gate.release(ALICE, 1).await.unwrap_err();
+    house.engine.learn("3", Verdict::Clean);
+    house.gate.release(ALICE, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_shown_without_a_verdict() {
+    let house = House::with_a_mail().await;
+    let verdicts =
+        [Verdict::Failed, Verdict::TimedOut, Verdict::Unscannable { reason: scan::Obstacle::TooDeep }];
+    for (signatures, verdict) in ["2", "3", "4"].into_iter().zip(verdicts) {
+        house.engine.learn(signatures, verdict.clone());
+        assert_eq!(house.gate.release(ALICE, 1).await.unwrap_err(), Withheld::Unavailable, "{verdict}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_gone_and_a_closed_store_is_not_there_for_now() {
+    let house = House::with_a_mail().await;
+    assert_eq!(house.gate.release(ALICE, 2).await.unwrap_err(), Withheld::Gone);
+    assert_eq!(house.gate.release("bob@localhost", 1).await.unwrap_err(), Withheld::Gone);
+    house.store.close().await;
+    assert_eq!(house.gate.release(ALICE, 1).await.unwrap_err(), Withheld::Unavailable);
+}
+
+#[tokio::test]
+async fn octets_count_against_the_budget_until_they_are_dropped() {
+    let house = House::with_a_mail().await;
+    let all = house.gate.memory.available_permits();
+    let released = house.gate.release(ALICE, 1).await.unwrap();
+    let kept = released.octets.slice(3..);
+    drop(released);
+    assert_eq!(house.gate.memory.available_permits(), all - 1);
+    drop(kept);
+    assert_eq!(house.gate.memory.available_permits(), all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_waits_for_memory_only_so_long() {
+    let house = House::with_a_mail().await;
+    let _all = Arc::clone(&house.gate.memory).acquire_many_owned(BUDGET_UNITS).await.unwrap();
+    assert_eq!(house.gate.share(1).await.unwrap_err(), Withheld::Unavailable);
+}
+
+#[tokio::test]
+async fn what_readers_got_is_counted() {
+    let house = House::with_a_mail().await;
+    house.gate.release(ALICE, 1).await.unwrap();
+    let _gone = house.gate.release(ALICE, 2).await.unwrap_err();
+    house.engine.learn("2", House::infected());
+    let _withheld = house.gate.release(ALICE, 1).await.unwrap_err();
+    let families = house.registry.gather();
+    let family = families.iter().find(|family| family.name() == "gatepost_access_requests_total").unwrap();
+    let mut counts: Vec<_> = family
+        .get_metric()
+        .iter()
+        .map(|metric| (metric.get_label()[0].value().to_owned(), metric.get_counter().get_value()))
+        .collect();
+    counts.sort_by(|a, b| a.0.cmp(&b.0));
+    let expected = [("gone", 1.0), ("infected", 1.0), ("released", 1.0), ("unavailable", 0.0)];
+    assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)));
+}

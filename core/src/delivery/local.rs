@@ -1,0 +1,58 @@
+//! Which mailboxes a mail goes to, and what stands before it there.
+
+use bytes::Bytes;
+use gatepost_smtp::wire::path::ForwardPath;
+
+use crate::directory::Resolution;
+use crate::queue::NewMessage;
+use crate::store::MailboxCopy;
+
+/// What one attempt does for the recipients that still wait.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// For those who live here.
+    pub copies: Vec<MailboxCopy>,
+    /// Indices of those whom the copies are for.
+    pub served: Vec<usize>,
+    /// Indices of those who do not (any more).
+    pub gone: Vec<usize>,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Asks the directory anew for each pending recipient: the answer at RCPT may be days old.
+    pub fn new(
+        message: &NewMessage,
+        pending: &[usize],
+        resolve: impl Fn(&ForwardPath) -> Resolution,
+    ) -> Self {
+        let mut plan = Self::default();
+        for &index in pending {
+            let recipient = message.submission.envelope.recipients.get(index);
+            let mailboxes = match recipient.map(|recipient| resolve(&recipient.path)) {
+                Some(Resolution::Local(mailboxes)) => mailboxes,
+                Some(Resolution::UnknownLocal | Resolution::Foreign) | None => {
+                    plan.gone.push(index);
+                    continue;
+                }
+            };
+            let Ok(recipient) = u32::try_from(index) else { continue };
+            plan.served.push(index);
+            plan.copies.extend(mailboxes.iter().map(|mailbox| MailboxCopy {
+                recipient,
+                mailbox: mailbox.clone(),
+                head: head(message, mailbox),
+            }));
+        }
+        plan
+    }
+}
+
+/// `Return-Path:` first (RFC 5321 section 4.4: the final delivery adds it), then who got it, then our trace.
+fn head(message: &NewMessage, mailbox: &str) -> Bytes {
+    let return_path = &message.submission.envelope.reverse_path;
+    let mut head = format!("Return-Path: {return_path}\r\nDelivered-To: {mailbox}\r\n").into_bytes();
+    head.extend_from_slice(&message.trace);
+    head.into()
+}

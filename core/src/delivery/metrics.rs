@@ -1,0 +1,89 @@
+//! `gatepost_delivery_*`.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+use super::Disposition;
+use super::retry::Setback;
+
+/// The counters of delivery.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    delivered: IntCounter,
+    deleted_by_policy: IntCounter,
+    quarantined: IntCounter,
+    bounced: IntCounter,
+    retried_scan: IntCounter,
+    retried_store: IntCounter,
+    retried_recipient_gone: IntCounter,
+    pub(super) settle_failures: IntCounter,
+    pub(super) seconds: Histogram,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When the registry already has counters of these names.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let recipients = IntCounterVec::new(
+            Opts::new(
+                "gatepost_delivery_recipients_total",
+                "Recipients with a terminal disposition, by disposition.",
+            ),
+            &["disposition"],
+        )?;
+        let retries = IntCounterVec::new(
+            Opts::new("gatepost_delivery_retries_total", "Recipients put off to a later attempt, by reason."),
+            &["reason"],
+        )?;
+        let settle_failures = IntCounter::new(
+            "gatepost_delivery_settle_failures_total",
+            "Attempts whose outcome the queue could not make durable.",
+        )?;
+        let seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "gatepost_delivery_seconds",
+                "From acceptance to the disposition of a mail's recipients.",
+            )
+            .buckets(SECONDS_BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(recipients.clone()))?;
+        registry.register(Box::new(retries.clone()))?;
+        registry.register(Box::new(settle_failures.clone()))?;
+        registry.register(Box::new(seconds.clone()))?;
+        Ok(Self {
+            delivered: recipients.with_label_values(&["delivered"]),
+            deleted_by_policy: recipients.with_label_values(&["deleted_by_policy"]),
+            quarantined: recipients.with_label_values(&["quarantined"]),
+            bounced: recipients.with_label_values(&["bounced"]),
+            retried_scan: retries.with_label_values(&["scan"]),
+            retried_store: retries.with_label_values(&["store"]),
+            retried_recipient_gone: retries.with_label_values(&["recipient_gone"]),
+            settle_failures,
+            seconds,
+        })
+    }
+
+    pub(super) fn count_done(&self, disposition: &Disposition) {
+        match disposition {
+            Disposition::Delivered => self.delivered.inc(),
+            Disposition::DeletedByPolicy { .. } => self.deleted_by_policy.inc(),
+            Disposition::Quarantined { .. } => self.quarantined.inc(),
+            Disposition::Bounced { .. } => self.bounced.inc(),
+        }
+    }
+
+    pub(super) fn count_retry(&self, setback: Setback) {
+        match setback {
+            Setback::Scan => self.retried_scan.inc(),
+            Setback::Store(_) => self.retried_store.inc(),
+            Setback::RecipientGone => self.retried_recipient_gone.inc(),
+        }
+    }
+}
+
+/// From a quick commit to the days that a mail may wait.
+const SECONDS_BUCKETS: [f64; 12] =
+    [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 900.0, 3600.0, 21_600.0, 86_400.0];

@@ -1,0 +1,165 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::*;
+
+#[test]
+fn users_and_aliases_are_found_by_every_question_after_the_edit() {
+    let (directory, _folder) = directory();
+    directory.add_domain("Bücher.Example").unwrap();
+    let name = directory.add_user("Me@bücher.example", &password(), Scram::On).unwrap();
+    directory.add_alias("sales@XN--BCHER-KVA.example", "me@bücher.example").unwrap();
+    let snapshot = directory.snapshot();
+    assert_eq!(snapshot.account("ME@xn--bcher-kva.example").unwrap().name, name);
+    assert!(snapshot.account("ME@xn--bcher-kva.example").unwrap().credentials.matches(&password()));
+    assert_eq!(directory.list_users().unwrap(), [UserSummary { name: name.clone(), scram: true }]);
+    let alias = Alias { address: "sales@xn--bcher-kva.example".parse().unwrap(), user: name };
+    assert_eq!(directory.list_aliases().unwrap(), [alias]);
+}
+
+#[test]
+fn edits_that_make_no_sense_are_refused_and_change_nothing() {
+    let (directory, _folder) = directory();
+    let refused = |result: Result<AccountName, EditError>| result.unwrap_err().to_string();
+    assert!(
+        refused(directory.add_user("me@example.org", &password(), Scram::Off))
+            .contains("domain add example.org")
+    );
+    directory.add_domain("example.org").unwrap();
+    assert!(matches!(directory.add_domain("EXAMPLE.org"), Err(EditError::DomainExists { .. })));
+    directory.add_user("me@example.org", &password(), Scram::Off).unwrap();
+    let again = directory.add_user("ME@example.org", &password(), Scram::Off);
+    assert!(matches!(again, Err(EditError::AddressTaken { .. })));
+    directory.add_alias("sales@example.org", "me@example.org").unwrap();
+    let taken = directory.add_user("sales@example.org", &password(), Scram::Off);
+    assert!(matches!(taken, Err(EditError::AddressTaken { .. })));
+    let twice = directory.add_alias("sales@example.org", "me@example.org");
+    assert!(matches!(twice, Err(EditError::AddressTaken { .. })));
+    let own = directory.add_alias("me@example.org", "me@example.org");
+    assert!(matches!(own, Err(EditError::AddressTaken { .. })));
+    let nobody = directory.add_alias("x@example.org", "nobody@example.org");
+    assert!(matches!(nobody, Err(EditError::UnknownUser { .. })));
+    assert!(matches!(
+        directory.remove_domain("example.org"),
+        Err(EditError::DomainInUse { addresses: 2, .. })
+    ));
+    assert!(matches!(directory.remove_domain("example.net"), Err(EditError::UnknownDomain { .. })));
+    assert!(matches!(directory.remove_user("you@example.org"), Err(EditError::UnknownUser { .. })));
+    let unset = directory.set_password("you@example.org", &password(), Scram::Off);
+    assert!(matches!(unset, Err(EditError::UnknownUser { .. })));
+    let unknown = directory.remove_alias("x@example.org", "me@example.org");
+    assert!(matches!(unknown, Err(EditError::UnknownAlias { .. })));
+    assert_eq!(directory.list_users().unwrap().len(), 1);
+    assert_eq!(directory.list_aliases().unwrap().len(), 1);
+}
+
+#[test]
+fn a_removed_user_takes_his_aliases_along() {
+    let (directory, _folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    for user in ["a@example.org", "b@example.org"] {
+        directory.add_user(user, &password(), Scram::Off).unwrap();
+        directory.add_alias("both@example.org", user).unwrap();
+    }
+    directory.remove_user("a@example.org").unwrap();
+    let aliases = directory.list_aliases().unwrap();
+    assert_eq!(aliases.iter().map(|alias| alias.user.as_str()).collect::<Vec<_>>(), ["b@example.org"]);
+    directory.remove_alias("both@example.org", "b@example.org").unwrap();
+    directory.remove_user("b@example.org").unwrap();
+    directory.remove_domain("example.org").unwrap();
+    assert_eq!(directory.list_domains().unwrap(), []);
+}
+
+#[test]
+fn a_new_password_replaces_hash_and_verifier() {
+    let (directory, _folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    directory.add_user("me@example.org", &password(), Scram::On).unwrap();
+    let before =
+        directory.snapshot().account("me@example.org").unwrap().credentials.scram().cloned().unwrap();
+    let other = Password::prepare(b"ballpoint").unwrap();
+    directory.set_password("me@example.org", &other, Scram::On).unwrap();
+    let after = Arc::clone(&directory.snapshot().account("me@example.org").unwrap().credentials);
+    assert!(after.matches(&other) && !after.matches(&password()));
+    assert_ne!(after.scram().unwrap(), &before);
+    directory.set_password("me@example.org", &other, Scram::Off).unwrap();
+    assert_eq!(directory.snapshot().account("me@example.org").unwrap().credentials.scram(), None);
+    assert!(!directory.list_users().unwrap()[0].scram);
+}
+
+#[test]
+fn everything_is_there_again_after_a_restart_and_no_file_holds_the_password() {
+    let (directory, folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    directory.add_user("me@example.org", &password(), Scram::On).unwrap();
+    let credentials = Arc::clone(&directory.snapshot().account("me@example.org").unwrap().credentials);
+    let decoy = directory.decoy_verifier("nobody@example.org");
+    drop(directory);
+    let directory = Directory::open(&file(&folder)).unwrap();
+    assert_eq!(directory.snapshot().account("me@example.org").unwrap().credentials, credentials);
+    assert_eq!(directory.decoy_verifier("NOBODY@example.org"), decoy);
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let octets = fs::read(&path).unwrap();
+        assert!(!octets.windows(6).any(|window| window == b"pencil"), "{}", path.display());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_file_that_others_may_read_is_refused() {
+    let (directory, folder) = directory();
+    drop(directory);
+    fs::set_permissions(file(&folder), fs::Permissions::from_mode(0o640)).unwrap();
+    let error = Directory::open(&file(&folder)).unwrap_err();
+    assert!(matches!(error, DirectoryError::Permissions { mode: 0o640, .. }), "{error}");
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_left_alone() {
+    let (directory, folder) = directory();
+    drop(directory);
+    let connection = rusqlite::Connection::open(file(&folder)).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    assert!(matches!(Directory::open(&file(&folder)), Err(DirectoryError::Newer { found: 99, .. })));
+}
+
+#[test]
+fn an_edit_of_another_process_is_seen_by_the_running_server() {
+    let (server, folder) = directory();
+    let cli = Directory::open(&file(&folder)).unwrap();
+    cli.add_domain("example.org").unwrap();
+    cli.add_user("me@example.org", &password(), Scram::Off).unwrap();
+    let started_at = Instant::now();
+    while server.snapshot().account("me@example.org").is_none() {
+        assert!(started_at.elapsed() < Duration::from_secs(20), "not seen");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_decoy_is_stable_for_a_name_and_differs_between_names_and_sites() {
+    let (directory, _folder) = directory();
+    let (other, _other_folder) = self::directory();
+    let decoy = directory.decoy_verifier("a@example.org");
+    assert_eq!(decoy, directory.decoy_verifier("A@EXAMPLE.ORG"));
+    assert_ne!(decoy.salt, directory.decoy_verifier("b@example.org").salt);
+    assert_ne!(decoy.salt, other.decoy_verifier("a@example.org").salt);
+    assert_eq!((decoy.salt.len(), decoy.iterations), (SALT_OCTETS, SCRAM_ITERATIONS));
+}
+
+fn directory() -> (Directory, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (Directory::open(&file(&folder)).unwrap(), folder)
+}
+
+fn file(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("directory.sqlite")
+}
+
+fn password() -> Password {
+    Password::prepare(b"pencil").unwrap()
+}

@@ -1,0 +1,141 @@
+//! The whole directory in memory, immutable: questions are answered without a lock and without the disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
+
+use super::address::{canonical_domain, canonical_local_part};
+use super::{AccountName, Credentials};
+
+/// The directory at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Per local domain (A-labels, lower case): local part -> mailboxes.
+    domains: HashMap<String, HashMap<String, Arc<[String]>>>,
+    /// By account name.
+    accounts: HashMap<String, Account>,
+    /// Where `postmaster` goes where nobody else was named for it (RFC 5321 section 4.5.1).
+    postmaster: Option<Arc<[String]>>,
+    /// In the directory's order.
+    domain_order: Vec<String>,
+}
+
+/// One user.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// His name, which is his address and his mailbox.
+    pub name: AccountName,
+    /// What is kept of his password.
+    pub credentials: Arc<Credentials>,
+}
+
+/// Where a recipient lives.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// Here, in these mailboxes (at least one, each once, named as their accounts).
+    Local(Arc<[String]>),
+    /// The domain is local, nobody has this local part: 550 5.1.1.
+    UnknownLocal,
+    /// Elsewhere, address literals included.
+    Foreign,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Takes a directory's rows. Users come in the order of their creation: the first one is `postmaster`.
+    pub(super) fn new(
+        domains: Vec<String>,
+        accounts: Vec<Account>,
+        aliases: impl IntoIterator<Item = (AccountName, AccountName)>,
+    ) -> Self {
+        let mut addresses: HashMap<AccountName, Vec<String>> = HashMap::new();
+        for account in &accounts {
+            addresses.entry(account.name.clone()).or_default().push(account.name.to_string());
+        }
+        for (address, user) in aliases {
+            let mailboxes = addresses.entry(address).or_default();
+            let user = user.to_string();
+            if !mailboxes.contains(&user) {
+                mailboxes.push(user);
+            }
+        }
+        let mut by_domain: HashMap<String, HashMap<String, Arc<[String]>>> =
+            domains.iter().map(|domain| (domain.clone(), HashMap::new())).collect();
+        for (address, mailboxes) in addresses {
+            if let Some(locals) = by_domain.get_mut(address.domain()) {
+                locals.insert(address.local_part().to_owned(), mailboxes.into());
+            }
+        }
+        Self {
+            domains: by_domain,
+            postmaster: accounts.first().map(|account| Arc::from([account.name.to_string()])),
+            accounts: accounts.into_iter().map(|account| (account.name.to_string(), account)).collect(),
+            domain_order: domains,
+        }
+    }
+
+    /// Where a recipient lives. The local part is taken as one word: no percent hack, no bang path, no inner `@`.
+    pub fn resolve(&self, path: &ForwardPath) -> Resolution {
+        match path {
+            ForwardPath::Mailbox(mailbox) => self.resolve_mailbox(mailbox),
+            ForwardPath::Postmaster => {
+                let named =
+                    self.domain_order.first().and_then(|domain| self.domains.get(domain)?.get(POSTMASTER));
+                match named.or(self.postmaster.as_ref()) {
+                    Some(mailboxes) => Resolution::Local(Arc::clone(mailboxes)),
+                    None => Resolution::UnknownLocal,
+                }
+            }
+        }
+    }
+
+    /// Whether a user may send as this address: his own or an alias that points to him. The null path is everybody's,
+    /// since disposition notifications have it (RFC 8098 section 2.1).
+    #[must_use]
+    pub fn may_send_as(&self, user: &str, path: &ReversePath) -> bool {
+        match path {
+            ReversePath::Null => true,
+            ReversePath::Mailbox(mailbox) => match self.resolve_mailbox(mailbox) {
+                Resolution::Local(mailboxes) => mailboxes.iter().any(|mailbox| mailbox == user),
+                Resolution::UnknownLocal | Resolution::Foreign => false,
+            },
+        }
+    }
+
+    /// The user of this name, as somebody typed it.
+    #[must_use]
+    pub fn account(&self, name: &str) -> Option<&Account> {
+        let name: AccountName = name.parse().ok()?;
+        self.accounts.get(name.as_str())
+    }
+
+    /// How many users there are.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.accounts.len()
+    }
+
+    fn resolve_mailbox(&self, mailbox: &Mailbox) -> Resolution {
+        let Domain::Name(domain) = mailbox.domain() else {
+            return Resolution::Foreign;
+        };
+        let Some(locals) = canonical_domain(domain).and_then(|domain| self.domains.get(&domain)) else {
+            return Resolution::Foreign;
+        };
+        let local_part = canonical_local_part(mailbox.local_part());
+        let by_default = || self.postmaster.as_ref().filter(|_| local_part == POSTMASTER);
+        match locals.get(&local_part).or_else(by_default) {
+            Some(mailboxes) => Resolution::Local(Arc::clone(mailboxes)),
+            None => Resolution::UnknownLocal,
+        }
+    }
+}
+
+/// Every domain has one (RFC 5321 section 4.5.1).
+const POSTMASTER: &str = "postmaster";
+
+#[cfg(test)]
+mod tests;

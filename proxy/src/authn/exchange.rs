@@ -1,0 +1,165 @@
+//! One authentication exchange, whatever the mechanism.
+
+use std::fmt;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use gatepost_core::directory::{Password, Plain, may_act_as};
+use gatepost_smtp::server::{Identity, Mechanism};
+
+use super::login::Login;
+use super::scram::{AwaitingFinal, Candidate, Channel};
+use super::{Authenticator, scram};
+
+/// `tls-exporter` of RFC 9266: 32 octets that both ends of one TLS connection can derive, and nobody else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChannelBinding {
+    /// `EXPORTER-Channel-Binding`, no context, 32 octets; TLS 1.3, or TLS 1.2 with extended master secret.
+    pub exporter: [u8; 32],
+}
+
+/// One exchange. Dropping it is aborting it. After `Success` or `Failed` every further step fails.
+#[derive(Debug)]
+pub struct Exchange {
+    authenticator: Authenticator,
+    state: State,
+}
+
+/// What comes next.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Send this as a 334, then feed the client's response.
+    Challenge(Vec<u8>),
+    /// A validated identity: the only variant that lets anybody in.
+    Success {
+        /// Who.
+        identity: Identity,
+        /// SCRAM's server-final message.
+        final_data: Option<Vec<u8>>,
+    },
+    /// 535 5.7.8, whatever the cause.
+    Failed,
+    /// 454 4.7.0: nothing is known about the password.
+    Unavailable,
+}
+
+#[derive(Debug)]
+enum State {
+    Plain,
+    Login(Login),
+    ScramFirst(Channel),
+    ScramFinal(Box<AwaitingFinal>),
+    Over,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    pub(super) fn begin(
+        authenticator: Authenticator,
+        mechanism: Mechanism,
+        binding: Option<ChannelBinding>,
+        plus_offered: bool,
+    ) -> Self {
+        let has_scram = authenticator.settings.scram;
+        let state = match (mechanism, binding) {
+            (Mechanism::Plain, _) => State::Plain,
+            (Mechanism::Login, _) => State::Login(Login::default()),
+            (Mechanism::ScramSha256, _) if has_scram => State::ScramFirst(Channel::Unbound { plus_offered }),
+            (Mechanism::ScramSha256Plus, Some(binding)) if has_scram => {
+                State::ScramFirst(Channel::Bound(binding))
+            }
+            (Mechanism::ScramSha256 | Mechanism::ScramSha256Plus, _) => State::Over,
+        };
+        Self { authenticator, state }
+    }
+
+    /// Feeds the client's response, base64 decoded; `None` where the client sent no initial response.
+    pub async fn step(&mut self, response: Option<&[u8]>) -> Step {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        match (state, response) {
+            (State::Over, _) | (State::ScramFinal(_), None) => Step::Failed,
+            // These clients speak first: they are asked with an empty challenge (RFC 4954 section 4).
+            (state @ (State::Plain | State::ScramFirst(_)), None) => {
+                self.state = state;
+                Step::Challenge(Vec::new())
+            }
+            (State::Plain, Some(response)) => match Plain::parse(response) {
+                Some(plain) if may_act_as(plain.authzid, plain.authcid) => {
+                    self.verify(plain.authcid, plain.password).await
+                }
+                _ => Step::Failed,
+            },
+            (State::Login(login), response) => self.login(login, response).await,
+            (State::ScramFirst(channel), Some(response)) => self.scram_first(channel, response),
+            (State::ScramFinal(awaiting), Some(response)) => match awaiting.finish(response) {
+                Some(scram::Proven { user, server_final }) => {
+                    Step::Success { identity: Identity { user }, final_data: Some(server_final.into_bytes()) }
+                }
+                None => Step::Failed,
+            },
+        }
+    }
+
+    async fn login(&mut self, login: Login, response: Option<&[u8]>) -> Step {
+        let (prompt, next) = match (login, response) {
+            (Login::AwaitingName, None) => (Login::NAME_PROMPT, Login::AwaitingName),
+            (Login::AwaitingName, Some(name)) => match std::str::from_utf8(name) {
+                Ok(name) => (Login::PASSWORD_PROMPT, Login::AwaitingPassword { name: name.to_owned() }),
+                Err(_) => return Step::Failed,
+            },
+            (Login::AwaitingPassword { name }, Some(password)) => return self.verify(&name, password).await,
+            (Login::AwaitingPassword { .. }, None) => return Step::Failed,
+        };
+        self.state = State::Login(next);
+        Step::Challenge(prompt.to_vec())
+    }
+
+    /// A password that cannot have been set is not worth a hash: that says nothing about the user.
+    async fn verify(&self, user: &str, password: &[u8]) -> Step {
+        let Ok(password) = Password::prepare(password) else {
+            return Step::Failed;
+        };
+        match self.authenticator.verifier.verify(user, password).await {
+            Ok(Some(identity)) => Step::Success { identity, final_data: None },
+            Ok(None) => Step::Failed,
+            Err(_) => Step::Unavailable,
+        }
+    }
+
+    fn scram_first(&mut self, channel: Channel, client_first: &[u8]) -> Step {
+        let mut nonce = [0; NONCE_OCTETS];
+        if getrandom::fill(&mut nonce).is_err() {
+            return Step::Unavailable;
+        }
+        let directory = &self.authenticator.directory;
+        let candidate = |name: &str| {
+            // Made for everybody, so that the time does not tell who needs one.
+            let decoy = Candidate { user: None, verifier: directory.decoy_verifier(name) };
+            let snapshot = directory.snapshot();
+            let known = snapshot.account(name).and_then(|account| {
+                let verifier = account.credentials.scram()?.clone();
+                Some(Candidate { user: Some(account.name.to_string()), verifier })
+            });
+            known.unwrap_or(decoy)
+        };
+        let begun = scram::begin(channel, client_first, &BASE64_STANDARD.encode(nonce), candidate);
+        let Some((server_first, awaiting)) = begun else {
+            return Step::Failed;
+        };
+        self.state = State::ScramFinal(Box::new(awaiting));
+        Step::Challenge(server_first.into_bytes())
+    }
+}
+
+// === impl ChannelBinding ===
+
+/// Redacted.
+impl fmt::Debug for ChannelBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChannelBinding(..)")
+    }
+}
+
+/// 144 bits: never repeats by chance, and base64 without padding.
+const NONCE_OCTETS: usize = 18;

@@ -1,0 +1,84 @@
+//! Who is this? The SASL server of the edge: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802,
+//! RFC 7677, RFC 9266).
+//!
+//! In: the client's responses, base64 decoded, and the TLS connection's channel binding. Out: challenges, and at the
+//! end a validated identity or nothing. Every failure is the same [`Step::Failed`]: a wrong password, an unknown user,
+//! a foreign authorization identity, a downgrade and a message that cannot be read look alike to the client.
+//!
+//! # Why this is our own server
+//! The promise to keep is "success is a validated identity, never that an exchange came to its end". rsasl 2.3.1
+//! reports a wrong SCRAM proof as a finished exchange with a message to send, names unknown users to the client in
+//! another error than wrong proofs, takes flag `n` on -PLUS, does not undo the escapes in names, compares keys with
+//! `==`, calls back synchronously where argon2 must wait for a thread, and has no way to set the nonce of RFC 7677's
+//! vector. So the server is ours, and rsasl is the independent client that its tests speak to (not for -PLUS: there its
+//! client sends flag `n`).
+
+mod exchange;
+mod login;
+mod scram;
+#[cfg(test)]
+mod tests;
+
+use gatepost_core::directory::{Directory, PasswordVerifier};
+use gatepost_smtp::server::{AuthOffer, Mechanism};
+
+pub use exchange::{ChannelBinding, Exchange, Step};
+
+/// Begins exchanges. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Authenticator {
+    directory: Directory,
+    verifier: PasswordVerifier,
+    settings: Settings,
+}
+
+/// What this site offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether SCRAM is offered; off where passwords are stored as argon2id alone.
+    pub scram: bool,
+}
+
+// === impl Authenticator ===
+
+impl Authenticator {
+    /// Of a directory and the threads that check its passwords.
+    #[must_use]
+    pub const fn new(directory: Directory, verifier: PasswordVerifier, settings: Settings) -> Self {
+        Self { directory, verifier, settings }
+    }
+
+    /// Begins an exchange. `binding` is that of the TLS connection, where it has one; `plus_offered`: whether EHLO
+    /// offered SCRAM-SHA-256-PLUS on this connection. A mechanism that this site does not offer fails at its first step.
+    #[must_use]
+    pub fn begin(
+        &self,
+        mechanism: Mechanism,
+        binding: Option<ChannelBinding>,
+        plus_offered: bool,
+    ) -> Exchange {
+        Exchange::begin(self.clone(), mechanism, binding, plus_offered)
+    }
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// What AUTH offers inside TLS, and outside where `scram_outside_tls`.
+    #[must_use]
+    pub fn offer(self, scram_outside_tls: bool) -> AuthOffer {
+        let scram = [Mechanism::ScramSha256Plus, Mechanism::ScramSha256];
+        let scram = if self.scram { scram.as_slice() } else { &[] };
+        let outside = if self.scram && scram_outside_tls { vec![Mechanism::ScramSha256] } else { Vec::new() };
+        AuthOffer {
+            inside_tls: scram.iter().copied().chain([Mechanism::Plain, Mechanism::Login]).collect(),
+            outside_tls: outside,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { scram: true }
+    }
+}

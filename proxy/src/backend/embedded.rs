@@ -1,0 +1,268 @@
+//! The default backend: Gatepost itself. Directory, intake, scan and queue of `gatepost_core`, in this order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use gatepost_core::BoxFuture;
+use gatepost_core::directory::{Directory, Resolution};
+use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
+use gatepost_core::queue::{AppendError, NewMessage, Queue};
+use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
+use gatepost_smtp::server::{BodySink, Envelope, Refusal};
+use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+
+use super::received::ReceivedCounter;
+use super::{Backend, Discard, Transaction};
+
+/// Accepts for local mailboxes, and from their users.
+#[derive(Debug)]
+pub struct Embedded {
+    rooms: Arc<Rooms>,
+}
+
+/// How the embedded backend goes about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Our name in `Received:`; a checked domain name.
+    pub hostname: String,
+    /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
+    pub scan_time_max: Duration,
+}
+
+/// Who does the work.
+struct Rooms {
+    directory: Directory,
+    queue: Queue,
+    scanner: Scanner,
+    settings: ArcSwap<Settings>,
+}
+
+/// One mail on its way into the queue.
+struct EmbeddedTransaction {
+    rooms: Arc<Rooms>,
+    origin: Origin,
+    body: Option<Incoming>,
+    /// The sink before there is a body.
+    nowhere: Discard,
+}
+
+/// From `prepare` on.
+struct Incoming {
+    envelope: Envelope,
+    buffer: BodyBuffer,
+    received: ReceivedCounter,
+    /// Why the body cannot be kept: told by `commit`.
+    failure: Option<Refusal>,
+}
+
+// === impl Embedded ===
+
+impl Embedded {
+    /// Of the rooms that do the work.
+    #[must_use]
+    pub fn new(directory: Directory, queue: Queue, scanner: Scanner, settings: Settings) -> Self {
+        let settings = ArcSwap::from_pointee(settings);
+        Self { rooms: Arc::new(Rooms { directory, queue, scanner, settings }) }
+    }
+
+    /// Takes new settings on; they hold for commits from now on.
+    pub fn reload(&self, settings: Settings) {
+        self.rooms.settings.store(Arc::new(settings));
+    }
+}
+
+impl Backend for Embedded {
+    fn begin<'a>(
+        &'a self,
+        origin: Origin,
+        reverse_path: &'a ReversePath,
+        _params: &'a MailParams,
+    ) -> BoxFuture<'a, Result<Box<dyn Transaction>, Refusal>> {
+        Box::pin(async move {
+            if let Some(user) = &origin.user
+                && !self.rooms.directory.may_send_as(user, reverse_path)
+            {
+                return Err(Refusal::SenderNotOwned);
+            }
+            let rooms = Arc::clone(&self.rooms);
+            let transaction = EmbeddedTransaction { rooms, origin, body: None, nowhere: Discard };
+            Ok(Box::new(transaction) as Box<dyn Transaction>)
+        })
+    }
+}
+
+// === impl EmbeddedTransaction ===
+
+impl Transaction for EmbeddedTransaction {
+    fn recipient<'a>(
+        &'a mut self,
+        path: &'a ForwardPath,
+        _params: &'a RcptParams,
+    ) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            match self.rooms.directory.resolve(path) {
+                Resolution::Local(_) => Ok(()),
+                Resolution::UnknownLocal => Err(Refusal::UnknownRecipient),
+                Resolution::Foreign => Err(Refusal::RelayDenied),
+            }
+        })
+    }
+
+    fn prepare(&mut self, envelope: Envelope) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            self.origin.received_at_ms = unix_ms();
+            self.body = Some(Incoming {
+                envelope,
+                buffer: BodyBuffer::new(self.rooms.queue.spool()),
+                received: ReceivedCounter::default(),
+                failure: None,
+            });
+            Ok(())
+        })
+    }
+
+    fn sink(&mut self) -> &mut dyn BodySink {
+        match self.body.as_mut() {
+            Some(incoming) => incoming,
+            None => &mut self.nowhere,
+        }
+    }
+
+    fn wants_settling(&self) -> bool {
+        // Below that settling does nothing, and a call for each read would cost an allocation.
+        self.body.as_ref().is_some_and(|incoming| incoming.buffer.octets() > INLINE_OCTETS)
+    }
+
+    fn settle(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(incoming) = self.body.as_mut() {
+                incoming.settle().await;
+            }
+        })
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
+        Box::pin(async move {
+            let Self { rooms, origin, body, nowhere: _ } = *self;
+            let incoming = body.ok_or(Refusal::LocalError)?;
+            rooms.take_over(origin, incoming).await
+        })
+    }
+}
+
+// === impl Incoming ===
+
+impl Incoming {
+    async fn settle(&mut self) {
+        if self.failure.is_none()
+            && let Err(error) = self.buffer.settle().await
+        {
+            self.failure = Some(refusal(error));
+        }
+    }
+
+    /// The whole body, durable where it is large.
+    async fn finish(self) -> Result<(Envelope, Body), Refusal> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        if self.received.count() > RECEIVED_FIELDS_MAX {
+            return Err(Refusal::RoutingLoop);
+        }
+        let body = self.buffer.finish().await.map_err(refusal)?;
+        Ok((self.envelope, body))
+    }
+}
+
+impl BodySink for Incoming {
+    fn put(&mut self, octets: &[u8]) {
+        // What cannot be kept must not fill the memory either.
+        if self.failure.is_some() {
+            return;
+        }
+        self.received.look(octets);
+        self.buffer.put(octets);
+    }
+}
+
+// === impl Rooms ===
+
+impl Rooms {
+    async fn take_over(&self, origin: Origin, incoming: Incoming) -> Result<String, Refusal> {
+        let (mut envelope, mut body) = incoming.finish().await?;
+        if envelope.params.body == BodyKind::BinaryMime {
+            body = self.reencode(body).await?;
+            envelope.params.body = BodyKind::EightBitMime;
+        }
+        let settings = self.settings.load_full();
+        let stamp = self.scan(&body, &origin, settings.scan_time_max).await?;
+        let id = self.queue.allocate_id();
+        let submission = Submission { envelope, origin };
+        let trace = trace::received(&settings.hostname, id, &submission);
+        let message = NewMessage { id, submission, trace, body, stamp };
+        let queue_id = self.queue.append(message).await.map_err(refusal)?;
+        Ok(queue_id.to_string())
+    }
+
+    /// The stamp, or `None` where there is no verdict in time: the queue scans it before anybody reads it.
+    async fn scan(&self, body: &Body, origin: &Origin, time_max: Duration) -> Result<Option<Stamp>, Refusal> {
+        let report = self.scanner.scan(body.clone(), Priority::High, time_max).await;
+        let session = &origin.session;
+        match report.verdict {
+            Verdict::Clean => Ok(Some(report.stamp)),
+            Verdict::Infected { threat } => {
+                tracing::info!(session, threat, "an infected mail was refused");
+                Err(Refusal::Infected)
+            }
+            Verdict::Unscannable { reason } => {
+                tracing::info!(session, %reason, "a mail that cannot be scanned was refused");
+                Err(Refusal::ContentRejected)
+            }
+            verdict @ (Verdict::TimedOut | Verdict::Failed) => {
+                tracing::warn!(session, %verdict, "no scan in the session: the queue scans this mail");
+                Ok(None)
+            }
+        }
+    }
+
+    /// To lines that are legal as 8BITMIME, so that store, POP3 and next hops see nothing else. Only where BINARYMIME is
+    /// switched on.
+    async fn reencode(&self, body: Body) -> Result<Body, Refusal> {
+        let octets = tokio::task::spawn_blocking(move || {
+            let octets = body.read().map_err(|_| Refusal::StorageFailed)?;
+            binarymime::reencode(&octets).map_err(|_| Refusal::ContentRejected)
+        });
+        let octets = octets.await.map_err(|_| Refusal::LocalError)??;
+        let mut buffer = BodyBuffer::new(self.queue.spool());
+        for piece in octets.chunks(crate::connection::BUFFER_OCTETS) {
+            buffer.put(piece);
+            buffer.settle().await.map_err(refusal)?;
+        }
+        buffer.finish().await.map_err(refusal)
+    }
+}
+
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rooms").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+const fn refusal(error: AppendError) -> Refusal {
+    match error {
+        AppendError::Full => Refusal::StorageFull,
+        AppendError::Failed | AppendError::Closed => Refusal::StorageFailed,
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What intake keeps in memory.
+const INLINE_OCTETS: u64 = gatepost_core::intake::body::INLINE_OCTETS_MAX as u64;
+/// RFC 5321 section 6.3 asks for at least 100 before a loop is assumed.
+const RECEIVED_FIELDS_MAX: usize = 100;

@@ -1,0 +1,234 @@
+//! The driver loop: feeds a machine, does what it says, waits. It knows no protocol.
+
+use std::task::Poll;
+use std::time::Instant;
+
+use gatepost_core::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::buffer::{Input, Pool};
+use super::machine::{Machine, Step};
+use super::transmit::{self, WriteError};
+use super::{Ending, Ledger, Phase};
+
+/// Why the loop has stopped.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The peer waits for our side of a TLS handshake.
+    Upgrade,
+    /// The end.
+    Closed(Ending),
+}
+
+/// What is left to do of a machine's step.
+enum Work<'a> {
+    Nothing,
+    Write,
+    Await(BoxFuture<'a, ()>),
+    Stop(Stop),
+}
+
+/// One machine on one stream.
+pub(super) struct Driver<'a, S, M> {
+    stream: &'a mut S,
+    machine: &'a mut M,
+    ledger: &'a mut Ledger,
+    pool: &'a Pool,
+    phase: &'a mut watch::Receiver<Phase>,
+    /// Replies that are not written yet: those of a pipelined group leave together.
+    replies: Vec<u8>,
+    /// Held only while there is something in it.
+    input: Option<Input>,
+    /// Whether the machine knows that we are going down.
+    is_told: bool,
+    /// Whether the peer has closed its side.
+    is_over: bool,
+}
+
+// === impl Driver ===
+
+impl<'a, S, M> Driver<'a, S, M>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    M: Machine,
+{
+    pub(super) const fn new(
+        stream: &'a mut S,
+        machine: &'a mut M,
+        ledger: &'a mut Ledger,
+        pool: &'a Pool,
+        phase: &'a mut watch::Receiver<Phase>,
+    ) -> Self {
+        Self {
+            stream,
+            machine,
+            ledger,
+            pool,
+            phase,
+            replies: Vec::new(),
+            input: None,
+            is_told: false,
+            is_over: false,
+        }
+    }
+
+    /// Until the machine wants TLS or the connection is over.
+    pub(super) async fn run(mut self) -> Stop {
+        match self.converse().await {
+            Ok(stop) => stop,
+            Err(WriteError::TimedOut) => Stop::Closed(Ending::NotReading),
+            Err(WriteError::Failed) => Stop::Closed(Ending::WriteFailed),
+        }
+    }
+
+    async fn converse(&mut self) -> Result<Stop, WriteError> {
+        if *self.phase.borrow() != Phase::Serve {
+            self.go_down();
+        }
+        let mut took_nothing = false;
+        loop {
+            let (stop, progress) = self.drain().await?;
+            if let Some(stop) = stop {
+                self.flush().await?;
+                return Ok(stop);
+            }
+            if took_nothing && !progress {
+                return Ok(Stop::Closed(Ending::Stalled));
+            }
+            // A peer that never pauses must not keep us from seeing it.
+            if !self.is_told && self.phase.has_changed().unwrap_or(true) {
+                self.go_down();
+                continue;
+            }
+            if let Some(taken) = self.feed().await {
+                took_nothing = taken == 0;
+                continue;
+            }
+            if self.is_over {
+                return Ok(Stop::Closed(Ending::Stalled));
+            }
+            took_nothing = false;
+            self.flush().await?;
+            self.wait().await;
+        }
+    }
+
+    /// Does what the machine wants done now. Tells whether there was anything.
+    async fn drain(&mut self) -> Result<(Option<Stop>, bool), WriteError> {
+        let mut progress = false;
+        while let Some(work) = advance(self.machine, &mut self.replies, self.ledger) {
+            progress = true;
+            match work {
+                Work::Nothing => {}
+                Work::Stop(stop) => return Ok((Some(stop), true)),
+                Work::Write => transmit::write(self.stream, &mut self.replies, self.ledger).await?,
+                Work::Await(answer) => {
+                    answered(answer, self.stream, &mut self.replies, self.ledger).await?;
+                }
+            }
+        }
+        Ok((None, progress))
+    }
+
+    /// Feeds what was read. `None` when there is nothing left: the buffer is given back.
+    async fn feed(&mut self) -> Option<usize> {
+        let input = self.input.as_mut()?;
+        if input.rest().is_empty() {
+            self.input = None;
+            return None;
+        }
+        let taken = self.machine.feed(now(), input.rest());
+        input.take(taken);
+        if let Some(settled) = self.machine.settle() {
+            settled.await;
+        }
+        Some(taken)
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        transmit::write(self.stream, &mut self.replies, self.ledger).await
+    }
+
+    /// For the peer, the deadline or the shutdown, whichever comes first.
+    async fn wait(&mut self) {
+        let deadline = self.machine.deadline();
+        tokio::select! {
+            biased;
+            read = self.pool.read(self.stream) => match read {
+                Ok(input) if !input.rest().is_empty() => {
+                    self.ledger.octets_in = self.ledger.octets_in.saturating_add(as_octets(input.rest().len()));
+                    self.input = Some(input);
+                }
+                // A read error and the end of the stream come to the same: nothing more will be heard.
+                Ok(_) | Err(_) => {
+                    self.is_over = true;
+                    self.machine.eof(now());
+                }
+            },
+            _ = self.phase.changed(), if !self.is_told => self.go_down(),
+            () = tokio::time::sleep_until(deadline.into()) => {}
+        }
+        let now = now();
+        if now >= deadline {
+            self.machine.tick(now);
+        }
+    }
+
+    fn go_down(&mut self) {
+        self.is_told = true;
+        self.machine.shutdown(now());
+    }
+}
+
+/// The machine's next step, as far as it can be gone without waiting. Apart from `drain`, so that a step, which may hold a
+/// whole envelope, does not count into the size of an idle session.
+fn advance<'m, M: Machine>(
+    machine: &'m mut M,
+    replies: &mut Vec<u8>,
+    ledger: &mut Ledger,
+) -> Option<Work<'m>> {
+    Some(match machine.poll()? {
+        Step::Send(octets) => {
+            replies.extend_from_slice(&octets);
+            if replies.len() < REPLY_OCTETS_HELD_MAX { Work::Nothing } else { Work::Write }
+        }
+        Step::Ask(question) => Work::Await(machine.resolve(question)),
+        Step::Mail => {
+            ledger.mails = ledger.mails.saturating_add(1);
+            Work::Nothing
+        }
+        Step::Upgrade => Work::Stop(Stop::Upgrade),
+        Step::Close(ending) => Work::Stop(Stop::Closed(ending)),
+    })
+}
+
+/// A fast answer costs no write of its own; before a slow one the peer gets what it is owed.
+async fn answered<S: AsyncWrite + Unpin>(
+    mut answer: BoxFuture<'_, ()>,
+    stream: &mut S,
+    replies: &mut Vec<u8>,
+    ledger: &mut Ledger,
+) -> Result<(), WriteError> {
+    let is_slow = std::future::poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await;
+    if is_slow {
+        transmit::write(stream, replies, ledger).await?;
+        answer.await;
+    }
+    Ok(())
+}
+
+/// The runtime's clock, so that tests can stop it.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+pub(super) fn as_octets(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Joined replies are written beyond this much, however many commands were pipelined.
+const REPLY_OCTETS_HELD_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

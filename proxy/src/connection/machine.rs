@@ -1,0 +1,58 @@
+//! What the driver needs of a protocol's session, whichever protocol it is.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use gatepost_core::BoxFuture;
+use gatepost_smtp::server::TlsFacts;
+
+use super::Ending;
+use crate::tls::Exporter;
+
+/// A session without sockets, together with what answers its questions.
+pub(crate) trait Machine: Send + Sized {
+    /// What it cannot know by itself.
+    type Question: Send;
+
+    /// Feeds octets and returns how many were taken.
+    fn feed(&mut self, now: Instant, octets: &[u8]) -> usize;
+
+    /// What has to happen between two feeds, if anything.
+    fn settle(&mut self) -> Option<BoxFuture<'_, ()>>;
+
+    /// The next thing to do.
+    fn poll(&mut self) -> Option<Step<Self::Question>>;
+
+    /// Finds the answer to a question and feeds it to the session. Bounded in time by itself.
+    fn resolve(&mut self, question: Self::Question) -> BoxFuture<'_, ()>;
+
+    /// The deadline may have passed.
+    fn tick(&mut self, now: Instant);
+
+    /// The peer has closed its side, or a read failed.
+    fn eof(&mut self, now: Instant);
+
+    /// We are going down.
+    fn shutdown(&mut self, now: Instant);
+
+    /// When to call `tick` at the latest.
+    fn deadline(&self) -> Instant;
+
+    /// The handshake is done: a session that knows nothing of the plaintext one.
+    fn into_secured(self, facts: TlsFacts, exporter: Option<Exporter>, now: Instant) -> Self;
+}
+
+/// What a machine wants to be done.
+#[derive(Debug)]
+pub(crate) enum Step<Q> {
+    /// Write these octets.
+    Send(Bytes),
+    /// Find the answer.
+    Ask(Q),
+    /// Start TLS.
+    Upgrade,
+    /// Count a mail that went through.
+    Mail,
+    /// Close.
+    Close(Ending),
+}

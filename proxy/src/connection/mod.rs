@@ -1,0 +1,249 @@
+//! One connection, from accept to close.
+//!
+//! ```text
+//! serve -> [handshake] -> drive: read -> machine -> replies -> write -> wait
+//!                           | Upgrade: the plaintext stream is consumed by the handshake
+//!                           | Close
+//!                         farewell
+//! ```
+
+pub(crate) mod buffer;
+mod drive;
+pub mod ending;
+mod machine;
+pub(crate) mod mailbox_lock;
+mod pop3;
+mod smtp;
+mod transmit;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost_core::access::pop3 as pop3_protocol;
+use gatepost_smtp::server::{Config, TlsFacts, TlsMode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::metrics::ListenerMetrics;
+use crate::server::Services;
+use crate::session_id::SessionId;
+use crate::tls::{Exporter, Secured};
+pub(crate) use buffer::BUFFER_OCTETS;
+use buffer::Pool;
+use drive::{Driver, Stop, now};
+pub use ending::Ending;
+use machine::Machine;
+use mailbox_lock::MailboxLocks;
+use pop3::Pop3Machine;
+use smtp::SmtpMachine;
+
+/// How far the server has come with going down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not at all.
+    Serve,
+    /// Sessions are to finish what they are doing.
+    Drain,
+    /// Sessions end now.
+    Cut,
+}
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The listener's name.
+    pub(crate) listener: String,
+    /// How TLS begins.
+    pub(crate) tls: TlsMode,
+    /// What is spoken.
+    pub(crate) dialect: Dialect,
+    /// Who answers.
+    pub(crate) services: Services,
+    /// Counters of this listener.
+    pub(crate) metrics: ListenerMetrics,
+    /// Read buffers.
+    pub(crate) pool: Pool,
+    /// Which mailboxes are open.
+    pub(crate) locks: MailboxLocks,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone)]
+pub(crate) enum Dialect {
+    /// RFC 5321.
+    Smtp(Arc<Config>),
+    /// RFC 1939.
+    Pop3(Arc<pop3_protocol::Config>),
+}
+
+/// Who is connected, and to what.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// The session's name.
+    pub(crate) session: SessionId,
+    /// The peer's address.
+    pub(crate) address: SocketAddr,
+    /// Where it came in.
+    pub(crate) context: Arc<Context>,
+}
+
+/// What a connection has cost.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    octets_in: u64,
+    octets_out: u64,
+    mails: u64,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<S>(
+    stream: S,
+    address: SocketAddr,
+    context: Arc<Context>,
+    mut phase: watch::Receiver<Phase>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let peer = Peer { session: SessionId::next(), address, context };
+    let _open = peer.context.metrics.open();
+    let started_at = now();
+    tracing::debug!(session = %peer.session, listener = peer.context.listener, peer = %address, "connected");
+    let mut ledger = Ledger::default();
+    let mut cut = phase.clone();
+    let ending = tokio::select! {
+        ending = conduct(stream, &peer, &mut ledger, &mut phase) => ending,
+        // An error means that the server itself was dropped.
+        _ = cut.wait_for(|phase| *phase == Phase::Cut) => Ending::Cut,
+    };
+    close(&peer, &ledger, ending, now().saturating_duration_since(started_at));
+}
+
+/// The one line and the counters that every connection ends with.
+fn close(peer: &Peer, ledger: &Ledger, ending: Ending, duration: Duration) {
+    peer.context.metrics.closed(ending.name(), ledger.octets_in, ledger.octets_out);
+    tracing::info!(
+        session = %peer.session,
+        listener = peer.context.listener,
+        peer = %peer.address,
+        reason = ending.name(),
+        ms = duration.as_millis(),
+        octets_in = ledger.octets_in,
+        octets_out = ledger.octets_out,
+        mails = ledger.mails,
+        "session closed",
+    );
+}
+
+async fn conduct<S>(stream: S, peer: &Peer, ledger: &mut Ledger, phase: &mut watch::Receiver<Phase>) -> Ending
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    match &peer.context.dialect {
+        Dialect::Smtp(config) => {
+            let open = |tls| SmtpMachine::open(Arc::clone(config), peer.clone(), tls, now());
+            converse(stream, open, peer, ledger, phase).await
+        }
+        Dialect::Pop3(config) => {
+            let open =
+                |tls: Option<_>| Pop3Machine::open(Arc::clone(config), peer.clone(), tls.is_some(), now());
+            converse(stream, open, peer, ledger, phase).await
+        }
+    }
+}
+
+/// TLS first, later or never, as the listener says.
+async fn converse<S, M>(
+    mut stream: S,
+    open: impl FnOnce(Option<(TlsFacts, Option<Exporter>)>) -> M,
+    peer: &Peer,
+    ledger: &mut Ledger,
+    phase: &mut watch::Receiver<Phase>,
+) -> Ending
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    M: Machine,
+{
+    if peer.context.tls == TlsMode::Implicit {
+        let Some(Secured { stream, facts, exporter }) = shake_hands(stream, peer).await else {
+            return Ending::TlsFailed;
+        };
+        let machine = Box::new(open(Some((facts, exporter))));
+        return Box::pin(speak(stream, machine, peer, ledger, phase)).await;
+    }
+    let mut machine = Box::new(open(None));
+    let driver = Driver::new(&mut stream, machine.as_mut(), ledger, &peer.context.pool, phase);
+    match driver.run().await {
+        Stop::Upgrade => {
+            let Some(Secured { stream, facts, exporter }) = shake_hands(stream, peer).await else {
+                return Ending::TlsFailed;
+            };
+            let machine = Box::new(machine.into_secured(facts, exporter, now()));
+            Box::pin(speak(stream, machine, peer, ledger, phase)).await
+        }
+        Stop::Closed(ending) => {
+            drop(machine);
+            part(&mut stream, ending, peer).await
+        }
+    }
+}
+
+/// A conversation that stays on this stream.
+async fn speak<S, M>(
+    mut stream: S,
+    mut machine: Box<M>,
+    peer: &Peer,
+    ledger: &mut Ledger,
+    phase: &mut watch::Receiver<Phase>,
+) -> Ending
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    M: Machine,
+{
+    let driver = Driver::new(&mut stream, machine.as_mut(), ledger, &peer.context.pool, phase);
+    let ending = match driver.run().await {
+        Stop::Closed(ending) => ending,
+        // Inside TLS no machine offers an upgrade.
+        Stop::Upgrade => Ending::Stalled,
+    };
+    // Transactions and locks must not outlive the conversation by the length of the farewell.
+    drop(machine);
+    part(&mut stream, ending, peer).await
+}
+
+async fn part<S>(stream: &mut S, ending: Ending, peer: &Peer) -> Ending
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if ending.deserves_farewell() {
+        transmit::farewell(stream, &peer.context.pool).await;
+    }
+    ending
+}
+
+async fn shake_hands<S>(stream: S, peer: &Peer) -> Option<Secured<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let tls = peer.context.services.tls.as_ref()?;
+    let result = tls.accept(stream).await;
+    peer.context.metrics.handshake(result.is_ok());
+    match result {
+        Ok(secured) => {
+            tracing::debug!(
+                session = %peer.session,
+                version = secured.facts.version,
+                cipher = secured.facts.cipher,
+                "TLS established",
+            );
+            Some(secured)
+        }
+        Err(error) => {
+            tracing::debug!(session = %peer.session, %error, "no TLS");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

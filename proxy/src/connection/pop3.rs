@@ -1,0 +1,161 @@
+//! POP3 on the driver: the session of `gatepost_core::access::pop3`, and the rooms that answer its questions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gatepost_core::BoxFuture;
+use gatepost_core::access::gate::Withheld;
+use gatepost_core::access::pop3::{Answer, Config, Entry, Maildrop, Output, Question, Session, Ticket};
+use gatepost_core::directory::Password;
+use gatepost_core::store::Listing;
+use gatepost_smtp::server::{Identity, TlsFacts};
+
+use super::drive::now;
+use super::machine::{Machine, Step};
+use super::mailbox_lock::MailboxLock;
+use super::{Ending, Peer};
+use crate::tls::Exporter;
+
+/// One POP3 session and what it holds.
+pub(super) struct Pop3Machine {
+    session: Session,
+    peer: Peer,
+    /// Held from `Open` to the end.
+    mailbox: Option<MailboxLock>,
+}
+
+// === impl Pop3Machine ===
+
+impl Pop3Machine {
+    pub(super) fn open(config: Arc<Config>, peer: Peer, is_secured: bool, now: Instant) -> Self {
+        Self { session: Session::open(config, is_secured, now), peer, mailbox: None }
+    }
+
+    async fn find(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Authenticate { user, password } => self.authenticate(&user, password).await,
+            Question::Open { identity } => self.open_mailbox(&identity).await,
+            Question::Fetch { uid } => self.fetch(uid).await,
+            Question::Delete { uids } => self.delete(uids).await,
+        }
+    }
+
+    async fn authenticate(&self, user: &str, password: Password) -> Answer {
+        let context = &self.peer.context;
+        let result = context.services.verifier.verify(user, password).await;
+        let (outcome, answer) = match result {
+            Ok(Some(identity)) => ("ok", Answer::Authenticated(identity)),
+            Ok(None) => ("failed", Answer::NotAuthenticated),
+            Err(_) => ("unavailable", Answer::Unavailable),
+        };
+        context.metrics.authenticated(POP3_MECHANISM, outcome);
+        tracing::debug!(session = %self.peer.session, ?user, outcome, "POP3 log-in");
+        answer
+    }
+
+    async fn open_mailbox(&mut self, identity: &Identity) -> Answer {
+        let context = &self.peer.context;
+        let Some(lock) = context.locks.acquire(&identity.user) else {
+            return Answer::InUse;
+        };
+        match context.services.store.list(lock.mailbox()).await {
+            Ok(listing) => {
+                self.mailbox = Some(lock);
+                Answer::Opened(maildrop(&listing))
+            }
+            Err(error) => {
+                tracing::warn!(session = %self.peer.session, %error, "a mailbox cannot be opened");
+                Answer::Unavailable
+            }
+        }
+    }
+
+    async fn fetch(&self, uid: u32) -> Answer {
+        let Some(mailbox) = &self.mailbox else {
+            return Answer::Unavailable;
+        };
+        match self.peer.context.services.gate.release(mailbox.mailbox(), uid).await {
+            Ok(released) => Answer::Message(released.octets),
+            Err(Withheld::Gone) => Answer::Gone,
+            Err(Withheld::Infected { .. }) => Answer::Withheld,
+            Err(Withheld::Unavailable) => Answer::Unavailable,
+        }
+    }
+
+    async fn delete(&self, uids: Vec<u32>) -> Answer {
+        let Some(mailbox) = &self.mailbox else {
+            return Answer::Unavailable;
+        };
+        match self.peer.context.services.store.delete(mailbox.mailbox(), uids).await {
+            Ok(_) => Answer::Deleted,
+            Err(error) => {
+                tracing::warn!(session = %self.peer.session, %error, "messages cannot be deleted");
+                Answer::Unavailable
+            }
+        }
+    }
+}
+
+impl Machine for Pop3Machine {
+    type Question = (Ticket, Question);
+
+    fn feed(&mut self, now: Instant, octets: &[u8]) -> usize {
+        self.session.feed(now, octets)
+    }
+
+    fn settle(&mut self) -> Option<BoxFuture<'_, ()>> {
+        None
+    }
+
+    fn poll(&mut self) -> Option<Step<Self::Question>> {
+        Some(match self.session.poll()? {
+            Output::Send(octets) => Step::Send(octets),
+            Output::Ask(ticket, question) => Step::Ask((ticket, question)),
+            Output::Upgrade => Step::Upgrade,
+            Output::Close(reason) => Step::Close(Ending::Pop3(reason)),
+        })
+    }
+
+    fn resolve(&mut self, (ticket, question): Self::Question) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let is_message = matches!(question, Question::Fetch { .. });
+            let answer = tokio::time::timeout(ANSWER_TIME_MAX, self.find(question)).await;
+            let answer = answer.unwrap_or(Answer::Unavailable);
+            if is_message && matches!(answer, Answer::Message(_)) {
+                self.peer.context.metrics.mail_read();
+            }
+            self.session.answer(now(), ticket, answer);
+        })
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.session.tick(now);
+    }
+
+    fn eof(&mut self, _now: Instant) {
+        self.session.eof();
+    }
+
+    fn shutdown(&mut self, _now: Instant) {
+        self.session.shutdown();
+    }
+
+    fn deadline(&self) -> Instant {
+        self.session.deadline()
+    }
+
+    fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, _now: Instant) -> Self {
+        Self { session: self.session.into_secured(), peer: self.peer, mailbox: None }
+    }
+}
+
+fn maildrop(listing: &Listing) -> Maildrop {
+    let entries =
+        listing.messages.iter().map(|message| Entry { uid: message.uid, octets: message.octets }).collect();
+    Maildrop { uid_validity: listing.uid_validity, entries }
+}
+
+/// The label of USER/PASS and AUTH PLAIN, which the session does not tell apart.
+const POP3_MECHANISM: &str = "pop3-password";
+/// Longer than the gate waits for a scan and the verifier for a thread: a bound for a room that hangs.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);

@@ -1,0 +1,255 @@
+//! SMTP on the driver: the session of `gatepost_smtp`, and the rooms that answer its questions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use gatepost_core::BoxFuture;
+use gatepost_core::intake::Origin;
+use gatepost_smtp::server::{
+    Answer, BodySink, Config, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session, Ticket,
+    TlsFacts,
+};
+use gatepost_smtp::wire::params::MailParams;
+use gatepost_smtp::wire::path::ReversePath;
+
+use super::drive::now;
+use super::machine::{Machine, Step};
+use super::{Ending, Peer};
+use crate::authn::{self, ChannelBinding, Exchange};
+use crate::backend::{Discard, Transaction};
+use crate::tls::Exporter;
+
+/// One SMTP session and what it holds.
+pub(super) struct SmtpMachine {
+    session: Session,
+    config: Arc<Config>,
+    peer: Peer,
+    tls: Option<(TlsFacts, Option<Exporter>)>,
+    /// From AUTH to its last word.
+    exchange: Option<(Mechanism, Exchange)>,
+    /// From MAIL to commit or abort.
+    transaction: Option<Box<dyn Transaction>>,
+    /// Of the transaction, for its one log line.
+    sender: Option<ReversePath>,
+}
+
+// === impl SmtpMachine ===
+
+impl SmtpMachine {
+    pub(super) fn open(
+        config: Arc<Config>,
+        peer: Peer,
+        tls: Option<(TlsFacts, Option<Exporter>)>,
+        now: Instant,
+    ) -> Self {
+        let facts = PeerFacts { address: peer.address, tls: tls.as_ref().map(|(facts, _)| facts.clone()) };
+        let session = Session::open(Arc::clone(&config), facts, now);
+        Self { session, config, peer, tls, exchange: None, transaction: None, sender: None }
+    }
+
+    /// `None` where no answer is awaited.
+    async fn find(&mut self, question: Question) -> Option<Answer> {
+        Some(match question {
+            Question::Authenticate { mechanism, initial_response } => {
+                self.exchange = Some((mechanism, self.begin_exchange(mechanism)));
+                self.step(initial_response.as_ref().map(|secret| secret.expose())).await
+            }
+            Question::AuthenticateContinue { response } => self.step(Some(response.expose())).await,
+            Question::AuthenticateAbort => {
+                self.exchange = None;
+                return None;
+            }
+            Question::Mail { reverse_path, params } => self.begin(reverse_path, &params).await,
+            Question::Recipient { path, params } => match self.transaction.as_mut() {
+                Some(transaction) => answer(transaction.recipient(&path, &params).await),
+                None => Answer::Refused(Refusal::LocalError),
+            },
+            Question::Body { envelope } => match self.transaction.as_mut() {
+                Some(transaction) => answer(transaction.prepare(envelope).await),
+                None => Answer::Refused(Refusal::LocalError),
+            },
+            Question::Commit => self.commit().await,
+            Question::Abort => {
+                self.transaction = None;
+                return None;
+            }
+        })
+    }
+
+    fn begin_exchange(&self, mechanism: Mechanism) -> Exchange {
+        let exporter = self.tls.as_ref().and_then(|(_, exporter)| exporter.as_ref());
+        let binding = exporter.map(|exporter| ChannelBinding { exporter: exporter.0 });
+        let plus_offered =
+            binding.is_some() && self.config.auth.inside_tls.contains(&Mechanism::ScramSha256Plus);
+        self.peer.context.services.authenticator.begin(mechanism, binding, plus_offered)
+    }
+
+    async fn step(&mut self, response: Option<&[u8]>) -> Answer {
+        let Some((mechanism, exchange)) = self.exchange.as_mut() else {
+            return Answer::Refused(Refusal::LocalError);
+        };
+        let (outcome, answer) = match exchange.step(response).await {
+            authn::Step::Challenge(challenge) => return Answer::Challenge(challenge),
+            authn::Step::Success { identity, final_data } => {
+                ("ok", Answer::Authenticated { identity, final_data })
+            }
+            authn::Step::Failed => ("failed", Answer::Refused(Refusal::AuthenticationFailed)),
+            authn::Step::Unavailable => ("unavailable", Answer::Refused(Refusal::AuthenticationUnavailable)),
+        };
+        self.peer.context.metrics.authenticated(mechanism.name(), outcome);
+        self.exchange = None;
+        answer
+    }
+
+    async fn begin(&mut self, reverse_path: ReversePath, params: &MailParams) -> Answer {
+        self.transaction = None;
+        let origin = self.origin();
+        match self.peer.context.services.backend.begin(origin, &reverse_path, params).await {
+            Ok(transaction) => {
+                self.transaction = Some(transaction);
+                self.sender = Some(reverse_path);
+                Answer::Accepted
+            }
+            Err(refusal) => Answer::Refused(refusal),
+        }
+    }
+
+    async fn commit(&mut self) -> Answer {
+        let Some(transaction) = self.transaction.take() else {
+            return Answer::Refused(Refusal::LocalError);
+        };
+        let started_at = now();
+        let result = transaction.commit().await;
+        self.peer.context.metrics.committed(now().saturating_duration_since(started_at));
+        match result {
+            Ok(queue_id) => Answer::Stored { queue_id },
+            Err(refusal) => Answer::Refused(refusal),
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin {
+            session: self.peer.session.to_string(),
+            listener: self.peer.context.listener.clone(),
+            peer: self.peer.address,
+            helo: self.session.helo().unwrap_or_default().to_owned(),
+            esmtp: self.session.is_esmtp(),
+            tls: self.tls.as_ref().map(|(facts, _)| facts.clone()),
+            user: self.session.identity().map(|identity| identity.user.clone()),
+            received_at_ms: unix_ms(),
+        }
+    }
+
+    fn note(&self, notice: Notice) {
+        let session = &self.peer.session;
+        let metrics = &self.peer.context.metrics;
+        match notice {
+            Notice::Refused { rule, verb, code } => {
+                metrics.refused(rule, code);
+                tracing::debug!(%session, rule, verb, code, "refused");
+            }
+            Notice::Stored { queue_id, octets, recipients } => {
+                metrics.mail_accepted(octets);
+                let user = self.session.identity().map(|identity| identity.user.as_str());
+                let sender = self.sender.as_ref().map(ToString::to_string);
+                tracing::info!(%session, queue_id, ?user, ?sender, recipients, octets, "mail accepted");
+            }
+            Notice::Authenticated { user, mechanism } => {
+                tracing::debug!(%session, ?user, mechanism = mechanism.name(), "authenticated");
+            }
+        }
+    }
+}
+
+impl Machine for SmtpMachine {
+    type Question = (Ticket, Question);
+
+    fn feed(&mut self, now: Instant, octets: &[u8]) -> usize {
+        let mut nowhere = Discard;
+        let body: &mut dyn BodySink = match self.transaction.as_mut() {
+            Some(transaction) => transaction.sink(),
+            None => &mut nowhere,
+        };
+        self.session.feed(now, octets, body)
+    }
+
+    fn settle(&mut self) -> Option<BoxFuture<'_, ()>> {
+        self.transaction.as_mut().filter(|transaction| transaction.wants_settling()).map(|it| it.settle())
+    }
+
+    fn poll(&mut self) -> Option<Step<Self::Question>> {
+        loop {
+            return Some(match self.session.poll()? {
+                Output::Send(octets) => Step::Send(Bytes::from(octets)),
+                Output::Ask(ticket, question) => Step::Ask((ticket, question)),
+                Output::Upgrade => Step::Upgrade,
+                Output::Notice(notice) => {
+                    let is_mail = matches!(notice, Notice::Stored { .. });
+                    self.note(notice);
+                    if !is_mail {
+                        continue;
+                    }
+                    Step::Mail
+                }
+                Output::Close(reason) => Step::Close(Ending::Smtp(reason)),
+            });
+        }
+    }
+
+    fn resolve(&mut self, (ticket, question): Self::Question) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let answer = match tokio::time::timeout(ANSWER_TIME_MAX, self.find(question)).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return,
+                Err(_) => Answer::Refused(Refusal::LocalError),
+            };
+            self.session.answer(now(), ticket, answer);
+        })
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.session.tick(now);
+    }
+
+    fn eof(&mut self, now: Instant) {
+        self.session.eof(now);
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        self.session.shutdown(now);
+    }
+
+    fn deadline(&self) -> Instant {
+        self.session.deadline()
+    }
+
+    fn into_secured(self, facts: TlsFacts, exporter: Option<Exporter>, now: Instant) -> Self {
+        Self {
+            session: self.session.into_secured(facts.clone(), now),
+            config: self.config,
+            peer: self.peer,
+            tls: Some((facts, exporter)),
+            exchange: None,
+            transaction: None,
+            sender: None,
+        }
+    }
+}
+
+fn answer(result: Result<(), Refusal>) -> Answer {
+    match result {
+        Ok(()) => Answer::Accepted,
+        Err(refusal) => Answer::Refused(refusal),
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A bound for a room that hangs: the scan's budget and a flush are far below, a client's patience of ten minutes
+/// (RFC 5321 section 4.5.3.2.6) is far above. A commit that is given up here may still become durable; the peer, told 451,
+/// sends the mail again: duplicated, never lost.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);

@@ -1,0 +1,18 @@
+//! The edge: sockets, TLS, sessions; and the binary's parts.
+//!
+//! ```text
+//! listener (permit, accept) -> connection (drive a machine) -> backend (embedded: the rooms of gatepost-core)
+//!                              tls (handshake, reload)         authn (who is this?)
+//! ```
+//! Everything that waits for the network lives here, and nothing that blocks: files, SQLite, patterns and password
+//! hashes have threads of their own behind the doors of `gatepost-core`.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+pub mod authn;
+pub mod backend;
+pub mod connection;
+pub mod listener;
+pub mod metrics;
+pub mod server;
+pub mod session_id;
+pub mod tls;

@@ -1,0 +1,177 @@
+//! Permit, accept, serve.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::connection::{self, Context, Phase};
+
+/// A bound socket whose connections are being served.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    name: String,
+    /// As it was asked for: port 0 included.
+    configured: SocketAddr,
+    bound: SocketAddr,
+    service: Arc<ArcSwap<Service>>,
+    phase: watch::Sender<Phase>,
+}
+
+/// What new connections get; swapped by a reload.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// What they share.
+    pub(crate) context: Arc<Context>,
+    /// One for each that may still come.
+    pub(crate) permits: Arc<Semaphore>,
+    /// How many there may be at the same time.
+    pub(crate) connections_max: usize,
+}
+
+/// Held by everything that a drain waits for.
+pub(crate) type Alive = mpsc::Sender<()>;
+
+/// A bound socket that does not accept yet: a start or reload that fails later leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// It is in use, not ours, or a privileged port.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for the last run's connections to leave TIME_WAIT.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let socket = socket.listen(BACKLOG)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// Starts to accept.
+    pub(crate) fn start(configured: SocketAddr, bound: Bound, service: Service, alive: Alive) -> Self {
+        let name = service.context.listener.clone();
+        let service = Arc::new(ArcSwap::from_pointee(service));
+        let (phase, seen) = watch::channel(Phase::Serve);
+        tracing::info!(listener = name, address = %bound.address, "listening");
+        tokio::spawn(accept(bound.socket, Arc::clone(&service), seen, alive));
+        Self { name, configured, bound: bound.address, service, phase }
+    }
+
+    /// New connections get this from now on; open ones keep what they have.
+    pub(crate) fn swap(&mut self, service: Service) {
+        self.name.clone_from(&service.context.listener);
+        self.service.store(Arc::new(service));
+    }
+
+    /// Tells the listener and its sessions how far going down has come.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address that the settings gave.
+    pub(crate) const fn configured(&self) -> SocketAddr {
+        self.configured
+    }
+
+    /// The address in use.
+    pub(crate) const fn bound(&self) -> SocketAddr {
+        self.bound
+    }
+
+    pub(crate) fn service(&self) -> Arc<Service> {
+        self.service.load_full()
+    }
+
+    /// Whether anything of it still runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.phase.receiver_count() > 0
+    }
+}
+
+/// Until the server goes down. A permit comes before the accept: beyond the limit, connections wait in the kernel.
+async fn accept(
+    socket: TcpListener,
+    service: Arc<ArcSwap<Service>>,
+    mut phase: watch::Receiver<Phase>,
+    alive: Alive,
+) {
+    let mut pause = PAUSE_MIN;
+    loop {
+        let permits = Arc::clone(&service.load().permits);
+        let permit = tokio::select! {
+            permit = permits.acquire_owned() => permit,
+            _ = phase.changed() => return,
+        };
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = phase.changed() => return,
+        };
+        // Loaded again: a reload may have come while we waited.
+        let context = Arc::clone(&service.load().context);
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = PAUSE_MIN;
+                let connection = serve(stream, peer, context, phase.clone());
+                let alive = alive.clone();
+                tokio::spawn(async move {
+                    connection.await;
+                    drop((permit, alive));
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                context.metrics.accept_failed();
+                tracing::warn!(listener = context.listener, %error, ?pause, "cannot accept connections");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = pause.saturating_mul(2).min(PAUSE_MAX),
+                    _ = phase.changed() => return,
+                }
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<Context>, phase: watch::Receiver<Phase>) {
+    // Replies are whole when they are written; waiting for more would only delay them. A failure means that the peer
+    // is gone already, which the first read tells.
+    let _ = stream.set_nodelay(true);
+    // On a dual-stack socket an IPv4 peer comes as ::ffff:a.b.c.d; rules and logs want the address itself.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    connection::serve(stream, peer, context, phase).await;
+}
+
+/// The peer has gone before we took its connection: nothing is wrong with us.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// The kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: u32 = 1024;
+/// Out of descriptors or memory: sessions that end will free some soon.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Not longer: the operator may have raised the limit meanwhile.
+const PAUSE_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,287 @@
+//! The running edge: listeners, started together, reloaded with rollback, drained together.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost_core::access::gate::ScanGate;
+use gatepost_core::access::pop3;
+use gatepost_core::directory::PasswordVerifier;
+use gatepost_core::store::MailStore;
+use gatepost_smtp::server::{AuthOffer, Config, Limits, TlsMode};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+
+use crate::authn::Authenticator;
+use crate::backend::Backend;
+use crate::connection::buffer::Pool;
+use crate::connection::mailbox_lock::MailboxLocks;
+use crate::connection::{Context, Dialect, Phase};
+use crate::listener::{Alive, Bound, Listener, Service};
+use crate::metrics::EdgeMetrics;
+use crate::tls::Tls;
+
+/// What the edge is to do. Plain values: the configuration fills them in.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Our name in greetings and trace headers; a checked domain name.
+    pub hostname: String,
+    /// At least one.
+    pub listeners: Vec<ListenerSettings>,
+}
+
+/// One listening socket and how its sessions go.
+#[derive(Debug, Clone)]
+pub struct ListenerSettings {
+    /// Unique; in logs, metrics and `Origin`.
+    pub name: String,
+    /// Where it listens; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// How TLS begins.
+    pub tls: TlsMode,
+    /// Connections at the same time; more wait in the backlog of the kernel.
+    pub connections_max: usize,
+    /// What is spoken.
+    pub protocol: Protocol,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone)]
+pub enum Protocol {
+    /// RFC 5321.
+    Smtp(SmtpSettings),
+    /// RFC 1939.
+    Pop3(pop3::Limits),
+}
+
+/// How SMTP sessions of a listener go.
+#[derive(Debug, Clone)]
+pub struct SmtpSettings {
+    /// Whether MAIL needs AUTH.
+    pub require_auth: bool,
+    /// Which mechanisms are offered when.
+    pub auth: AuthOffer,
+    /// Whether BINARYMIME is offered.
+    pub binarymime: bool,
+    /// The bounds of a session.
+    pub limits: Limits,
+}
+
+/// What the edge asks: the rooms behind it. Clones are the same rooms.
+#[derive(Clone)]
+pub struct Services {
+    /// Takes mails over.
+    pub backend: Arc<dyn Backend>,
+    /// Who is this, by SASL?
+    pub authenticator: Authenticator,
+    /// Who is this, by POP3's USER and PASS?
+    pub verifier: PasswordVerifier,
+    /// Mailboxes, for POP3.
+    pub store: Arc<dyn MailStore>,
+    /// The one door to the octets of a stored mail.
+    pub gate: ScanGate,
+    /// Certificate and key; `None` only where no listener does TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// The edge's counters.
+    pub metrics: EdgeMetrics,
+}
+
+/// A started edge. Dropping it cuts every session: `drain` is the orderly end.
+#[derive(Debug)]
+pub struct Server {
+    services: Services,
+    listeners: Vec<Listener>,
+    /// Removed by a reload, their sessions not yet at their end.
+    retired: Vec<Listener>,
+    pool: Pool,
+    locks: MailboxLocks,
+    alive: Alive,
+    /// Ends when nobody is alive any more.
+    all_gone: mpsc::Receiver<()>,
+}
+
+/// The edge cannot start, or not with the new settings.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be had.
+    #[error("listener {listener:?} cannot listen on {address}: {error}")]
+    Bind {
+        /// The listener's name.
+        listener: String,
+        /// Its address.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// A listener wants TLS, and there is no certificate.
+    #[error("listener {listener:?} needs TLS, but there is no certificate")]
+    NoCertificate {
+        /// The listener's name.
+        listener: String,
+    },
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Binds every listener, or none, and starts to accept. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// A port is taken, or a certificate is missing; nothing listens then.
+    pub fn start(settings: &ServerSettings, services: Services) -> Result<Self, StartError> {
+        let (alive, all_gone) = mpsc::channel(1);
+        let mut server = Self {
+            services,
+            listeners: Vec::new(),
+            retired: Vec::new(),
+            pool: Pool::default(),
+            locks: MailboxLocks::default(),
+            alive,
+            all_gone,
+        };
+        server.reload(settings)?;
+        Ok(server)
+    }
+
+    /// Takes new settings on: new listeners are bound first, kept ones (those with the same address) serve new connections
+    /// by the new settings, removed ones drain. Certificates reload by themselves (`Tls::reload`).
+    ///
+    /// # Errors
+    /// A new listener cannot be had, or a certificate is missing: everything stays as it was.
+    pub fn reload(&mut self, settings: &ServerSettings) -> Result<(), StartError> {
+        self.check(settings)?;
+        let mut planned = Vec::new();
+        for listener in &settings.listeners {
+            let kept = self.listeners.iter().any(|old| is_same(old, listener));
+            planned.push((listener, if kept { None } else { Some(bind(listener)?) }));
+        }
+        // From here on nothing can fail.
+        let mut old = std::mem::take(&mut self.listeners);
+        for (wanted, bound) in planned {
+            let position = old.iter().position(|old| is_same(old, wanted));
+            match (position.map(|position| old.swap_remove(position)), bound) {
+                (Some(mut kept), _) => {
+                    let service = self.service(settings, wanted, Some(&kept));
+                    kept.swap(service);
+                    self.listeners.push(kept);
+                }
+                (None, Some(bound)) => {
+                    let service = self.service(settings, wanted, None);
+                    let alive = self.alive.clone();
+                    self.listeners.push(Listener::start(wanted.address, bound, service, alive));
+                }
+                // Two settings for one kept socket: the first has it.
+                (None, None) => {}
+            }
+        }
+        self.retire(old);
+        Ok(())
+    }
+
+    /// Stops accepting, tells every session to finish, waits at most `patience`, then cuts what is left.
+    pub async fn drain(self, patience: Duration) {
+        let Self { listeners, retired, alive, mut all_gone, .. } = self;
+        let enter = |phase| listeners.iter().chain(&retired).for_each(|listener| listener.enter(phase));
+        drop(alive);
+        enter(Phase::Drain);
+        if timeout(patience, all_gone.recv()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(?patience, "sessions are cut: they did not end in time");
+        enter(Phase::Cut);
+        // Each one only has to be woken up.
+        let _ = timeout(CUT_TIME_MAX, all_gone.recv()).await;
+    }
+
+    /// Name and bound address of each listener, in the order of the settings.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.listeners.iter().map(|listener| (listener.name().to_owned(), listener.bound())).collect()
+    }
+
+    fn check(&self, settings: &ServerSettings) -> Result<(), StartError> {
+        let lacks_tls = self.services.tls.is_none();
+        match settings.listeners.iter().find(|listener| lacks_tls && listener.tls != TlsMode::None) {
+            Some(listener) => Err(StartError::NoCertificate { listener: listener.name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn service(
+        &self,
+        settings: &ServerSettings,
+        listener: &ListenerSettings,
+        kept: Option<&Listener>,
+    ) -> Service {
+        let context = Context {
+            listener: listener.name.clone(),
+            tls: listener.tls,
+            dialect: dialect(&settings.hostname, listener),
+            services: self.services.clone(),
+            metrics: self.services.metrics.listener(&listener.name),
+            pool: self.pool.clone(),
+            locks: self.locks.clone(),
+        };
+        // Open connections go on counting unless the limit itself has changed; then they are forgiven.
+        let old = kept.map(Listener::service).filter(|old| old.connections_max == listener.connections_max);
+        let permits = old.map_or_else(
+            || Arc::new(Semaphore::new(listener.connections_max)),
+            |old| Arc::clone(&old.permits),
+        );
+        Service { context: Arc::new(context), permits, connections_max: listener.connections_max }
+    }
+
+    fn retire(&mut self, removed: Vec<Listener>) {
+        self.retired.retain(Listener::is_alive);
+        for listener in removed {
+            tracing::info!(listener = listener.name(), "no longer listening");
+            listener.enter(Phase::Drain);
+            self.retired.push(listener);
+        }
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services")
+            .field("backend", &self.backend)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+fn bind(listener: &ListenerSettings) -> Result<Bound, StartError> {
+    Bound::bind(listener.address).map_err(|error| StartError::Bind {
+        listener: listener.name.clone(),
+        address: listener.address,
+        error,
+    })
+}
+
+/// Whether a running listener already has the socket that these settings want. Where the system chose the port, the name
+/// tells.
+fn is_same(running: &Listener, wanted: &ListenerSettings) -> bool {
+    running.configured() == wanted.address && (wanted.address.port() != 0 || running.name() == wanted.name)
+}
+
+fn dialect(hostname: &str, listener: &ListenerSettings) -> Dialect {
+    match &listener.protocol {
+        Protocol::Smtp(smtp) => Dialect::Smtp(Arc::new(Config {
+            hostname: hostname.to_owned(),
+            tls: listener.tls,
+            require_auth: smtp.require_auth,
+            auth: smtp.auth.clone(),
+            binarymime: smtp.binarymime,
+            limits: smtp.limits.clone(),
+        })),
+        Protocol::Pop3(limits) => {
+            Dialect::Pop3(Arc::new(pop3::Config { tls: listener.tls, limits: *limits }))
+        }
+    }
+}
+
+/// How long `drain` waits by default: longer than a commit, shorter than a service manager's patience (90 s).
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+/// Every task is woken up at once; two seconds are for a machine under load.
+const CUT_TIME_MAX: Duration = Duration::from_secs(2);
