@@ -16,3 +16,6 @@ pub mod metrics;
 pub mod server;
 pub mod session_id;
 pub mod tls;
+
+#[cfg(test)]
+mod testing;

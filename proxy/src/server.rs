@@ -285,3 +285,6 @@ fn dialect(hostname: &str, listener: &ListenerSettings) -> Dialect {
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 /// Every task is woken up at once; two seconds are for a machine under load.
 const CUT_TIME_MAX: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -161,7 +161,10 @@ pub(super) fn aliases(connection: &Connection) -> Result<Vec<(AccountName, Accou
     let mut rows = statement.query([])?;
     let mut aliases = Vec::new();
     while let Some(row) = rows.next()? {
-        aliases.push((name(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?, name(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?));
+        aliases.push((
+            name(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
+            name(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?,
+        ));
     }
     Ok(aliases)
 }

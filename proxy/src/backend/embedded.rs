@@ -266,3 +266,6 @@ fn unix_ms() -> u64 {
 const INLINE_OCTETS: u64 = gatepost_core::intake::body::INLINE_OCTETS_MAX as u64;
 /// RFC 5321 section 6.3 asks for at least 100 before a loop is assumed.
 const RECEIVED_FIELDS_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests;

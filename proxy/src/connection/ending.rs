@@ -63,7 +63,6 @@ const fn pop3_name(reason: pop3::CloseReason) -> &'static str {
         pop3::CloseReason::TooManyErrors => "too_many_errors",
         pop3::CloseReason::BadFraming => "bad_framing",
         pop3::CloseReason::PlaintextAfterStls => "plaintext_after_starttls",
-        pop3::CloseReason::MailboxUnavailable => "mailbox_unavailable",
         pop3::CloseReason::Shutdown => "shutdown",
     }
 }

@@ -107,8 +107,8 @@ impl Machine for Pop3Machine {
         None
     }
 
-    fn poll(&mut self) -> Option<Step<Self::Question>> {
-        Some(match self.session.poll()? {
+    fn poll(&mut self, now: Instant) -> Option<Step<Self::Question>> {
+        Some(match self.session.poll(now)? {
             Output::Send(octets) => Step::Send(octets),
             Output::Ask(ticket, question) => Step::Ask((ticket, question)),
             Output::Upgrade => Step::Upgrade,
@@ -144,8 +144,8 @@ impl Machine for Pop3Machine {
         self.session.deadline()
     }
 
-    fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, _now: Instant) -> Self {
-        Self { session: self.session.into_secured(), peer: self.peer, mailbox: None }
+    fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, now: Instant) -> Self {
+        Self { session: self.session.into_secured(now), peer: self.peer, mailbox: None }
     }
 }
 

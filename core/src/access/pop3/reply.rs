@@ -19,7 +19,7 @@ impl Reply {
     pub(super) const UNKNOWN: Self = Self("-ERR unknown command");
     pub(super) const ARGUMENTS: Self = Self("-ERR wrong arguments");
     pub(super) const NOT_NOW: Self = Self("-ERR not in this state");
-    pub(super) const USE_STLS: Self = Self("-ERR [AUTH] passwords are taken inside TLS only: use STLS");
+    pub(super) const USE_STLS: Self = Self("-ERR [AUTH] passwords are taken inside TLS only (STLS)");
     pub(super) const NO_TLS: Self = Self("-ERR TLS cannot be started here");
     pub(super) const NO_NAME: Self = Self("-ERR USER first");
     pub(super) const MECHANISM: Self = Self("-ERR [AUTH] PLAIN is the only mechanism");

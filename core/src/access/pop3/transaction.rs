@@ -39,7 +39,7 @@ impl Transaction {
     pub(super) fn line(mut self, outbox: &mut Outbox, line: &[u8]) -> State {
         let done = match Command::parse(line) {
             Ok(Command::Quit) => return self.quit(outbox),
-            Ok(command) => self.command(outbox, command),
+            Ok(command) => self.command(outbox, &command),
             Err(Invalid::Unknown) => return outbox.refuse(Reply::UNKNOWN, State::Transaction(self)),
             Err(Invalid::Arguments) => return outbox.refuse(Reply::ARGUMENTS, State::Transaction(self)),
         };
@@ -68,8 +68,8 @@ impl Transaction {
         State::Transaction(self)
     }
 
-    fn command(&mut self, outbox: &mut Outbox, command: Command) -> Result<(), Reply> {
-        match command {
+    fn command(&mut self, outbox: &mut Outbox, command: &Command) -> Result<(), Reply> {
+        match *command {
             Command::Stat => self.stat(outbox),
             Command::List(number) => self.list(outbox, number, |_, entry| entry.octets.to_string())?,
             Command::Uidl(number) => self.list(outbox, number, Messages::unique_id)?,

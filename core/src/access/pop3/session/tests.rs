@@ -64,7 +64,7 @@ fn no_password_is_taken_outside_of_tls() {
         let heard = site.heard();
         assert_eq!(heard.matches("-ERR [AUTH] passwords are taken inside TLS only").count(), 3, "{heard}");
         assert!(!heard.contains("\r\nUSER\r\n") && !heard.contains("SASL"), "{heard}");
-        assert_eq!(heard.contains("STLS\r\n"), tls == TlsMode::StartTls);
+        assert_eq!(heard.contains("\r\nSTLS\r\n"), tls == TlsMode::StartTls);
         assert_eq!(site.asked, 0);
     }
 }

@@ -1,0 +1,151 @@
+use gatepost_smtp::server::Recipient;
+use gatepost_smtp::wire::path::Mailbox;
+
+use super::*;
+use crate::testing::{House, SLOW, VIRUS, house};
+
+fn origin(user: Option<&str>) -> Origin {
+    Origin {
+        session: "S1".into(),
+        listener: "test".into(),
+        peer: ([192, 0, 2, 1], 2525).into(),
+        helo: "client.example".into(),
+        esmtp: true,
+        tls: None,
+        user: user.map(str::to_owned),
+        received_at_ms: 0,
+    }
+}
+
+fn forward(address: &str) -> ForwardPath {
+    ForwardPath::Mailbox(address.parse::<Mailbox>().unwrap())
+}
+
+fn reverse(address: &str) -> ReversePath {
+    ReversePath::Mailbox(address.parse::<Mailbox>().unwrap())
+}
+
+async fn begin(
+    house: &House,
+    user: Option<&str>,
+    sender: &ReversePath,
+) -> Result<Box<dyn Transaction>, Refusal> {
+    house.backend.begin(origin(user), sender, &MailParams::default()).await
+}
+
+/// A whole transaction to `me@localhost`, the body put in pieces as a socket would.
+async fn send(house: &House, body: &[u8]) -> Result<String, Refusal> {
+    let mut transaction = filled(house, body).await;
+    transaction.settle().await;
+    transaction.commit().await
+}
+
+async fn filled(house: &House, body: &[u8]) -> Box<dyn Transaction> {
+    let (reverse_path, path) = (reverse("someone@example.org"), forward("me@localhost"));
+    let mut transaction = begin(house, None, &reverse_path).await.unwrap();
+    transaction.recipient(&path, &RcptParams::default()).await.unwrap();
+    let recipients = vec![Recipient { path, params: RcptParams::default() }];
+    transaction.prepare(Envelope { reverse_path, params: MailParams::default(), recipients }).await.unwrap();
+    for piece in body.chunks(60_000) {
+        if transaction.wants_settling() {
+            transaction.settle().await;
+        }
+        transaction.sink().put(piece);
+    }
+    transaction
+}
+
+#[tokio::test]
+async fn a_clean_mail_is_queued_with_its_stamp_and_trace() {
+    let house = house();
+    let id = send(&house, b"Subject: hi\r\n\r\nHello\r\n").await.unwrap();
+    let details = house.queue.show(id.parse().unwrap()).await.unwrap();
+    assert!(details.stamp.is_some());
+    let trace = String::from_utf8(details.trace).unwrap();
+    assert!(trace.starts_with("Received: from client.example"), "{trace}");
+    assert!(trace.contains("mx.example") && trace.contains(&id), "{trace}");
+    assert_eq!(details.summary.octets, 22);
+}
+
+#[tokio::test]
+async fn a_large_mail_is_queued_whole() {
+    let house = house();
+    let body = [b"Subject: large\r\n\r\n".as_slice(), &b"0123456789abcdef\r\n".repeat(60_000)].concat();
+    let id = send(&house, &body).await.unwrap();
+    let claim = house.queue.claim().await.unwrap();
+    assert_eq!(claim.id.to_string(), id);
+    assert!(claim.message.body.read().unwrap() == body, "the body differs");
+}
+
+#[tokio::test]
+async fn an_infected_mail_is_refused_and_leaves_nothing() {
+    let house = house();
+    let body = format!("Subject: x\r\n\r\n{VIRUS}\r\n");
+    assert_eq!(send(&house, body.as_bytes()).await, Err(Refusal::Infected));
+    assert!(house.queue.list().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_scan_that_takes_too_long_leaves_the_mail_unstamped() {
+    let house = house();
+    let body = format!("Subject: x\r\n\r\n{SLOW}\r\n");
+    let id = send(&house, body.as_bytes()).await.unwrap();
+    let details = house.queue.show(id.parse().unwrap()).await.unwrap();
+    assert_eq!(details.stamp, None);
+}
+
+#[tokio::test]
+async fn a_mail_that_goes_in_circles_is_refused() {
+    let house = house();
+    let hops = |count| format!("{}\r\nbody\r\n", "Received: from a by b\r\n".repeat(count));
+    assert_eq!(send(&house, hops(101).as_bytes()).await, Err(Refusal::RoutingLoop));
+    assert!(send(&house, hops(100).as_bytes()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_dropped_leaves_nothing() {
+    let house = house();
+    let transaction = filled(&house, &b"Subject: large\r\n".repeat(40_000)).await;
+    drop(transaction);
+    assert!(house.queue.list().await.is_empty());
+    let kept: Vec<_> = std::fs::read_dir(house.folder().join("queue/bodies")).unwrap().collect();
+    assert!(kept.is_empty(), "{kept:?}");
+}
+
+#[tokio::test]
+async fn only_local_mailboxes_are_accepted_whoever_asks() {
+    let house = house();
+    for user in [None, Some("me@localhost")] {
+        let mut transaction = begin(&house, user, &reverse("me@localhost")).await.unwrap();
+        for (address, expected) in [
+            ("me@localhost", Ok(())),
+            ("INFO@LocalHost", Ok(())),
+            ("postmaster@localhost", Ok(())),
+            ("nobody@localhost", Err(Refusal::UnknownRecipient)),
+            ("me@example.org", Err(Refusal::RelayDenied)),
+            ("me%example.org@localhost", Err(Refusal::UnknownRecipient)),
+            ("\"me@example.org\"@localhost", Err(Refusal::UnknownRecipient)),
+            ("me@[127.0.0.1]", Err(Refusal::RelayDenied)),
+        ] {
+            let answer = transaction.recipient(&forward(address), &RcptParams::default()).await;
+            assert_eq!(answer, expected, "{address}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_sends_as_himself_only() {
+    let house = house();
+    let me = Some("me@localhost");
+    for (user, sender, allowed) in [
+        (me, reverse("me@localhost"), true),
+        (me, reverse("info@localhost"), true),
+        (me, ReversePath::Null, true),
+        (me, reverse("you@localhost"), false),
+        (me, reverse("me@example.org"), false),
+        (None, reverse("anyone@example.org"), true),
+    ] {
+        let answer = begin(&house, user, &sender).await;
+        assert_eq!(answer.err(), (!allowed).then_some(Refusal::SenderNotOwned), "{sender:?}");
+    }
+}

@@ -1,0 +1,134 @@
+//! A whole house in a temporary folder, for the tests of the edge: real rooms, a scanner with a marker for a virus.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gatepost_core::access::gate::ScanGate;
+use gatepost_core::access::pop3;
+use gatepost_core::directory::{self, Directory, Password, PasswordVerifier, Scram};
+use gatepost_core::disk::RealDisk;
+use gatepost_core::queue::{self, Queue};
+use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
+use gatepost_core::store::{self, SqliteStore};
+use gatepost_smtp::server::{AuthOffer, Limits, TlsMode};
+use prometheus::Registry;
+
+use crate::authn::{self, Authenticator};
+use crate::backend::embedded::{Embedded, Settings};
+use crate::metrics::EdgeMetrics;
+use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
+use crate::tls::{Tls, generate_self_signed};
+
+/// The user `me@localhost`.
+pub(crate) const PASSWORD: &str = "correct horse";
+/// What the scanner takes for a virus.
+pub(crate) const VIRUS: &str = "NOT-A-VIRUS-BUT-A-MARKER";
+/// What keeps the scanner busy for longer than `SCAN_TIME_MAX`.
+pub(crate) const SLOW: &str = "TAKE-YOUR-TIME";
+pub(crate) const SCAN_TIME_MAX: Duration = Duration::from_millis(200);
+
+pub(crate) struct House {
+    pub(crate) services: Services,
+    pub(crate) backend: Arc<Embedded>,
+    pub(crate) queue: Queue,
+    pub(crate) registry: Registry,
+    folder: tempfile::TempDir,
+}
+
+impl House {
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+}
+
+struct Marker;
+
+impl Engine for Marker {
+    fn identity(&self) -> EngineIdentity {
+        EngineIdentity::new("marker", "1").unwrap()
+    }
+
+    fn scan(&self, item: &[u8], deadline: Instant) -> Verdict {
+        let has = |text: &str| item.windows(text.len()).any(|window| window == text.as_bytes());
+        if has(SLOW) {
+            std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+            return Verdict::TimedOut;
+        }
+        if has(VIRUS) { Verdict::Infected { threat: "Marker".into() } } else { Verdict::Clean }
+    }
+}
+
+/// `me@localhost` and `you@localhost` live here; `info@localhost` is an alias of `me`.
+pub(crate) fn house() -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new();
+    let directory = Directory::open(&folder.path().join("directory.sqlite")).unwrap();
+    directory.add_domain("localhost").unwrap();
+    let password = Password::prepare(PASSWORD.as_bytes()).unwrap();
+    directory.add_user("me@localhost", &password, Scram::On).unwrap();
+    directory.add_user("you@localhost", &password, Scram::On).unwrap();
+    directory.add_alias("info@localhost", "me@localhost").unwrap();
+    let verifier = directory::Metrics::register(&registry).unwrap();
+    let verifier =
+        PasswordVerifier::start(directory.clone(), directory::Settings::default(), verifier).unwrap();
+    let scanner = scan::Metrics::register(&registry).unwrap();
+    let scanner = Scanner::start(Arc::new(Marker), &scan::Settings::default(), scanner).unwrap();
+    let (queue, _) =
+        Queue::open(Arc::new(RealDisk), &folder.path().join("queue"), queue_settings(), None).unwrap();
+    let store = folder.path().join("store").join("default.sqlite");
+    let store: Arc<dyn store::MailStore> =
+        Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
+    let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
+    let backend = Arc::new(Embedded::new(directory.clone(), queue.clone(), scanner.clone(), settings));
+    let services = Services {
+        backend: Arc::clone(&backend) as Arc<_>,
+        authenticator: Authenticator::new(directory, verifier.clone(), authn::Settings { scram: true }),
+        verifier,
+        gate: ScanGate::new(Arc::clone(&store), scanner, None),
+        store,
+        tls: Some(Arc::new(tls(folder.path()))),
+        metrics: EdgeMetrics::register(&registry).unwrap(),
+    };
+    House { services, backend, queue, registry, folder }
+}
+
+/// A small segment: the folder of a test may lie in memory.
+fn queue_settings() -> queue::Settings {
+    queue::Settings { segment_octets: 4 * 1024 * 1024, free_octets_min: 0 }
+}
+
+fn tls(folder: &std::path::Path) -> Tls {
+    let (certificate_pem, key_pem) = generate_self_signed(&["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&certificate, certificate_pem).unwrap();
+    std::fs::write(&key, key_pem).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    Tls::load(&certificate, &key).unwrap()
+}
+
+/// One listener of each kind on ports of the system's choice: `mx` without AUTH and TLS, `submission`, `pop3s`.
+pub(crate) fn settings() -> ServerSettings {
+    let smtp = |require_auth, auth| {
+        let limits = Limits::default();
+        Protocol::Smtp(SmtpSettings { require_auth, auth, binarymime: false, limits })
+    };
+    ServerSettings {
+        hostname: "mx.example".into(),
+        listeners: vec![
+            listener("mx", TlsMode::None, smtp(false, AuthOffer::default())),
+            listener(
+                "submission",
+                TlsMode::StartTls,
+                smtp(true, authn::Settings { scram: true }.offer(false)),
+            ),
+            listener("pop3s", TlsMode::Implicit, Protocol::Pop3(pop3::Limits::default())),
+        ],
+    }
+}
+
+fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    ListenerSettings { name: name.into(), address, tls, connections_max: 10, protocol }
+}
