@@ -1,6 +1,6 @@
 //! The edge's counters.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -21,6 +21,7 @@ pub struct EdgeMetrics {
     mail_octets: IntCounterVec,
     mails_read: IntCounterVec,
     commit_seconds: Histogram,
+    certificate_not_after: IntGauge,
 }
 
 /// Those of one listener, resolved once.
@@ -74,6 +75,11 @@ impl EdgeMetrics {
             .buckets(COMMIT_BUCKETS_SECONDS.to_vec()),
         )?;
         registry.register(Box::new(commit_seconds.clone()))?;
+        let certificate_not_after = IntGauge::new(
+            "gatepost_edge_certificate_not_after_seconds",
+            "When the TLS certificate in use stops being valid, seconds since 1970; 0 without one.",
+        )?;
+        registry.register(Box::new(certificate_not_after.clone()))?;
         Ok(Self {
             connections: counter("connections_total", "Connections accepted.", &["listener"])?,
             open,
@@ -99,7 +105,14 @@ impl EdgeMetrics {
             mail_octets: counter("mail_octets_accepted_total", "Octets of their bodies.", &["listener"])?,
             mails_read: counter("mails_read_total", "Mails handed to readers.", &["listener"])?,
             commit_seconds,
+            certificate_not_after,
         })
+    }
+
+    /// A certificate was loaded.
+    pub(crate) fn certificate(&self, not_after: SystemTime) {
+        let seconds = not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.certificate_not_after.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// The children of one listener.

@@ -1,6 +1,8 @@
 //! The running edge: listeners, started together, reloaded with rollback, drained together.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +114,7 @@ pub enum StartError {
         /// Its address.
         address: SocketAddr,
         /// Why not.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// A listener wants TLS, and there is no certificate.
     #[error("listener {listener:?} needs TLS, but there is no certificate")]
@@ -145,7 +147,8 @@ impl Server {
     }
 
     /// Takes new settings on: new listeners are bound first, kept ones (those with the same address) serve new connections
-    /// by the new settings, removed ones drain. Certificates reload by themselves (`Tls::reload`).
+    /// by the new settings, removed ones drain. A listener cannot move to an address that overlaps with its old one
+    /// (from `0.0.0.0` to `127.0.0.1`, the same port): that takes a restart. Reload the certificate (`Tls::reload`) first.
     ///
     /// # Errors
     /// A new listener cannot be had, or a certificate is missing: everything stays as it was.
@@ -157,6 +160,9 @@ impl Server {
             planned.push((listener, if kept { None } else { Some(bind(listener)?) }));
         }
         // From here on nothing can fail.
+        if let Some(tls) = &self.services.tls {
+            self.services.metrics.certificate(tls.not_after());
+        }
         let mut old = std::mem::take(&mut self.listeners);
         for (wanted, bound) in planned {
             let position = old.iter().position(|old| is_same(old, wanted));
@@ -171,7 +177,7 @@ impl Server {
                     let alive = self.alive.clone();
                     self.listeners.push(Listener::start(wanted.address, bound, service, alive));
                 }
-                // Two settings for one kept socket: the first has it.
+                // Two settings for one kept socket: `check` has refused them.
                 (None, None) => {}
             }
         }
@@ -201,11 +207,20 @@ impl Server {
     }
 
     fn check(&self, settings: &ServerSettings) -> Result<(), StartError> {
-        let lacks_tls = self.services.tls.is_none();
-        match settings.listeners.iter().find(|listener| lacks_tls && listener.tls != TlsMode::None) {
-            Some(listener) => Err(StartError::NoCertificate { listener: listener.name.clone() }),
-            None => Ok(()),
+        let mut addresses = HashSet::new();
+        for listener in &settings.listeners {
+            if self.services.tls.is_none() && listener.tls != TlsMode::None {
+                return Err(StartError::NoCertificate { listener: listener.name.clone() });
+            }
+            if listener.address.port() != 0 && !addresses.insert(listener.address) {
+                return Err(StartError::Bind {
+                    listener: listener.name.clone(),
+                    address: listener.address,
+                    error: io::ErrorKind::AddrInUse.into(),
+                });
+            }
         }
+        Ok(())
     }
 
     fn service(

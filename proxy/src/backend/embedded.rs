@@ -14,7 +14,7 @@ use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::received::ReceivedCounter;
-use super::{Backend, Discard, Transaction};
+use super::{Backend, Discard, Transaction, unix_ms};
 
 /// Accepts for local mailboxes, and from their users.
 #[derive(Debug)]
@@ -255,11 +255,6 @@ const fn refusal(error: AppendError) -> Refusal {
         AppendError::Full => Refusal::StorageFull,
         AppendError::Failed | AppendError::Closed => Refusal::StorageFailed,
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What intake keeps in memory.

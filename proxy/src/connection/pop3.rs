@@ -22,13 +22,15 @@ pub(super) struct Pop3Machine {
     peer: Peer,
     /// Held from `Open` to the end.
     mailbox: Option<MailboxLock>,
+    /// Whether a mail was handed out and not counted yet.
+    gave_mail: bool,
 }
 
 // === impl Pop3Machine ===
 
 impl Pop3Machine {
     pub(super) fn open(config: Arc<Config>, peer: Peer, is_secured: bool, now: Instant) -> Self {
-        Self { session: Session::open(config, is_secured, now), peer, mailbox: None }
+        Self { session: Session::open(config, is_secured, now), peer, mailbox: None, gave_mail: false }
     }
 
     async fn find(&mut self, question: Question) -> Answer {
@@ -108,6 +110,9 @@ impl Machine for Pop3Machine {
     }
 
     fn poll(&mut self, now: Instant) -> Option<Step<Self::Question>> {
+        if std::mem::take(&mut self.gave_mail) {
+            return Some(Step::Mail);
+        }
         Some(match self.session.poll(now)? {
             Output::Send(octets) => Step::Send(octets),
             Output::Ask(ticket, question) => Step::Ask((ticket, question)),
@@ -118,10 +123,10 @@ impl Machine for Pop3Machine {
 
     fn resolve(&mut self, (ticket, question): Self::Question) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let is_message = matches!(question, Question::Fetch { .. });
             let answer = tokio::time::timeout(ANSWER_TIME_MAX, self.find(question)).await;
             let answer = answer.unwrap_or(Answer::Unavailable);
-            if is_message && matches!(answer, Answer::Message(_)) {
+            if matches!(answer, Answer::Message(_)) {
+                self.gave_mail = true;
                 self.peer.context.metrics.mail_read();
             }
             self.session.answer(now(), ticket, answer);
@@ -145,7 +150,7 @@ impl Machine for Pop3Machine {
     }
 
     fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, now: Instant) -> Self {
-        Self { session: self.session.into_secured(now), peer: self.peer, mailbox: None }
+        Self { session: self.session.into_secured(now), peer: self.peer, mailbox: None, gave_mail: false }
     }
 }
 

@@ -1,7 +1,7 @@
 //! SMTP on the driver: the session of `gatepost_smtp`, and the rooms that answer its questions.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gatepost_core::BoxFuture;
@@ -17,7 +17,7 @@ use super::drive::now;
 use super::machine::{Machine, Step};
 use super::{Ending, Peer};
 use crate::authn::{self, ChannelBinding, Exchange};
-use crate::backend::{Discard, Transaction};
+use crate::backend::{Discard, Transaction, unix_ms};
 use crate::tls::Exporter;
 
 /// One SMTP session and what it holds.
@@ -242,11 +242,6 @@ fn answer(result: Result<(), Refusal>) -> Answer {
         Ok(()) => Answer::Accepted,
         Err(refusal) => Answer::Refused(refusal),
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A bound for a room that hangs: the scan's budget and a flush are far below, a client's patience of ten minutes

@@ -57,9 +57,16 @@ fn start() -> (House, Server) {
 }
 
 async fn tls(stream: TcpStream) -> Client<tokio_rustls::client::TlsStream<TcpStream>> {
+    tls_of(stream, rustls::DEFAULT_VERSIONS).await
+}
+
+async fn tls_of(
+    stream: TcpStream,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Client<tokio_rustls::client::TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(TrustAll(provider)))
@@ -140,16 +147,22 @@ async fn a_mail_goes_in_by_starttls_and_auth() {
 }
 
 #[tokio::test]
-async fn scram_plus_is_not_offered_where_the_channel_cannot_be_bound() {
+async fn scram_plus_is_offered_where_the_channel_can_be_bound() {
     let (_house, server) = start();
-    let mut plain = Client::connect(address(&server, "submission")).await;
-    plain.reply().await;
-    plain.0.write_all(b"EHLO client.example\r\n").await.unwrap();
-    let mut offer = String::new();
-    while !offer.contains("250 ") {
-        plain.0.read_line(&mut offer).await.unwrap();
+    for (versions, bound) in [(&[&rustls::version::TLS12], false), (&[&rustls::version::TLS13], true)] {
+        let mut plain = Client::connect(address(&server, "submission")).await;
+        plain.reply().await;
+        plain.expect("EHLO client.example", "250").await;
+        plain.expect("STARTTLS", "220").await;
+        let mut client = tls_of(plain.0.into_inner(), versions).await;
+        client.0.write_all(b"EHLO client.example\r\n").await.unwrap();
+        let mut offer = String::new();
+        while !offer.contains("250 ") {
+            client.0.read_line(&mut offer).await.unwrap();
+        }
+        assert!(offer.contains("AUTH ") && offer.contains(" PLAIN"), "{offer}");
+        assert_eq!(offer.contains("SCRAM-SHA-256-PLUS"), bound, "{offer}");
     }
-    assert!(!offer.contains("AUTH"), "{offer}");
 }
 
 #[tokio::test]
@@ -182,6 +195,17 @@ async fn a_taken_port_is_named() {
     let error = Server::start(&settings, house.services.clone()).unwrap_err().to_string();
     assert!(error.contains("\"submission\""), "{error}");
     assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn two_listeners_on_one_address_are_refused_on_reload_too() {
+    let (_house, mut server) = start();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut settings = settings();
+    settings.listeners[0].address = free;
+    settings.listeners[1].address = free;
+    let error = server.reload(&settings).unwrap_err();
+    assert!(matches!(error, StartError::Bind { listener, .. } if listener == "submission"));
 }
 
 #[tokio::test]
