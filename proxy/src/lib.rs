@@ -8,13 +8,21 @@
 //! hashes have threads of their own behind the doors of `gatepost-core`.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod admin;
 pub mod authn;
 pub mod backend;
+pub mod cli;
+pub mod config;
 pub mod connection;
+pub mod data_folder;
+pub mod first_run;
+pub mod hardening;
 pub mod listener;
 pub mod metrics;
 pub mod server;
+pub mod services;
 pub mod session_id;
+pub mod telemetry;
 pub mod tls;
 
 #[cfg(test)]

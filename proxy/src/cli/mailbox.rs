@@ -1,0 +1,251 @@
+//! `gatepost mailbox`: what readers would get. Every message goes through the gate, as it does for POP3: an infected one
+//! is not shown, and one with an old stamp is scanned first.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Subcommand, ValueEnum};
+use gatepost_core::access::{Released, ScanGate, Withheld};
+use gatepost_core::scan::engines::yara::YaraEngine;
+use gatepost_core::scan::{self, Scanner};
+use gatepost_core::store::{self, MailStore, SqliteStore};
+use prometheus::Registry;
+use serde_json::json;
+
+use super::output::{Output, Table, complain};
+use super::queue::time;
+use super::{Exit, Failure, Site, mbox};
+use crate::data_folder::{FILE_MODE, make_private_folder};
+use crate::services;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List mailboxes, or the messages of one.
+    List {
+        /// The mailbox, named as its user.
+        mailbox: Option<String>,
+        /// For scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write one message to standard output, octet for octet.
+    Show {
+        /// The mailbox.
+        mailbox: String,
+        /// The message's number, as `mailbox list MAILBOX` shows it.
+        uid: u32,
+    },
+    /// Write all messages of a mailbox to files. Infected ones are left out and named; the exit code is 1 then.
+    Export {
+        /// The mailbox.
+        mailbox: String,
+        /// mbox: one new file. eml: a folder with a file for each message.
+        #[arg(long, value_enum, default_value_t = Format::Mbox)]
+        format: Format,
+        /// The file or folder.
+        #[arg(long, short, value_name = "PATH")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Format {
+    /// One file, `From ` lines between messages (mboxrd).
+    Mbox,
+    /// UID.eml in a folder.
+    Eml,
+}
+
+/// The mailboxes and the way to read them.
+struct Reader {
+    store: Arc<SqliteStore>,
+    gate: ScanGate,
+}
+
+pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(Failure::general)?;
+    runtime.block_on(async {
+        let reader = Reader::open(site)?;
+        let outcome = match command {
+            Command::List { mailbox: None, json } => reader.list_mailboxes(*json, output).await,
+            Command::List { mailbox: Some(mailbox), json } => reader.list(mailbox, *json, output).await,
+            Command::Show { mailbox, uid } => reader.show(mailbox, *uid, output).await,
+            Command::Export { mailbox, format: Format::Mbox, output: path } => {
+                reader.export(mailbox, &mut MboxFile::create(path)?, output).await
+            }
+            Command::Export { mailbox, format: Format::Eml, output: path } => {
+                reader.export(mailbox, &mut EmlFolder::create(path)?, output).await
+            }
+        };
+        reader.store.close().await;
+        outcome
+    })
+}
+
+// === impl Reader ===
+
+impl Reader {
+    fn open(site: &Site) -> Result<Self, Failure> {
+        let (config, folder) = (site.config()?, site.data()?);
+        let store = SqliteStore::open(&folder.store(), &store::Settings::default(), None)
+            .map_err(Failure::general)?;
+        let store = Arc::new(store);
+        let engine = YaraEngine::start(Some(&services::rules(config, &folder)))
+            .map_err(|error| Failure::new(Exit::Configuration, error))?;
+        // Nobody scrapes a command; the scanner counts all the same.
+        let metrics = scan::Metrics::register(&Registry::new()).map_err(Failure::general)?;
+        let scanner =
+            Scanner::start(engine, &services::scan_settings(config), metrics).map_err(Failure::general)?;
+        Ok(Self { gate: ScanGate::new(store.clone(), scanner, None), store })
+    }
+
+    async fn list_mailboxes(&self, as_json: bool, output: &mut Output) -> Result<(), Failure> {
+        let mailboxes = self.store.mailboxes().await.map_err(Failure::general)?;
+        if as_json {
+            let mailboxes: Vec<_> = mailboxes
+                .iter()
+                .map(|mailbox| {
+                    json!({ "name": mailbox.name, "messages": mailbox.messages, "octets": mailbox.octets })
+                })
+                .collect();
+            return output.json(&mailboxes.into());
+        }
+        let mut table = Table::new(&["MAILBOX", "MESSAGES", "SIZE"]);
+        for mailbox in mailboxes {
+            table.row([&mailbox.name, &mailbox.messages, &mailbox.octets]);
+        }
+        output.line(table)
+    }
+
+    async fn list(&self, mailbox: &str, as_json: bool, output: &mut Output) -> Result<(), Failure> {
+        let listing = self.store.list(mailbox).await.map_err(Failure::general)?;
+        let threat = |message: &store::Summary| message.mark.as_ref().and_then(|mark| mark.threat.clone());
+        if as_json {
+            let messages: Vec<_> = listing
+                .messages
+                .iter()
+                .map(|message| {
+                    json!({
+                        "uid": message.uid,
+                        "octets": message.octets,
+                        "received_at_ms": message.received_at_ms,
+                        "threat": threat(message),
+                    })
+                })
+                .collect();
+            return output.json(&messages.into());
+        }
+        let mut table = Table::new(&["UID", "SIZE", "RECEIVED", "THREAT"]);
+        for message in &listing.messages {
+            let threat = threat(message).unwrap_or_else(|| "-".to_owned());
+            table.row([&message.uid, &message.octets, &time(message.received_at_ms), &threat]);
+        }
+        output.line(table)
+    }
+
+    async fn show(&self, mailbox: &str, uid: u32, output: &mut Output) -> Result<(), Failure> {
+        let released = self
+            .gate
+            .release(mailbox, uid)
+            .await
+            .map_err(|withheld| Failure::general(why(uid, &withheld)))?;
+        output.octets(&released.octets)
+    }
+
+    async fn export(
+        &self,
+        mailbox: &str,
+        target: &mut dyn Target,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let listing = self.store.list(mailbox).await.map_err(Failure::general)?;
+        let (mut written, mut withheld) = (0_usize, 0_usize);
+        for message in &listing.messages {
+            match self.gate.release(mailbox, message.uid).await {
+                Ok(released) => {
+                    target.write(&released).map_err(|error| Failure::new(Exit::CannotCreate, error))?;
+                    written = written.saturating_add(1);
+                }
+                // Deleted by its reader since it was listed.
+                Err(Withheld::Gone) => (),
+                Err(reason) => {
+                    complain(&why(message.uid, &reason));
+                    withheld = withheld.saturating_add(1);
+                }
+            }
+        }
+        target.finish().map_err(|error| Failure::new(Exit::CannotCreate, error))?;
+        output.line(format_args!("exported {written} messages"))?;
+        output.finish()?;
+        if withheld > 0 {
+            return Err(Failure::general(format!("{withheld} messages were left out")));
+        }
+        Ok(())
+    }
+}
+
+fn why(uid: u32, withheld: &Withheld) -> String {
+    match withheld {
+        Withheld::Gone => format!("there is no message {uid}"),
+        Withheld::Infected { threat } => format!("message {uid} is infected ({threat}) and is not shown"),
+        Withheld::Unavailable => format!("message {uid} could not be scanned now; try again"),
+    }
+}
+
+/// Where exported messages go.
+trait Target {
+    fn write(&mut self, message: &Released) -> io::Result<()>;
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+struct MboxFile(BufWriter<File>);
+struct EmlFolder(PathBuf);
+
+impl MboxFile {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        let file = new_file(path)
+            .map_err(|error| Failure::new(Exit::CannotCreate, format!("{}: {error}", path.display())))?;
+        Ok(Self(BufWriter::new(file)))
+    }
+}
+
+impl Target for MboxFile {
+    fn write(&mut self, message: &Released) -> io::Result<()> {
+        mbox::write(&mut self.0, &message.octets, message.received_at_ms)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        self.0.get_ref().sync_all()
+    }
+}
+
+impl EmlFolder {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        make_private_folder(path).map_err(|error| Failure::new(Exit::CannotCreate, error))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Target for EmlFolder {
+    fn write(&mut self, message: &Released) -> io::Result<()> {
+        new_file(&self.0.join(format!("{}.eml", message.uid)))?.write_all(&message.octets)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+/// Mail is private: mode 0600, and nothing is overwritten.
+fn new_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true).mode(FILE_MODE).open(path)
+}

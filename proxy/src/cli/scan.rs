@@ -1,0 +1,62 @@
+//! `gatepost scan`: what the server's scanner says about files.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use gatepost_core::scan::Verdict;
+use gatepost_core::scan::engines::yara::YaraEngine;
+use gatepost_core::scan::inspect::inspect;
+
+use super::output::Output;
+use super::{Exit, Failure, Site};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Files of any kind; each is scanned as it is and as a mail.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How long one file may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
+    let engine = YaraEngine::start(rules_folder(site)?.as_deref())
+        .map_err(|error| Failure::new(Exit::Configuration, error))?;
+    let mut suspects = 0_usize;
+    for path in &arguments.files {
+        let octets = read(path)?;
+        let inspection = inspect(&*engine, &octets, Duration::from_secs(arguments.timeout));
+        output.line(format_args!("{}", path.display()))?;
+        inspection.to_string().lines().try_for_each(|line| output.line(format_args!("  {line}")))?;
+        if inspection.verdict != Verdict::Clean {
+            suspects = suspects.saturating_add(1);
+        }
+    }
+    output.finish()?;
+    match suspects {
+        0 => Ok(()),
+        _ => Err(Failure::general(format!("{suspects} of {} files are not clean", arguments.files.len()))),
+    }
+}
+
+/// The configured folder, or the data folder's where there is one; scanning needs no installation.
+fn rules_folder(site: &Site) -> Result<Option<PathBuf>, Failure> {
+    match &site.config()?.scan.rules {
+        Some(rules) => Ok(Some(rules.clone())),
+        None => Ok(site.data().ok().map(|folder| folder.rules())),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: &dyn std::fmt::Display| Failure::general(format!("{}: {error}", path.display()));
+    let octets = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
+    if octets > FILE_OCTETS_MAX {
+        return Err(unreadable(&format_args!("larger than {FILE_OCTETS_MAX} octets")));
+    }
+    std::fs::read(path).map_err(|error| unreadable(&error))
+}
+
+/// The largest mail that a configuration can allow; a file is held in memory while it is scanned.
+const FILE_OCTETS_MAX: u64 = 1 << 30;

@@ -1,0 +1,175 @@
+//! The configuration file as it is written: every key, with its default. What the keys mean together is checked in
+//! `settings`, which turns this into values that cannot be invalid.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::values::{Hostname, ListenerName, Octets, TimeSpan};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) server: Server,
+    pub(super) listener: Vec<Spanned<Listener>>,
+    pub(super) tls: Option<Spanned<Tls>>,
+    pub(super) auth: Auth,
+    pub(super) limits: Limits,
+    pub(super) scan: Scan,
+    pub(super) admin: Option<Spanned<Admin>>,
+    pub(super) log: Log,
+}
+
+/// `[server]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Server {
+    pub(super) hostname: Option<Hostname>,
+    pub(super) data: Option<PathBuf>,
+}
+
+/// `[[listener]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    pub(super) name: Spanned<ListenerName>,
+    pub(super) address: Spanned<SocketAddr>,
+    pub(super) protocol: Protocol,
+    pub(super) tls: Spanned<Tls3>,
+    pub(super) require_auth: Option<Spanned<bool>>,
+    pub(super) auth_without_tls: Option<Spanned<AuthWithoutTls>>,
+    pub(super) binarymime: Option<Spanned<bool>>,
+    pub(super) backend: Option<Spanned<Backend>>,
+    pub(super) connections: Option<Spanned<u32>>,
+}
+
+/// Which protocol a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Protocol {
+    Smtp,
+    Pop3,
+}
+
+/// How a listener does TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Tls3 {
+    Starttls,
+    Implicit,
+    None,
+}
+
+/// What AUTH may do on a connection without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AuthWithoutTls {
+    Never,
+    Scram,
+}
+
+/// What stands behind a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Backend {
+    Embedded,
+    Relay,
+    PassThrough,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+/// `[auth]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    pub(super) scram: Option<bool>,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) message: Option<Spanned<Octets>>,
+    pub(super) recipients: Option<Spanned<u32>>,
+    pub(super) transactions: Option<Spanned<u32>>,
+    pub(super) commands: Option<Spanned<u32>>,
+    pub(super) errors: Option<Spanned<u32>>,
+    pub(super) command_timeout: Option<TimeSpan>,
+    pub(super) data_idle_timeout: Option<TimeSpan>,
+    pub(super) data_total_timeout: Option<TimeSpan>,
+    pub(super) session_timeout: Option<TimeSpan>,
+    pub(super) drain_timeout: Option<TimeSpan>,
+}
+
+/// `[scan]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Scan {
+    pub(super) rules: Option<PathBuf>,
+    pub(super) session_budget: Option<TimeSpan>,
+    pub(super) unscannable: Option<Unscannable>,
+}
+
+/// What happens to content that the scanner cannot look into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unscannable {
+    /// Treated as clean and noted.
+    Accept,
+    /// Refused like a virus.
+    Refuse,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) address: SocketAddr,
+    #[serde(default)]
+    pub(super) tls: bool,
+    pub(super) credential: Option<PathBuf>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) format: Option<LogFormat>,
+    pub(super) level: Option<LogLevel>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least severe event that is logged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// What needs a person.
+    Error,
+    /// What looks wrong.
+    Warn,
+    /// One event a session and a message.
+    #[default]
+    Info,
+    /// Every step.
+    Debug,
+}

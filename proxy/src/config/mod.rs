@@ -1,0 +1,330 @@
+//! The configuration: read strictly, explained helpfully, and valid once it exists.
+//!
+//! ```text
+//! text -> file (serde, unknown keys refused) -> settings (what keys mean together) -> Config
+//!              \______________ problem: file, line, column, hint ______________/
+//! ```
+//! Without a file the embedded default holds, which is what `EXAMPLE` says line by line.
+
+mod file;
+mod problem;
+mod settings;
+pub mod values;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+pub use file::{LogFormat, LogLevel, Unscannable};
+pub use problem::{Problem, Problems};
+use values::{Hostname, ListenerName, Octets, TimeSpan};
+
+/// A commented configuration that says what holds without any: what `gatepost config init` writes.
+pub const EXAMPLE: &str = include_str!("../../../deploy/embedded.toml");
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What the server calls itself.
+    pub hostname: Hostname,
+    /// Where it keeps everything; `None` leaves it to the command line and the environment.
+    pub data: Option<PathBuf>,
+    /// At least one; names and addresses are unique.
+    pub listeners: Vec<Listener>,
+    /// `None`: a self-signed certificate in the data folder.
+    pub tls: Option<TlsFiles>,
+    /// Whether SCRAM is offered, and a SCRAM verifier stored besides the hash when a password is set.
+    pub scram: bool,
+    /// Bounds of sessions.
+    pub limits: Limits,
+    /// How mail is scanned.
+    pub scan: Scan,
+    /// The HTTP side; `None` where it is switched off.
+    pub admin: Option<Admin>,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// One address that Gatepost listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in logs and metrics.
+    pub name: ListenerName,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub service: Service,
+    /// Connections at a time.
+    pub connections: u32,
+}
+
+/// A protocol with the settings that make sense for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Mail comes in.
+    Smtp {
+        /// How TLS begins.
+        tls: SmtpTls,
+        /// Whether MAIL needs AUTH. A listener that does not need it takes mail for local recipients only.
+        require_auth: bool,
+        /// Whether BINARYMIME is offered.
+        binarymime: bool,
+    },
+    /// Mail is read. Passwords travel inside TLS only, so there is no POP3 without it.
+    Pop3 {
+        /// How TLS begins.
+        tls: Pop3Tls,
+    },
+}
+
+/// TLS of an SMTP listener. "AUTH required, but impossible" cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// STARTTLS.
+    StartTls,
+    /// From the first octet.
+    Implicit,
+    /// None; AUTH, where there is any, is SCRAM, which does not show the password.
+    None {
+        /// Whether SCRAM-SHA-256 is offered without TLS.
+        scram: bool,
+    },
+}
+
+/// TLS of a POP3 listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pop3Tls {
+    /// STLS (RFC 2595).
+    Stls,
+    /// From the first octet.
+    Implicit,
+}
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The leaf's key, mode 0600.
+    pub key: PathBuf,
+}
+
+/// Bounds of sessions. `None` leaves the protocol's own default, which stands beside the rule it protects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message.
+    pub message: Octets,
+    /// Recipients a transaction, at least 100.
+    pub recipients: u32,
+    /// Transactions a session.
+    pub transactions: Option<u32>,
+    /// Commands a session.
+    pub commands: Option<u32>,
+    /// Refusals before 421.
+    pub errors: Option<u32>,
+    /// For a whole command.
+    pub command_timeout: Option<TimeSpan>,
+    /// Between two octets of a body.
+    pub data_idle_timeout: Option<TimeSpan>,
+    /// For a whole body.
+    pub data_total_timeout: Option<TimeSpan>,
+    /// From accept to close.
+    pub session_timeout: Option<TimeSpan>,
+    /// How long sessions may go on after SIGTERM.
+    pub drain_timeout: TimeSpan,
+}
+
+/// How mail is scanned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan {
+    /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
+    pub rules: Option<PathBuf>,
+    /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
+    pub session_budget: TimeSpan,
+    /// What becomes of content that the scanner cannot look into.
+    pub unscannable: Option<Unscannable>,
+}
+
+/// The HTTP side: metrics and health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admin {
+    /// On loopback, in the clear.
+    Loopback {
+        /// Address and port; the address is a loopback one.
+        address: SocketAddr,
+        /// A file with a bearer token that callers must show, if any.
+        credential: Option<PathBuf>,
+    },
+    /// Anywhere: TLS with the server's certificate, and a credential.
+    Tls {
+        /// Address and port.
+        address: SocketAddr,
+        /// A file with a bearer token that callers must show, mode 0600.
+        credential: PathBuf,
+    },
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// From which severity on.
+    pub level: LogLevel,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads a file. Everything that is wrong with it is reported at once, as far as it can be read.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let octets = std::fs::read(path).map_err(|error| {
+            let hint = "`gatepost config init > gatepost.toml` writes a commented example";
+            Problems::of_file(path, format!("cannot be read: {error}"), Some(hint))
+        })?;
+        if octets.len() > FILE_OCTETS_MAX {
+            return Err(Problems::of_file(path, format!("longer than {FILE_OCTETS_MAX} octets"), None));
+        }
+        let text = String::from_utf8(octets)
+            .map_err(|error| Problems::of_file(path, format!("not UTF-8: {error}"), None))?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads a text; `path` is only shown in problems.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Problems> {
+        settings::parse(text).map_err(|findings| {
+            Problems::locate(path, text, findings)
+                .unwrap_or_else(|| Problems::of_file(path, "cannot be used", None))
+        })
+    }
+
+    /// This configuration, but with what `running` cannot change before a restart; a wish to change it is logged.
+    #[must_use]
+    pub fn with_fixed_parts_of(self, running: &Self) -> Self {
+        let fixed = [
+            ("server.data", self.data != running.data),
+            ("auth.scram", self.scram != running.scram),
+            ("scan.rules", self.scan.rules != running.scan.rules),
+            ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
+            ("admin", self.admin != running.admin),
+        ];
+        for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
+        }
+        let session_budget = self.scan.session_budget;
+        Self {
+            data: running.data.clone(),
+            scram: running.scram,
+            scan: Scan { session_budget, ..running.scan.clone() },
+            admin: running.admin.clone(),
+            ..self
+        }
+    }
+
+    /// What holds without a configuration file: everything on loopback, AUTH required, TLS offered everywhere.
+    #[must_use]
+    pub fn embedded_default() -> Self {
+        let smtp = |tls| Service::Smtp { tls, require_auth: true, binarymime: false };
+        let pop3 = |tls| Service::Pop3 { tls };
+        let listener = |name: &str, port, service| {
+            let name = ListenerName::try_from(name.to_owned()).ok()?;
+            Some(Listener { name, address: loopback(port), service, connections: CONNECTIONS_DEFAULT })
+        };
+        let listeners = [
+            listener("smtp", SMTP_PORT, smtp(SmtpTls::StartTls)),
+            listener("smtps", SMTPS_PORT, smtp(SmtpTls::Implicit)),
+            listener("pop3", POP3_PORT, pop3(Pop3Tls::Stls)),
+            listener("pop3s", POP3S_PORT, pop3(Pop3Tls::Implicit)),
+        ];
+        Self {
+            hostname: Hostname::of_this_machine(),
+            data: None,
+            listeners: listeners.into_iter().flatten().collect(),
+            tls: None,
+            scram: true,
+            limits: Limits::default(),
+            scan: Scan::default(),
+            admin: Some(Admin::default()),
+            log: Log::default(),
+        }
+    }
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: MESSAGE_DEFAULT,
+            recipients: RECIPIENTS_DEFAULT,
+            transactions: None,
+            commands: None,
+            errors: None,
+            command_timeout: None,
+            data_idle_timeout: None,
+            data_total_timeout: None,
+            session_timeout: None,
+            drain_timeout: DRAIN_DEFAULT,
+        }
+    }
+}
+
+// === impl Scan ===
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self { rules: None, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+    }
+}
+
+// === impl Admin ===
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self::Loopback { address: loopback(ADMIN_PORT), credential: None }
+    }
+}
+
+impl Admin {
+    /// Address and port.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        match self {
+            Self::Loopback { address, .. } | Self::Tls { address, .. } => *address,
+        }
+    }
+
+    /// The file with the bearer token, if callers must show one.
+    #[must_use]
+    pub fn credential(&self) -> Option<&Path> {
+        match self {
+            Self::Loopback { credential, .. } => credential.as_deref(),
+            Self::Tls { credential, .. } => Some(credential),
+        }
+    }
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// A configuration is written by people; a larger file is a mistake (a mailbox, a device).
+const FILE_OCTETS_MAX: usize = 1 << 20;
+/// The ports of the embedded default: the standard ones (25, 465, 110, 995) plus 2000 or 2500, which need no privilege.
+const SMTP_PORT: u16 = 2525;
+const SMTPS_PORT: u16 = 2465;
+const POP3_PORT: u16 = 2110;
+const POP3S_PORT: u16 = 2995;
+const ADMIN_PORT: u16 = 2580;
+/// Enough for a small site; well below the usual 1,024 file descriptors with all listeners together.
+pub(crate) const CONNECTIONS_DEFAULT: u32 = 200;
+/// Large enough for what mail programs send today, with base64's third on top of a 35 MiB attachment.
+const MESSAGE_DEFAULT: Octets = Octets::mebi(50);
+/// Ten times what RFC 5321 section 4.5.3.1.8 asks for at least.
+const RECIPIENTS_DEFAULT: u32 = 1000;
+/// Below the 90 s that systemd gives a service to stop.
+const DRAIN_DEFAULT: TimeSpan = TimeSpan::seconds(30);
+/// Far below the ten minutes that a client waits after the final dot (RFC 5321 section 4.5.3.2.6).
+const SESSION_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(20);
+
+#[cfg(test)]
+mod tests;

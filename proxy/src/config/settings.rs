@@ -1,0 +1,217 @@
+//! What the keys mean together. Every rule that a single key cannot show is here, in the order of the file.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
+use super::problem::Finding;
+use super::{
+    Admin, CONNECTIONS_DEFAULT, Config, Limits, Listener, Log, Pop3Tls, Scan, Service, SmtpTls, TlsFiles,
+};
+use crate::config::values::{Hostname, Octets};
+
+/// Reads and checks a text.
+pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
+    let file: File = toml::from_str(text).map_err(|error| vec![Finding::of_toml(&error)])?;
+    let mut findings = Vec::new();
+    let config = Config {
+        hostname: file.server.hostname.unwrap_or_else(Hostname::of_this_machine),
+        data: file.server.data,
+        listeners: listeners(&file.listener, &mut findings),
+        tls: file
+            .tls
+            .map(Spanned::into_inner)
+            .map(|tls| TlsFiles { certificate: tls.certificate, key: tls.key }),
+        scram: file.auth.scram.unwrap_or(true),
+        limits: limits(&file.limits, &mut findings),
+        scan: scan(file.scan),
+        admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
+        log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
+    };
+    check_scram(&file.listener, config.scram, &mut findings);
+    if findings.is_empty() { Ok(config) } else { Err(findings) }
+}
+
+fn listeners(listeners: &[Spanned<file::Listener>], findings: &mut Vec<Finding>) -> Vec<Listener> {
+    if listeners.is_empty() {
+        findings.push(
+            Finding { span: None, message: "no listener: nothing would be served".to_owned(), hint: None }
+                .hint("add a [[listener]] with name, address, protocol and tls"),
+        );
+    }
+    let mut names = HashSet::new();
+    let mut addresses = HashSet::new();
+    for listener in listeners.iter().map(Spanned::get_ref) {
+        if !names.insert(listener.name.get_ref()) {
+            findings.push(Finding::at(listener.name.span(), "two listeners have this name"));
+        }
+        // Port 0 is whichever is free, so it never collides.
+        let address = listener.address.get_ref();
+        if address.port() != 0 && !addresses.insert(address) {
+            findings.push(Finding::at(listener.address.span(), "two listeners have this address"));
+        }
+    }
+    listeners.iter().filter_map(|listener| self::listener(listener.get_ref(), findings)).collect()
+}
+
+fn listener(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Listener> {
+    let service = match written.protocol {
+        Protocol::Smtp => smtp(written, findings),
+        Protocol::Pop3 => pop3(written, findings),
+    };
+    let connections = at_least(written.connections.as_ref(), 1, "connections", findings);
+    Some(Listener {
+        name: written.name.get_ref().clone(),
+        address: *written.address.get_ref(),
+        service: service?,
+        connections: connections.unwrap_or(CONNECTIONS_DEFAULT),
+    })
+}
+
+fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service> {
+    if let Some(backend) = &written.backend
+        && *backend.get_ref() != Backend::Embedded
+    {
+        findings.push(
+            Finding::at(backend.span(), "this backend comes with a later version")
+                .hint("\"embedded\" is the one that this version has"),
+        );
+    }
+    let require_auth = written.require_auth.as_ref().is_none_or(|required| *required.get_ref());
+    let scram =
+        written.auth_without_tls.as_ref().is_some_and(|auth| *auth.get_ref() == AuthWithoutTls::Scram);
+    let tls = match written.tls.get_ref() {
+        Tls3::Starttls => SmtpTls::StartTls,
+        Tls3::Implicit => SmtpTls::Implicit,
+        Tls3::None if require_auth && !scram => {
+            findings.push(
+                Finding::at(
+                    written.tls.span(),
+                    "AUTH is required here, but without TLS there is none to offer",
+                )
+                .hint("tls = \"starttls\", or auth_without_tls = \"scram\", or require_auth = false"),
+            );
+            return None;
+        }
+        Tls3::None => SmtpTls::None { scram },
+    };
+    if let (Some(auth), true) = (&written.auth_without_tls, tls != SmtpTls::None { scram: true } && scram) {
+        findings.push(
+            Finding::at(auth.span(), "this listener has TLS, so AUTH is only offered inside of it")
+                .hint("auth_without_tls = \"scram\" goes with tls = \"none\""),
+        );
+    }
+    let binarymime = written.binarymime.as_ref().is_some_and(|on| *on.get_ref());
+    Some(Service::Smtp { tls, require_auth, binarymime })
+}
+
+/// Where SCRAM is all that a listener may offer, it must not be switched off elsewhere.
+fn check_scram(listeners: &[Spanned<file::Listener>], scram: bool, findings: &mut Vec<Finding>) {
+    for auth in listeners.iter().filter_map(|listener| listener.get_ref().auth_without_tls.as_ref()) {
+        if !scram && *auth.get_ref() == AuthWithoutTls::Scram {
+            findings.push(
+                Finding::at(auth.span(), "SCRAM is switched off by scram = false")
+                    .hint("remove scram = false from [auth], or require TLS here"),
+            );
+        }
+    }
+}
+
+fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service> {
+    let smtp_only = [
+        written.require_auth.as_ref().map(|value| ("require_auth", value.span())),
+        written.auth_without_tls.as_ref().map(|value| ("auth_without_tls", value.span())),
+        written.binarymime.as_ref().map(|value| ("binarymime", value.span())),
+        written.backend.as_ref().map(|value| ("backend", value.span())),
+    ];
+    for (key, span) in smtp_only.into_iter().flatten() {
+        findings.push(Finding::at(span, format!("`{key}` is a setting of SMTP listeners")));
+    }
+    let tls = match written.tls.get_ref() {
+        Tls3::Starttls => Pop3Tls::Stls,
+        Tls3::Implicit => Pop3Tls::Implicit,
+        Tls3::None => {
+            findings.push(
+                Finding::at(written.tls.span(), "POP3 takes passwords inside TLS only")
+                    .hint("tls = \"implicit\" or tls = \"starttls\""),
+            );
+            return None;
+        }
+    };
+    Some(Service::Pop3 { tls })
+}
+
+fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
+    let default = Limits::default();
+    if let Some(message) = &written.message
+        && !(MESSAGE_MIN..=MESSAGE_MAX).contains(message.get_ref())
+    {
+        findings
+            .push(Finding::at(message.span(), format!("must lie between {MESSAGE_MIN} and {MESSAGE_MAX}")));
+    }
+    let recipients = at_least(written.recipients.as_ref(), RECIPIENTS_MIN, "recipients", findings);
+    Limits {
+        message: written.message.as_ref().map_or(default.message, |message| *message.get_ref()),
+        recipients: recipients.unwrap_or(default.recipients),
+        transactions: at_least(written.transactions.as_ref(), 1, "transactions", findings),
+        commands: at_least(written.commands.as_ref(), COMMANDS_MIN, "commands", findings),
+        errors: at_least(written.errors.as_ref(), 1, "errors", findings),
+        command_timeout: written.command_timeout,
+        data_idle_timeout: written.data_idle_timeout,
+        data_total_timeout: written.data_total_timeout,
+        session_timeout: written.session_timeout,
+        drain_timeout: written.drain_timeout.unwrap_or(default.drain_timeout),
+    }
+}
+
+fn scan(written: file::Scan) -> Scan {
+    let default = Scan::default();
+    Scan {
+        rules: written.rules,
+        session_budget: written.session_budget.unwrap_or(default.session_budget),
+        unscannable: written.unscannable,
+    }
+}
+
+/// Outside loopback the metrics tell strangers who is served and how well: TLS and a credential are a must.
+fn admin(written: Spanned<file::Admin>, findings: &mut Vec<Finding>) -> Option<Admin> {
+    let span: Range<usize> = written.span();
+    let file::Admin { address, tls, credential } = written.into_inner();
+    match (tls, credential) {
+        (true, Some(credential)) => Some(Admin::Tls { address, credential }),
+        (false, credential) if address.ip().is_loopback() => Some(Admin::Loopback { address, credential }),
+        (true, None) if address.ip().is_loopback() => {
+            findings.push(
+                Finding::at(span, "TLS without a credential protects nothing on loopback")
+                    .hint("add credential = \"FILE\" with a token of your choice, or leave tls out"),
+            );
+            None
+        }
+        (_, _) => {
+            findings.push(
+                Finding::at(span, "an admin address outside loopback needs tls = true and a credential")
+                    .hint("credential = \"FILE\" names a file, mode 0600, with a token of your choice"),
+            );
+            None
+        }
+    }
+}
+
+fn at_least(value: Option<&Spanned<u32>>, least: u32, key: &str, findings: &mut Vec<Finding>) -> Option<u32> {
+    let value = value?;
+    if *value.get_ref() < least {
+        findings.push(Finding::at(value.span(), format!("`{key}` must be at least {least}")));
+    }
+    Some(*value.get_ref())
+}
+
+/// RFC 5321 section 4.5.3.1.7: 64K octets must be accepted.
+const MESSAGE_MIN: Octets = Octets::mebi(1);
+/// Above, a single mail could fill the disks that Gatepost is made for.
+const MESSAGE_MAX: Octets = Octets::mebi(1024);
+/// RFC 5321 section 4.5.3.1.8.
+const RECIPIENTS_MIN: u32 = 100;
+/// EHLO, STARTTLS, EHLO, AUTH, MAIL, 100 RCPT, DATA, QUIT fit.
+const COMMANDS_MIN: u32 = 128;

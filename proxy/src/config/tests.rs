@@ -1,0 +1,179 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MINIMAL: &str = r#"
+[[listener]]
+name = "a"
+protocol = "smtp"
+address = "127.0.0.1:2525"
+tls = "starttls"
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("g.toml"), text).map_err(|problems| problems.to_string())
+}
+
+fn refusal(text: &str) -> String {
+    parse(text).expect_err("it is refused")
+}
+
+/// `MINIMAL` with one line replaced or added.
+fn with(old: &str, new: &str) -> String {
+    let text = MINIMAL.replace(old, new);
+    assert_ne!(text, MINIMAL, "the replacement took place");
+    text
+}
+
+#[test]
+fn the_example_says_what_holds_without_a_file() {
+    assert_eq!(parse(EXAMPLE), Ok(Config::embedded_default()));
+}
+
+/// A commented key that does not exist would teach something wrong.
+#[test]
+fn every_commented_setting_of_the_example_is_a_real_one() {
+    let is_key = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let is_setting =
+        |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+    let uncommented: String = EXAMPLE
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line))
+        .filter(|line| !line.starts_with("auth_without_tls"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let config = parse(&uncommented).unwrap();
+    assert_eq!(config.hostname.as_str(), "mail.example.org");
+    assert!(matches!(config.admin, Some(Admin::Tls { .. })));
+    assert!(config.tls.is_some() && config.limits.session_timeout.is_some() && config.scan.rules.is_some());
+}
+
+#[test]
+fn a_typo_is_named_with_its_line_and_the_right_key() {
+    let shown = refusal(&with("address", "adress"));
+    assert!(shown.starts_with("g.toml:5:1: unknown field `adress`"), "{shown}");
+    assert!(shown.contains("5 | adress = \"127.0.0.1:2525\""), "{shown}");
+    assert!(shown.ends_with("hint: did you mean `address`?"), "{shown}");
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_line() {
+    let shown = refusal(&with("\"smtp\"", "\"stmp\""));
+    assert!(shown.starts_with("g.toml:4:12: unknown variant `stmp`"), "{shown}");
+    assert!(shown.ends_with("did you mean `smtp`?"), "{shown}");
+    assert!(refusal("[limits]\nmessage = \"huge\"").starts_with("g.toml:2:11: not a size"));
+    assert!(refusal("[server]\nhostname = \"a b\"").starts_with("g.toml:2:12: not a host name"));
+    assert!(refusal("[limits]\nrecipients = -1").starts_with("g.toml:2:14: "));
+}
+
+#[test]
+fn broken_toml_is_named_with_its_line() {
+    assert!(refusal("[server\n").starts_with("g.toml:1:8: "), "{}", refusal("[server\n"));
+}
+
+#[test]
+fn required_auth_without_tls_is_refused_unless_it_is_scram() {
+    let none = with("\"starttls\"", "\"none\"");
+    assert!(refusal(&none).contains("AUTH is required here, but without TLS there is none to offer"));
+    let scram = parse(&format!("{none}auth_without_tls = \"scram\"\n")).unwrap();
+    let service = Service::Smtp { tls: SmtpTls::None { scram: true }, require_auth: true, binarymime: false };
+    assert_eq!(scram.listeners[0].service, service);
+    let open = parse(&format!("{none}require_auth = false\n")).unwrap();
+    assert!(matches!(open.listeners[0].service, Service::Smtp { require_auth: false, .. }));
+}
+
+#[test]
+fn scram_cannot_be_both_needed_and_switched_off() {
+    let scram = with("\"starttls\"", "\"none\"") + "auth_without_tls = \"scram\"\n";
+    assert!(parse(&scram).unwrap().scram);
+    assert!(refusal(&format!("{scram}[auth]\nscram = false\n")).contains("SCRAM is switched off"));
+}
+
+#[test]
+fn auth_without_tls_on_a_listener_with_tls_is_refused() {
+    let shown = refusal(&format!("{MINIMAL}auth_without_tls = \"scram\"\n"));
+    assert!(shown.contains("only offered inside of it"), "{shown}");
+    assert!(parse(&format!("{MINIMAL}auth_without_tls = \"never\"\n")).is_ok());
+}
+
+#[test]
+fn backends_of_later_versions_are_refused_by_name() {
+    for backend in ["relay", "pass-through"] {
+        let shown = refusal(&format!("{MINIMAL}backend = \"{backend}\"\n"));
+        assert!(shown.starts_with("g.toml:7:11: this backend comes with a later version"), "{shown}");
+    }
+    assert!(parse(&format!("{MINIMAL}backend = \"embedded\"\n")).is_ok());
+}
+
+#[test]
+fn pop3_takes_neither_plaintext_nor_settings_of_smtp() {
+    let pop3 = with("\"smtp\"", "\"pop3\"");
+    assert!(parse(&pop3).is_ok());
+    assert!(refusal(&pop3.replace("starttls", "none")).contains("inside TLS only"));
+    assert!(refusal(&format!("{pop3}require_auth = true\n")).contains("`require_auth` is a setting of SMTP"));
+}
+
+#[test]
+fn several_problems_are_reported_at_once() {
+    let text = format!("{MINIMAL}{MINIMAL}connections = 0\n");
+    let problems = Config::parse(Path::new("g.toml"), &text).unwrap_err();
+    assert_eq!(problems.count(), 3, "{problems}");
+}
+
+#[test]
+fn a_configuration_without_a_listener_is_refused() {
+    assert!(refusal("[log]\nlevel = \"warn\"\n").starts_with("g.toml: no listener"));
+}
+
+#[test]
+fn the_limits_stay_within_what_the_standard_asks_for() {
+    for limits in ["recipients = 99", "message = 1000", "message = \"2 GiB\"", "errors = 0", "commands = 10"]
+    {
+        let shown = refusal(&format!("{MINIMAL}[limits]\n{limits}\n"));
+        assert!(shown.contains("must "), "{limits}: {shown}");
+    }
+}
+
+#[test]
+fn an_admin_address_outside_loopback_needs_tls_and_a_credential() {
+    let admin = |lines: &str| parse(&format!("{MINIMAL}[admin]\n{lines}"));
+    assert!(admin("address = \"127.0.0.9:1\"").is_ok());
+    assert!(admin("address = \"[::1]:1\"\ncredential = \"t\"").is_ok());
+    for short in ["", "tls = true", "credential = \"t\""] {
+        let shown = admin(&format!("address = \"0.0.0.0:1\"\n{short}")).unwrap_err();
+        assert!(shown.contains("needs tls = true and a credential"), "{shown}");
+    }
+    let both = admin("address = \"0.0.0.0:1\"\ntls = true\ncredential = \"t\"").unwrap();
+    assert!(matches!(both.admin, Some(Admin::Tls { .. })));
+}
+
+#[test]
+fn a_reload_keeps_what_needs_a_restart_and_takes_the_rest() {
+    let running = Config::embedded_default();
+    let sections =
+        "[auth]\nscram = false\n[server]\ndata = \"/d\"\n[scan]\nrules = \"/r\"\nsession_budget = \"1s\"\n";
+    let reloaded = parse(&format!("{MINIMAL}{sections}")).unwrap().with_fixed_parts_of(&running);
+    assert!(reloaded.scram && reloaded.data.is_none() && reloaded.scan.rules.is_none());
+    assert_eq!(reloaded.admin, running.admin);
+    assert_eq!(reloaded.scan.session_budget, TimeSpan::seconds(1));
+    assert_eq!(reloaded.listeners.len(), 1);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let problems = Config::load(Path::new("/nonexistent/g.toml")).unwrap_err().to_string();
+    assert!(problems.starts_with("/nonexistent/g.toml: cannot be read"), "{problems}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics_the_reader(text in "[\\[\\]a-z_=\" 0-9.:\n#]{0,200}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn no_change_of_the_example_panics_the_reader(at in 0..EXAMPLE.len(), octet: u8) {
+        let mut octets = EXAMPLE.as_bytes().to_vec();
+        octets[at] = octet;
+        let _ = parse(&String::from_utf8_lossy(&octets));
+    }
+}

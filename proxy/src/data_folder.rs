@@ -1,0 +1,346 @@
+//! The folder that holds all that Gatepost keeps, and who may look into it: nobody else.
+//!
+//! ```text
+//! tls/cert.pem tls/key.pem    the self-signed pair, or none where the configuration names another
+//! queue/                      segments, bodies, damaged records set aside
+//! store/default.sqlite        mailboxes
+//! directory.sqlite            domains, accounts, aliases
+//! rules/                      YARA rules of the operator, optional
+//! lock                        held by the one server that uses the folder
+//! first-user.txt              only where the first start had no terminal to show the password on
+//! ```
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// A folder that exists, belongs to us and is closed to others.
+#[derive(Debug, Clone)]
+pub struct DataFolder {
+    root: PathBuf,
+}
+
+/// Held as long as this process serves the folder. The kernel gives it back at the process's end, however that comes.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+/// The environment, as far as the data folder depends on it.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// `GATEPOST_DATA`
+    pub gatepost_data: Option<PathBuf>,
+    /// `STATE_DIRECTORY`, which systemd sets; several are separated by colons.
+    pub state_directory: Option<PathBuf>,
+    /// `XDG_DATA_HOME`
+    pub xdg_data_home: Option<PathBuf>,
+    /// `HOME`
+    pub home: Option<PathBuf>,
+}
+
+/// Why the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Neither named nor to be derived.
+    #[error("no data folder: give --data FOLDER, or set GATEPOST_DATA or HOME")]
+    Unknown,
+    /// It does not exist, and this command does not make one.
+    #[error("there is no data folder {}: `gatepost run` makes it, or name another with --data", path.display())]
+    Missing {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It, or something in it, cannot be made or read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Others may look into it.
+    #[error(
+        "{} has mode {mode:04o}, so others can read it: `chmod {wanted:04o} {}` and start again",
+        path.display(), path.display()
+    )]
+    Exposed {
+        /// What.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// What they should be.
+        wanted: u32,
+    },
+    /// It belongs to somebody else.
+    #[error("{} belongs to user {owner}, and this is user {us}: run as its owner, or name another folder", path.display())]
+    Foreign {
+        /// What.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
+    /// Another server uses it.
+    #[error("another gatepost serves {}: stop it first, or name another folder with --data", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+// === impl DataFolder ===
+
+impl DataFolder {
+    /// Where the folder is: as `named` (command line before configuration), else by the environment.
+    ///
+    /// # Errors
+    /// `Unknown` where nothing tells.
+    pub fn locate(named: Option<&Path>, environment: &Environment) -> Result<PathBuf, FolderError> {
+        let below_home = || Some(environment.home.as_ref()?.join(".local/share/gatepost"));
+        named
+            .map(Path::to_owned)
+            .or_else(|| environment.gatepost_data.clone())
+            .or_else(|| environment.state_directory.as_deref().and_then(first_of_list))
+            .or_else(|| Some(environment.xdg_data_home.as_ref()?.join("gatepost")))
+            .or_else(below_home)
+            .ok_or(FolderError::Unknown)
+    }
+
+    /// Makes the folder (and its parents) if it is missing, and checks it.
+    ///
+    /// # Errors
+    /// It cannot be made, belongs to somebody else, or is open to others.
+    pub fn prepare(root: PathBuf) -> Result<Self, FolderError> {
+        make_private_folder(&root)?;
+        Self::open(root)
+    }
+
+    /// Checks a folder that must exist.
+    ///
+    /// # Errors
+    /// It is missing, belongs to somebody else, or is open to others.
+    pub fn open(root: PathBuf) -> Result<Self, FolderError> {
+        if !root.exists() {
+            return Err(FolderError::Missing { path: root });
+        }
+        check_private(&root, FOLDER_MODE)?;
+        Ok(Self { root })
+    }
+
+    /// Takes the folder for this process.
+    ///
+    /// # Errors
+    /// `Locked` where another process has it.
+    pub fn lock(&self) -> Result<FolderLock, FolderError> {
+        let path = self.root.join("lock");
+        let mut options = OpenOptions::new();
+        let file = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(FILE_MODE)
+            .open(&path)
+            .map_err(|error| FolderError::Io { path: path.clone(), error })?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(FolderError::Locked { path: self.root.clone() }),
+            Err(TryLockError::Error(error)) => Err(FolderError::Io { path, error }),
+        }
+    }
+
+    /// Writes a file, mode 0600, whole or not at all; it takes the place of one with the same name.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn replace(&self, name: &str, contents: &[u8]) -> Result<PathBuf, FolderError> {
+        let path = self.root.join(name);
+        let draft = path.with_extension("new");
+        let io = |error| FolderError::Io { path: path.clone(), error };
+        if let Some(parent) = path.parent() {
+            make_private_folder(parent)?;
+        }
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            _ => (),
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.create_new(true).write(true).mode(FILE_MODE).open(&draft).map_err(io)?;
+        file.write_all(contents)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| std::fs::rename(&draft, &path))
+            .map_err(io)?;
+        Ok(path)
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The self-signed certificate.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.root.join(CERTIFICATE)
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.root.join(KEY)
+    }
+
+    /// The queue's folder.
+    #[must_use]
+    pub fn queue(&self) -> PathBuf {
+        self.root.join("queue")
+    }
+
+    /// The mailbox database.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.root.join("store/default.sqlite")
+    }
+
+    /// Domains, accounts and aliases.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.root.join("directory.sqlite")
+    }
+
+    /// The operator's YARA rules.
+    #[must_use]
+    pub fn rules(&self) -> PathBuf {
+        self.root.join("rules")
+    }
+}
+
+// === impl Environment ===
+
+impl Environment {
+    /// As this process was given it; empty values count as unset.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self {
+            gatepost_data: variable("GATEPOST_DATA"),
+            state_directory: variable("STATE_DIRECTORY"),
+            xdg_data_home: variable("XDG_DATA_HOME"),
+            home: variable("HOME"),
+        }
+    }
+}
+
+/// Makes a folder and its missing parents, mode 0700 each.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_private_folder(path: &Path) -> Result<(), FolderError> {
+    let mut builder = DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(path)
+        .map_err(|error| FolderError::Io { path: path.to_owned(), error })
+}
+
+/// Refuses what others may read or what belongs to others. Root may use what belongs to anybody: it reads a service's
+/// folder for the operator.
+///
+/// # Errors
+/// `Exposed` or `Foreign`, with the way out in the text.
+pub fn check_private(path: &Path, wanted: u32) -> Result<(), FolderError> {
+    let metadata =
+        std::fs::metadata(path).map_err(|error| FolderError::Io { path: path.to_owned(), error })?;
+    let mode = metadata.mode() & PERMISSION_BITS;
+    if mode & OTHERS_BITS != 0 {
+        return Err(FolderError::Exposed { path: path.to_owned(), mode, wanted });
+    }
+    let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != us && us != 0 {
+        return Err(FolderError::Foreign { path: path.to_owned(), owner, us });
+    }
+    Ok(())
+}
+
+fn first_of_list(list: &Path) -> Option<PathBuf> {
+    let text = list.to_str()?;
+    text.split(':').find(|part| !part.is_empty()).map(PathBuf::from)
+}
+
+const CERTIFICATE: &str = "tls/cert.pem";
+const KEY: &str = "tls/key.pem";
+/// Of the data folder and all folders in it.
+pub const FOLDER_MODE: u32 = 0o700;
+/// Of keys, databases and everything else.
+pub const FILE_MODE: u32 = 0o600;
+const PERMISSION_BITS: u32 = 0o7777;
+const OTHERS_BITS: u32 = 0o077;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_is_named_by_the_first_that_knows() {
+        let mut environment = Environment::default();
+        let located = |environment: &Environment| DataFolder::locate(None, environment);
+        assert!(matches!(located(&environment), Err(FolderError::Unknown)));
+        environment.home = Some("/h".into());
+        assert_eq!(located(&environment).unwrap(), Path::new("/h/.local/share/gatepost"));
+        environment.xdg_data_home = Some("/x".into());
+        assert_eq!(located(&environment).unwrap(), Path::new("/x/gatepost"));
+        environment.state_directory = Some("/s:/t".into());
+        assert_eq!(located(&environment).unwrap(), Path::new("/s"));
+        environment.gatepost_data = Some("/g".into());
+        assert_eq!(located(&environment).unwrap(), Path::new("/g"));
+        assert_eq!(DataFolder::locate(Some(Path::new("/n")), &environment).unwrap(), Path::new("/n"));
+    }
+
+    #[test]
+    fn a_new_folder_is_closed_to_others_and_an_open_one_is_refused() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("a/b");
+        let folder = DataFolder::prepare(root.clone()).unwrap();
+        assert_eq!(std::fs::metadata(folder.root()).unwrap().mode() & 0o7777, 0o700);
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o750)).unwrap();
+        let refused = DataFolder::prepare(root).unwrap_err().to_string();
+        assert!(refused.contains("has mode 0750") && refused.contains("chmod 0700"), "{refused}");
+    }
+
+    #[test]
+    fn a_missing_folder_is_not_made_by_opening_it() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("none");
+        assert!(matches!(DataFolder::open(root.clone()), Err(FolderError::Missing { .. })));
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn only_one_at_a_time_holds_the_lock() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = DataFolder::prepare(outer.path().join("d")).unwrap();
+        let held = folder.lock().unwrap();
+        assert!(matches!(folder.lock(), Err(FolderError::Locked { .. })));
+        drop(held);
+        folder.lock().unwrap();
+    }
+
+    #[test]
+    fn a_file_is_written_whole_and_for_the_owner_alone() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = DataFolder::prepare(outer.path().join("d")).unwrap();
+        std::fs::write(folder.root().join("key.new"), b"left over").unwrap();
+        for contents in [&b"first"[..], b"second"] {
+            let path = folder.replace("key.pem", contents).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+            assert_eq!(std::fs::read(path).unwrap(), contents);
+        }
+        assert!(!folder.root().join("key.new").exists());
+    }
+}

@@ -1,0 +1,295 @@
+//! The rooms of an installation: opened in the order in which they need each other, wired, closed in reverse.
+//!
+//! ```text
+//! directory -> verifier -> authenticator ----------------------\
+//! queue ------------\                                           > edge
+//! yara -> scanner ---> backend, gate, delivery workers --------/
+//! store ------------/
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gatepost_core::access::{self, ScanGate, pop3};
+use gatepost_core::delivery::{self, Workers};
+use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
+use gatepost_core::disk::RealDisk;
+use gatepost_core::queue::{self, Queue};
+use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
+use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
+use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
+use gatepost_smtp::server::TlsMode;
+use prometheus::Gauge;
+
+use crate::authn::{self, Authenticator};
+use crate::backend::embedded::{self, Embedded};
+use crate::config::{Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
+use crate::data_folder::DataFolder;
+use crate::metrics::EdgeMetrics;
+use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
+use crate::telemetry::Metrics;
+use crate::tls::{Tls, TlsError};
+
+/// The opened rooms.
+pub struct Rooms {
+    edge: Services,
+    backend: Arc<Embedded>,
+    tls: Arc<Tls>,
+    queue: Queue,
+    store: Arc<SqliteStore>,
+    engine: Arc<YaraEngine>,
+    workers: Workers,
+    not_after: Gauge,
+}
+
+/// Why a room cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Certificate or key.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The queue.
+    #[error(transparent)]
+    Queue(#[from] queue::OpenError),
+    /// The mailboxes.
+    #[error("the mailboxes: {0}")]
+    Store(#[from] store::OpenError),
+    /// The mailboxes, once open.
+    #[error("the mailboxes: {0}")]
+    Sweep(#[from] StoreError),
+    /// The scanner's rules.
+    #[error("the scanner's rules: {0}")]
+    Rules(#[from] yara::StartError),
+    /// The scanner's threads.
+    #[error("the scanner: {0}")]
+    Scanner(std::io::Error),
+    /// The accounts.
+    #[error("the accounts: {0}")]
+    Directory(#[from] DirectoryError),
+    /// Two rooms count under one name: a bug.
+    #[error("the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+// === impl Rooms ===
+
+impl Rooms {
+    /// Opens everything and starts delivery. Blocks on the disk, so it is for the thread that starts the program, inside
+    /// its runtime.
+    ///
+    /// # Errors
+    /// The first room that cannot be opened.
+    pub async fn open(
+        config: &Config,
+        folder: &DataFolder,
+        directory: Directory,
+        metrics: &Metrics,
+    ) -> Result<Self, OpenError> {
+        let registry = metrics.registry();
+        let tls = Arc::new(load_tls(config, folder)?);
+        let queue_metrics = Some(queue::Metrics::register(registry)?);
+        let (queue, recovered) =
+            Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
+        report(&recovered);
+        let store_metrics = Some(store::Metrics::register(registry)?);
+        let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
+        let engine = YaraEngine::start(Some(&rules(config, folder)))?;
+        let scanner =
+            Scanner::start(engine.clone(), &scan_settings(config), scan::Metrics::register(registry)?)
+                .map_err(OpenError::Scanner)?;
+        let verifier = PasswordVerifier::start(
+            directory.clone(),
+            directory::Settings::default(),
+            directory::Metrics::register(registry)?,
+        )?;
+        let workers = Workers::start(
+            delivery::Rooms {
+                queue: queue.clone(),
+                scanner: scanner.clone(),
+                directory: directory.clone(),
+                store: store.clone(),
+            },
+            &delivery::Settings::default(),
+            Some(delivery::Metrics::register(registry)?),
+        )
+        .await?;
+        let backend = Arc::new(Embedded::new(
+            directory.clone(),
+            queue.clone(),
+            scanner.clone(),
+            backend_settings(config),
+        ));
+        let edge = Services {
+            backend: backend.clone(),
+            authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
+            verifier,
+            store: store.clone(),
+            gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?)),
+            tls: Some(tls.clone()),
+            metrics: EdgeMetrics::register(registry)?,
+        };
+        let not_after = Gauge::new(
+            "gatepost_tls_certificate_not_after_seconds",
+            "When the certificate in use stops being valid, since 1970.",
+        )?;
+        registry.register(Box::new(not_after.clone()))?;
+        not_after.set(seconds(tls.not_after()));
+        Ok(Self { edge, backend, tls, queue, store, engine, workers, not_after })
+    }
+
+    /// What the edge works with.
+    #[must_use]
+    pub fn edge(&self) -> Services {
+        self.edge.clone()
+    }
+
+    /// Certificate and key in use.
+    #[must_use]
+    pub const fn tls(&self) -> &Arc<Tls> {
+        &self.tls
+    }
+
+    /// Takes over what can change while the server runs: certificate, backend, rules. Check the certificate before
+    /// (`load_tls`): here the old one stays where the new one is bad.
+    pub fn reload(&self, config: &Config, folder: &DataFolder) {
+        let (certificate, key) = tls_files(config, folder);
+        if let Err(error) = self.tls.reload(&certificate, &key) {
+            tracing::error!(%error, "the new certificate cannot be used; the old one stays");
+        }
+        self.not_after.set(seconds(self.tls.not_after()));
+        self.backend.reload(backend_settings(config));
+        match self.engine.reload_if_changed() {
+            Reload::Unchanged => (),
+            Reload::Replaced => tracing::info!("the scanner uses new rules"),
+            Reload::Kept(error) => tracing::error!(%error, "the new rules cannot be used; the old ones stay"),
+        }
+    }
+
+    /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
+    pub async fn close(self) {
+        self.workers.stop().await;
+        self.queue.close().await;
+        self.store.close().await;
+    }
+}
+
+/// Reads and checks the certificate that the configuration means.
+///
+/// # Errors
+/// It cannot be used.
+pub fn load_tls(config: &Config, folder: &DataFolder) -> Result<Tls, TlsError> {
+    let (certificate, key) = tls_files(config, folder);
+    Tls::load(&certificate, &key)
+}
+
+/// The scanner's rules folder.
+#[must_use]
+pub fn rules(config: &Config, folder: &DataFolder) -> PathBuf {
+    config.scan.rules.clone().unwrap_or_else(|| folder.rules())
+}
+
+/// The scanner's settings.
+#[must_use]
+pub fn scan_settings(config: &Config) -> scan::Settings {
+    let unscannable = match config.scan.unscannable {
+        None => UnscannablePolicy::default(),
+        Some(Unscannable::Accept) => {
+            UnscannablePolicy { encrypted: UnscannableAction::Accept, other: UnscannableAction::Accept }
+        }
+        Some(Unscannable::Refuse) => {
+            UnscannablePolicy { encrypted: UnscannableAction::Refuse, other: UnscannableAction::Refuse }
+        }
+    };
+    scan::Settings { unscannable, ..scan::Settings::default() }
+}
+
+/// The edge's settings.
+#[must_use]
+pub fn server_settings(config: &Config) -> ServerSettings {
+    ServerSettings {
+        hostname: config.hostname.to_string(),
+        listeners: config.listeners.iter().map(|listener| listener_settings(config, listener)).collect(),
+    }
+}
+
+fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
+    let (tls, protocol) = match listener.service {
+        Service::Smtp { tls, require_auth, binarymime } => {
+            let scram_outside_tls = tls == SmtpTls::None { scram: true };
+            let auth = authn_settings(config).offer(scram_outside_tls);
+            let limits = smtp_limits(config);
+            let smtp = SmtpSettings { require_auth, auth, binarymime, limits };
+            (smtp_tls(tls), Protocol::Smtp(smtp))
+        }
+        Service::Pop3 { tls: Pop3Tls::Stls } => (TlsMode::StartTls, Protocol::Pop3(pop3::Limits::default())),
+        Service::Pop3 { tls: Pop3Tls::Implicit } => {
+            (TlsMode::Implicit, Protocol::Pop3(pop3::Limits::default()))
+        }
+    };
+    ListenerSettings {
+        name: listener.name.to_string(),
+        address: listener.address,
+        tls,
+        connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
+        protocol,
+    }
+}
+
+const fn smtp_tls(tls: SmtpTls) -> TlsMode {
+    match tls {
+        SmtpTls::StartTls => TlsMode::StartTls,
+        SmtpTls::Implicit => TlsMode::Implicit,
+        SmtpTls::None { .. } => TlsMode::None,
+    }
+}
+
+/// What the configuration leaves out keeps the protocol's own default.
+fn smtp_limits(config: &Config) -> gatepost_smtp::server::Limits {
+    let written = &config.limits;
+    let default = gatepost_smtp::server::Limits::default();
+    let message_octets = written.message.count();
+    gatepost_smtp::server::Limits {
+        message_octets,
+        recipients: usize::try_from(written.recipients).unwrap_or(usize::MAX),
+        transactions: written.transactions.unwrap_or(default.transactions),
+        commands: written.commands.unwrap_or(default.commands),
+        errors: written.errors.unwrap_or(default.errors),
+        command: written.command_timeout.map_or(default.command, |time| time.duration()),
+        data_idle: written.data_idle_timeout.map_or(default.data_idle, |time| time.duration()),
+        data_total: written.data_total_timeout.map_or(default.data_total, |time| time.duration()),
+        session: written.session_timeout.map_or(default.session, |time| time.duration()),
+        // As the default does: twice the largest mail, so that a mail that is a little too large is answered.
+        drain_octets: message_octets.saturating_mul(2),
+    }
+}
+
+fn authn_settings(config: &Config) -> authn::Settings {
+    authn::Settings { scram: config.scram }
+}
+
+fn backend_settings(config: &Config) -> embedded::Settings {
+    embedded::Settings {
+        hostname: config.hostname.to_string(),
+        scan_time_max: config.scan.session_budget.duration(),
+    }
+}
+
+fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {
+    match &config.tls {
+        Some(files) => (files.certificate.clone(), files.key.clone()),
+        None => (folder.certificate(), folder.key()),
+    }
+}
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn report(recovered: &queue::Recovered) {
+    let queue::Recovered { messages, segments, torn_octets, corrupt_records, .. } = recovered;
+    if *corrupt_records > 0 {
+        tracing::error!(corrupt_records, "damaged records of the queue were set aside in corrupt/");
+    }
+    tracing::info!(messages, segments, torn_octets, "the queue is open");
+}
