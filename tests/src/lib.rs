@@ -1,1 +1,43 @@
-//! Test support.
+//! The harness for tests of the real binary.
+//!
+//! In scope: starting `gatepost` in a folder of its own on free loopback ports, real mail programs as its clients, and
+//! scripted sockets for what no well-behaved program would send. Out of scope: anything that a test of one crate can
+//! see; those tests live beside their code.
+//!
+//! ```text
+//! binary -> process -> setup -> server (start, signals, log)
+//!                                    ^ command: users, aliases, mailboxes
+//!                                    ^ smtp, pop3: scripted sockets over wire, with trust and scram
+//!                                    ^ clients: swaks, curl, msmtp, Python, Exim
+//! mail: what is sent, and what must be read back
+//! ```
+//!
+//! Helpers panic on surprise: a panic is how a test says what it saw.
+
+pub mod binary;
+pub mod clients;
+pub mod command;
+pub mod http;
+pub mod mail;
+pub mod pop3;
+pub mod ports;
+pub mod process;
+pub mod scram;
+pub mod server;
+pub mod setup;
+pub mod smtp;
+pub mod trust;
+pub mod user;
+pub mod wire;
+
+/// Waits until something becomes true, half a minute at the most.
+///
+/// # Panics
+/// When it does not.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() {
+        assert!(start.elapsed().as_secs() < 30, "in vain: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
