@@ -3,8 +3,9 @@
 use super::session::{Pending, State};
 use super::{Answer, Identity, Mechanism, Notice, Question, Refusal, Session, TlsMode, offer};
 use crate::wire::auth::Secret;
-use crate::wire::command::{MechanismName, Verb};
+use crate::wire::command::MechanismName;
 use crate::wire::reply::Reply;
+use crate::wire::verb::Verb;
 
 /// An exchange in which the client has the word.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl Session {
         if line == b"*" {
             return self.break_off_authentication(Refusal::AuthenticationCancelled);
         }
-        let Ok(response) = Secret::from_base64(line) else {
+        let Ok(response) = Secret::from_response(line) else {
             return self.break_off_authentication(Refusal::AuthenticationMalformed);
         };
         let State::AuthResponse(exchange) = std::mem::replace(&mut self.state, State::Command) else {

@@ -5,9 +5,10 @@ use super::budget::Spend;
 use super::session::{Pending, State};
 use super::{Answer, BodySink, Refusal, Session};
 use crate::wire::bdat::{Chunk, ChunkDecoder};
-use crate::wire::command::{Command, Verb};
+use crate::wire::command::Command;
 use crate::wire::params::BodyKind;
 use crate::wire::reply::Reply;
+use crate::wire::verb::Verb;
 
 // === impl Session ===
 

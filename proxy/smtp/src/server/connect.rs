@@ -9,9 +9,9 @@ use super::outputs::Outputs;
 use super::session::State;
 use super::{Config, PeerFacts, Session};
 use crate::wire::client_name::ClientName;
-use crate::wire::command::Verb;
 use crate::wire::line::LineReader;
 use crate::wire::reply::Reply;
+use crate::wire::verb::Verb;
 
 /// What EHLO or HELO has said.
 #[derive(Debug)]

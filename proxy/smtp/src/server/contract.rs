@@ -62,8 +62,8 @@ pub struct Limits {
     pub data_total: Duration,
     /// From accept to close.
     pub session: Duration,
-    /// Octets of refused chunks, of an over-limit or illegal body and of over-long command lines that are drained before
-    /// 421; counted anew after each stored message.
+    /// Octets that are dropped before 421: of refused chunks since the last stored message, of an illegal or oversized
+    /// DATA body beyond `message_octets`, of one over-long command line.
     pub drain_octets: u64,
 }
 

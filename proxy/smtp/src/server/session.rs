@@ -5,6 +5,9 @@
 //! answer from outside is outstanding, and the rest is fed again once that answer is in. While it waits it takes
 //! nothing, so a peer is held back by TCP.
 //!
+//! A client that goes on behind EHLO, NOOP, AUTH or another command that RFC 2920 has it wait for is served all the same:
+//! what it sends is read as what it is. Behind DATA and STARTTLS that would be dangerous, and ends the session.
+//!
 //! This file takes the inputs in and hands each command to the file of its state; the order of all checks on a command
 //! is `on_command`.
 
@@ -24,12 +27,13 @@ use super::{
 };
 use super::{Mechanism, Recipient, TlsFacts};
 use crate::wire::bdat::Chunk;
-use crate::wire::command::{Command, Verb};
+use crate::wire::command::Command;
 use crate::wire::limits;
 use crate::wire::line::{LineReader, LineStep};
 use crate::wire::params::MailParams;
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
+use crate::wire::verb::Verb;
 
 /// One SMTP session.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
-/// The text is not base64 (RFC 4648 section 4, padded), or longer than the limit.
+/// The text is not base64 (RFC 4648 section 4, padded).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not base64 (RFC 4954 section 4)")]
 pub struct InvalidBase64;
@@ -33,19 +33,29 @@ impl Secret {
         self.0
     }
 
-    /// `base64 = base64-terminal` of RFC 4954 section 8: the client's response line without its CRLF. The empty line is
-    /// an empty response.
-    pub fn from_base64(text: &[u8]) -> Result<Self, InvalidBase64> {
-        STANDARD.decode(text).map(Self).map_err(|_| InvalidBase64)
+    /// `*base64-char [base64-terminal]` of RFC 4954 section 8: the client's response line without its CRLF. The empty line
+    /// is an empty response.
+    ///
+    /// # Errors
+    /// Where the line is not base64.
+    pub fn from_response(text: &[u8]) -> Result<Self, InvalidBase64> {
+        quirk_equals_sign(text).map_or_else(|| Self::from_base64(text), Ok)
     }
 
     /// `initial-response = base64 / "="` of RFC 4954 section 8, where `=` stands for an empty one.
+    ///
+    /// # Errors
+    /// Where the text is empty or not base64.
     pub fn from_initial_response(text: &[u8]) -> Result<Self, InvalidBase64> {
         match text {
             b"=" => Ok(Self(Vec::new())),
             b"" => Err(InvalidBase64),
             text => Self::from_base64(text),
         }
+    }
+
+    fn from_base64(text: &[u8]) -> Result<Self, InvalidBase64> {
+        STANDARD.decode(text).map(Self).map_err(|_| InvalidBase64)
     }
 
     /// The reverse of `from_initial_response`.
@@ -59,6 +69,12 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Secret({} octets)", self.0.len())
     }
+}
+
+/// `=` stands for an empty initial response only. libcurl acknowledges the last message of SCRAM with it too, and no
+/// base64 is `=`, so nothing else can be meant.
+fn quirk_equals_sign(text: &[u8]) -> Option<Secret> {
+    (text == b"=").then(|| Secret::new(Vec::new()))
 }
 
 /// A challenge as it stands behind `334 `.

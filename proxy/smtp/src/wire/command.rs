@@ -16,39 +16,7 @@ use super::client_name::ClientName;
 use super::limits;
 use super::params::{MailParams, ParamError, RcptParams, decimal};
 use super::path::{ForwardPath, Parsed, ReversePath, forward_path, reverse_path};
-
-/// The first word of a command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verb {
-    /// RFC 5321 section 4.1.1.1.
-    Ehlo,
-    /// RFC 5321 section 4.1.1.1.
-    Helo,
-    /// RFC 3207.
-    StartTls,
-    /// RFC 4954.
-    Auth,
-    /// RFC 5321 section 4.1.1.2.
-    Mail,
-    /// RFC 5321 section 4.1.1.3.
-    Rcpt,
-    /// RFC 5321 section 4.1.1.4.
-    Data,
-    /// RFC 3030.
-    Bdat,
-    /// RFC 5321 section 4.1.1.5.
-    Rset,
-    /// RFC 5321 section 4.1.1.9.
-    Noop,
-    /// RFC 5321 section 4.1.1.10.
-    Quit,
-    /// RFC 5321 section 4.1.1.6.
-    Vrfy,
-    /// RFC 5321 section 4.1.1.8.
-    Help,
-    /// Anything else.
-    Unknown,
-}
+use super::verb::{Verb, quirk_trailing_space};
 
 /// A whole command whose arguments are legal. `Display` writes the line without its CRLF; reading that again gives the
 /// same command.
@@ -137,54 +105,6 @@ pub enum SyntaxError {
     /// The initial response is not base64.
     #[error("malformed base64")]
     Base64,
-}
-
-// === impl Verb ===
-
-impl Verb {
-    const TABLE: [(Self, &'static str); 13] = [
-        (Self::Ehlo, "EHLO"),
-        (Self::Helo, "HELO"),
-        (Self::StartTls, "STARTTLS"),
-        (Self::Auth, "AUTH"),
-        (Self::Mail, "MAIL"),
-        (Self::Rcpt, "RCPT"),
-        (Self::Data, "DATA"),
-        (Self::Bdat, "BDAT"),
-        (Self::Rset, "RSET"),
-        (Self::Noop, "NOOP"),
-        (Self::Quit, "QUIT"),
-        (Self::Vrfy, "VRFY"),
-        (Self::Help, "HELP"),
-    ];
-
-    /// Splits a line into its verb and everything behind it, the space before an argument included. White space at the
-    /// end of the line is dropped, see `quirk_trailing_space`.
-    #[must_use]
-    pub fn split(line: &[u8]) -> (Self, &[u8]) {
-        let line = quirk_trailing_space(line);
-        let end = memchr::memchr(b' ', line).unwrap_or(line.len());
-        let (word, argument) = line.split_at_checked(end).unwrap_or((line, &[]));
-        let known = Self::TABLE.iter().find(|(_, name)| word.eq_ignore_ascii_case(name.as_bytes()));
-        (known.map_or(Self::Unknown, |(verb, _)| *verb), argument)
-    }
-
-    /// Its name in upper case; `?` for an unknown one, since this goes into logs and labels.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Self::TABLE.iter().find(|(verb, _)| *verb == self).map_or("?", |(_, name)| name)
-    }
-
-    /// The longest line it may have, octets, CRLF included.
-    #[must_use]
-    pub const fn line_octets_max(self) -> usize {
-        match self {
-            Self::Auth => limits::AUTH_LINE_OCTETS,
-            Self::Mail => limits::MAIL_LINE_OCTETS,
-            Self::Rcpt => limits::RCPT_LINE_OCTETS,
-            _ => limits::COMMAND_LINE_OCTETS,
-        }
-    }
 }
 
 // === impl Command ===
@@ -305,16 +225,6 @@ impl UnknownVerb {
 
 // === The grammar ===
 
-/// RFC 5321 section 4.1.1 asks servers to tolerate white space before the CRLF. It is dropped here, once for all verbs;
-/// no value can end with it.
-fn quirk_trailing_space(text: &[u8]) -> &[u8] {
-    let mut text = text;
-    while let Some((b' ' | b'\t', shorter)) = text.split_last() {
-        text = shorter;
-    }
-    text
-}
-
 /// `SP ( Domain / address-literal )` behind EHLO and HELO. HELO's grammar has no literal; clients write it all the same,
 /// and the name decides nothing.
 fn client_name(text: &str) -> Result<ClientName, SyntaxError> {
@@ -417,77 +327,4 @@ impl From<ParamError> for SyntaxError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verbs_and_keywords_are_read_in_either_case() {
-        let table = [
-            ("ehlo x.example", "EHLO x.example"),
-            ("hElO [127.0.0.1]", "HELO [127.0.0.1]"),
-            ("auth plain =", "AUTH PLAIN ="),
-            ("AUTH SCRAM-SHA-256 eA==", "AUTH SCRAM-SHA-256 eA=="),
-            ("mail from:<>", "MAIL FROM:<>"),
-            ("Mail From:<a@b> body=8bitmime size=5", "MAIL FROM:<a@b> SIZE=5 BODY=8BITMIME"),
-            ("rcpt to:<postmaster> notify=never", "RCPT TO:<Postmaster> NOTIFY=NEVER"),
-            ("bdat 10 last", "BDAT 10 LAST"),
-            ("BDAT 0", "BDAT 0"),
-            ("NOOP a b", "NOOP a b"),
-            ("QUIT  ", "QUIT"),
-            ("DATA\t", "DATA"),
-            ("XFOO bar", "XFOO bar"),
-        ];
-        for (line, canonical) in table {
-            assert_eq!(Command::parse(line.as_bytes()).unwrap().to_string(), canonical);
-        }
-    }
-
-    #[test]
-    fn malformed_lines_are_told_apart() {
-        use SyntaxError as E;
-        let table = [
-            ("", E::Verb),
-            (" NOOP", E::Verb),
-            ("ÄÖ", E::Verb),
-            ("MAIL:", E::Argument),
-            ("EHLO", E::Argument),
-            ("EHLO  x", E::Argument),
-            ("EHLO a b", E::Argument),
-            ("STARTTLS now", E::Argument),
-            ("AUTH", E::Argument),
-            ("AUTH PLAIN!", E::Argument),
-            ("AUTH PLAIN ***", E::Base64),
-            ("AUTH PLAIN eA", E::Base64),
-            ("MAIL", E::Argument),
-            ("MAIL FROM: <a@b>", E::Argument),
-            ("MAIL FROM:<a@b>SIZE=1", E::Argument),
-            ("MAIL FROM:<a@b> SIZE=x", E::Argument),
-            ("MAIL FROM:a@b", E::ReversePath),
-            ("MAIL FROM:<a>", E::ReversePath),
-            ("MAIL FROM:<a@b> FOO=1", E::UnknownParameter),
-            ("RCPT TO: <a@b>", E::Argument),
-            ("RCPT TO:<>", E::ForwardPath),
-            ("RCPT TO:<a@b> SIZE=1", E::UnknownParameter),
-            ("DATA x", E::Argument),
-            ("BDAT", E::Argument),
-            ("BDAT -1", E::Argument),
-            ("BDAT +1", E::Argument),
-            ("BDAT 1LAST", E::Argument),
-            ("BDAT 1 LASTING", E::Argument),
-            ("BDAT 18446744073709551616", E::Argument),
-            ("VRFY", E::Argument),
-            ("NOOP \u{1b}[0m", E::Argument),
-        ];
-        for (line, error) in table {
-            assert_eq!(Command::parse(line.as_bytes()), Err(error), "{line}");
-        }
-        assert_eq!(Command::parse(b"NOOP \xff"), Err(E::Argument));
-    }
-
-    #[test]
-    fn secrets_do_not_show_in_debug_text() {
-        let command = Command::parse(b"AUTH PLAIN AGpvZQBzM2NyM3Q=").unwrap();
-        let text = format!("{command:?}");
-        assert!(!text.contains("s3cr3t") && !text.contains("115"), "{text}");
-    }
-}
+mod tests;

@@ -132,12 +132,6 @@ impl LineReader {
         (used, step)
     }
 
-    /// Whether some octets of a line have been read, but not its end.
-    #[must_use]
-    pub fn is_inside_line(&self) -> bool {
-        !self.kept.is_empty() || self.at != At::Text
-    }
-
     /// Octets of text so far of the line that is being read.
     #[must_use]
     pub const fn octets(&self) -> u64 {
@@ -283,9 +277,8 @@ mod tests {
     fn a_finished_line_leaves_no_memory_behind() {
         let mut reader = LineReader::default();
         let _ = reader.read(b"NO", |_| 512);
-        assert!(reader.is_inside_line());
+        assert_eq!(reader.kept, b"NO");
         assert_eq!(reader.read(b"OP\r\n", |_| 512), (4, LineStep::Line(Cow::Owned(b"NOOP".to_vec()))));
-        assert!(!reader.is_inside_line());
         assert_eq!(reader.kept.capacity(), 0);
     }
 }

@@ -1,4 +1,12 @@
 //! The grammar of RFC 5321 and its extensions: octets to values that cannot be invalid, and back.
+//!
+//! # Quirks
+//!
+//! Strict by default; these deviations are tolerated, each with its reason where it is implemented:
+//! - white space at the end of a command line (`verb`, `quirk_trailing_space`);
+//! - an underscore in the name of EHLO, and an address literal in HELO (`client_name`, `quirk_underscore`);
+//! - `=` as an empty response in the middle of an AUTH exchange (`auth`, `quirk_equals_sign`);
+//! - body lines over 1,000 octets, and octets above 127 under `BODY=7BIT` (`data`).
 
 pub mod auth;
 pub mod bdat;
@@ -10,4 +18,5 @@ pub mod line;
 pub mod params;
 pub mod path;
 pub mod reply;
+pub mod verb;
 mod xtext;

@@ -36,6 +36,7 @@ fn the_final_data_of_scram_must_be_acknowledged_with_an_empty_line() {
     let mut scenario = dialog();
     assert!(scenario.session().identity().is_none(), "not before the acknowledgement");
     assert!(scenario.say("", "235 2.7.0").session().identity().is_some());
+    assert!(dialog().say("=", "235 2.7.0").session().identity().is_some(), "as libcurl says it");
     assert!(dialog().say("Zm9v", "501 5.5.2").session().identity().is_none());
     assert!(dialog().say("*", "501 5.7.0").session().identity().is_none());
 }
@@ -49,7 +50,7 @@ fn a_cancelled_exchange_is_forgotten() {
 
 #[test]
 fn what_is_not_base64_breaks_the_exchange_off() {
-    for response in ["!", "AGpv", "=", "AGpvZQBz ZWNyZXQ="].iter().filter(|response| **response != "AGpv") {
+    for response in ["!", "AGp", "==", "AGpvZQBz ZWNyZXQ="] {
         let scenario = inside().say("AUTH PLAIN", "334").say(response, "501 5.5.2");
         assert_eq!(scenario.asked("AuthenticateAbort"), 1);
     }

@@ -48,6 +48,7 @@ fn a_body_over_the_limit_is_not_stored_and_the_session_goes_on() {
     let scenario = scenario.send(b"\r\n.\r\n").hears("552 5.3.4 Message too large|");
     assert_eq!(scenario.asked("Commit"), 0);
     assert_eq!(scenario.asked("Abort"), 1);
+    assert_eq!(scenario.body_peak, 80, "what is over the limit is not kept");
     scenario.say("RCPT TO:<joe@x.example>", "503").still_open();
 }
 
@@ -98,4 +99,9 @@ fn eight_bit_octets_and_long_lines_are_taken() {
     let body = [&[0xff; 5000][..], b"\r\n"].concat();
     let scenario = in_data().send(&body).send(b".\r\n").hears("250 2.0.0 Queued as 01Q|");
     assert_eq!(scenario.stored, [body]);
+}
+
+#[test]
+fn a_session_is_small() {
+    assert!(size_of::<gatepost_smtp::server::Session>() <= 1024);
 }

@@ -28,6 +28,14 @@ fn a_mechanism_that_binds_to_tls_is_never_offered_outside_of_it() {
 }
 
 #[test]
+fn channel_binding_is_offered_in_tls_1_3_only() {
+    let scenario = Scenario::inside_tls_1_2(submission());
+    let (scenario, offer) = scenario.send(b"EHLO c\r\n").heard();
+    assert!(offer.contains("250-AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n"), "{offer}");
+    scenario.say("AUTH SCRAM-SHA-256-PLUS", "504 5.5.4");
+}
+
+#[test]
 fn binarymime_is_listed_where_it_is_on() {
     let (_, offer) = Scenario::with(|config| config.binarymime = true).send(b"EHLO c\r\n").heard();
     assert!(offer.ends_with("250 BINARYMIME\r\n"), "{offer}");

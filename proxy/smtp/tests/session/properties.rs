@@ -32,6 +32,20 @@ proptest! {
     }
 
     #[test]
+    fn replies_have_their_codes_and_nothing_of_the_peer(dialog in dialog(), parts in vec(select(PEER_TEXTS), 0..8)) {
+        let mut scenario = Scenario::inside_tls(listener(false));
+        for part in dialog.iter().map(Vec::as_slice).chain(parts.iter().map(|text| text.as_bytes())) {
+            scenario.feed(part);
+        }
+        let (_, heard) = scenario.heard();
+        prop_assert!(!heard.contains("PEER"), "{}", heard);
+        prop_assert!(heard.is_empty() || heard.ends_with("\r\n"));
+        for line in heard.split_terminator("\r\n") {
+            prop_assert!(is_well_formed(line), "{}", line);
+        }
+    }
+
+    #[test]
     fn no_upgrade_has_octets_behind_it(before in vec(select(FRAGMENTS), 0..8), behind in vec(any::<u8>(), 1..20)) {
         let octets = [b"EHLO c\r\n", before.concat().as_bytes(), b"\r\nSTARTTLS\r\n", &behind].concat();
         let mut scenario = Scenario::on(submission());
@@ -78,6 +92,47 @@ proptest! {
         }
     }
 }
+
+/// RFC 2034: an enhanced code of the same class in every reply but 334, 354 and those to EHLO and HELO.
+fn is_well_formed(line: &str) -> bool {
+    let (code, text) = (&line[..3], &line[4..]);
+    let is_hello = code == "250"
+        && (text == "mx.example" || HELLO_KEYWORDS.iter().any(|keyword| text.starts_with(keyword)));
+    let mut enhanced = text.split(' ').next().unwrap_or_default().split('.');
+    let has_enhanced = enhanced.next() == Some(&code[..1])
+        && enhanced.next().is_some_and(|subject| subject.parse::<u8>().is_ok())
+        && enhanced.next().is_some_and(|detail| detail.parse::<u8>().is_ok());
+    match code {
+        "334" | "354" => !has_enhanced,
+        _ => is_hello || has_enhanced,
+    }
+}
+
+const HELLO_KEYWORDS: &[&str] = &[
+    "PIPELINING",
+    "SIZE ",
+    "AUTH ",
+    "ENHANCEDSTATUSCODES",
+    "8BITMIME",
+    "SMTPUTF8",
+    "CHUNKING",
+    "DSN",
+    "BINARYMIME",
+];
+
+const PEER_TEXTS: &[&str] = &[
+    "EHLO PEER.example\r\n",
+    "HELO PEER\r\n",
+    "EHLO PEER(x)\r\n",
+    "PEER\r\n",
+    "VRFY PEER\r\n",
+    "NOOP PEER\r\n",
+    "AUTH PEER\r\n",
+    "MAIL FROM:<PEER@PEER> PEER=PEER\r\n",
+    "MAIL FROM:<PEER@PEER>\r\n",
+    "RCPT TO:<PEER@PEER>\r\n",
+    "BDAT 4 LAST\r\nPEER",
+];
 
 /// The reference: finds the end by searching, and splits what stands before it.
 struct Naive {

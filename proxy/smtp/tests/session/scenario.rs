@@ -30,6 +30,8 @@ pub(crate) struct Scenario {
     unread: String,
     pub(crate) events: Vec<Event>,
     pub(crate) stored: Vec<Vec<u8>>,
+    /// The most body octets that ever were in memory.
+    pub(crate) body_peak: usize,
 }
 
 pub(crate) fn tls() -> TlsFacts {
@@ -78,6 +80,11 @@ impl Scenario {
         Self::start(config, Some(tls()))
     }
 
+    /// As above, in the version before.
+    pub(crate) fn inside_tls_1_2(config: Config) -> Self {
+        Self::start(config, Some(TlsFacts { version: "TLSv1.2".to_owned(), ..tls() }))
+    }
+
     fn start(config: Config, tls: Option<TlsFacts>) -> Self {
         let now = Instant::now();
         let peer = PeerFacts { address: "192.0.2.1:4711".parse().unwrap(), tls };
@@ -91,6 +98,7 @@ impl Scenario {
             unread: String::new(),
             events: Vec::new(),
             stored: Vec::new(),
+            body_peak: 0,
         };
         scenario.drain();
         assert_eq!(std::mem::take(&mut scenario.unread), "220 mx.example ESMTP Gatepost\r\n");
@@ -270,6 +278,7 @@ impl Scenario {
             let (now, mut body) = (self.now, std::mem::take(&mut self.body));
             let taken = self.session().feed(now, rest, &mut body);
             self.body = body;
+            self.body_peak = self.body_peak.max(self.body.len());
             rest = &rest[taken..];
             self.drain();
             if rest.is_empty() || self.session().is_waiting() {
