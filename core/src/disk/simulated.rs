@@ -223,8 +223,8 @@ impl DiskFile for SimulatedFile {
         let octets = state.files.get(&self.file).map_or(&[][..], |file| &file.octets);
         let rest = octets.get(index(offset)?..).unwrap_or_default();
         let count = rest.len().min(into.len());
-        for (to, from) in into.iter_mut().zip(rest) {
-            *to = *from;
+        if let (Some(to), Some(from)) = (into.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
         }
         Ok(count)
     }
@@ -236,7 +236,7 @@ impl DiskFile for SimulatedFile {
         if self.read_only {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        let mut octets: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut octets: Vec<u8> = slices.iter().map(|slice| &**slice).collect::<Vec<&[u8]>>().concat();
         match fault {
             None => {}
             Some(Fault::ShortWrite) => octets.truncate(octets.len() / 2),

@@ -28,3 +28,10 @@ pub use messages::{
 };
 pub use metrics::Metrics;
 pub use schedule::Backoff;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod format_tests;
+#[cfg(test)]
+mod test_support;

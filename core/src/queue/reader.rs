@@ -104,8 +104,16 @@ impl SegmentReader {
             let count =
                 usize::try_from(self.len.saturating_sub(at)).unwrap_or(WINDOW_OCTETS).min(WINDOW_OCTETS);
             let Some(octets) = self.octets(at, count)? else { break };
-            if let Some(last) = octets.iter().rposition(|octet| *octet != 0) {
-                used = at.saturating_sub(offset).saturating_add(last as u64).saturating_add(1);
+            // Mostly zeros: compared by the sector, only the last used one is looked into.
+            let last = octets
+                .rchunks(ZEROS.len())
+                .zip(1_usize..)
+                .find(|(chunk, _)| ZEROS.get(..chunk.len()) != Some(*chunk));
+            if let Some((chunk, from_end)) = last {
+                let behind = chunk.iter().rev().take_while(|octet| **octet == 0).count();
+                let behind = from_end.saturating_sub(1).saturating_mul(ZEROS.len()).saturating_add(behind);
+                let end = octets.len().saturating_sub(behind) as u64;
+                used = at.saturating_sub(offset).saturating_add(end);
             }
             at = at.saturating_add(count as u64);
         }
@@ -162,3 +170,4 @@ fn ends_by(offset: u64, octets: u64, limit: u64) -> bool {
 
 /// Read at once.
 const WINDOW_OCTETS: usize = 1024 * 1024;
+static ZEROS: [u8; 512] = [0; 512];
