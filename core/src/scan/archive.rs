@@ -3,7 +3,7 @@
 //! Reading is left to the zip crate; what it would allocate or repeat at an attacker's wish is checked before it is called,
 //! and no size that an archive declares is believed.
 
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
 
 use memchr::memmem;
@@ -14,6 +14,15 @@ use super::item::ItemName;
 use super::plan::{ENTRIES_MAX, Walk};
 use super::verdict::Obstacle;
 
+/// An archive's octets, which may be read a few times over and then no more.
+///
+/// The reader tries every end record in the file, searches for the directory that each one points to, and reads entries that
+/// overlap or that unpack to nothing as often as they are listed. All of that grows with the square of the file's length.
+struct Metered<'a> {
+    file: Cursor<&'a [u8]>,
+    octets_left: u64,
+}
+
 /// Whether the octets begin as a zip archive or end as one (with a program or anything else in front).
 pub(super) fn looks_like_zip(octets: &[u8]) -> bool {
     let tail = octets.len().saturating_sub(END_RECORD_REACH);
@@ -23,12 +32,13 @@ pub(super) fn looks_like_zip(octets: &[u8]) -> bool {
 
 /// Hands every entry to the walk. `depth` is how many archives lie around the entries, this one included.
 pub(super) fn walk_zip(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: usize) -> ControlFlow<()> {
-    if let Err(obstacle) = check_directory(octets) {
-        return walk.obstacle(name, obstacle);
+    let headers = memmem::find_iter(octets, DIRECTORY_HEADER).count();
+    if headers > ENTRIES_MAX || claims_too_many(octets) {
+        return walk.obstacle(name, Obstacle::TooManyEntries);
     }
-    let Ok(mut archive) = ZipArchive::new(Cursor::new(octets)) else {
-        // The end mark may be an accident in a file of another kind; a beginning is not.
-        return if octets.starts_with(LOCAL_HEADER) {
+    let Ok(mut archive) = ZipArchive::new(Metered::new(octets)) else {
+        // The end mark alone may be an accident in a file of another kind; with a beginning or a directory it is not.
+        return if octets.starts_with(LOCAL_HEADER) || headers > 0 {
             walk.obstacle(name, Obstacle::Broken)
         } else {
             ControlFlow::Continue(())
@@ -49,7 +59,7 @@ pub(super) fn walk_zip(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], dept
 fn walk_entry(
     walk: &mut Walk<'_>,
     archive_name: &ItemName,
-    archive: &mut ZipArchive<Cursor<&[u8]>>,
+    archive: &mut ZipArchive<Metered<'_>>,
     index: usize,
     depth: usize,
 ) -> ControlFlow<(), u64> {
@@ -99,31 +109,21 @@ fn walk_prefix(
     walk.content(&name.inside("archive in front"), prefix, depth)
 }
 
-/// Refuses a directory over which the reader would allocate or repeat too much.
-///
-/// The reader tries every end record in the file, from the last to the first, and reads the directory each one points to until
-/// it fails; and it reserves memory for as many entries as a ZIP64 end record claims.
-fn check_directory(octets: &[u8]) -> Result<(), Obstacle> {
-    let ends = memmem::find_iter(octets, END_RECORD).count();
-    let entries = memmem::find_iter(octets, DIRECTORY_HEADER).count();
-    if entries > ENTRIES_MAX || ends.saturating_mul(entries) > DIRECTORY_WORK_MAX || ends > ENTRIES_MAX {
-        return Err(Obstacle::TooManyEntries);
-    }
-    for at in memmem::find_iter(octets, END_RECORD_64) {
+/// Whether a ZIP64 end record claims more entries than there may be. The reader reserves memory for what is claimed.
+fn claims_too_many(octets: &[u8]) -> bool {
+    memmem::find_iter(octets, END_RECORD_64).any(|at| {
         let record = octets.get(at..).unwrap_or_default();
         let rest_size = u64_at(record, END_RECORD_64_SIZE_AT).unwrap_or_default();
         let claims = u64_at(record, END_RECORD_64_ENTRIES_AT).unwrap_or_default();
+        // Packed data contains the mark now and then; it is hardly ever followed by a size that fits.
         let plausible = usize::try_from(rest_size).is_ok_and(|size| size <= octets.len());
-        if plausible && usize::try_from(claims).map_or(true, |claims| claims > ENTRIES_MAX) {
-            return Err(Obstacle::TooManyEntries);
-        }
-    }
-    Ok(())
+        plausible && usize::try_from(claims).map_or(true, |claims| claims > ENTRIES_MAX)
+    })
 }
 
 /// Whether the directory has more entries than the reader shows: two of one name, of which it shows one, or an empty end
 /// record behind an archive that is not.
-fn hides_entries(archive: &ZipArchive<Cursor<&[u8]>>, octets: &[u8]) -> bool {
+fn hides_entries(archive: &ZipArchive<Metered<'_>>, octets: &[u8]) -> bool {
     let from = usize::try_from(archive.central_directory_start()).unwrap_or(usize::MAX);
     let headers = memmem::find_iter(octets.get(from..).unwrap_or_default(), DIRECTORY_HEADER).count();
     let emptied = archive.is_empty() && memmem::find(octets, DIRECTORY_HEADER).is_some();
@@ -134,6 +134,32 @@ fn hides_entries(archive: &ZipArchive<Cursor<&[u8]>>, octets: &[u8]) -> bool {
 /// `ENTRY_OCTETS_MAX`.
 fn entry_octets_max(packed_octets: u64) -> u64 {
     packed_octets.saturating_mul(RATIO_MAX).clamp(RATIO_FREE_OCTETS, ENTRY_OCTETS_MAX)
+}
+
+// === impl Metered ===
+
+impl<'a> Metered<'a> {
+    fn new(octets: &'a [u8]) -> Self {
+        let len = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        let octets_left = len.saturating_mul(READS_PER_OCTET_MAX).saturating_add(READ_OCTETS_FREE);
+        Self { file: Cursor::new(octets), octets_left }
+    }
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(into)?;
+        let left = u64::try_from(read).ok().and_then(|read| self.octets_left.checked_sub(read));
+        self.octets_left = left.unwrap_or(0);
+        left.ok_or_else(|| io::Error::other("the archive has been read too often"))?;
+        Ok(read)
+    }
+}
+
+impl Seek for Metered<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 fn u64_at(octets: &[u8], at: usize) -> Option<u64> {
@@ -154,8 +180,10 @@ const END_RECORD_64_ENTRIES_AT: usize = 32;
 /// The end record and the longest comment behind it.
 const END_RECORD_REACH: usize = 22 + 65_535;
 
-/// Steps of the reader over directory headers; some hundred nested archives of a hundred entries each stay far below.
-const DIRECTORY_WORK_MAX: usize = 4_000_000;
+/// An honest archive has its directory and every entry read once, and the headers twice.
+const READS_PER_OCTET_MAX: u64 = 4;
+/// For the search in small archives, which is done in steps larger than they are.
+const READ_OCTETS_FREE: u64 = 1024 * 1024;
 /// More than the largest message, so a stored file that fits in a mail always passes.
 const ENTRY_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 /// Deflate reaches 1032:1 on zeros; text, logs and databases stay under 50:1.

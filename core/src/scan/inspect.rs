@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::examine::{scan_contained, stamp_of};
@@ -38,9 +39,14 @@ pub fn inspect(engine: &dyn Engine, octets: &[u8], time: Duration) -> Inspection
     let now = Instant::now();
     let mut inspector = Inspector { engine, due: now.checked_add(time).unwrap_or(now), findings: Vec::new() };
     let stamp = stamp_of(engine);
-    plan::walk_file(octets, &mut inspector);
-    plan::walk_message(octets, &mut inspector);
-    let findings = inspector.findings;
+    let walked = catch_unwind(AssertUnwindSafe(|| {
+        plan::walk_file(octets, &mut inspector);
+        plan::walk_message(octets, &mut inspector);
+    }));
+    let mut findings = inspector.findings;
+    if walked.is_err() {
+        findings.push(Finding { name: ItemName::root("file"), octets: None, verdict: Verdict::Failed });
+    }
     let verdict = findings.iter().fold(Verdict::Clean, |worst, finding| worst.worse(finding.verdict.clone()));
     Inspection { findings, verdict, stamp }
 }

@@ -116,13 +116,45 @@ fn a_directory_with_too_many_entries_is_refused_before_it_is_read() {
     assert_eq!(found.items.len(), 1);
 }
 
-/// The reader tries one end record after the other: a file full of them would be read from end to end for each.
+/// The reader tries one end record after the other, and searches for the directory that each points to.
 #[test]
-fn a_file_full_of_end_records_is_refused_before_it_is_read() {
-    let headers = [DIRECTORY_HEADER, &[0; 42]].concat().repeat(5_000);
-    let ends = [END_RECORD, &[0; 18]].concat().repeat(5_000);
-    let found = Found::of(&[LOCAL_HEADER, &headers, &ends].concat());
-    assert_eq!(found.obstacles, [Obstacle::TooManyEntries]);
+fn a_file_full_of_end_records_is_read_a_few_times_and_no_more() {
+    let filler = vec![0; 4 * 1024 * 1024];
+    let end = [END_RECORD, &[0, 0, 0, 0, 1, 0, 1, 0, 46, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let file = [LOCAL_HEADER, &filler, &end.repeat(2_000)].concat();
+    let mut metered = Metered::new(&file);
+    assert!(ZipArchive::new(&mut metered).is_err());
+    assert_eq!(metered.octets_left, 0);
+    let found = Found::of(&file);
+    assert_eq!(found.obstacles, [Obstacle::Broken]);
+}
+
+/// Thousands of entries that share the same packed octets.
+#[test]
+fn entries_that_overlap_are_read_a_few_times_and_no_more() {
+    let octets = vec![7; 1024 * 1024];
+    let honest = zip_by(CompressionMethod::Stored, &[("0000", &octets)]);
+    let directory = memmem::find(&honest, DIRECTORY_HEADER).unwrap();
+    let end = memmem::rfind(&honest, END_RECORD).unwrap();
+    let header = &honest[directory..end];
+    let name = memmem::find(header, b"0000").unwrap();
+    let entries: u16 = 5_000;
+    let mut file = honest[..directory].to_vec();
+    for number in 0..entries {
+        let mut header = header.to_vec();
+        header[name..name + 4].copy_from_slice(format!("{number:04}").as_bytes());
+        file.extend_from_slice(&header);
+    }
+    let size = u32::try_from(file.len() - directory).unwrap();
+    let mut end = honest[end..].to_vec();
+    end[8..10].copy_from_slice(&entries.to_le_bytes());
+    end[10..12].copy_from_slice(&entries.to_le_bytes());
+    end[12..16].copy_from_slice(&size.to_le_bytes());
+    file.extend_from_slice(&end);
+    let found = Found::of(&file);
+    assert!(found.items.iter().map(Vec::len).sum::<usize>() < 10 * 1024 * 1024);
+    assert!(found.has(&octets));
+    assert!(found.obstacles.contains(&Obstacle::Broken));
 }
 
 #[test]
