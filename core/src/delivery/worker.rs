@@ -74,7 +74,7 @@ impl Default for Settings {
 
 impl Workers {
     /// Sweeps up what a crash kept the store from forgetting, then starts the workers. To be called before new mail
-    /// comes in: an id that is handed out but not yet in the queue must not exist.
+    /// comes in.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -83,8 +83,8 @@ impl Workers {
         settings: &Settings,
         metrics: Option<Metrics>,
     ) -> Result<Self, StoreError> {
-        let oldest = rooms.queue.list().await.into_iter().map(|waiting| waiting.id).min();
-        rooms.store.forget_before(oldest.unwrap_or_else(|| rooms.queue.allocate_id())).await?;
+        let held = rooms.queue.list().await.into_iter().map(|waiting| waiting.id).collect();
+        rooms.store.forget_all_but(held).await?;
         let (stop, stopped) = watch::channel(false);
         let tasks = (0..settings.workers.get())
             .map(|_| {
@@ -286,10 +286,14 @@ fn now_ms() -> u64 {
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Local delivery waits for one flush; a few mails at a time fill the store's transactions.
-const WORKERS_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+/// A delivery waits for two flushes, the store's and the queue's; these many share them. Each holds at most 256 KiB of
+/// body, larger ones being files.
+const WORKERS_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
 /// Longer than the session's budget: nobody waits here, and a large archive may need it.
 const SCAN_DEADLINE_DEFAULT: Duration = Duration::from_secs(120);
 
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,11 @@ impl Database {
         Ok(Snapshot::new(domains, accounts, aliases))
     }
 
+    /// Makes the next `load_if_changed` load.
+    pub(super) const fn expect_change(&mut self) {
+        self.loaded_version = None;
+    }
+
     /// Everything, if another connection has committed since this was last asked, and at first.
     pub(super) fn load_if_changed(&mut self) -> Result<Option<Snapshot>, DirectoryError> {
         // Asked before loading: a commit in between costs one load too many. Remembered after it: a load that failed

@@ -284,7 +284,14 @@ impl Directory {
         let transaction = database.edit()?;
         change(&transaction)?;
         transaction.commit()?;
-        self.inner.snapshot.store(Arc::new(database.load()?));
+        // The edit is done: a snapshot that cannot be loaded now is loaded by the watcher.
+        match database.load() {
+            Ok(snapshot) => self.inner.snapshot.store(Arc::new(snapshot)),
+            Err(error) => {
+                tracing::error!(%error, "the directory could not be reloaded");
+                database.expect_change();
+            }
+        }
         Ok(())
     }
 

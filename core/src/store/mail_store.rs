@@ -1,5 +1,7 @@
 //! The seam to a mailbox database, and the values that cross it.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::StoreError;
@@ -30,11 +32,11 @@ pub trait MailStore: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>>;
 
     /// Forgets dispositions, now that the queue's own record of them is durable. It may happen later, together with
-    /// another change, and not at all when the process dies before: `forget_before` sweeps up at the next start.
+    /// another change, and not at all when the process dies before: `forget_all_but` sweeps up at the next start.
     fn forget(&self, queue_id: QueueId, recipients: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Forgets the dispositions of every mail older than `oldest`, the oldest one that the queue still holds.
-    fn forget_before(&self, oldest: QueueId) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Forgets the dispositions of every mail but these, which the queue still holds.
+    fn forget_all_but(&self, held: HashSet<QueueId>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// All mailboxes that ever got mail, by name.
     fn mailboxes(&self) -> BoxFuture<'_, Result<Vec<MailboxTotals>, StoreError>>;

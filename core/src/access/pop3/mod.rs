@@ -6,6 +6,10 @@
 //! In: octets of a client, answers from outside, the time. Out: octets to send, questions, an upgrade to TLS, a reason
 //! to close. Passwords are taken inside TLS alone. A message is asked for one at a time and goes out in pieces, so a
 //! session holds one message and one piece, whatever was pipelined.
+//!
+//! One deviation: a message goes out as it is stored whether or not the client said UTF8 (RFC 6856 section 2.1 would have
+//! internationalised ones hidden from the others). Every client that is still maintained reads them; none can do
+//! anything about a message that it is not given.
 
 mod authorization;
 mod command;

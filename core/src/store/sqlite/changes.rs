@@ -80,8 +80,16 @@ pub(super) fn forget(db: &Connection, recipients: &[(QueueId, u32)]) -> rusqlite
     Ok(())
 }
 
-pub(super) fn forget_before(db: &Connection, oldest: QueueId) -> Result<(), Fault> {
-    db.execute("DELETE FROM dispositions WHERE queue_id < ?1", params![key(oldest)])?;
+pub(super) fn forget_all_but(db: &Connection, held: &HashSet<QueueId>) -> Result<(), Fault> {
+    let remembered = db
+        .prepare("SELECT DISTINCT queue_id FROM dispositions")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<Vec<[u8; 8]>, _>>()?;
+    for id in remembered {
+        if !held.contains(&QueueId(u64::from_be_bytes(id))) {
+            db.execute("DELETE FROM dispositions WHERE queue_id = ?1", params![id])?;
+        }
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod schema;
 mod tests;
 mod writer;
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -109,8 +110,8 @@ impl MailStore for SqliteStore {
         Box::pin(async move { self.counted(self.writer.forget(queue_id, recipients).await) })
     }
 
-    fn forget_before(&self, oldest: QueueId) -> BoxFuture<'_, Result<(), StoreError>> {
-        let apply = move |db: &Connection| changes::forget_before(db, oldest);
+    fn forget_all_but(&self, held: HashSet<QueueId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let apply = move |db: &Connection| changes::forget_all_but(db, &held);
         Box::pin(async move { self.counted(self.writer.change(0, apply).await) })
     }
 

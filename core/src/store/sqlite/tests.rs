@@ -1,5 +1,7 @@
 //! A database in a temporary folder, closed and opened again where a crash would have done so.
 
+mod model;
+
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ impl Place {
         self.folder.path().join("store/default.sqlite")
     }
 
-    fn count(&self, table: &str) -> i64 {
+    fn count(&self, table: &str) -> usize {
         let connection = Connection::open(self.path()).unwrap();
         connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     }
@@ -92,7 +94,7 @@ async fn bodies_of_every_length_around_a_chunk_are_whole() {
     let store = place.open();
     let chunk = bodies::CHUNK_OCTETS;
     for (uid, octets) in (1_u32..).zip([0, 1, chunk - 1, chunk, chunk + 1, 3 * chunk]) {
-        let body: Vec<u8> = (0..octets).map(|n| (n % 253) as u8).collect();
+        let body: Vec<u8> = (0..=250_u8).cycle().take(octets).collect();
         let id = QueueId(MAIL.0 + u64::from(uid));
         store.deliver(delivery(id, body.clone(), vec![copy(0, ALICE)])).await.unwrap();
         let stored = store.fetch(ALICE, uid).await.unwrap().unwrap();
@@ -114,6 +116,19 @@ async fn a_replay_after_a_crash_does_nothing_twice() {
     assert_eq!(store.record(MAIL, verdict_of_the_replay).await.unwrap(), [(0, Disposition::Delivered)]);
     assert_eq!(store.list(ALICE).await.unwrap().messages.len(), 1);
     assert_eq!(store.list(BOB).await.unwrap().messages.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_answered_is_in_the_files_before_the_database_is_closed() {
+    let (place, image) = (Place::new(), Place::new());
+    let store = place.open();
+    store.deliver(delivery(MAIL, "body", vec![copy(0, ALICE)])).await.unwrap();
+    fs::create_dir(image.path().parent().unwrap()).unwrap();
+    for suffix in ["", "-wal"] {
+        let name = |place: &Place| format!("{}{suffix}", place.path().display());
+        fs::copy(name(&place), name(&image)).unwrap();
+    }
+    assert_eq!(image.open().fetch(ALICE, 1).await.unwrap().unwrap().body(), "body");
 }
 
 #[tokio::test]
@@ -147,15 +162,15 @@ async fn every_kind_of_disposition_is_remembered_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_forgotten_disposition_is_gone_and_a_younger_one_is_kept() {
+async fn what_is_forgotten_is_gone_and_what_the_queue_holds_is_kept() {
     let place = Place::new();
     let store = place.open();
-    let (older, younger) = (QueueId(MAIL.0 - 1), QueueId(MAIL.0 + 1));
-    for id in [older, MAIL, younger] {
+    let (older, younger, forgotten) = (QueueId(MAIL.0 - 1), QueueId(MAIL.0 + 1), QueueId(MAIL.0 + 2));
+    for id in [older, MAIL, younger, forgotten] {
         store.deliver(delivery(id, "body", vec![copy(0, ALICE)])).await.unwrap();
     }
-    store.forget(younger, vec![0]).await.unwrap();
-    store.forget_before(MAIL).await.unwrap();
+    store.forget(forgotten, vec![0]).await.unwrap();
+    store.forget_all_but([MAIL, forgotten].into()).await.unwrap();
     assert_eq!(place.count("dispositions"), 1);
     let kept = store.record(MAIL, vec![(0, threat("T"))]).await.unwrap();
     assert_eq!(kept, [(0, Disposition::Delivered)]);
@@ -175,7 +190,7 @@ async fn forgetting_needs_no_other_change_to_survive_an_orderly_end() {
 async fn a_hundred_mailboxes_share_one_large_body_until_the_last_deletes_it() {
     let place = Place::new();
     let store = place.open();
-    let body: Vec<u8> = (0..20 * 1024 * 1024_u32).map(|n| (n % 251) as u8).collect();
+    let body: Vec<u8> = (0..=250_u8).cycle().take(20 * 1024 * 1024).collect();
     let body = Bytes::from(body);
     let name = |n: u32| format!("user{n}@localhost");
     let copies = (0..100).map(|n| copy(n, &name(n))).collect();

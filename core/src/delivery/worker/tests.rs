@@ -1,0 +1,215 @@
+//! The queue on a simulated disk, a real store and directory in a temporary folder, a scanner that can be taught.
+//!
+//! KB883522: an SMTP server's scanner deleted an infected message, but the server did not learn of it, kept the message
+//! in its queue and delivered or scanned it again after each restart. Here the disposition is the removal.
+
+mod faulty_store;
+mod house;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use self::house::{ALICE, BOB, BODY, House, accept_large};
+use super::*;
+use crate::disk::Disk;
+use crate::queue::Summary;
+use crate::scan;
+use crate::store::ScanMark;
+
+fn infected() -> Verdict {
+    Verdict::Infected { threat: "Late".into() }
+}
+
+#[tokio::test]
+async fn a_stamped_mail_lies_in_its_mailboxes_without_another_scan() {
+    let house = House::new();
+    let running = house.start().await;
+    running.accept(Some(house.engine.stamp()), &["Alice@LOCALHOST", BOB]).await;
+    running.until_queue_empty().await;
+    for mailbox in [ALICE, BOB] {
+        let message = running.store.inner.fetch(mailbox, 1).await.unwrap().unwrap();
+        let expected = format!(
+            "Return-Path: <sender@example.org>\r\nDelivered-To: {mailbox}\r\n\
+             Received: from client.example.org\r\n{BODY}"
+        );
+        assert_eq!(message.octets, expected);
+        assert_eq!(message.mark, Some(ScanMark { stamp: house.engine.stamp(), threat: None }));
+    }
+    assert_eq!(house.engine.scans(), 0);
+    assert_eq!(running.counted("gatepost_delivery_recipients_total", "delivered"), 2.0);
+    running.stop().await;
+    assert_eq!(house.dispositions(), 0);
+}
+
+#[tokio::test]
+async fn a_large_mail_comes_out_of_its_file_whole() {
+    let house = House::new();
+    let running = house.start().await;
+    let body: Vec<u8> = (0..=250_u8).cycle().take(3 * 1024 * 1024 + 7).collect();
+    accept_large(&running.queue, &body, house.engine.stamp(), &[ALICE, BOB]).await;
+    running.until_queue_empty().await;
+    for mailbox in [ALICE, BOB] {
+        assert!(running.store.inner.fetch(mailbox, 1).await.unwrap().unwrap().body() == body);
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_mail_whose_file_is_damaged_is_kept_and_not_delivered() {
+    let house = House::new();
+    let idle = house.start_idle();
+    accept_large(&idle.queue, &vec![b'x'; 1024 * 1024], house.engine.stamp(), &[ALICE]).await;
+    let file = house.disk.list(Path::new("/queue/bodies")).unwrap().remove(0);
+    house.disk.damage(&file, 4711, 0x20);
+
+    let running = idle.with_workers(&house.engine).await;
+    let waiting = running.until_queue(|waiting| waiting.iter().any(|mail| mail.attempts == 1)).await;
+    let reason = waiting[0].last_reason.as_ref().unwrap();
+    assert_eq!(reason, "4.2.0 mailbox not ready: the body of the mail cannot be read");
+    assert_eq!(running.count(ALICE).await, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_alias_reaches_all_its_mailboxes_once() {
+    let house = House::new();
+    let running = house.start().await;
+    running.accept(Some(house.engine.stamp()), &["all@localhost", ALICE]).await;
+    running.until_queue_empty().await;
+    assert_eq!((running.count(ALICE).await, running.count(BOB).await), (1, 1));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_without_a_current_stamp_is_scanned_before_it_is_delivered() {
+    let house = House::new();
+    let old = house.engine.stamp();
+    house.engine.learn("2", Verdict::Clean);
+    let running = house.start().await;
+    running.accept(Some(old), &[ALICE]).await;
+    running.until_queue_empty().await;
+    assert!(house.engine.scans() > 0);
+    let mark = running.store.inner.summary(ALICE, 1).await.unwrap().unwrap().mark;
+    assert_eq!(mark, Some(ScanMark { stamp: house.engine.stamp(), threat: None }));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn kb883522_a_mail_that_the_scanner_deletes_is_gone_for_good() {
+    let house = House::new();
+    house.engine.learn("2", infected());
+    let running = house.start().await;
+    running.accept(None, &[ALICE, BOB]).await;
+    running.until_queue_empty().await;
+    running.crash(&house, 1).await;
+
+    // Signatures that no longer know the threat must not bring it back.
+    house.engine.learn("3", Verdict::Clean);
+    let running = house.start().await;
+    assert!(running.queue.list().await.is_empty());
+    assert_eq!((running.count(ALICE).await, running.count(BOB).await), (0, 0));
+    running.stop().await;
+    assert_eq!(house.dispositions(), 0);
+}
+
+#[tokio::test]
+async fn kb883522_a_crash_between_the_deletion_and_its_record_does_not_revive_the_mail() {
+    let house = House::new();
+    house.engine.learn("2", infected());
+    let running = house.start().await;
+    running.store.mute.store(true, Ordering::SeqCst);
+    running.accept(None, &[ALICE]).await;
+    running.store.committed.notified().await;
+    running.crash(&house, 2).await;
+    assert_eq!(house.dispositions(), 1);
+
+    house.engine.learn("3", Verdict::Clean);
+    let running = house.start().await;
+    running.until_queue_empty().await;
+    assert_eq!(running.count(ALICE).await, 0);
+    running.stop().await;
+    assert_eq!(house.dispositions(), 0);
+}
+
+#[tokio::test]
+async fn a_crash_between_the_store_and_the_queue_delivers_once() {
+    let house = House::new();
+    for seed in 1..=8_usize {
+        let running = house.start().await;
+        running.store.mute.store(true, Ordering::SeqCst);
+        running.accept(Some(house.engine.stamp()), &[ALICE, BOB]).await;
+        running.store.committed.notified().await;
+        running.crash(&house, seed as u64).await;
+
+        let running = house.start().await;
+        running.until_queue_empty().await;
+        assert_eq!((running.count(ALICE).await, running.count(BOB).await), (seed, seed));
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_who_is_gone_stays_visible_and_the_others_get_their_mail() {
+    let house = House::new();
+    let running = house.start().await;
+    running.directory.remove_user(BOB).unwrap();
+    running.accept(Some(house.engine.stamp()), &[ALICE, BOB]).await;
+    let waiting = running.until_queue(|waiting| waiting.iter().any(|mail| mail.attempts == 1)).await;
+    assert_eq!(running.count(ALICE).await, 1);
+    let pending: Vec<_> = waiting[0].recipients.iter().map(|recipient| recipient.pending).collect();
+    assert_eq!(pending, [false, true]);
+    assert!(waiting[0].last_reason.as_ref().unwrap().starts_with("5.1.1 "), "{waiting:?}");
+    assert!(waiting[0].not_before_ms > now_ms());
+    assert_eq!(running.counted("gatepost_delivery_retries_total", "recipient_gone"), 1.0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_delivered_without_a_verdict() {
+    let verdicts =
+        [Verdict::Failed, Verdict::TimedOut, Verdict::Unscannable { reason: scan::Obstacle::TooDeep }];
+    let house = House::new();
+    let running = house.start().await;
+    for (signatures, verdict) in ["2", "3", "4"].into_iter().zip(verdicts) {
+        house.engine.learn(signatures, verdict);
+        let id = running.accept(None, &[ALICE]).await;
+        let tried = |waiting: &[Summary]| waiting.iter().any(|mail| mail.id == id && mail.attempts == 1);
+        running.until_queue(tried).await;
+    }
+    assert_eq!(running.count(ALICE).await, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_store_puts_the_mail_off_and_loses_nothing() {
+    let house = House::new();
+    let running = house.start().await;
+    running.store.full.store(true, Ordering::SeqCst);
+    running.accept(Some(house.engine.stamp()), &[ALICE]).await;
+    let waiting = running.until_queue(|waiting| waiting.iter().any(|mail| mail.attempts == 1)).await;
+    let reason = waiting[0].last_reason.as_ref().unwrap();
+    assert_eq!(reason, "4.2.0 mailbox not ready: no space left for the mailboxes");
+    running.stop().await;
+
+    let idle = house.start_idle();
+    assert_eq!(idle.queue.list().await.len(), 1);
+    idle.queue.close().await;
+}
+
+#[tokio::test]
+async fn a_start_sweeps_up_what_was_not_forgotten_and_keeps_what_the_queue_still_holds() {
+    let house = House::new();
+    let idle = house.start_idle();
+    let finished = idle.queue.allocate_id();
+    let delivered = vec![(0, Disposition::Delivered)];
+    let _first = idle.store.inner.record(finished, delivered.clone()).await.unwrap();
+    let waiting = idle.accept(Some(house.engine.stamp()), &[ALICE]).await;
+    let _second = idle.store.inner.record(waiting, delivered).await.unwrap();
+    assert_eq!(house.dispositions(), 2);
+
+    let running = idle.with_workers(&house.engine).await;
+    running.until_queue_empty().await;
+    assert_eq!(running.count(ALICE).await, 0, "its disposition was remembered");
+    running.stop().await;
+    assert_eq!(house.dispositions(), 0);
+}

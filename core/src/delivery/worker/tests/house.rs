@@ -1,0 +1,205 @@
+//! All rooms around the workers, and what a crash does to them.
+
+use std::path::Path;
+
+use gatepost_smtp::server::{BodySink, Envelope, Recipient};
+use gatepost_smtp::wire::params::{MailParams, RcptParams};
+
+use super::super::*;
+use super::faulty_store::FaultyStore;
+use crate::delivery::testing::Teachable;
+use crate::directory::{Password, Scram};
+use crate::disk::{Disk, SimulatedDisk};
+use crate::intake::{Body, BodyBuffer, Origin, Submission};
+use crate::queue::{self, QueueId, Summary};
+use crate::scan::{self, Engine};
+use crate::store::{self, SqliteStore};
+
+pub(super) const ALICE: &str = "alice@localhost";
+pub(super) const BOB: &str = "bob@localhost";
+pub(super) const BODY: &str = "Subject: hello\r\n\r\nMARK\r\n";
+
+/// What outlives a crash.
+pub(super) struct House {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) disk: SimulatedDisk,
+    pub(super) engine: Arc<Teachable>,
+}
+
+/// What does not.
+pub(super) struct Running {
+    pub(super) queue: Queue,
+    pub(super) store: Arc<FaultyStore>,
+    pub(super) directory: Directory,
+    pub(super) workers: Workers,
+    pub(super) registry: prometheus::Registry,
+}
+
+impl House {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(&folder.path().join("directory.sqlite")).unwrap();
+        let password = Password::prepare(b"correct horse").unwrap();
+        directory.add_domain("localhost").unwrap();
+        for user in [ALICE, BOB] {
+            directory.add_user(user, &password, Scram::Off).unwrap();
+        }
+        directory.add_alias("all@localhost", ALICE).unwrap();
+        directory.add_alias("all@localhost", BOB).unwrap();
+        Self { folder, disk: SimulatedDisk::new(), engine: Arc::new(Teachable::new()) }
+    }
+
+    pub(super) async fn start(&self) -> Running {
+        self.start_idle().with_workers(&self.engine).await
+    }
+
+    pub(super) fn start_idle(&self) -> Idle {
+        let settings = queue::Settings { segment_octets: 1024 * 1024, free_octets_min: 0 };
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let (queue, _recovered) = Queue::open(disk, Path::new("/queue"), settings, None).unwrap();
+        let path = self.folder.path().join("default.sqlite");
+        let inner = SqliteStore::open(&path, &store::Settings::default(), None).unwrap();
+        let store = FaultyStore::new(inner);
+        let directory = Directory::open(&self.folder.path().join("directory.sqlite")).unwrap();
+        Idle { queue, store: Arc::new(store), directory }
+    }
+
+    pub(super) fn dispositions(&self) -> i64 {
+        let path = self.folder.path().join("default.sqlite");
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.query_row("SELECT count(*) FROM dispositions", [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// Opened, but nobody works yet.
+pub(super) struct Idle {
+    pub(super) queue: Queue,
+    pub(super) store: Arc<FaultyStore>,
+    pub(super) directory: Directory,
+}
+
+impl Idle {
+    pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
+        let Self { queue, store, directory } = self;
+        let registry = prometheus::Registry::new();
+        let scanner = Scanner::start(
+            Arc::clone(engine) as Arc<dyn Engine>,
+            &scan::Settings::default(),
+            scan::Metrics::register(&registry).unwrap(),
+        )
+        .unwrap();
+        let rooms = Rooms {
+            queue: queue.clone(),
+            scanner,
+            directory: directory.clone(),
+            store: Arc::clone(&store) as Arc<dyn MailStore>,
+        };
+        let metrics = Metrics::register(&registry).unwrap();
+        let workers = Workers::start(rooms, &Settings::default(), Some(metrics)).await.unwrap();
+        Running { queue, store, directory, workers, registry }
+    }
+
+    pub(super) async fn accept(&self, stamp: Option<Stamp>, recipients: &[&str]) -> QueueId {
+        accept(&self.queue, stamp, recipients).await
+    }
+}
+
+impl Running {
+    pub(super) async fn accept(&self, stamp: Option<Stamp>, recipients: &[&str]) -> QueueId {
+        accept(&self.queue, stamp, recipients).await
+    }
+
+    pub(super) async fn until_queue(&self, state: impl Fn(&[Summary]) -> bool) -> Vec<Summary> {
+        for _ in 0..2_000 {
+            let waiting = self.queue.list().await;
+            if state(&waiting) {
+                return waiting;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the queue stays as {:?}", self.queue.list().await);
+    }
+
+    pub(super) async fn until_queue_empty(&self) {
+        self.until_queue(<[Summary]>::is_empty).await;
+    }
+
+    pub(super) async fn count(&self, mailbox: &str) -> usize {
+        self.store.inner.list(mailbox).await.unwrap().messages.len()
+    }
+
+    /// A counter with one label.
+    pub(super) fn counted(&self, name: &str, label: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        let mut metrics = family.get_metric().iter();
+        metrics.find(|metric| metric.get_label()[0].value() == label).unwrap().get_counter().get_value()
+    }
+
+    pub(super) async fn stop(self) {
+        self.workers.stop().await;
+        self.queue.close().await;
+        self.store.inner.close().await;
+    }
+
+    /// The power fails: nothing that is running comes to an end.
+    pub(super) async fn crash(self, house: &House, seed: u64) {
+        for task in self.workers.tasks {
+            task.abort();
+            let _aborted = task.await;
+        }
+        house.disk.crash(seed);
+        self.queue.close().await;
+        self.store.inner.close().await;
+    }
+}
+
+async fn accept(queue: &Queue, stamp: Option<Stamp>, recipients: &[&str]) -> QueueId {
+    accept_body(queue, Body::Memory(BODY.into()), stamp, recipients).await
+}
+
+/// With a body that is too large for the queue's records.
+pub(super) async fn accept_large(queue: &Queue, body: &[u8], stamp: Stamp, recipients: &[&str]) {
+    let mut buffer = BodyBuffer::new(queue.spool());
+    for octets in body.chunks(64 * 1024) {
+        buffer.put(octets);
+        buffer.settle().await.unwrap();
+    }
+    let body = buffer.finish().await.unwrap();
+    assert!(matches!(body, Body::File(_)));
+    accept_body(queue, body, Some(stamp), recipients).await;
+}
+
+async fn accept_body(queue: &Queue, body: Body, stamp: Option<Stamp>, recipients: &[&str]) -> QueueId {
+    let recipients = recipients
+        .iter()
+        .map(|address| Recipient {
+            path: format!("<{address}>").parse().unwrap(),
+            params: RcptParams::default(),
+        })
+        .collect();
+    let message = NewMessage {
+        id: queue.allocate_id(),
+        submission: Submission {
+            envelope: Envelope {
+                reverse_path: "<sender@example.org>".parse().unwrap(),
+                params: MailParams::default(),
+                recipients,
+            },
+            origin: Origin {
+                session: "S1".into(),
+                listener: "smtp".into(),
+                peer: "127.0.0.1:25".parse().unwrap(),
+                helo: "client.example.org".into(),
+                esmtp: true,
+                tls: None,
+                user: None,
+                received_at_ms: 1_700_000_000_000,
+            },
+        },
+        trace: b"Received: from client.example.org\r\n".to_vec(),
+        body,
+        stamp,
+    };
+    queue.append(message).await.unwrap()
+}
