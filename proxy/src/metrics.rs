@@ -1,6 +1,6 @@
 //! The edge's counters.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -109,10 +109,9 @@ impl EdgeMetrics {
         })
     }
 
-    /// A certificate was loaded.
-    pub(crate) fn certificate(&self, not_after: SystemTime) {
-        let seconds = not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.certificate_not_after.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    /// For the certificate to be kept up to date.
+    pub(crate) fn certificate_not_after(&self) -> IntGauge {
+        self.certificate_not_after.clone()
     }
 
     /// The children of one listener.

@@ -133,6 +133,9 @@ impl Server {
     /// A port is taken, or a certificate is missing; nothing listens then.
     pub fn start(settings: &ServerSettings, services: Services) -> Result<Self, StartError> {
         let (alive, all_gone) = mpsc::channel(1);
+        if let Some(tls) = &services.tls {
+            tls.report_expiry(services.metrics.certificate_not_after());
+        }
         let mut server = Self {
             services,
             listeners: Vec::new(),
@@ -148,7 +151,7 @@ impl Server {
 
     /// Takes new settings on: new listeners are bound first, kept ones (those with the same address) serve new connections
     /// by the new settings, removed ones drain. A listener cannot move to an address that overlaps with its old one
-    /// (from `0.0.0.0` to `127.0.0.1`, the same port): that takes a restart. Reload the certificate (`Tls::reload`) first.
+    /// (from `0.0.0.0` to `127.0.0.1`, the same port): that takes a restart.
     ///
     /// # Errors
     /// A new listener cannot be had, or a certificate is missing: everything stays as it was.
@@ -160,9 +163,6 @@ impl Server {
             planned.push((listener, if kept { None } else { Some(bind(listener)?) }));
         }
         // From here on nothing can fail.
-        if let Some(tls) = &self.services.tls {
-            self.services.metrics.certificate(tls.not_after());
-        }
         let mut old = std::mem::take(&mut self.listeners);
         for (wanted, bound) in planned {
             let position = old.iter().position(|old| is_same(old, wanted));

@@ -1,8 +1,11 @@
 //! A whole house in a temporary folder, for the tests of the edge: real rooms, a scanner with a marker for a virus.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use gatepost_core::access::gate::ScanGate;
@@ -14,6 +17,7 @@ use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
 use gatepost_smtp::server::{AuthOffer, Limits, TlsMode};
 use prometheus::Registry;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{Embedded, Settings};
@@ -131,4 +135,47 @@ pub(crate) fn settings() -> ServerSettings {
 fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     ListenerSettings { name: name.into(), address, tls, connections_max: 10, protocol }
+}
+
+/// A stream that remembers its writes one by one.
+pub(crate) struct Recorder {
+    stream: DuplexStream,
+    writes: Arc<Mutex<Vec<String>>>,
+}
+
+impl AsyncRead for Recorder {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Recorder {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, octets);
+        if result.is_ready() {
+            self.writes.lock().unwrap().push(String::from_utf8_lossy(octets).into_owned());
+        }
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Recorder {
+    /// The stream, its other end, and what will be written.
+    pub(crate) fn pipe(octets: usize) -> (Self, DuplexStream, Arc<Mutex<Vec<String>>>) {
+        let (stream, peer) = tokio::io::duplex(octets);
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        (Self { stream, writes: Arc::clone(&writes) }, peer, writes)
+    }
 }

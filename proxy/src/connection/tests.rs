@@ -1,6 +1,30 @@
+use gatepost_smtp::server::{AuthOffer, Limits};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::testing::{House, Recorder, house};
+
+/// A listener without AUTH and TLS.
+fn mx(house: &House) -> Arc<Context> {
+    let dialect = Dialect::Smtp(Arc::new(Config {
+        hostname: "mx.example".into(),
+        tls: TlsMode::None,
+        require_auth: false,
+        auth: AuthOffer::default(),
+        binarymime: false,
+        limits: Limits::default(),
+    }));
+    Arc::new(Context {
+        listener: "mx".into(),
+        tls: TlsMode::None,
+        dialect,
+        services: house.services.clone(),
+        metrics: house.services.metrics.listener("mx"),
+        pool: Pool::default(),
+        locks: MailboxLocks::default(),
+    })
+}
 
 /// How large the future is that this function returns.
 fn future_octets<A, B, C, D, F: Future>(_function: impl Fn(A, B, C, D) -> F) -> usize {
@@ -14,4 +38,37 @@ fn the_future_of_a_connection_is_small() {
     assert!(octets <= 1536, "{octets} octets");
     let octets = size_of::<SmtpMachine>();
     assert!(octets <= 1536, "{octets} octets");
+}
+
+#[tokio::test]
+async fn a_pipelined_transaction_is_answered_in_one_write_a_turn() {
+    let house = house();
+    let (stream, mut peer, writes) = Recorder::pipe(64 * 1024);
+    let (_phase, seen) = watch::channel(Phase::Serve);
+    let served = tokio::spawn(serve(stream, ([192, 0, 2, 1], 25).into(), mx(&house), seen));
+    let mut said = Vec::new();
+    for (turn, last) in [
+        ("", "220 "),
+        ("EHLO client.example\r\n", "250 "),
+        ("MAIL FROM:<a@example.org>\r\nRCPT TO:<me@localhost>\r\nRCPT TO:<x@localhost>\r\nDATA\r\n", "354 "),
+        ("Subject: hi\r\n\r\nHello\r\n.\r\nRSET\r\nQUIT\r\n", "221 "),
+    ] {
+        peer.write_all(turn.as_bytes()).await.unwrap();
+        while !String::from_utf8_lossy(&said).lines().last().is_some_and(|line| line.starts_with(last)) {
+            assert!(peer.read_buf(&mut said).await.unwrap() > 0, "closed");
+        }
+    }
+    drop(peer);
+    served.await.unwrap();
+    let codes: Vec<String> = writes
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|write| write.lines().map(|line| line.get(..3).unwrap()).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(codes[0], "220");
+    assert!(codes[1].starts_with("250 250"));
+    assert_eq!(codes[2], "250 250 550 354");
+    assert_eq!(codes[3], "250 250 221");
+    assert_eq!(house.queue.list().await.len(), 1);
 }

@@ -7,10 +7,11 @@ pub mod certificate;
 pub mod handshake;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use prometheus::IntGauge;
 use rustls::server::{ProducesTickets, ServerConfig};
 use rustls::sign::SingleCertAndKey;
 
@@ -23,6 +24,7 @@ pub struct Tls {
     active: ArcSwap<Active>,
     /// Outlives a reload, so that clients go on resuming.
     tickets: Arc<dyn ProducesTickets>,
+    expiry: OnceLock<IntGauge>,
 }
 
 /// One loaded pair and what is made from it.
@@ -43,7 +45,7 @@ impl Tls {
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Library)?;
         let active = Active::load(certificate, key, Arc::clone(&tickets))?;
-        Ok(Self { active: ArcSwap::from_pointee(active), tickets })
+        Ok(Self { active: ArcSwap::from_pointee(active), tickets, expiry: OnceLock::new() })
     }
 
     /// Reads the files again (or others). New handshakes use them; running sessions keep theirs.
@@ -53,7 +55,14 @@ impl Tls {
     pub fn reload(&self, certificate: &Path, key: &Path) -> Result<(), TlsError> {
         let active = Active::load(certificate, key, Arc::clone(&self.tickets))?;
         self.active.store(Arc::new(active));
+        self.show_expiry();
         Ok(())
+    }
+
+    /// Keeps this gauge at the end of the validity, seconds since 1970, from now on.
+    pub(crate) fn report_expiry(&self, gauge: IntGauge) {
+        self.expiry.get_or_init(|| gauge);
+        self.show_expiry();
     }
 
     /// When the certificate in use stops being valid.
@@ -66,6 +75,13 @@ impl Tls {
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.active.load().config)
+    }
+
+    fn show_expiry(&self) {
+        let seconds = self.not_after().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        if let Some(gauge) = self.expiry.get() {
+            gauge.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        }
     }
 }
 

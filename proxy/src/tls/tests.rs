@@ -92,7 +92,13 @@ async fn a_peer_that_never_shakes_hands_is_given_up() {
 async fn a_reload_serves_the_new_certificate() {
     let (old, new) = (files(&["localhost"]), files(&["localhost"]));
     let tls = Tls::load(&old.certificate, &old.key).unwrap();
+    let gauge = IntGauge::new("expiry", "help").unwrap();
+    tls.report_expiry(gauge.clone());
+    let before = gauge.get();
+    assert!(before > 0);
+    gauge.set(0);
     tls.reload(&new.certificate, &new.key).unwrap();
+    assert!(gauge.get() >= before);
     shake(&tls, client(&new.certificate, &[&rustls::version::TLS13])).await;
 }
 

@@ -1,17 +1,15 @@
 //! The driver with a machine of a few words, on a pipe, in virtual time.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::Context as TaskContext;
 use std::time::Duration;
 
 use bytes::Bytes;
 use gatepost_core::BoxFuture;
 use gatepost_smtp::server::{CloseReason, TlsFacts};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::*;
+use crate::testing::Recorder;
 use crate::tls::Exporter;
 
 /// Answers each octet by itself: `a` at once, `f` after a fast question, `s` after a slow one, `t` wants TLS, `q` closes,
@@ -93,44 +91,6 @@ impl Machine for Letters {
     }
 }
 
-/// A stream that remembers its writes one by one.
-struct Recorder {
-    stream: DuplexStream,
-    writes: Arc<Mutex<Vec<String>>>,
-}
-
-impl AsyncRead for Recorder {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Recorder {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-        octets: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, octets);
-        if result.is_ready() {
-            self.writes.lock().unwrap().push(String::from_utf8_lossy(octets).into_owned());
-        }
-        result
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 /// A driver that runs by itself, and its peer.
 struct Scene {
     peer: DuplexStream,
@@ -140,9 +100,7 @@ struct Scene {
 }
 
 fn scene(pipe_octets: usize) -> Scene {
-    let (stream, peer) = tokio::io::duplex(pipe_octets);
-    let writes = Arc::new(Mutex::new(Vec::new()));
-    let mut stream = Recorder { stream, writes: Arc::clone(&writes) };
+    let (mut stream, peer, writes) = Recorder::pipe(pipe_octets);
     let (phase, mut seen) = watch::channel(Phase::Serve);
     let stop = tokio::spawn(async move {
         let (mut machine, mut ledger, pool) = (Letters::new(), Ledger::default(), Pool::default());
