@@ -9,7 +9,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use gatepost_core::access::{self, ScanGate, pop3};
 use gatepost_core::delivery::{self, Workers};
@@ -20,7 +19,6 @@ use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
 use gatepost_smtp::server::TlsMode;
-use prometheus::Gauge;
 
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
@@ -40,7 +38,6 @@ pub struct Rooms {
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
-    not_after: Gauge,
 }
 
 /// Why a room cannot be opened.
@@ -129,13 +126,7 @@ impl Rooms {
             tls: Some(tls.clone()),
             metrics: EdgeMetrics::register(registry)?,
         };
-        let not_after = Gauge::new(
-            "gatepost_tls_certificate_not_after_seconds",
-            "When the certificate in use stops being valid, since 1970.",
-        )?;
-        registry.register(Box::new(not_after.clone()))?;
-        not_after.set(seconds(tls.not_after()));
-        Ok(Self { edge, backend, tls, queue, store, engine, workers, not_after })
+        Ok(Self { edge, backend, tls, queue, store, engine, workers })
     }
 
     /// What the edge works with.
@@ -157,7 +148,7 @@ impl Rooms {
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
         }
-        self.not_after.set(seconds(self.tls.not_after()));
+        self.edge.metrics.certificate(self.tls.not_after());
         self.backend.reload(backend_settings(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
@@ -282,14 +273,82 @@ fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {
     }
 }
 
-fn seconds(at: SystemTime) -> f64 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
 fn report(recovered: &queue::Recovered) {
     let queue::Recovered { messages, segments, torn_octets, corrupt_records, .. } = recovered;
     if *corrupt_records > 0 {
         tracing::error!(corrupt_records, "damaged records of the queue were set aside in corrupt/");
     }
     tracing::info!(messages, segments, torn_octets, "the queue is open");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use gatepost_smtp::server::Mechanism;
+
+    use super::*;
+    use crate::first_run;
+
+    fn config(text: &str) -> Config {
+        let listener = "[[listener]]\nname = \"a\"\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n";
+        Config::parse(Path::new("test"), &format!("{listener}{text}")).unwrap()
+    }
+
+    fn smtp(config: &Config) -> SmtpSettings {
+        match server_settings(config).listeners.remove(0).protocol {
+            Protocol::Smtp(settings) => settings,
+            Protocol::Pop3(_) => panic!("the listener speaks SMTP"),
+        }
+    }
+
+    #[test]
+    fn the_limits_of_the_configuration_reach_the_sessions() {
+        let limits = "tls = \"starttls\"\n[limits]\nmessage = \"2 MiB\"\nrecipients = 100\nerrors = 3\n";
+        let limits = smtp(&config(&format!("{limits}data_total_timeout = \"7m\"\n"))).limits;
+        assert_eq!((limits.message_octets, limits.recipients, limits.errors), (2 << 20, 100, 3));
+        assert_eq!(limits.data_total.as_secs(), 420);
+        let default = gatepost_smtp::server::Limits::default();
+        assert_eq!(limits.command, default.command, "what is left out keeps its default");
+    }
+
+    #[test]
+    fn auth_outside_tls_is_scram_or_nothing() {
+        let outside = |text| smtp(&config(text)).auth.outside_tls;
+        assert_eq!(outside("tls = \"starttls\"\n"), []);
+        assert_eq!(outside("tls = \"none\"\nrequire_auth = false\n"), []);
+        assert_eq!(outside("tls = \"none\"\nauth_without_tls = \"scram\"\n"), [Mechanism::ScramSha256]);
+    }
+
+    #[test]
+    fn without_scram_passwords_travel_in_tls_only() {
+        let auth = smtp(&config("tls = \"implicit\"\n[auth]\nscram = false\n")).auth;
+        assert_eq!(auth.inside_tls, [Mechanism::Plain, Mechanism::Login]);
+    }
+
+    /// An alert on a metric that does not exist never fires.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_metric_that_an_alert_watches_exists() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = DataFolder::prepare(outer.path().join("data")).unwrap();
+        let config = Config::embedded_default();
+        first_run::make_certificate(&folder, "localhost").unwrap();
+        let directory = first_run::open_directory(&folder).unwrap();
+        let metrics = Metrics::new().unwrap();
+        let rooms = Rooms::open(&config, &folder, directory, &metrics).await.unwrap();
+        let exposed = metrics.render().unwrap();
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        let alerts = include_str!("../../deploy/prometheus-alerts.yml");
+        let watched: BTreeSet<_> = alerts
+            .split(|c| !is_name(c))
+            .filter(|word| word.starts_with("gatepost_") || word.starts_with("process_"))
+            .map(|word| word.trim_end_matches("_bucket"))
+            .collect();
+        assert!(watched.len() > 10, "{watched:?}");
+        for name in watched {
+            assert!(exposed.contains(&format!("# TYPE {name} ")), "{name}");
+        }
+        rooms.close().await;
+    }
 }
