@@ -77,14 +77,20 @@ impl Workers {
     /// comes in.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// When the store is damaged or cannot be used; a full disk or a busy database is no reason not to start.
     pub async fn start(
         rooms: Rooms,
         settings: &Settings,
         metrics: Option<Metrics>,
     ) -> Result<Self, StoreError> {
         let held = rooms.queue.list().await.into_iter().map(|waiting| waiting.id).collect();
-        rooms.store.forget_all_but(held).await?;
+        match rooms.store.forget_all_but(held).await {
+            Err(error @ (StoreError::Full | StoreError::Busy)) => {
+                // Mail that is already here must be readable on a full disk; the sweep can wait for the next start.
+                warn!(%error, "old dispositions stay remembered until the next start");
+            }
+            swept => swept?,
+        }
         let (stop, stopped) = watch::channel(false);
         let tasks = (0..settings.workers.get())
             .map(|_| {
