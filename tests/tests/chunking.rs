@@ -88,10 +88,10 @@ fn the_octets_of_a_refused_chunk_are_discarded_and_never_parsed() {
 
 #[test]
 fn a_chunk_that_declares_more_than_a_mail_may_have_is_drained_or_cut_off() {
-    let server = Setup::new().open_listener().sections("[limits]\nmessage = \"64 KiB\"").start();
+    let server = Setup::new().open_listener().sections("[limits]\nmessage = \"1 MiB\"").start();
     let mut smtp = server.smtp_open();
     smtp.begin("a@b.example", &["me@localhost"]);
-    smtp.bdat(&vec![b'x'; 100 * 1024], true).must("552 5.3.4");
+    smtp.bdat(&vec![b'x'; 1_500_000], true).must("552 5.3.4");
     smtp.say("NOOP").must("250 2.0.0");
     smtp.quit();
 
