@@ -148,7 +148,6 @@ impl Rooms {
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
         }
-        self.edge.metrics.certificate(self.tls.not_after());
         self.backend.reload(backend_settings(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
