@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatepost_smtp::wire::params::RcptParams;
+use gatepost_smtp::server::Recipient;
+use gatepost_smtp::wire::params::{MailParams, RcptParams};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::committer::{Committer, Work};
 use super::handle::assemble;
@@ -22,8 +24,9 @@ use crate::intake::{Body, Spool};
 #[derive(Debug, Clone)]
 struct Promise {
     body: Bytes,
-    /// The sets of pending recipients that a restart may find: more than one after a settle that failed.
-    pending: BTreeSet<Vec<usize>>,
+    /// The sets of pending recipients that a restart may find: the one that was promised and, behind it, those of
+    /// settles that failed since.
+    pending: Vec<Vec<usize>>,
     /// Whether it may be missing: its append failed, so nobody knows.
     may_be_missing: bool,
 }
@@ -39,6 +42,19 @@ struct Ledger {
     promises: BTreeMap<QueueId, Promise>,
     /// Refused for want of space: never to be seen again.
     refused: BTreeSet<QueueId>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// A fresh segment has flushed and told where the failed one ends: what failed before never comes back.
+    fn forget_failures(&mut self) {
+        for promise in self.promises.values_mut() {
+            promise.pending.truncate(1);
+        }
+        let failed = self.promises.extract_if(.., |_, promise| promise.may_be_missing);
+        self.refused.extend(failed.map(|(id, _)| id));
+    }
 }
 
 const ROOT: &str = "/queue";
@@ -68,13 +84,12 @@ impl Life {
         let stored = if dice.chance(1, 5) { self.shared.spool.store(&octets).ok() } else { None };
         let body = stored.map_or_else(|| Body::Memory(octets.clone()), |file| Body::File(Arc::new(file)));
         let mut message = message(id, RECIPIENTS, body);
-        // The grammar of parameters is tested elsewhere and would take half of the time here.
-        message
-            .submission
-            .envelope
-            .recipients
-            .iter_mut()
-            .for_each(|recipient| recipient.params = RcptParams::default());
+        // The grammar of addresses is tested elsewhere and would take half of the time here.
+        let envelope = &mut message.submission.envelope;
+        (envelope.reverse_path, envelope.params) = (ReversePath::Null, MailParams::default());
+        for recipient in &mut envelope.recipients {
+            *recipient = Recipient { path: ForwardPath::Postmaster, params: RcptParams::default() };
+        }
         (message, octets)
     }
 
@@ -82,7 +97,7 @@ impl Life {
         let message = match due.fresh.clone() {
             Some(message) => message,
             None => match self.shared.load(due.id, due.place) {
-                Loaded::Whole(message) => Arc::new(message),
+                Loaded::Whole(message) => message,
                 Loaded::Damaged => panic!("{} is damaged", due.id),
                 Loaded::Unreadable(_) => return None,
             },
@@ -127,24 +142,22 @@ impl Life {
                     ledger.refused.insert(id);
                 }
                 Expected::Appended(id, body) => {
-                    let pending = BTreeSet::from([(0..RECIPIENTS).collect()]);
+                    let pending = vec![(0..RECIPIENTS).collect()];
                     ledger.promises.insert(id, Promise { body, pending, may_be_missing: result.is_err() });
                 }
                 Expected::Settled(id, left) => {
                     let promise = ledger.promises.get_mut(&id).unwrap();
                     match result {
-                        Ok(()) => promise.pending = BTreeSet::from([left]),
+                        Ok(()) => promise.pending = vec![left],
                         Err(AppendError::Full) => {}
-                        Err(_) => {
-                            promise.pending.insert(left);
-                        }
+                        Err(_) => promise.pending.push(left),
                     }
                 }
             }
         }
         self.committer.remove_segments();
-        if self.committer.is_stopped() {
-            self.committer.lift_stop();
+        if self.committer.is_stopped() && self.committer.lift_stop() {
+            ledger.forget_failures();
         }
     }
 
@@ -165,7 +178,7 @@ impl Life {
                 "seed {seed}: {id} has {pending:?} pending, promised was {:?}",
                 promise.pending
             );
-            promise.pending = BTreeSet::from([pending.clone()]);
+            promise.pending = vec![pending.clone()];
             promise.may_be_missing = false;
             if !pending.is_empty() {
                 let place = self.shared.index().get(*id).unwrap().place;

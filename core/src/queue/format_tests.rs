@@ -114,7 +114,7 @@ fn the_file_of_version_1_is_read() {
     let Loaded::Whole(found) = shared.load(QueueId(103), place) else { panic!("readable") };
     let expected = message(QueueId(103), 2, Body::Memory(Bytes::new()));
     assert_eq!(found.submission, expected.submission);
-    assert_eq!((found.trace, found.stamp), (expected.trace, expected.stamp));
+    assert_eq!((&found.trace, &found.stamp), (&expected.trace, &expected.stamp));
     assert_eq!(found.body.read().unwrap(), "Subject: 103\r\n\r\nhello\r\n");
     assert!(shared.ids.allocate(0).0 > 103);
 }

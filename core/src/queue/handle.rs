@@ -199,7 +199,7 @@ impl Queue {
         match self.readers.run(move || shared.load(id, place)).await {
             Ok(Loaded::Whole(message)) => {
                 guard.end();
-                Some(Lease::claim(&self.shared, &due, Arc::new(message)))
+                Some(Lease::claim(&self.shared, &due, message))
             }
             Ok(Loaded::Damaged) => None,
             Ok(Loaded::Unreadable(error)) | Err(error) => {

@@ -22,6 +22,8 @@ pub(super) struct Journal {
     disk: Arc<dyn Disk>,
     root: PathBuf,
     segment_octets: u64,
+    /// The size of the segment that is opened next.
+    next_octets: u64,
     supply: Supply,
     ids: Arc<IdGenerator>,
     active: Option<Active>,
@@ -70,7 +72,20 @@ impl Journal {
         ends: Vec<(SegmentId, u64)>,
     ) -> Self {
         let (active, opened) = (None, Vec::new());
-        Self { disk, root, segment_octets, supply, ids, active, stopped: false, ends, opened, flushes: 0 }
+        let next_octets = segment_octets.min(FIRST_OCTETS);
+        Self {
+            disk,
+            root,
+            segment_octets,
+            next_octets,
+            supply,
+            ids,
+            active,
+            stopped: false,
+            ends,
+            opened,
+            flushes: 0,
+        }
     }
 
     /// Makes records durable; one result each, in order. Where it returns `Ok` the record is flushed, otherwise it
@@ -106,6 +121,7 @@ impl Journal {
     /// opening record.
     pub(super) fn lift_stop(&mut self) -> Result<(), AppendError> {
         self.stopped = false;
+        self.next_octets = self.segment_octets.min(FIRST_OCTETS);
         self.open_segment(0)
     }
 
@@ -158,6 +174,9 @@ impl Journal {
         match active.write(records) {
             Ok(places) => {
                 self.flushes = self.flushes.saturating_add(1);
+                if active.end > active.octets / 2 {
+                    self.supply.order(self.segment_octets);
+                }
                 Ok(places)
             }
             Err(WriteFailure::Full) => Err(AppendError::Full),
@@ -177,7 +196,7 @@ impl Journal {
         ends.extend(self.active.as_ref().map(|active| (active.id, active.end)));
         let opening = Opening { id_floor: self.ids.greatest(), ends }.record();
         let start = SEGMENT_HEADER_OCTETS.saturating_add(BATCH_OCTETS).saturating_add(opening.octets());
-        let octets = start.saturating_add(needed).max(self.segment_octets);
+        let octets = start.saturating_add(needed).max(self.next_octets);
 
         let (id, file) = self.supply.take(octets).map_err(|error| self.blame(&error))?;
         segment::publish(&*self.disk, &self.root, id).map_err(|error| self.blame(&error))?;
@@ -192,7 +211,7 @@ impl Journal {
         ended.extend(self.active.take().map(|active| (active.id, active.end)));
         self.opened.push(Opened { segment: id, tells_of: ended.into_iter().map(|(id, _)| id).collect() });
         self.active = Some(active);
-        self.supply.order(self.segment_octets);
+        self.next_octets = self.segment_octets;
         Ok(())
     }
 
@@ -242,9 +261,10 @@ impl Active {
         Ok(places)
     }
 
-    /// Nothing of a batch that was refused may come back: without its head it is no batch.
+    /// Nothing of a batch that was refused may come back.
     fn blot_out(&self) -> WriteFailure {
-        let zeros = [0; BATCH_OCTETS as usize];
+        // The checksum of its header is enough: without a batch head what follows is no batch.
+        let zeros = [0; HEADER_OCTETS];
         let blotted =
             self.file.write_all_at(self.end, &[IoSlice::new(&zeros)]).and_then(|()| self.file.flush());
         blotted.map_or_else(WriteFailure::Broken, |()| WriteFailure::Full)
@@ -258,5 +278,7 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
+/// The first segment after a start is filled while others wait for it; a site with little mail never needs another.
+const FIRST_OCTETS: u64 = 4 * 1024 * 1024;
 /// A batch that takes longer to write than this makes the first session in it wait for the last.
 const BATCH_OCTETS_MAX: u64 = 8 * 1024 * 1024;

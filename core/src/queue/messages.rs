@@ -67,7 +67,7 @@ pub enum AppendError {
 }
 
 /// Size of a segment and the thresholds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Octets of a segment, preallocated (64 MiB).
     pub segment_octets: u64,

@@ -53,8 +53,9 @@ fn low_bits(count: usize) -> u64 {
     u32::try_from(count).ok().and_then(|count| u64::MAX.checked_shl(count)).map_or(u64::MAX, |high| !high)
 }
 
-const fn bit(recipient: usize) -> u64 {
-    1_u64.rotate_left((recipient % WORD) as u32)
+fn bit(recipient: usize) -> u64 {
+    let low = u32::try_from(recipient % WORD).unwrap_or(0);
+    1_u64.rotate_left(low)
 }
 
 const WORD: usize = 64;

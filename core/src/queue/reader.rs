@@ -46,7 +46,7 @@ impl SegmentReader {
         let loaded = self.window_start..self.window_start.saturating_add(self.window.len() as u64);
         if offset < loaded.start || end > loaded.end {
             let wanted = self.len.saturating_sub(offset).min(count.max(WINDOW_OCTETS) as u64);
-            self.window.resize(usize::try_from(wanted).unwrap_or(WINDOW_OCTETS), 0);
+            self.window = vec![0; usize::try_from(wanted).unwrap_or(WINDOW_OCTETS)];
             let read = self.file.read_at(offset, &mut self.window)?;
             self.window.truncate(read);
             self.window_start = offset;
@@ -77,14 +77,11 @@ impl SegmentReader {
         let mut extent = Extent { flushed: SEGMENT_HEADER_OCTETS, end: SEGMENT_HEADER_OCTETS };
         let mut offset = SEGMENT_HEADER_OCTETS;
         loop {
-            let head = match self.batch(offset)? {
-                Some(head) => head,
-                None => {
-                    let is_batch = |reader: &mut Self, offset| Ok(reader.batch(offset)?.is_some());
-                    let Some(found) = self.search(offset, self.len, is_batch)? else { return Ok(extent) };
-                    offset = found;
-                    continue;
-                }
+            let Some(head) = self.batch(offset)? else {
+                let is_batch = |reader: &mut Self, offset| Ok(reader.batch(offset)?.is_some());
+                let Some(found) = self.search(offset, self.len, is_batch)? else { return Ok(extent) };
+                offset = found;
+                continue;
             };
             extent.flushed = offset;
             let limit = offset.saturating_add(BATCH_OCTETS).saturating_add(head.octets).min(self.len);

@@ -15,7 +15,8 @@ use super::journal::Opened;
 use super::reader::{Extent, SegmentReader};
 use super::record::{ALIGNMENT, BATCH_OCTETS, HEADER_OCTETS, Kind, RecordHead};
 use super::segment::{
-    self, FORMAT_VERSION, HeaderFound, Location, Opening, SEGMENT_HEADER_OCTETS, SegmentId, decode_header,
+    self, FORMAT_VERSION, HEADER_FIELDS_OCTETS, HeaderFound, Location, Opening, SEGMENT_HEADER_OCTETS,
+    SegmentId, decode_header,
 };
 use super::{OpenError, QueueId, Recovered};
 use crate::disk::Disk;
@@ -103,7 +104,7 @@ impl Recovery<'_> {
     fn read_opening(&mut self, segment: SegmentId) -> Result<(), OpenError> {
         let Some(mut reader) = self.reader(segment)? else { return Ok(()) };
         let path = segment.path(self.root);
-        let header = reader.octets(0, SEGMENT_HEADER_OCTETS as usize).map_err(OpenError::io(&path))?;
+        let header = reader.octets(0, HEADER_FIELDS_OCTETS).map_err(OpenError::io(&path))?;
         match decode_header(header.unwrap_or_default(), segment) {
             HeaderFound::Known => {}
             HeaderFound::Newer(found) => {
@@ -129,6 +130,10 @@ impl Recovery<'_> {
         let Some(mut reader) = self.reader(segment)? else { return Ok(()) };
         let path = segment.path(self.root);
         let known = self.known_ends.get(&segment).copied();
+        if known.is_some_and(|end| end > reader.len()) {
+            tracing::error!(segment = %path.display(), "a segment is shorter than it was; what lay in the rest is lost");
+            self.count_corrupt();
+        }
         let extent = match known {
             Some(end) => Extent { flushed: end.min(reader.len()), end: end.min(reader.len()) },
             None => reader.extent().map_err(OpenError::io(&path))?,

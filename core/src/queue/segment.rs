@@ -201,6 +201,8 @@ fn fill(file: &dyn DiskFile, segment: SegmentId, octets: u64) -> io::Result<()> 
     file.flush()
 }
 
+/// Octets of the header that are in use.
+pub(super) const HEADER_FIELDS_OCTETS: usize = 36;
 /// Octets before the first record.
 pub(super) const SEGMENT_HEADER_OCTETS: u64 = 512;
 /// What this program writes, and the latest it reads.

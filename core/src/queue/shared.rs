@@ -36,7 +36,7 @@ pub(super) struct Lease {
 
 /// What came of reading a due message back.
 pub(super) enum Loaded {
-    Whole(NewMessage),
+    Whole(Arc<NewMessage>),
     /// The record is damaged: it was set aside and the message is gone.
     Damaged,
     /// The disk could not be read now.
@@ -70,7 +70,7 @@ impl Shared {
     pub(super) fn load(&self, id: QueueId, place: Location) -> Loaded {
         let damaged = match read_payload(&*self.disk, &self.root, place) {
             Ok(payload) => match decode_message(&payload) {
-                Ok(head) => return Loaded::Whole(head.into_message(&payload, &self.spool)),
+                Ok(head) => return Loaded::Whole(Arc::new(head.into_message(&payload, &self.spool))),
                 Err(_) => payload,
             },
             Err(error) if error.kind() == io::ErrorKind::InvalidData => bytes::Bytes::new(),
