@@ -132,12 +132,8 @@ async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 pause = PAUSE_MIN;
-                let connection = serve(stream, peer, context, phase.clone());
-                let alive = alive.clone();
-                tokio::spawn(async move {
-                    connection.await;
-                    drop((permit, alive));
-                });
+                let held = (permit, alive.clone());
+                tokio::spawn(serve(stream, peer, context, phase.clone(), held));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -152,13 +148,21 @@ async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<Context>, phase: watch::Receiver<Phase>) {
+/// `held` is given back when the connection is over, however it ends.
+async fn serve<H: Send>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    context: Arc<Context>,
+    phase: watch::Receiver<Phase>,
+    held: H,
+) {
     // Replies are whole when they are written; waiting for more would only delay them. A failure means that the peer
     // is gone already, which the first read tells.
     let _ = stream.set_nodelay(true);
     // On a dual-stack socket an IPv4 peer comes as ::ffff:a.b.c.d; rules and logs want the address itself.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     connection::serve(stream, peer, context, phase).await;
+    drop(held);
 }
 
 /// The peer has gone before we took its connection: nothing is wrong with us.
