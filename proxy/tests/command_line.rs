@@ -6,6 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use bytes::Bytes;
+use gatepost_core::intake::Body;
+use gatepost_core::queue::QueueId;
+use gatepost_core::store::{Delivery, MailStore as _, MailboxCopy, Settings, SqliteStore};
 use tempfile::TempDir;
 
 struct Home(TempDir);
@@ -52,6 +56,29 @@ fn errors(output: &Output) -> String {
 
 fn code(output: &Output) -> Option<i32> {
     output.status.code()
+}
+
+/// In two pieces, so that no scanner takes this source for a virus.
+fn eicar() -> String {
+    ["X5O!P%@AP[4\\PZX54(P^)7CC)7}$", "EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"].concat()
+}
+
+/// Puts a mail into a mailbox as delivery does, under a stamp of rules that are no longer in use.
+fn put_mail(home: &Home, mailbox: &str, body: &[u8]) {
+    let path = home.path().join(".local/share/gatepost/store/default.sqlite");
+    let store = SqliteStore::open(&path, &Settings::default(), None).unwrap();
+    let delivery = Delivery {
+        queue_id: QueueId(body.len() as u64),
+        body: Body::Memory(Bytes::copy_from_slice(body)),
+        stamp: format!("yara/{}/1", "0".repeat(64)).parse().unwrap(),
+        received_at_ms: 0,
+        copies: vec![MailboxCopy { recipient: 0, mailbox: mailbox.to_owned(), head: Bytes::new() }],
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let _ = store.deliver(delivery).await.unwrap();
+        store.close().await;
+    });
 }
 
 #[test]
@@ -164,11 +191,52 @@ fn a_password_comes_from_a_terminal_or_standard_input_and_must_not_be_empty() {
 }
 
 #[test]
+fn a_new_user_does_not_get_the_mail_of_an_earlier_one_unasked() {
+    let home = Home::new();
+    let add = |more: &[&str]| {
+        let arguments = [&["user", "add", "ann@localhost", "--password-stdin"], more].concat();
+        home.run_with_input(&arguments, "a long password\n")
+    };
+    assert!(add(&[]).status.success());
+    put_mail(&home, "ann@localhost", b"Subject: x\r\n\r\nhello\r\n");
+    assert!(home.must(&["mailbox", "list"]).contains("ann@localhost  1"));
+    let shown = home.must(&["mailbox", "show", "ann@localhost", "1"]);
+    assert_eq!(shown, "Subject: x\r\n\r\nhello\r\n");
+    assert_eq!(code(&home.run(&["mailbox", "remove", "ann@localhost"])), Some(1), "its user is there");
+
+    home.must(&["user", "remove", "ann@localhost"]);
+    let refused = add(&[]);
+    assert_eq!(code(&refused), Some(1));
+    assert!(errors(&refused).contains("gatepost mailbox remove ann@localhost"), "{}", errors(&refused));
+    assert!(add(&["--adopt-mailbox"]).status.success());
+    home.must(&["user", "remove", "ann@localhost"]);
+    home.must(&["mailbox", "remove", "ann@localhost"]);
+    assert_eq!(code(&home.run(&["mailbox", "remove", "ann@localhost"])), Some(1), "it is gone");
+    assert!(add(&[]).status.success());
+}
+
+#[test]
+fn an_infected_message_is_neither_shown_nor_exported() {
+    let home = Home::new();
+    home.must(&["domain", "list"]);
+    put_mail(&home, "ann@localhost", format!("Subject: x\r\n\r\n{}\r\n", eicar()).as_bytes());
+    put_mail(&home, "ann@localhost", b"Subject: y\r\n\r\nFrom here\r\n");
+    let shown = home.run(&["mailbox", "show", "ann@localhost", "1"]);
+    assert_eq!((code(&shown), shown.stdout.len()), (Some(1), 0));
+    assert!(errors(&shown).contains("infected"), "{}", errors(&shown));
+    let exported = home.run(&["mailbox", "export", "ann@localhost", "--output", "ann.mbox"]);
+    assert_eq!(code(&exported), Some(1), "one was left out");
+    let mbox = std::fs::read_to_string(home.path().join("ann.mbox")).unwrap();
+    assert!(mbox.contains("Subject: y\n\n>From here\n") && !mbox.contains("Subject: x"), "{mbox}");
+    assert_eq!(code(&home.run(&["mailbox", "export", "ann@localhost", "--output", "ann.mbox"])), Some(73));
+    home.run(&["mailbox", "export", "ann@localhost", "--format", "eml", "--output", "mails"]);
+    assert_eq!(std::fs::read(home.path().join("mails/2.eml")).unwrap(), b"Subject: y\r\n\r\nFrom here\r\n");
+}
+
+#[test]
 fn a_file_is_scanned_without_an_installation() {
     let home = Home::new();
-    // In two pieces, so that no scanner takes this source for a virus.
-    let eicar = ["X5O!P%@AP[4\\PZX54(P^)7CC)7}$", "EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"].concat();
-    std::fs::write(home.path().join("bad"), eicar).unwrap();
+    std::fs::write(home.path().join("bad"), eicar()).unwrap();
     std::fs::write(home.path().join("good"), "Subject: x\r\n\r\nhello\r\n").unwrap();
     home.must(&["scan", "good"]);
     let output = home.run(&["scan", "good", "bad"]);

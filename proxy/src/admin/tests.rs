@@ -98,3 +98,55 @@ async fn a_taken_address_is_named() {
     let second = AdminServer::start(&settings, None, Metrics::new().unwrap(), Arc::new(Vec::new)).await;
     assert!(second.unwrap_err().to_string().contains(&first.address().to_string()));
 }
+
+#[tokio::test]
+async fn with_tls_nothing_is_served_in_the_clear() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = crate::data_folder::DataFolder::prepare(outer.path().join("d")).unwrap();
+    crate::first_run::make_certificate(&folder, "localhost").unwrap();
+    let tls = Arc::new(Tls::load(&folder.certificate(), &folder.key()).unwrap());
+    let credential = folder.replace("token", b"0123456789abcdef\n").unwrap();
+    let settings = Admin::Tls { address: "127.0.0.1:0".parse().unwrap(), credential };
+    let metrics = Metrics::new().unwrap();
+    let server = AdminServer::start(&settings, Some(tls), metrics, Arc::new(Vec::new)).await.unwrap();
+
+    let mut plain = TcpStream::connect(server.address()).await.unwrap();
+    plain.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // A TLS alert, or nothing.
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"));
+
+    let get = |header: &'static str| {
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n");
+        let (connector, address) = (connector(&folder), server.address());
+        async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    };
+    assert!(get("").await.starts_with("HTTP/1.1 401 "));
+    let answer = get("Authorization: Bearer 0123456789abcdef\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("gatepost_build_info"), "{answer}");
+}
+
+/// A client that trusts the folder's certificate and nothing else.
+fn connector(folder: &crate::data_folder::DataFolder) -> tokio_rustls::TlsConnector {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject as _;
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.certificate()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+}

@@ -1,11 +1,11 @@
 //! `gatepost user`, `gatepost alias`, `gatepost domain`.
 
 use clap::Subcommand;
-use gatepost_core::directory::{EditError, Scram};
+use gatepost_core::directory::{AccountName, EditError, Scram};
 
 use super::output::{Output, Table};
 use super::password::new_password;
-use super::{Failure, Site};
+use super::{Failure, Site, mailbox};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
@@ -16,6 +16,9 @@ pub(super) enum UserCommand {
         /// Read the password from the first line of standard input instead of asking for it.
         #[arg(long)]
         password_stdin: bool,
+        /// Let the user have the mail of an earlier one of the same name.
+        #[arg(long)]
+        adopt_mailbox: bool,
     },
     /// List users. The first is `postmaster` unless an alias says otherwise.
     List {
@@ -31,7 +34,7 @@ pub(super) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Remove a user and the aliases that point to him. His mailbox stays until it is removed.
+    /// Remove a user and the aliases that point to him. His mailbox stays until `gatepost mailbox remove`.
     Remove {
         /// The user.
         address: String,
@@ -86,7 +89,10 @@ pub(super) fn user(command: &UserCommand, site: &Site, output: &mut Output) -> R
     let directory = site.directory()?;
     let scram = if site.config()?.scram { Scram::On } else { Scram::Off };
     match command {
-        UserCommand::Add { address, password_stdin } => {
+        UserCommand::Add { address, password_stdin, adopt_mailbox } => {
+            if !adopt_mailbox {
+                refuse_leftover_mail(address, site)?;
+            }
             let password = new_password(*password_stdin)?;
             let name = directory.add_user(address, &password, scram).map_err(refused)?;
             output.line(format_args!("added {name}"))
@@ -168,6 +174,18 @@ pub(super) fn domain(command: &DomainCommand, site: &Site, output: &mut Output) 
             }
             domains.iter().try_for_each(|domain| output.line(domain))
         }
+    }
+}
+
+/// Whoever gets a name that was in use before would read his predecessor's mail.
+fn refuse_leftover_mail(address: &str, site: &Site) -> Result<(), Failure> {
+    let name: AccountName = address.parse().map_err(Failure::general)?;
+    match mailbox::messages_of(&name.to_string(), site)? {
+        0 => Ok(()),
+        messages => Err(Failure::general(format!(
+            "the mailbox {name} of an earlier user holds messages ({messages}): `gatepost mailbox remove {name}`, \
+             or --adopt-mailbox to let the new user read them"
+        ))),
     }
 }
 

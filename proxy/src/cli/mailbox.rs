@@ -14,6 +14,7 @@ use gatepost_core::scan::{self, Scanner};
 use gatepost_core::store::{self, MailStore, SqliteStore};
 use prometheus::Registry;
 use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
 
 use super::output::{Output, Table, complain};
 use super::queue::time;
@@ -49,6 +50,11 @@ pub(super) enum Command {
         #[arg(long, short, value_name = "PATH")]
         output: PathBuf,
     },
+    /// Delete a mailbox with all its messages, for good: that of a user who was removed.
+    Remove {
+        /// The mailbox; its user must be removed first.
+        mailbox: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -66,12 +72,7 @@ struct Reader {
 }
 
 pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(Failure::general)?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let reader = Reader::open(site)?;
         let outcome = match command {
             Command::List { mailbox: None, json } => reader.list_mailboxes(*json, output).await,
@@ -83,10 +84,29 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
             Command::Export { mailbox, format: Format::Eml, output: path } => {
                 reader.export(mailbox, &mut EmlFolder::create(path)?, output).await
             }
+            Command::Remove { mailbox } => reader.remove(mailbox, site, output).await,
         };
         reader.store.close().await;
         outcome
     })
+}
+
+/// How many messages lie in a mailbox; none where there are no mailboxes yet.
+pub(super) fn messages_of(mailbox: &str, site: &Site) -> Result<usize, Failure> {
+    let path = site.data()?.store();
+    if !path.exists() {
+        return Ok(0);
+    }
+    runtime()?.block_on(async {
+        let store = SqliteStore::open(&path, &store::Settings::default(), None).map_err(Failure::general)?;
+        let listing = store.list(mailbox).await.map_err(Failure::general);
+        store.close().await;
+        Ok(listing?.messages.len())
+    })
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Failure::general)
 }
 
 // === impl Reader ===
@@ -159,6 +179,17 @@ impl Reader {
         output.octets(&released.octets)
     }
 
+    async fn remove(&self, mailbox: &str, site: &Site, output: &mut Output) -> Result<(), Failure> {
+        if site.directory()?.snapshot().account(mailbox).is_some() {
+            let hint = format!("{mailbox} is in use: `gatepost user remove {mailbox}` first");
+            return Err(Failure::general(hint));
+        }
+        if !self.store.remove_mailbox(mailbox).await.map_err(Failure::general)? {
+            return Err(Failure::general(format!("there is no mailbox {mailbox}")));
+        }
+        output.line(format_args!("removed the mailbox {mailbox}"))
+    }
+
     async fn export(
         &self,
         mailbox: &str,
@@ -182,10 +213,10 @@ impl Reader {
             }
         }
         target.finish().map_err(|error| Failure::new(Exit::CannotCreate, error))?;
-        output.line(format_args!("exported {written} messages"))?;
+        output.line(format_args!("exported: {written}"))?;
         output.finish()?;
         if withheld > 0 {
-            return Err(Failure::general(format!("{withheld} messages were left out")));
+            return Err(Failure::general(format!("left out: {withheld}")));
         }
         Ok(())
     }

@@ -106,7 +106,9 @@ impl Running {
     /// All of the new configuration or nothing of it.
     fn reload(&mut self, site: &Site) {
         let rejected = |reason: &dyn std::fmt::Display| {
-            tracing::error!(%reason, "the configuration was not reloaded; the old one stays in force");
+            // One event stays one line.
+            let reason = reason.to_string().replace('\n', " / ");
+            tracing::error!(reason, "the configuration was not reloaded; the old one stays in force");
         };
         let config = match site.read_config() {
             Ok(config) => config.with_fixed_parts_of(&self.config),

@@ -44,7 +44,20 @@ fn every_commented_setting_of_the_example_is_a_real_one() {
     let config = parse(&uncommented).unwrap();
     assert_eq!(config.hostname.as_str(), "mail.example.org");
     assert!(matches!(config.admin, Some(Admin::Tls { .. })));
-    assert!(config.tls.is_some() && config.limits.session_timeout.is_some() && config.scan.rules.is_some());
+    assert!(config.tls.is_some() && config.scan.rules.is_some());
+    let (limits, default) = (config.limits, gatepost_smtp::server::Limits::default());
+    assert_eq!(limits.transactions, Some(default.transactions));
+    assert_eq!(limits.commands, Some(default.commands));
+    assert_eq!(limits.errors, Some(default.errors));
+    let spans = [
+        (limits.command_timeout, default.command),
+        (limits.data_idle_timeout, default.data_idle),
+        (limits.data_total_timeout, default.data_total),
+        (limits.session_timeout, default.session),
+    ];
+    for (written, default) in spans {
+        assert_eq!(written.map(TimeSpan::duration), Some(default), "a commented value is the default");
+    }
 }
 
 #[test]
