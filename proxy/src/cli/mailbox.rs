@@ -76,7 +76,7 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
         let reader = Reader::open(site)?;
         let outcome = match command {
             Command::List { mailbox: None, json } => reader.list_mailboxes(*json, output).await,
-            Command::List { mailbox: Some(mailbox), json } => reader.list(mailbox, *json, output).await,
+            Command::List { mailbox: Some(mailbox), json } => reader.list(mailbox, *json, site, output).await,
             Command::Show { mailbox, uid } => reader.show(mailbox, *uid, output).await,
             Command::Export { mailbox, format: Format::Mbox, output: path } => {
                 reader.export(mailbox, &mut MboxFile::create(path)?, output).await
@@ -144,8 +144,18 @@ impl Reader {
         output.line(table)
     }
 
-    async fn list(&self, mailbox: &str, as_json: bool, output: &mut Output) -> Result<(), Failure> {
+    /// The mailbox of a user who has had no mail yet is an empty one; a name that nobody has is a slip.
+    async fn list(
+        &self,
+        mailbox: &str,
+        as_json: bool,
+        site: &Site,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
         let listing = self.store.list(mailbox).await.map_err(Failure::general)?;
+        if listing.uid_validity == 0 && site.directory()?.snapshot().account(mailbox).is_none() {
+            return Err(Failure::general(format!("there is no mailbox {mailbox}")));
+        }
         let threat = |message: &store::Summary| message.mark.as_ref().and_then(|mark| mark.threat.clone());
         if as_json {
             let messages: Vec<_> = listing
