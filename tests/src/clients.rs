@@ -111,6 +111,7 @@ pub fn exim(server: &Server, tls: Tls, to: &str, content: &[u8]) -> String {
     let program = folder.join("exim4");
     fs::copy(&*EXIM, &program).expect("Exim can be copied");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the copy's mode can be set");
+    fs::copy(server.certificate(), folder.join("cert.pem")).expect("the certificate can be copied");
     let config = folder.join("exim.conf");
     let run_as = if rustix::process::geteuid().is_root() {
         let spool = [folder.join("spool"), folder.join("log")];
@@ -157,7 +158,7 @@ fn swaks_run(server: &Server, tls: Tls, mechanism: &str, to: &str, content: &[u8
             "--auth-password",
             password,
         ])
-        .args(["--from", name, "--to", to, "--suppress-data", "--no-data-fixup", "--data"])
+        .args(["--from", name, "--to", to, "--suppress-data", "--data"])
         .arg(format!("@{}", file.display()))
 }
 
@@ -180,8 +181,6 @@ fn exim_config(server: &Server, tls: Tls, folder: &Path) -> String {
     };
     let User { name, password } = server.me();
     let folder = folder.display();
-    let certificate = server.certificate();
-    let certificate = certificate.display();
     // Exim writes a caret in `client_send` twice; the passwords of this suite have none.
     format!(
         r"exim_path = {folder}/exim4
@@ -210,7 +209,7 @@ gatepost:
   hosts_try_chunking = *
   hosts_require_tls = *
   hosts_require_auth = *
-  tls_verify_certificates = {certificate}
+  tls_verify_certificates = {folder}/cert.pem
   tls_verify_hosts = *
   tls_verify_cert_hostnames =
 begin authenticators

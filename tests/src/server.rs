@@ -16,7 +16,8 @@ use crate::process::Process;
 use crate::setup::{self, Setup};
 use crate::smtp::Smtp;
 use crate::user::User;
-use crate::{binary, http, trust};
+use crate::wire::Wire;
+use crate::{binary, http, trust, wait_until};
 
 /// A running server. Dropped, it is killed; after a failed test its log is shown.
 #[derive(Debug)]
@@ -65,9 +66,13 @@ impl Server {
     /// A server as it starts for a new user: no configuration, nothing in his home. It takes the default ports.
     ///
     /// # Panics
-    /// When it does not get ready, or does not leave the first user's password in its file.
+    /// When somebody else's server keeps the default ports, it does not get ready, or it does not leave the first user's
+    /// password in its file.
     #[must_use]
     pub fn start_without_configuration() -> Self {
+        wait_until("another server gives the default ports up", || {
+            Wire::try_connect(DEFAULT_PORTS.admin).is_err()
+        });
         let folder = tempfile::Builder::new().prefix("gatepost-home-").tempdir().expect("a temporary folder");
         let data = folder.path().join(".local/share/gatepost");
         let certificate = data.join("tls/cert.pem");
@@ -86,6 +91,21 @@ impl Server {
         let user = User::random(name);
         self.cli(["user", "add", name, "--password-stdin"]).stdin(format!("{}\n", user.password)).succeed();
         self.users.push(user);
+    }
+
+    /// Waits until the running server knows a recipient that the command line has added beside it.
+    ///
+    /// # Panics
+    /// When it does not get to know him.
+    pub fn wait_for_recipient(&self, address: &str) {
+        let mut smtp = self.smtp_as_me();
+        smtp.say("MAIL FROM:<me@localhost> SMTPUTF8").must("250 2.1.0");
+        let start = Instant::now();
+        while smtp.say(&format!("RCPT TO:<{address}>")).code != 250 {
+            assert!(start.elapsed() < DELIVERY, "the server does not get to know {address}");
+            thread::sleep(Duration::from_millis(500));
+        }
+        smtp.quit();
     }
 
     /// Starts it again over the same data, after `kill` or `stop`.

