@@ -28,6 +28,8 @@ pub struct Server {
     pub(crate) config: Option<PathBuf>,
     pub(crate) data: PathBuf,
     pub(crate) certificate: PathBuf,
+    /// Then its "log" is the screen, on which the first password is meant to be seen.
+    pub(crate) on_terminal: bool,
     /// Where it listens.
     pub ports: Ports,
     /// Who has an account, in the order of `Setup::user`.
@@ -80,7 +82,47 @@ impl Server {
         process.wait_until_ready(DEFAULT_PORTS.admin);
         let shown = fs::read_to_string(data.join("first-user.txt")).expect("first-user.txt is there");
         let users = vec![User::from_first_user_file(&shown)];
-        Server { process, folder, config: None, data, certificate, ports: DEFAULT_PORTS, users }
+        Server {
+            process,
+            folder,
+            config: None,
+            data,
+            certificate,
+            on_terminal: false,
+            ports: DEFAULT_PORTS,
+            users,
+        }
+    }
+
+    /// As `start_without_configuration`, on a terminal: returns what is shown there besides.
+    ///
+    /// # Panics
+    /// As `start_without_configuration`.
+    #[must_use]
+    pub fn start_on_a_terminal() -> (Self, String) {
+        wait_until("another server gives the default ports up", || {
+            Wire::try_connect(DEFAULT_PORTS.admin).is_err()
+        });
+        let folder = tempfile::Builder::new().prefix("gatepost-home-").tempdir().expect("a temporary folder");
+        let mut process = setup::spawn_on_terminal(folder.path());
+        process.wait_until_ready(DEFAULT_PORTS.admin);
+        let shown = process.log().replace("\r\n", "\n");
+        let data = folder.path().join(".local/share/gatepost");
+        let certificate = data.join("tls/cert.pem");
+        let users = vec![User::from_first_user_file(&shown)];
+        (
+            Server {
+                process,
+                folder,
+                config: None,
+                data,
+                certificate,
+                on_terminal: true,
+                ports: DEFAULT_PORTS,
+                users,
+            },
+            shown,
+        )
     }
 
     /// Adds a user beside the running server.
@@ -393,7 +435,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if thread::panicking() {
+        if thread::panicking() || self.on_terminal {
             return;
         }
         // Cheap enough to be asked after every test.
