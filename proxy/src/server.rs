@@ -20,6 +20,7 @@ use crate::backend::Backend;
 use crate::connection::buffer::Pool;
 use crate::connection::mailbox_lock::MailboxLocks;
 use crate::connection::{Context, Dialect, Phase};
+use crate::listener::proxy_protocol::Balancers;
 use crate::listener::{Alive, Bound, Listener, Service};
 use crate::metrics::EdgeMetrics;
 use crate::tls::Tls;
@@ -44,6 +45,8 @@ pub struct ListenerSettings {
     pub tls: TlsMode,
     /// Connections at the same time; more wait in the backlog of the kernel.
     pub connections_max: usize,
+    /// Of whose connections a PROXY header is required.
+    pub balancers: Balancers,
     /// What is spoken.
     pub protocol: Protocol,
 }
@@ -232,6 +235,7 @@ impl Server {
         let context = Context {
             listener: listener.name.clone(),
             tls: listener.tls,
+            balancers: listener.balancers.clone(),
             dialect: dialect(&settings.hostname, listener),
             services: self.services.clone(),
             metrics: self.services.metrics.listener(&listener.name),

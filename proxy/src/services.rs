@@ -24,6 +24,7 @@ use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
 use crate::config::{Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::data_folder::DataFolder;
+use crate::listener::proxy_protocol::Balancers;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::telemetry::Metrics;
@@ -221,6 +222,7 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         name: listener.name.to_string(),
         address: listener.address,
         tls,
+        balancers: Balancers::new(listener.proxy_protocol_from.iter().map(|it| it.network())),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
         protocol,
     }

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{Embedded, Settings};
+use crate::listener::proxy_protocol::Balancers;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::tls::{Tls, generate_self_signed};
@@ -134,7 +135,14 @@ pub(crate) fn settings() -> ServerSettings {
 
 fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    ListenerSettings { name: name.into(), address, tls, connections_max: 10, protocol }
+    ListenerSettings {
+        name: name.into(),
+        address,
+        tls,
+        connections_max: 10,
+        balancers: Balancers::default(),
+        protocol,
+    }
 }
 
 /// A stream that remembers its writes one by one.

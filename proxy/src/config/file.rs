@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::network::TrustedNetwork;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
 
 /// The whole file.
@@ -44,6 +45,8 @@ pub(super) struct Listener {
     pub(super) binarymime: Option<Spanned<bool>>,
     pub(super) backend: Option<Spanned<Backend>>,
     pub(super) connections: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) proxy_protocol_from: Vec<TrustedNetwork>,
 }
 
 /// Which protocol a listener speaks.

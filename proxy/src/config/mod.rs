@@ -7,6 +7,7 @@
 //! Without a file the embedded default holds, which is what `EXAMPLE` says line by line.
 
 mod file;
+pub mod network;
 mod problem;
 mod settings;
 pub mod values;
@@ -15,6 +16,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use file::{LogFormat, LogLevel, Unscannable};
+use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 use values::{Hostname, ListenerName, Octets, TimeSpan};
 
@@ -55,6 +57,8 @@ pub struct Listener {
     pub service: Service,
     /// Connections at a time.
     pub connections: u32,
+    /// Balancers: a PROXY header is required of their connections, and believed.
+    pub proxy_protocol_from: Vec<TrustedNetwork>,
 }
 
 /// A protocol with the settings that make sense for it.
@@ -227,7 +231,13 @@ impl Config {
         let pop3 = |tls| Service::Pop3 { tls };
         let listener = |name: &str, port, service| {
             let name = ListenerName::try_from(name.to_owned()).ok()?;
-            Some(Listener { name, address: loopback(port), service, connections: CONNECTIONS_DEFAULT })
+            Some(Listener {
+                name,
+                address: loopback(port),
+                service,
+                connections: CONNECTIONS_DEFAULT,
+                proxy_protocol_from: Vec::new(),
+            })
         };
         let listeners = [
             listener("smtp", SMTP_PORT, smtp(SmtpTls::StartTls)),

@@ -67,6 +67,7 @@ fn listener(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Lis
         address: *written.address.get_ref(),
         service: service?,
         connections: connections.unwrap_or(CONNECTIONS_DEFAULT),
+        proxy_protocol_from: written.proxy_protocol_from.clone(),
     })
 }
 

@@ -18,6 +18,7 @@ fn mx(house: &House) -> Arc<Context> {
     Arc::new(Context {
         listener: "mx".into(),
         tls: TlsMode::None,
+        balancers: Balancers::default(),
         dialect,
         services: house.services.clone(),
         metrics: house.services.metrics.listener("mx"),
