@@ -15,6 +15,8 @@ use gatepost_smtp::server::{AuthOffer, Config, Limits, TlsMode};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
+use crate::admission::dnsbl::BlockLists;
+use crate::admission::stranger::StrangerChecks;
 use crate::authn::Authenticator;
 use crate::backend::Backend;
 use crate::connection::buffer::Pool;
@@ -47,6 +49,8 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Of whose connections a PROXY header is required.
     pub balancers: Balancers,
+    /// What strangers have to wait for.
+    pub stranger_checks: StrangerChecks,
     /// What is spoken.
     pub protocol: Protocol,
 }
@@ -76,6 +80,8 @@ pub struct SmtpSettings {
 /// What the edge asks: the rooms behind it. Clones are the same rooms.
 #[derive(Clone)]
 pub struct Services {
+    /// DNS block and allow lists.
+    pub block_lists: BlockLists,
     /// Takes mails over.
     pub backend: Arc<dyn Backend>,
     /// Who is this, by SASL?
@@ -236,6 +242,7 @@ impl Server {
             listener: listener.name.clone(),
             tls: listener.tls,
             balancers: listener.balancers.clone(),
+            stranger_checks: listener.stranger_checks,
             dialect: dialect(&settings.hostname, listener),
             services: self.services.clone(),
             metrics: self.services.metrics.listener(&listener.name),

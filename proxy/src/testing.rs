@@ -19,6 +19,8 @@ use gatepost_smtp::server::{AuthOffer, Limits, TlsMode};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
+use crate::admission::dnsbl::{self, BlockLists};
+use crate::admission::stranger::StrangerChecks;
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{Embedded, Settings};
 use crate::listener::proxy_protocol::Balancers;
@@ -87,7 +89,14 @@ pub(crate) fn house() -> House {
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
     let backend = Arc::new(Embedded::new(directory.clone(), queue.clone(), scanner.clone(), settings));
+    let block_lists = dnsbl::Settings {
+        lists: Vec::new(),
+        threshold: 1,
+        timeout: Duration::from_secs(1),
+        servers: Vec::new(),
+    };
     let services = Services {
+        block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
         backend: Arc::clone(&backend) as Arc<_>,
         authenticator: Authenticator::new(directory, verifier.clone(), authn::Settings { scram: true }),
         verifier,
@@ -141,6 +150,7 @@ fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
         tls,
         connections_max: 10,
         balancers: Balancers::default(),
+        stranger_checks: StrangerChecks::default(),
         protocol,
     }
 }

@@ -19,6 +19,7 @@ fn mx(house: &House) -> Arc<Context> {
         listener: "mx".into(),
         tls: TlsMode::None,
         balancers: Balancers::default(),
+        stranger_checks: StrangerChecks::default(),
         dialect,
         services: house.services.clone(),
         metrics: house.services.metrics.listener("mx"),
