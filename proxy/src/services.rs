@@ -20,6 +20,8 @@ use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
 use gatepost_smtp::server::TlsMode;
 
+use crate::admission::networks::NetworkFileError;
+use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
 use crate::config::{Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
@@ -64,6 +66,9 @@ pub enum OpenError {
     /// The accounts.
     #[error("the accounts: {0}")]
     Directory(#[from] DirectoryError),
+    /// Lists of networks.
+    #[error("admission: {0}")]
+    Admission(#[from] NetworkFileError),
     /// Two rooms count under one name: a bug.
     #[error("the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -118,6 +123,7 @@ impl Rooms {
             backend_settings(config),
         ));
         let edge = Services {
+            admission: Admission::new(load_policy(config)?, admission::Metrics::register(registry)?),
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
@@ -141,9 +147,10 @@ impl Rooms {
         &self.tls
     }
 
-    /// Takes over what can change while the server runs: certificate, backend, rules. Check the certificate before
+    /// Takes over what can change while the server runs: admission, certificate, backend, rules. Check the certificate before
     /// (`load_tls`): here the old one stays where the new one is bad.
-    pub fn reload(&self, config: &Config, folder: &DataFolder) {
+    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
+        self.edge.admission.reload(policy);
         let (certificate, key) = tls_files(config, folder);
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
@@ -171,6 +178,14 @@ impl Rooms {
 pub fn load_tls(config: &Config, folder: &DataFolder) -> Result<Tls, TlsError> {
     let (certificate, key) = tls_files(config, folder);
     Tls::load(&certificate, &key)
+}
+
+/// Reads the lists of networks that the configuration means.
+///
+/// # Errors
+/// One of them cannot be used.
+pub fn load_policy(config: &Config) -> Result<Policy, NetworkFileError> {
+    Policy::load(&config.admission)
 }
 
 /// The scanner's rules folder.

@@ -19,8 +19,10 @@ use gatepost_smtp::server::{AuthOffer, Limits, TlsMode};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
+use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{Embedded, Settings};
+use crate::config;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::tls::{Tls, generate_self_signed};
@@ -87,6 +89,7 @@ pub(crate) fn house() -> House {
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
     let backend = Arc::new(Embedded::new(directory.clone(), queue.clone(), scanner.clone(), settings));
     let services = Services {
+        admission: admission(&registry, &config::Admission::default()),
         backend: Arc::clone(&backend) as Arc<_>,
         authenticator: Authenticator::new(directory, verifier.clone(), authn::Settings { scram: true }),
         verifier,
@@ -96,6 +99,10 @@ pub(crate) fn house() -> House {
         metrics: EdgeMetrics::register(&registry).unwrap(),
     };
     House { services, backend, queue, registry, folder }
+}
+
+pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Arc<Admission> {
+    Admission::new(Policy::load(settings).unwrap(), admission::Metrics::register(registry).unwrap())
 }
 
 /// A small segment: the folder of a test may lie in memory.

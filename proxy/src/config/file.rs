@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::admission::Admission;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
 
 /// The whole file.
@@ -18,6 +19,7 @@ pub(super) struct File {
     pub(super) tls: Option<Spanned<Tls>>,
     pub(super) auth: Auth,
     pub(super) limits: Limits,
+    pub(super) admission: Admission,
     pub(super) scan: Scan,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,

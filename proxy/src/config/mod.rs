@@ -6,6 +6,7 @@
 //! ```
 //! Without a file the embedded default holds, which is what `EXAMPLE` says line by line.
 
+mod admission;
 mod file;
 mod problem;
 mod settings;
@@ -14,6 +15,7 @@ pub mod values;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use admission::{Admission, Rules};
 pub use file::{LogFormat, LogLevel, Unscannable};
 pub use problem::{Problem, Problems};
 use values::{Hostname, ListenerName, Octets, TimeSpan};
@@ -36,6 +38,8 @@ pub struct Config {
     pub scram: bool,
     /// Bounds of sessions.
     pub limits: Limits,
+    /// Who may come in, and how often.
+    pub admission: Admission,
     /// How mail is scanned.
     pub scan: Scan,
     /// The HTTP side; `None` where it is switched off.
@@ -242,6 +246,7 @@ impl Config {
             tls: None,
             scram: true,
             limits: Limits::default(),
+            admission: Admission::default(),
             scan: Scan::default(),
             admin: Some(Admin::default()),
             log: Log::default(),

@@ -26,6 +26,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
             .map(|tls| TlsFiles { certificate: tls.certificate, key: tls.key }),
         scram: file.auth.scram.unwrap_or(true),
         limits: limits(&file.limits, &mut findings),
+        admission: file.admission,
         scan: scan(file.scan),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
