@@ -43,7 +43,7 @@ impl SmtpMachine {
         tls: Option<(TlsFacts, Option<Exporter>)>,
         now: Instant,
     ) -> Self {
-        let facts = PeerFacts { address: peer.address, tls: tls.as_ref().map(|(facts, _)| facts.clone()) };
+        let facts = PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()));
         let session = Session::open(Arc::clone(&config), facts, now);
         Self { session, config, peer, tls, exchange: None, transaction: None, sender: None }
     }

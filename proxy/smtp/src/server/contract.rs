@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::rights::{ClassRights, PeerClass};
 use super::{CloseReason, Envelope, Refusal};
 use crate::wire::auth::Secret;
 use crate::wire::limits;
 use crate::wire::params::{MailParams, RcptParams};
 use crate::wire::path::{ForwardPath, ReversePath};
+use crate::wire::verb::Verb;
 
 /// How this listener does TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,14 +76,30 @@ pub struct Config {
     pub hostname: String,
     /// How TLS begins here.
     pub tls: TlsMode,
-    /// Whether MAIL needs AUTH: 530 5.7.0.
-    pub require_auth: bool,
+    /// What each class of peers may do. Required AUTH is the anonymous class without the right to submit.
+    pub rights: ClassRights,
+    /// Whether the extension verbs have somebody behind us to work on them.
+    pub extensions: Extensions,
+    /// Verbs that the operator has switched off: 500 5.5.1, as if there were none.
+    pub switched_off: Vec<Verb>,
     /// Which mechanisms are offered when.
     pub auth: AuthOffer,
     /// Whether BINARYMIME is offered.
     pub binarymime: bool,
     /// The bounds.
     pub limits: Limits,
+}
+
+/// What becomes of an extension verb from a peer that has the right to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extensions {
+    /// The backend has no use for them: not offered, and 502 5.5.1.
+    Unavailable,
+    /// A server behind us works on them: offered, checked, and asked for as `Question::Extension`.
+    PassThrough {
+        /// The largest blob of XEXCH50, octets; `limits::BLOB_OCTETS_MAX` at most, whatever stands here.
+        blob_octets: u64,
+    },
 }
 
 /// What is known of a TLS connection.
@@ -100,6 +118,20 @@ pub struct PeerFacts {
     pub address: std::net::SocketAddr,
     /// Set where TLS came first.
     pub tls: Option<TlsFacts>,
+    /// What it is before it authenticates: anonymous, unless its address or its certificate says more.
+    pub class: PeerClass,
+    /// Whether it is a listed relay that may say on whose behalf it speaks.
+    pub may_xclient: bool,
+    /// Which deviations it is allowed.
+    pub quirks: Quirks,
+}
+
+/// Deviations that are tolerated from a peer; each use is noticed. None by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// `MAIL FROM: <path>` and `RCPT TO: <path>`: one space behind the colon, which RFC 5321 section 3.3 forbids and some
+    /// devices send.
+    pub space_after_colon: bool,
 }
 
 /// Who has been authenticated: only ever made from a validated identity.
@@ -107,6 +139,8 @@ pub struct PeerFacts {
 pub struct Identity {
     /// The account's name in the directory.
     pub user: String,
+    /// What the account is.
+    pub class: PeerClass,
 }
 
 /// Binds an answer to its question.
@@ -259,6 +293,45 @@ impl Mechanism {
     #[must_use]
     pub const fn binds_channel(self) -> bool {
         matches!(self, Self::ScramSha256Plus)
+    }
+}
+
+// === impl Config ===
+
+/// A listener in plaintext that asks nobody for a password. Names itself `localhost`.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: "localhost".to_owned(),
+            tls: TlsMode::None,
+            rights: ClassRights::default(),
+            extensions: Extensions::Unavailable,
+            switched_off: Vec::new(),
+            auth: AuthOffer::default(),
+            binarymime: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+// === impl PeerFacts ===
+
+impl PeerFacts {
+    /// A stranger at this address.
+    #[must_use]
+    pub const fn anonymous(address: std::net::SocketAddr, tls: Option<TlsFacts>) -> Self {
+        let quirks = Quirks { space_after_colon: false };
+        Self { address, tls, class: PeerClass::Anonymous, may_xclient: false, quirks }
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// A user.
+    #[must_use]
+    pub const fn of_user(user: String) -> Self {
+        Self { user, class: PeerClass::User }
     }
 }
 

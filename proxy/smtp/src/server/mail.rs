@@ -3,7 +3,7 @@
 use super::body::ChunkedBody;
 use super::budget::Spend;
 use super::session::Pending;
-use super::{Answer, Envelope, Question, Refusal, Session, offer};
+use super::{Answer, Envelope, Question, Refusal, Right, Session, offer};
 use crate::wire::params::{AuthParam, BodyKind, MailParams};
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
@@ -23,7 +23,7 @@ pub(super) struct Transaction {
 impl Session {
     /// The right to hand in mail: RFC 3207 section 4 and RFC 4954 section 6 give 530 to every command that needs it.
     pub(super) fn permit_submission(&self) -> Result<(), Refusal> {
-        if !self.config.require_auth || self.identity.is_some() {
+        if self.rights().contains(Right::Submit) {
             return Ok(());
         }
         let needs_tls_first = offer::may_start_tls(self) && offer::mechanisms(self).is_empty();

@@ -21,14 +21,16 @@ mod mail;
 mod offer;
 mod outputs;
 mod rcpt;
+pub mod rights;
 pub mod session;
 mod starttls;
 
 pub use close_reason::CloseReason;
 pub use contract::{
-    Answer, AuthOffer, BodySink, Config, Identity, Limits, Mechanism, Notice, Output, PeerFacts, Question,
-    Ticket, TlsFacts, TlsMode,
+    Answer, AuthOffer, BodySink, Config, Extensions, Identity, Limits, Mechanism, Notice, Output, PeerFacts,
+    Question, Quirks, Ticket, TlsFacts, TlsMode,
 };
 pub use envelope::{Envelope, Recipient};
 pub use explain::Refusal;
+pub use rights::{ClassRights, PeerClass, Right, Rights};
 pub use session::Session;

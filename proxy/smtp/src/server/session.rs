@@ -23,9 +23,9 @@ use super::explain::AtFault;
 use super::mail::Transaction;
 use super::outputs::Outputs;
 use super::{
-    Answer, BodySink, CloseReason, Config, Identity, Notice, Output, PeerFacts, Question, Refusal, Ticket,
+    Answer, BodySink, CloseReason, Config, Identity, Mechanism, Notice, Output, PeerClass, PeerFacts,
+    Question, Recipient, Refusal, Right, Rights, Ticket, TlsFacts,
 };
-use super::{Mechanism, Recipient, TlsFacts};
 use crate::wire::bdat::Chunk;
 use crate::wire::command::Command;
 use crate::wire::limits;
@@ -190,6 +190,19 @@ impl Session {
     #[must_use]
     pub const fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
+    }
+
+    /// What the peer is now: what its account is once it has authenticated, else what its address or certificate says.
+    #[must_use]
+    pub fn class(&self) -> PeerClass {
+        self.identity.as_ref().map_or(self.peer.class, |identity| identity.class)
+    }
+
+    /// What it may do here and now.
+    #[must_use]
+    pub fn rights(&self) -> Rights {
+        let rights = self.config.rights.of(self.class());
+        if self.peer.may_xclient { rights.with(Right::AcceptXclient) } else { rights }
     }
 
     /// The TLS connection, if there is one.

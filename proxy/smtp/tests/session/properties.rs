@@ -1,6 +1,6 @@
 //! What holds for every dialog, legal or not.
 
-use gatepost_smtp::server::{Config, Limits, Mechanism, TlsMode};
+use gatepost_smtp::server::{ClassRights, Config, Limits, Mechanism, TlsMode};
 use gatepost_smtp::wire::command::Command;
 use gatepost_smtp::wire::data::{DataDecoder, encode};
 use proptest::collection::vec;
@@ -224,7 +224,10 @@ const AUTHS: &[&str] = &[
 /// Small limits, so that generated dialogs reach them.
 fn listener(require_auth: bool) -> Config {
     let limits = Limits { message_octets: 250, drain_octets: 700, errors: 6, ..Limits::default() };
-    let mut config = Config { require_auth, limits, binarymime: true, ..submission() };
+    let mut config = Config { limits, binarymime: true, ..submission() };
+    if !require_auth {
+        config.rights = ClassRights::default();
+    }
     config.tls = TlsMode::Implicit;
     config.auth.inside_tls = vec![Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
     config

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatepost_smtp::server::{
-    Answer, AuthOffer, CloseReason, Config, Identity, Limits, Mechanism, Notice, Output, PeerFacts, Question,
-    Refusal, Session, Ticket, TlsFacts, TlsMode,
+    Answer, AuthOffer, ClassRights, CloseReason, Config, Identity, Mechanism, Notice, Output, PeerFacts,
+    Question, Refusal, Session, Ticket, TlsFacts, TlsMode,
 };
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
@@ -40,21 +40,15 @@ pub(crate) fn tls() -> TlsFacts {
 
 /// A listener without TLS and without AUTH.
 pub(crate) fn config() -> Config {
-    Config {
-        hostname: "mx.example".to_owned(),
-        tls: TlsMode::None,
-        require_auth: false,
-        auth: AuthOffer::default(),
-        binarymime: false,
-        limits: Limits::default(),
-    }
+    Config { hostname: "mx.example".to_owned(), ..Config::default() }
 }
 
 /// A listener with STARTTLS and every mechanism inside of TLS.
 pub(crate) fn submission() -> Config {
     let inside_tls = Mechanism::ALL.to_vec();
     let auth = AuthOffer { inside_tls, outside_tls: Vec::new() };
-    Config { tls: TlsMode::StartTls, require_auth: true, auth, ..config() }
+    let rights = ClassRights::default().requiring_auth();
+    Config { tls: TlsMode::StartTls, rights, auth, ..config() }
 }
 
 // === impl Scenario ===
@@ -87,7 +81,7 @@ impl Scenario {
 
     fn start(config: Config, tls: Option<TlsFacts>) -> Self {
         let now = Instant::now();
-        let peer = PeerFacts { address: "192.0.2.1:4711".parse().unwrap(), tls };
+        let peer = PeerFacts::anonymous("192.0.2.1:4711".parse().unwrap(), tls);
         let mut scenario = Self {
             session: Some(Session::open(Arc::new(config), peer, now)),
             now,
@@ -375,6 +369,6 @@ impl Scenario {
     }
 
     fn joe(final_data: Option<Vec<u8>>) -> Answer {
-        Answer::Authenticated { identity: Identity { user: "joe@x.example".to_owned() }, final_data }
+        Answer::Authenticated { identity: Identity::of_user("joe@x.example".to_owned()), final_data }
     }
 }
