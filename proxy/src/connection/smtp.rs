@@ -74,6 +74,10 @@ impl SmtpMachine {
                 self.transaction = None;
                 return None;
             }
+            // No backend of this version lets them through, and no address is listed.
+            Question::Extension(_) | Question::ExtensionEnd | Question::Xclient(_) => {
+                Answer::Refused(Refusal::NotImplemented)
+            }
         })
     }
 
@@ -148,6 +152,15 @@ impl SmtpMachine {
             Notice::Refused { rule, verb, code } => {
                 metrics.refused(rule, code);
                 tracing::debug!(%session, rule, verb, code, "refused");
+            }
+            Notice::Attack { rule, verb, class, evidence } => {
+                metrics.attacked(rule, verb);
+                let (peer, class) = (self.peer.address, class.name());
+                tracing::warn!(%session, %peer, rule, verb, class, evidence = evidence.as_str(), "attack");
+            }
+            Notice::Quirk { quirk } => {
+                metrics.tolerated(quirk);
+                tracing::debug!(%session, quirk, "a deviation was tolerated");
             }
             Notice::Stored { queue_id, octets, recipients } => {
                 metrics.mail_accepted(octets);

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::rights::{ClassRights, PeerClass};
-use super::{CloseReason, Envelope, Refusal};
+use super::{CloseReason, Envelope, Evidence, Refusal};
 use crate::wire::auth::Secret;
+use crate::wire::command::Argument;
+use crate::wire::extension::{Exch50, LinkState};
 use crate::wire::limits;
 use crate::wire::params::{MailParams, RcptParams};
 use crate::wire::path::{ForwardPath, ReversePath};
 use crate::wire::verb::Verb;
+use crate::wire::xclient::Xclient;
 
 /// How this listener does TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,10 +188,33 @@ pub enum Question {
     },
     /// The body is whole and legal. Answer: Stored or Refused.
     Commit,
+    /// A verb between servers, from a peer with the right to it, where `Config::extensions` lets it through. Answer: Accepted
+    /// or Refused. Behind an accepted XEXCH50 its blob goes to `BodySink::put_blob`, then `ExtensionEnd` is asked.
+    Extension(Extension),
+    /// The blob is whole. Answer: Accepted or Refused.
+    ExtensionEnd,
+    /// A listed relay says on whose behalf it speaks. Answer: Peer or Refused.
+    Xclient(Xclient),
     /// A transaction that MAIL began is over and `Commit` was not asked: RSET, EHLO, STARTTLS, a refused `Body`, an
     /// illegal or oversized body, the end of the session. No answer is awaited. Never asked after `Commit`, which ends
     /// the transaction whatever its answer.
     Abort,
+}
+
+/// A verb between servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extension {
+    /// XEXCH50; its size is within the configured one.
+    Exch50(Exch50),
+    /// X-LINK2STATE; it has its place in a series.
+    LinkState(LinkState),
+    /// ETRN, ATRN, or a verb whose argument is not public.
+    Line {
+        /// The verb.
+        verb: Verb,
+        /// The rest, printable.
+        argument: Option<Argument>,
+    },
 }
 
 /// An answer from outside.
@@ -207,6 +233,8 @@ pub enum Answer {
     Accepted,
     /// Do not.
     Refused(Refusal),
+    /// The session begins anew with this peer; its `tls` is ignored, that of the connection stays.
+    Peer(PeerFacts),
     /// Durable under this queue id, which goes into the 250 reply.
     Stored {
         /// At most 32 characters of `[0-9A-Z]`.
@@ -242,6 +270,23 @@ pub enum Notice {
         /// The reply's code.
         code: u16,
     },
+    /// A verb that is for servers, from a peer without the right to it, or one that is for nobody. It was refused, of which
+    /// `Refused` tells as well.
+    Attack {
+        /// The stable name of the rule.
+        rule: &'static str,
+        /// The verb, from our own list.
+        verb: &'static str,
+        /// What the peer is.
+        class: PeerClass,
+        /// What it said.
+        evidence: Evidence,
+    },
+    /// A deviation was tolerated, as `PeerFacts::quirks` allows.
+    Quirk {
+        /// Its name in configuration files.
+        quirk: &'static str,
+    },
     /// A transaction was committed.
     Stored {
         /// Its queue id.
@@ -264,6 +309,9 @@ pub enum Notice {
 pub trait BodySink {
     /// Takes decoded body octets (dot-unstuffed, lines ending in CRLF unless BINARYMIME).
     fn put(&mut self, octets: &[u8]);
+
+    /// Takes octets of XEXCH50's blob, as they came. A backend that never accepts `Question::Extension` never gets any.
+    fn put_blob(&mut self, _octets: &[u8]) {}
 }
 
 // === impl Mechanism ===

@@ -14,23 +14,28 @@ mod connect;
 pub mod contract;
 mod data;
 mod deadline;
+pub mod evidence;
 pub mod envelope;
 pub mod explain;
+mod extension;
 mod hello;
 mod mail;
 mod offer;
 mod outputs;
+mod precedence;
 mod rcpt;
 pub mod rights;
 pub mod session;
 mod starttls;
+mod verb_table;
 
 pub use close_reason::CloseReason;
 pub use contract::{
-    Answer, AuthOffer, BodySink, Config, Extensions, Identity, Limits, Mechanism, Notice, Output, PeerFacts,
+    Answer, AuthOffer, BodySink, Config, Extension, Extensions, Identity, Limits, Mechanism, Notice, Output, PeerFacts,
     Question, Quirks, Ticket, TlsFacts, TlsMode,
 };
 pub use envelope::{Envelope, Recipient};
+pub use evidence::Evidence;
 pub use explain::Refusal;
 pub use rights::{ClassRights, PeerClass, Right, Rights};
 pub use session::Session;
