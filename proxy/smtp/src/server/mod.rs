@@ -14,8 +14,8 @@ mod connect;
 pub mod contract;
 mod data;
 mod deadline;
-pub mod evidence;
 pub mod envelope;
+pub mod evidence;
 pub mod explain;
 mod extension;
 mod hello;
@@ -31,8 +31,8 @@ mod verb_table;
 
 pub use close_reason::CloseReason;
 pub use contract::{
-    Answer, AuthOffer, BodySink, Config, Extension, Extensions, Identity, Limits, Mechanism, Notice, Output, PeerFacts,
-    Question, Quirks, Ticket, TlsFacts, TlsMode,
+    Answer, AuthOffer, BodySink, Config, Extension, Extensions, Identity, Limits, Mechanism, Notice, Output,
+    PeerFacts, Question, Quirks, Ticket, TlsFacts, TlsMode,
 };
 pub use envelope::{Envelope, Recipient};
 pub use evidence::Evidence;

@@ -51,7 +51,9 @@ impl Session {
     /// Whether it is a verb that only attackers send, or a server's verb from a peer without the right to it.
     pub(super) fn is_attack(&self, verb: Verb) -> bool {
         match verb_table::row(verb) {
-            Some(row) => row.right.is_some_and(|right| right != Right::Submit && !self.rights().contains(right)),
+            Some(row) => {
+                row.right.is_some_and(|right| right != Right::Submit && !self.rights().contains(right))
+            }
             None => matches!(verb, Verb::Forbidden(_)),
         }
     }
@@ -129,7 +131,9 @@ impl Session {
             return Err(self.out_of_place(asked.verb));
         }
         match (asked.verb, &self.transaction) {
-            (Verb::StartTls, _) if !offer::may_start_tls(self) || !self.is_esmtp() => Err(Refusal::BadSequence),
+            (Verb::StartTls, _) if !offer::may_start_tls(self) || !self.is_esmtp() => {
+                Err(Refusal::BadSequence)
+            }
             (Verb::Auth | Verb::XExps, _) if self.identity.is_some() => Err(Refusal::BadSequence),
             // BINARYMIME needs BDAT (RFC 3030 section 3).
             (Verb::Data, Some(transaction)) if transaction.envelope.params.body == BodyKind::BinaryMime => {

@@ -2,6 +2,7 @@
 //!
 //! A right is a bit. A listener gives each class a set of them; nothing that is not in the set is allowed. The verb table
 //! says which right a verb needs, and backends ask for the others.
+#![doc = include_str!("verb_table.md")]
 
 use std::fmt;
 use std::str::FromStr;
@@ -266,8 +267,7 @@ const USER: Rights = Rights::of(&[
     Right::AcceptHeadersRouting,
 ]);
 
-const PARTNER: Rights =
-    Rights::of(&[Right::Submit, Right::AcceptAnySender, Right::AcceptHeadersRouting]);
+const PARTNER: Rights = Rights::of(&[Right::Submit, Right::AcceptAnySender, Right::AcceptHeadersRouting]);
 
 const SERVER: Rights = Rights::of(&[
     Right::Submit,

@@ -27,8 +27,8 @@ use super::outputs::Outputs;
 use super::precedence::Asked;
 use super::verb_table;
 use super::{
-    Answer, BodySink, CloseReason, Config, Evidence, Identity, Mechanism, Notice, Output, PeerClass, PeerFacts,
-    Question, Recipient, Refusal, Right, Rights, Ticket, TlsFacts,
+    Answer, BodySink, CloseReason, Config, Evidence, Identity, Mechanism, Notice, Output, PeerClass,
+    PeerFacts, Question, Recipient, Refusal, Right, Rights, Ticket, TlsFacts,
 };
 use crate::wire::bdat::Chunk;
 use crate::wire::command::Command;
@@ -179,7 +179,7 @@ impl Session {
             State::Command | State::AuthResponse(_) | State::Upgrading => self.deadlines.for_command(),
             State::Data(_) | State::Chunk(_) | State::RefusedChunk(_) | State::Blob(_) => {
                 self.deadlines.for_body()
-            },
+            }
             State::Waiting(..) => self.deadlines.for_answer(),
             State::Closed => self.deadlines.for_session(),
         }
@@ -315,8 +315,7 @@ impl Session {
     /// Nothing of an exchange is shown, in whatever verb it is dressed up.
     fn note_attack(&mut self, verb: Verb, line: &[u8]) {
         let is_auth = matches!(verb.name(), "X-EXPS" | "XAUTH");
-        let evidence =
-            if is_auth { Evidence::of_length(line.len() as u64) } else { Evidence::of(line) };
+        let evidence = if is_auth { Evidence::of_length(line.len() as u64) } else { Evidence::of(line) };
         self.tell_attack(verb, evidence);
     }
 

@@ -80,23 +80,21 @@ pub(super) const fn row(verb: Verb) -> Option<Row> {
         }
         Verb::StartTls => Row::new(O::Everybody, None, N::Tls, BEHIND_EHLO),
         Verb::Auth => Row::new(O::Everybody, None, N::Mechanism, IDLE).line(limits::AUTH_LINE_OCTETS),
-        Verb::Mail => Row::new(O::Nobody, Some(Right::Submit), N::Nothing, BEFORE_MAIL)
-            .line(limits::MAIL_LINE_OCTETS),
-        Verb::Rcpt => Row::new(O::Nobody, Some(Right::Submit), N::Nothing, BEFORE_BODY)
-            .line(limits::RCPT_LINE_OCTETS),
+        Verb::Mail => {
+            Row::new(O::Nobody, Some(Right::Submit), N::Nothing, BEFORE_MAIL).line(limits::MAIL_LINE_OCTETS)
+        }
+        Verb::Rcpt => {
+            Row::new(O::Nobody, Some(Right::Submit), N::Nothing, BEFORE_BODY).line(limits::RCPT_LINE_OCTETS)
+        }
         Verb::Data => Row::new(O::Nobody, Some(Right::Submit), N::Nothing, WITH_RECIPIENT),
         Verb::Bdat => Row::new(O::Everybody, Some(Right::Submit), N::Nothing, WITHIN_BODY),
         Verb::Xexch50 => Row::new(O::Holders, Some(Right::AcceptExch50), N::PassThrough, WITH_RECIPIENT)
             .line(limits::XEXCH50_LINE_OCTETS),
         Verb::XLink2State => Row::new(O::Holders, Some(Right::AcceptLinkState), N::PassThrough, IDLE)
             .line(limits::LINK_STATE_LINE_OCTETS),
-        Verb::XExps => {
-            Row::new(O::Holders, Some(Right::AcceptServerAuth), N::MechanismAndPassThrough, IDLE)
-                .line(limits::AUTH_LINE_OCTETS)
-        }
-        Verb::Etrn | Verb::Atrn => {
-            Row::new(O::Holders, Some(Right::AcceptDequeue), N::PassThrough, IDLE)
-        }
+        Verb::XExps => Row::new(O::Holders, Some(Right::AcceptServerAuth), N::MechanismAndPassThrough, IDLE)
+            .line(limits::AUTH_LINE_OCTETS),
+        Verb::Etrn | Verb::Atrn => Row::new(O::Holders, Some(Right::AcceptDequeue), N::PassThrough, IDLE),
         Verb::Opaque(_) => Row::new(O::Holders, Some(Right::AcceptOpaque), N::PassThrough, BEFORE_BODY_ESMTP),
         Verb::Xclient => Row::new(O::Holders, Some(Right::AcceptXclient), N::Nothing, IDLE),
         // A proxy cannot take part in a TLS of their own, and nobody reads what XFORWARD says.

@@ -156,8 +156,9 @@ impl Command {
             Verb::Ehlo => client_name(text).map(Self::Ehlo),
             Verb::Helo => client_name(text).map(Self::Helo),
             Verb::StartTls => no_argument(text, Self::StartTls),
-            Verb::Auth => auth(text)
-                .map(|(mechanism, initial_response)| Self::Auth { mechanism, initial_response }),
+            Verb::Auth => {
+                auth(text).map(|(mechanism, initial_response)| Self::Auth { mechanism, initial_response })
+            }
             Verb::Mail => mail(text),
             Verb::Rcpt => rcpt(text),
             Verb::Data => no_argument(text, Self::Data),
@@ -171,17 +172,16 @@ impl Command {
             Verb::Help => optional_argument(text).map(Self::Help),
             Verb::Xexch50 => Exch50::parse(text).map(Self::Xexch50),
             Verb::XLink2State => LinkState::parse(text).map(Self::XLink2State),
-            Verb::XExps => auth(text)
-                .map(|(mechanism, initial_response)| Self::XExps { mechanism, initial_response }),
+            Verb::XExps => {
+                auth(text).map(|(mechanism, initial_response)| Self::XExps { mechanism, initial_response })
+            }
             Verb::Xclient => Xclient::parse(text).map(Self::Xclient),
             Verb::XAnonymousTls
             | Verb::Etrn
             | Verb::Atrn
             | Verb::Xforward
             | Verb::Opaque(_)
-            | Verb::Forbidden(_) => {
-                optional_argument(text).map(|argument| Self::Line { verb, argument })
-            }
+            | Verb::Forbidden(_) => optional_argument(text).map(|argument| Self::Line { verb, argument }),
             Verb::Unknown => Err(SyntaxError::Verb),
         }
     }

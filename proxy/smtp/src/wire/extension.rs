@@ -171,8 +171,23 @@ mod tests {
         assert_eq!(Exch50::parse(" 1020"), Ok(Exch50 { octets: 1020, kind: None }));
         assert_eq!(Exch50::parse(" 18446744073709551615").unwrap().octets, u64::MAX);
         for argument in [
-            "", " ", "2 2", "  2 2", " -1 2", " +1 2", " 01 2", " 2  2", " 2 2 2", " 2 -2", " 0x2 2", " 2,2",
-            " 2\t2", " ٢ 2", " 1e3", " 18446744073709551616 2", " 99999999999999999999999 2",
+            "",
+            " ",
+            "2 2",
+            "  2 2",
+            " -1 2",
+            " +1 2",
+            " 01 2",
+            " 2  2",
+            " 2 2 2",
+            " 2 -2",
+            " 0x2 2",
+            " 2,2",
+            " 2\t2",
+            " ٢ 2",
+            " 1e3",
+            " 18446744073709551616 2",
+            " 99999999999999999999999 2",
         ] {
             assert_eq!(Exch50::parse(argument), Err(SyntaxError::Argument), "{argument:?}");
         }
@@ -184,9 +199,22 @@ mod tests {
         assert_eq!((chunk.position, chunk.text()), (Some(Position::First), "hello"));
         assert_eq!(LinkState::parse(" CHUNK=a b").unwrap().position, None);
         for argument in [
-            "", " CHUNK=", " FIRST", " FIRSTCHUNK=a", " MIDDLE CHUNK=a", " FIRST  CHUNK=a", " FIRST NEXT CHUNK=a",
-            " CHUNK={00000004}hello", " CHUNK={00000006}hello", " CHUNK={FFFFFFFF}hello", " CHUNK={00000000}",
-            " CHUNK={5}hello", " CHUNK={0000005}hello", " CHUNK={-0000005}hello", " CHUNK=h\u{e4}llo", " CHUNK=a\tb",
+            "",
+            " CHUNK=",
+            " FIRST",
+            " FIRSTCHUNK=a",
+            " MIDDLE CHUNK=a",
+            " FIRST  CHUNK=a",
+            " FIRST NEXT CHUNK=a",
+            " CHUNK={00000004}hello",
+            " CHUNK={00000006}hello",
+            " CHUNK={FFFFFFFF}hello",
+            " CHUNK={00000000}",
+            " CHUNK={5}hello",
+            " CHUNK={0000005}hello",
+            " CHUNK={-0000005}hello",
+            " CHUNK=h\u{e4}llo",
+            " CHUNK=a\tb",
         ] {
             assert_eq!(LinkState::parse(argument), Err(SyntaxError::Argument), "{argument:?}");
         }

@@ -112,7 +112,8 @@ impl Verb {
             return *verb;
         }
         let opaque = || OPAQUE.into_iter().find(is_word).map(|name| Self::Opaque(OpaqueVerb(name)));
-        let forbidden = || FORBIDDEN.into_iter().find(is_word).map(|name| Self::Forbidden(ForbiddenVerb(name)));
+        let forbidden =
+            || FORBIDDEN.into_iter().find(is_word).map(|name| Self::Forbidden(ForbiddenVerb(name)));
         opaque().or_else(forbidden).unwrap_or(Self::Unknown)
     }
 
@@ -160,34 +161,7 @@ const OPAQUE: [&str; 17] = [
 /// What intrusion detection looks for, and two that have no place any more: XAUTH, an AUTH of old that overflowed, and
 /// TURN, by which a client could fetch another's mail (RFC 5321 appendix F.1).
 const FORBIDDEN: [&str; 30] = [
-    "TURN",
-    "XAUTH",
-    "X-ADAT",
-    "X-DRCP",
-    "X-ERCP",
-    "X-EXCH50",
-    "XADR",
-    "XCIR",
-    "XGEN",
-    "XLICENSE",
-    "XQUE",
-    "XSTA",
-    "XTRN",
-    "XUSR",
-    "EMAL",
-    "ESAM",
-    "ESND",
-    "ESOM",
-    "EVFY",
-    "ONEX",
-    "QUEU",
-    "TICK",
-    "TIME",
-    "TURNME",
-    "VERB",
-    "IDENT",
-    "DEBUG",
-    "SEND",
-    "SAML",
-    "SOML",
+    "TURN", "XAUTH", "X-ADAT", "X-DRCP", "X-ERCP", "X-EXCH50", "XADR", "XCIR", "XGEN", "XLICENSE", "XQUE",
+    "XSTA", "XTRN", "XUSR", "EMAL", "ESAM", "ESND", "ESOM", "EVFY", "ONEX", "QUEU", "TICK", "TIME", "TURNME",
+    "VERB", "IDENT", "DEBUG", "SEND", "SAML", "SOML",
 ];

@@ -109,7 +109,8 @@ impl Attribute {
 
     fn parse(word: &str) -> Option<Self> {
         let (name, value) = word.split_once('=')?;
-        let is_unavailable = ["[UNAVAILABLE]", "[TEMPUNAVAIL]"].iter().any(|it| value.eq_ignore_ascii_case(it));
+        let is_unavailable =
+            ["[UNAVAILABLE]", "[TEMPUNAVAIL]"].iter().any(|it| value.eq_ignore_ascii_case(it));
         let value = if is_unavailable { None } else { Some(String::from_utf8(xtext::decode(value)?).ok()?) };
         let value = value.as_deref();
         Some(match name.to_ascii_uppercase().as_str() {
@@ -212,7 +213,12 @@ mod tests {
     #[test]
     fn what_could_end_a_line_is_no_value() {
         for argument in [
-            " NAME=a+0D+0AMAIL", " HELO=a+0Ab", " LOGIN=a+0D+0Ab", " LOGIN=a+00b", " NAME=a+20b", " ADDR=1.2.3.4+0D",
+            " NAME=a+0D+0AMAIL",
+            " HELO=a+0Ab",
+            " LOGIN=a+0D+0Ab",
+            " LOGIN=a+00b",
+            " NAME=a+20b",
+            " ADDR=1.2.3.4+0D",
         ] {
             assert_eq!(Xclient::parse(argument), Err(SyntaxError::Argument), "{argument}");
         }
@@ -221,9 +227,24 @@ mod tests {
     #[test]
     fn what_is_no_attribute_is_refused() {
         for argument in [
-            "", " ", "ADDR=1.2.3.4", " ADDR", " ADDR=", " ADDR=1.2.3", " ADDR=::1", " ADDR=IPV6:1.2.3.4", " PORT=65536",
-            " PORT=-1", " PORT=+1", " PROTO=[UNAVAILABLE]", " PROTO=LMTP", " FOO=bar", " ADDR=1.2.3.4  PORT=1",
-            " ADDR=1.2.3.4 ADDR=1.2.3.5", " LOGIN=", " NAME=\u{e4}",
+            "",
+            " ",
+            "ADDR=1.2.3.4",
+            " ADDR",
+            " ADDR=",
+            " ADDR=1.2.3",
+            " ADDR=::1",
+            " ADDR=IPV6:1.2.3.4",
+            " PORT=65536",
+            " PORT=-1",
+            " PORT=+1",
+            " PROTO=[UNAVAILABLE]",
+            " PROTO=LMTP",
+            " FOO=bar",
+            " ADDR=1.2.3.4  PORT=1",
+            " ADDR=1.2.3.4 ADDR=1.2.3.5",
+            " LOGIN=",
+            " NAME=\u{e4}",
         ] {
             assert_eq!(Xclient::parse(argument), Err(SyntaxError::Argument), "{argument:?}");
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatepost_smtp::server::{
-    Answer, AuthOffer, BodySink, ClassRights, CloseReason, Config, Identity, Mechanism, Notice, Output, PeerFacts,
-    Question, Refusal, Session, Ticket, TlsFacts, TlsMode,
+    Answer, AuthOffer, BodySink, ClassRights, CloseReason, Config, Identity, Mechanism, Notice, Output,
+    PeerFacts, Question, Refusal, Session, Ticket, TlsFacts, TlsMode,
 };
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use gatepost_smtp::wire::xclient::{Attribute, Xclient};
