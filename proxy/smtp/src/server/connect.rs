@@ -9,7 +9,6 @@ use super::outputs::Outputs;
 use super::session::State;
 use super::{Config, PeerFacts, Session};
 use crate::wire::client_name::ClientName;
-use crate::wire::line::LineReader;
 use crate::wire::reply::Reply;
 use crate::wire::verb::Verb;
 
@@ -44,11 +43,12 @@ impl Session {
         outputs: Outputs,
         budget: Budget,
     ) -> Self {
+        let reader = peer.quirks.line_reader();
         Self {
             config,
             peer,
             state: State::Command,
-            reader: LineReader::default(),
+            reader,
             hello: None,
             identity: None,
             transaction: None,

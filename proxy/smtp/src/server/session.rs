@@ -31,7 +31,7 @@ use super::{
     PeerFacts, Question, Recipient, Refusal, Right, Rights, Ticket, TlsFacts,
 };
 use crate::wire::bdat::Chunk;
-use crate::wire::command::Command;
+use crate::wire::command::{Command, SyntaxError, quirk_space_after_colon};
 use crate::wire::limits;
 use crate::wire::line::{LineReader, LineStep};
 use crate::wire::params::MailParams;
@@ -236,6 +236,9 @@ impl Session {
             false => verb_table::line_octets_max(Verb::split(line).0),
         };
         let (taken, step) = self.reader.read(octets, limit);
+        if self.reader.take_normalised() {
+            self.outputs.notice(Notice::BARE_LF);
+        }
         match step {
             LineStep::Partial if self.reader.octets() > self.config.limits.drain_octets => {
                 self.refuse(Refusal::DrainLimit);
@@ -266,10 +269,20 @@ impl Session {
         if let Err(refusal) = self.permit(Asked { verb, is_followed }) {
             return self.refuse(refusal);
         }
-        match Command::parse_argument(verb, argument) {
+        match self.parse_argument(verb, argument) {
             Ok(command) => self.execute(command, is_followed),
             Err(error) => self.refuse(Refusal::Syntax(error)),
         }
+    }
+
+    fn parse_argument(&mut self, verb: Verb, argument: &[u8]) -> Result<Command, SyntaxError> {
+        if self.peer.quirks.space_after_colon
+            && let Some(argument) = quirk_space_after_colon(verb, argument)
+        {
+            self.outputs.notice(Notice::SPACE_AFTER_COLON);
+            return Command::parse_argument(verb, &argument);
+        }
+        Command::parse_argument(verb, argument)
     }
 
     fn execute(&mut self, command: Command, is_followed: bool) {
