@@ -145,7 +145,7 @@ impl SmtpMachine {
         let session = &self.peer.session;
         let metrics = &self.peer.context.metrics;
         match notice {
-            Notice::Refused { rule, verb, code } => {
+            Notice::Refused { rule, verb, code, .. } => {
                 metrics.refused(rule, code);
                 tracing::debug!(%session, rule, verb, code, "refused");
             }

@@ -11,6 +11,7 @@ use super::{Config, PeerFacts, Session};
 use crate::wire::client_name::ClientName;
 use crate::wire::line::LineReader;
 use crate::wire::reply::Reply;
+use crate::wire::token::Tokens;
 use crate::wire::verb::Verb;
 
 /// What EHLO or HELO has said.
@@ -30,6 +31,13 @@ impl Session {
         let mut session = Self::fresh(config, peer, deadlines, Outputs::default(), Budget::default());
         session.outputs.reply(&Reply::named(220, &session.config.hostname, " ESMTP Gatepost"));
         session
+    }
+
+    /// Has refusals by policy carry a token from here on.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = Some(tokens);
+        self
     }
 
     /// A session that has heard nothing yet.
@@ -55,6 +63,8 @@ impl Session {
             is_shutting_down: false,
             has_peer_closed: false,
             verb: Verb::Unknown,
+            has_tried_auth: false,
+            tokens: None,
         }
     }
 }

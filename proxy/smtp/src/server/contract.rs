@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{CloseReason, Envelope, Refusal};
+use super::{CloseReason, Envelope, Evidence, Limit, Refusal};
 use crate::wire::auth::Secret;
 use crate::wire::limits;
 use crate::wire::params::{MailParams, RcptParams};
 use crate::wire::path::{ForwardPath, ReversePath};
+use crate::wire::token::Token;
 
 /// How this listener does TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +208,12 @@ pub enum Notice {
         verb: &'static str,
         /// The reply's code.
         code: u16,
+        /// What the peer sent, where the machine itself has refused it.
+        evidence: Evidence,
+        /// The limit that it stands on.
+        limit: Option<Limit>,
+        /// The name that the reply gives it.
+        token: Option<Token>,
     },
     /// A transaction was committed.
     Stored {

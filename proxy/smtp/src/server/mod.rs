@@ -15,6 +15,7 @@ pub mod contract;
 mod data;
 mod deadline;
 pub mod envelope;
+pub mod evidence;
 pub mod explain;
 mod hello;
 mod mail;
@@ -30,5 +31,6 @@ pub use contract::{
     Ticket, TlsFacts, TlsMode,
 };
 pub use envelope::{Envelope, Recipient};
+pub use evidence::{Evidence, Limit};
 pub use explain::Refusal;
 pub use session::Session;

@@ -19,11 +19,12 @@ use super::body::{ChunkBody, DataBody, RefusedChunk};
 use super::budget::{Budget, Spend};
 use super::connect::Hello;
 use super::deadline::Deadlines;
-use super::explain::AtFault;
+use super::explain::{AtFault, Explanation};
 use super::mail::Transaction;
 use super::outputs::Outputs;
 use super::{
-    Answer, BodySink, CloseReason, Config, Identity, Notice, Output, PeerFacts, Question, Refusal, Ticket,
+    Answer, BodySink, CloseReason, Config, Evidence, Identity, Notice, Output, PeerFacts, Question, Refusal,
+    Ticket,
 };
 use super::{Mechanism, Recipient, TlsFacts};
 use crate::wire::bdat::Chunk;
@@ -33,6 +34,7 @@ use crate::wire::line::{LineReader, LineStep};
 use crate::wire::params::MailParams;
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
+use crate::wire::token::Tokens;
 use crate::wire::verb::Verb;
 
 /// One SMTP session.
@@ -55,6 +57,10 @@ pub struct Session {
     pub(super) has_peer_closed: bool,
     /// For notices: the verb that is being worked on.
     pub(super) verb: Verb,
+    /// From then on a line that is no command may be a password.
+    pub(super) has_tried_auth: bool,
+    /// For the replies to refusals by policy.
+    pub(super) tokens: Option<Tokens>,
 }
 
 /// What the next octets, or the next answer, will be taken for.
@@ -212,11 +218,19 @@ impl Session {
             }
             LineStep::Partial => {}
             LineStep::Line(line) if is_response => self.on_response(&line),
-            LineStep::Line(line) => self.on_command(&line, taken < octets.len(), body),
+            LineStep::Line(line) => self.on_line(&line, taken < octets.len(), body),
             LineStep::Overlong { octets, start } => self.on_overlong_line(octets, &start),
             LineStep::Fault(fault) => self.refuse(Refusal::CommandFraming(fault)),
         }
         taken
+    }
+
+    /// A command, and with a refusal of it the words that were refused.
+    fn on_line(&mut self, line: &[u8], is_followed: bool, body: &mut dyn BodySink) {
+        let mark = self.outputs.mark();
+        self.on_command(line, is_followed, body);
+        let may_be_secret = self.has_tried_auth;
+        self.outputs.add_evidence(mark, || Evidence::of_command(line, may_be_secret));
     }
 
     /// The order of all checks on a command: its verb, the right to it and its place in the dialog, and only then its
@@ -294,6 +308,7 @@ impl Session {
 
     fn begin_command(&mut self, verb: Verb) {
         self.verb = verb;
+        self.has_tried_auth |= verb == Verb::Auth;
         self.deadlines.arm_command(&self.config.limits);
     }
 
@@ -329,10 +344,13 @@ impl Session {
 
     /// The reply and the notice of a refusal, and the end of the session where it has that.
     pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
-        let explanation = refusal.explain();
-        self.outputs.reply(&explanation.reply);
-        let code = explanation.reply.code();
-        self.outputs.notice(Notice::Refused { rule: explanation.rule, verb: self.verb.name(), code });
+        let Explanation { rule, reply, .. } = refusal.explain();
+        let tokens = self.tokens.as_mut().filter(|_| refusal.carries_token());
+        let token = tokens.map(Tokens::draw);
+        let (verb, code, evidence) = (self.verb.name(), reply.code(), Evidence::default());
+        let limit = refusal.limit(&self.config.limits);
+        self.outputs.reply(&reply.with_token(token));
+        self.outputs.notice(Notice::Refused { rule, verb, code, evidence, limit, token });
         if let Some(reason) = refusal.close_reason() {
             self.close(reason);
         }

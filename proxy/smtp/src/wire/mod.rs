@@ -18,5 +18,6 @@ pub mod line;
 pub mod params;
 pub mod path;
 pub mod reply;
+pub mod token;
 pub mod verb;
 mod xtext;

@@ -8,6 +8,7 @@ use gatepost_smtp::server::{
     Refusal, Session, Ticket, TlsFacts, TlsMode,
 };
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::token::Tokens;
 
 /// Everything that left the machine, in order; replies that follow one another are joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,12 @@ impl Scenario {
         scenario.drain();
         assert_eq!(std::mem::take(&mut scenario.unread), "220 mx.example ESMTP Gatepost\r\n");
         scenario
+    }
+
+    /// Refusals by policy carry these from now on.
+    pub(crate) fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.session = self.session.take().map(|session| session.with_tokens(tokens));
+        self
     }
 
     /// EHLO, and its reply is read.
