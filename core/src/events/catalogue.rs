@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use gatepost_smtp::server::Evidence;
 use serde::{Deserialize, Serialize};
 
+use crate::intake::Origin;
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -154,6 +156,19 @@ impl Event {
     pub fn now(about: About, what: What) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), about, what }
+    }
+}
+
+// === impl About ===
+
+impl From<&Origin> for About {
+    fn from(origin: &Origin) -> Self {
+        Self {
+            session: Some(origin.session.clone()),
+            queue_id: None,
+            listener: Some(origin.listener.clone()),
+            peer: Some(origin.peer),
+        }
     }
 }
 
