@@ -10,6 +10,7 @@ use std::time::Duration;
 use gatepost_core::access::gate::ScanGate;
 use gatepost_core::access::pop3;
 use gatepost_core::directory::PasswordVerifier;
+use gatepost_core::events::Log;
 use gatepost_core::store::MailStore;
 use gatepost_smtp::server::{AuthOffer, ClassRights, Config, Extensions, Limits, TlsMode};
 use gatepost_smtp::wire::verb::Verb;
@@ -88,6 +89,8 @@ pub struct Services {
     pub gate: ScanGate,
     /// Certificate and key; `None` only where no listener does TLS.
     pub tls: Option<Arc<Tls>>,
+    /// Told what is refused and accepted.
+    pub events: Log,
     /// The edge's counters.
     pub metrics: EdgeMetrics,
 }

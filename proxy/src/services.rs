@@ -14,6 +14,7 @@ use gatepost_core::access::{self, ScanGate, pop3};
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::events::{self, Log};
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
@@ -38,6 +39,7 @@ pub struct Rooms {
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
+    events: Log,
 }
 
 /// Why a room cannot be opened.
@@ -64,6 +66,9 @@ pub enum OpenError {
     /// The accounts.
     #[error("the accounts: {0}")]
     Directory(#[from] DirectoryError),
+    /// The event log.
+    #[error("the event log: {0}")]
+    Events(std::io::Error),
     /// Two rooms count under one name: a bug.
     #[error("the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -85,6 +90,8 @@ impl Rooms {
     ) -> Result<Self, OpenError> {
         let registry = metrics.registry();
         let tls = Arc::new(load_tls(config, folder)?);
+        let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
+            .map_err(OpenError::Events)?;
         let queue_metrics = Some(queue::Metrics::register(registry)?);
         let (queue, recovered) =
             Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
@@ -106,6 +113,7 @@ impl Rooms {
                 scanner: scanner.clone(),
                 directory: directory.clone(),
                 store: store.clone(),
+                events: events.clone(),
             },
             &delivery::Settings::default(),
             Some(delivery::Metrics::register(registry)?),
@@ -115,6 +123,7 @@ impl Rooms {
             directory.clone(),
             queue.clone(),
             scanner.clone(),
+            events.clone(),
             backend_settings(config),
         ));
         let edge = Services {
@@ -124,9 +133,10 @@ impl Rooms {
             store: store.clone(),
             gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?)),
             tls: Some(tls.clone()),
+            events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
-        Ok(Self { edge, backend, tls, queue, store, engine, workers })
+        Ok(Self { edge, backend, tls, queue, store, engine, workers, events })
     }
 
     /// What the edge works with.
@@ -161,6 +171,7 @@ impl Rooms {
         self.workers.stop().await;
         self.queue.close().await;
         self.store.close().await;
+        self.events.flush().await;
     }
 }
 

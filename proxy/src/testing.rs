@@ -12,6 +12,7 @@ use gatepost_core::access::gate::ScanGate;
 use gatepost_core::access::pop3;
 use gatepost_core::directory::{self, Directory, Password, PasswordVerifier, Scram};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::events::Log;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
@@ -85,7 +86,9 @@ pub(crate) fn house() -> House {
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
-    let backend = Arc::new(Embedded::new(directory.clone(), queue.clone(), scanner.clone(), settings));
+    let events = Log::start(&folder.path().join("events"), None).unwrap();
+    let backend = Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), settings);
+    let backend = Arc::new(backend);
     let services = Services {
         backend: Arc::clone(&backend) as Arc<_>,
         authenticator: Authenticator::new(directory, verifier.clone(), authn::Settings { scram: true }),
@@ -93,6 +96,7 @@ pub(crate) fn house() -> House {
         gate: ScanGate::new(Arc::clone(&store), scanner, None),
         store,
         tls: Some(Arc::new(tls(folder.path()))),
+        events,
         metrics: EdgeMetrics::register(&registry).unwrap(),
     };
     House { services, backend, queue, registry, folder }

@@ -10,6 +10,7 @@ use super::session::State;
 use super::{Config, PeerFacts, Session};
 use crate::wire::client_name::ClientName;
 use crate::wire::reply::Reply;
+use crate::wire::token::Tokens;
 use crate::wire::verb::Verb;
 
 /// What EHLO or HELO has said.
@@ -33,6 +34,13 @@ impl Session {
 
     pub(super) fn greet(&mut self) {
         self.outputs.reply(&Reply::named(220, &self.config.hostname, " ESMTP Gatepost"));
+    }
+
+    /// Has refusals by policy carry a token from here on.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = Some(tokens);
+        self
     }
 
     /// A session that has heard nothing yet.
@@ -60,6 +68,8 @@ impl Session {
             is_shutting_down: false,
             has_peer_closed: false,
             verb: Verb::Unknown,
+            has_tried_auth: false,
+            tokens: None,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The values that cross the session machine's border: facts and answers in, questions and replies out.
 
 use super::rights::PeerClass;
-use super::{CloseReason, Envelope, Evidence, Mechanism, Refusal};
+use super::{CloseReason, Envelope, Evidence, Limit, Mechanism, Refusal};
 use crate::wire::auth::Secret;
 use crate::wire::command::Argument;
 use crate::wire::extension::{Exch50, LinkState};
 use crate::wire::line::LineReader;
 use crate::wire::params::{MailParams, RcptParams};
 use crate::wire::path::{ForwardPath, ReversePath};
+use crate::wire::token::Token;
 use crate::wire::verb::Verb;
 use crate::wire::xclient::Xclient;
 
@@ -178,6 +179,12 @@ pub enum Notice {
         verb: &'static str,
         /// The reply's code.
         code: u16,
+        /// What the peer sent, where the machine itself has refused it.
+        evidence: Evidence,
+        /// The limit that it stands on.
+        limit: Option<Limit>,
+        /// The name that the reply gives it.
+        token: Option<Token>,
     },
     /// A verb that is for servers, from a peer without the right to it, or one that is for nobody. It was refused, of which
     /// `Refused` tells as well.

@@ -150,6 +150,38 @@ impl Refusal {
         self.explain().reply
     }
 
+    /// Whether its reply names it: where policy, content or our own state decided, so that a person asks why. What is
+    /// merely malformed explains itself, and replies about rights to extension verbs never vary.
+    #[must_use]
+    pub const fn carries_token(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownRecipient
+                | Self::RelayDenied
+                | Self::SenderNotOwned
+                | Self::AuthenticationFailed
+                | Self::AuthenticationUnavailable
+                | Self::StorageFull
+                | Self::StorageFailed
+                | Self::Infected
+                | Self::ScanUnavailable
+                | Self::ContentRejected
+                | Self::LocalError
+                | Self::TooManyRecipients
+                | Self::RoutingLoop
+                | Self::BodyFraming(_)
+                | Self::StartTlsRequired
+                | Self::AuthenticationRequired
+                | Self::EncryptionRequired
+                | Self::MessageTooLarge
+                | Self::TooManyAuthFailures
+                | Self::TooManyErrors
+                | Self::BudgetSpent
+                | Self::DrainLimit
+                | Self::BackendFailed
+        )
+    }
+
     /// How the session ends by it, if it does.
     #[must_use]
     pub const fn close_reason(self) -> Option<CloseReason> {

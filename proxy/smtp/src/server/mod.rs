@@ -38,7 +38,7 @@ pub use contract::{
     Answer, BodySink, Extension, Identity, Notice, Output, PeerFacts, Question, Quirks, Ticket, TlsFacts,
 };
 pub use envelope::{Envelope, Recipient};
-pub use evidence::Evidence;
+pub use evidence::{Evidence, Limit};
 pub use explain::Refusal;
 pub use rights::{ClassRights, PeerClass, Right, Rights};
 pub use session::Session;

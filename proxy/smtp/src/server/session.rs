@@ -37,6 +37,7 @@ use crate::wire::line::{LineReader, LineStep};
 use crate::wire::params::MailParams;
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
+use crate::wire::token::Tokens;
 use crate::wire::verb::Verb;
 
 /// One SMTP session.
@@ -61,6 +62,10 @@ pub struct Session {
     pub(super) has_peer_closed: bool,
     /// For notices: the verb that is being worked on.
     pub(super) verb: Verb,
+    /// From then on a line that is no command may be a password.
+    pub(super) has_tried_auth: bool,
+    /// For the replies to refusals by policy.
+    pub(super) tokens: Option<Tokens>,
 }
 
 /// What the next octets, or the next answer, will be taken for.
@@ -245,11 +250,19 @@ impl Session {
             }
             LineStep::Partial => {}
             LineStep::Line(line) if is_response => self.on_response(&line),
-            LineStep::Line(line) => self.on_command(&line, taken < octets.len(), body),
+            LineStep::Line(line) => self.on_line(&line, taken < octets.len(), body),
             LineStep::Overlong { octets, start } => self.on_overlong_line(octets, &start),
             LineStep::Fault(fault) => self.refuse(Refusal::CommandFraming(fault)),
         }
         taken
+    }
+
+    /// A command, and with a refusal of it the words that were refused.
+    fn on_line(&mut self, line: &[u8], is_followed: bool, body: &mut dyn BodySink) {
+        let mark = self.outputs.mark();
+        self.on_command(line, is_followed, body);
+        let may_be_secret = self.has_tried_auth;
+        self.outputs.add_evidence(mark, || Evidence::of_command(line, may_be_secret));
     }
 
     /// The order of all checks on a command: its verb, the right to it and its place in the dialog, and only then its
@@ -264,7 +277,7 @@ impl Session {
             return self.on_bdat(argument, body);
         }
         if self.is_attack(verb) {
-            self.note_attack(verb, line);
+            self.tell_attack(verb, Evidence::of_command(line, self.has_tried_auth));
         }
         if let Err(refusal) = self.permit(Asked { verb, is_followed }) {
             return self.refuse(refusal);
@@ -320,16 +333,9 @@ impl Session {
         let (verb, _) = Verb::split(start);
         self.begin_command(verb);
         if self.is_attack(verb) {
-            self.tell_attack(verb, Evidence::of_length(octets));
+            self.tell_attack(verb, Evidence::of(verb.name().as_bytes()));
         }
         self.refuse(if verb == Verb::Bdat { Refusal::ChunkSyntax } else { Refusal::LineTooLong });
-    }
-
-    /// Nothing of an exchange is shown, in whatever verb it is dressed up.
-    fn note_attack(&mut self, verb: Verb, line: &[u8]) {
-        let is_auth = matches!(verb.name(), "X-EXPS" | "XAUTH");
-        let evidence = if is_auth { Evidence::of_length(line.len() as u64) } else { Evidence::of(line) };
-        self.tell_attack(verb, evidence);
     }
 
     fn tell_attack(&mut self, verb: Verb, evidence: Evidence) {
@@ -342,6 +348,7 @@ impl Session {
 
     fn begin_command(&mut self, verb: Verb) {
         self.verb = verb;
+        self.has_tried_auth |= verb.carries_secret();
         self.deadlines.arm_command(&self.config.limits);
     }
 
@@ -378,12 +385,15 @@ impl Session {
     /// The reply and the notice of a refusal, and the end of the session where it has that.
     pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
         let Explanation { rule, reply, .. } = refusal.explain();
-        let reply = match self.verb {
-            Verb::Xexch50 => reply.within(limits::XEXCH50_REPLY_OCTETS),
-            _ => reply,
-        };
-        self.outputs.reply(&reply);
-        self.outputs.notice(Notice::Refused { rule, verb: self.verb.name(), code: reply.code() });
+        let is_short = self.verb == Verb::Xexch50;
+        // What servers say to one another has fixed replies.
+        let may_have_token = refusal.carries_token() && !is_short && self.verb != Verb::XLink2State;
+        let token = self.tokens.as_mut().filter(|_| may_have_token).map(Tokens::draw);
+        let (verb, code, evidence) = (self.verb.name(), reply.code(), Evidence::default());
+        let limit = refusal.limit(&self.config.limits);
+        let reply = if is_short { reply.within(limits::XEXCH50_REPLY_OCTETS) } else { reply };
+        self.outputs.reply(&reply.with_token(token));
+        self.outputs.notice(Notice::Refused { rule, verb, code, evidence, limit, token });
         if let Some(reason) = refusal.close_reason() {
             self.close(reason);
         }

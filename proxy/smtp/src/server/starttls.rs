@@ -18,6 +18,7 @@ impl Session {
         let deadlines = self.deadlines.secured(now, &self.config.limits);
         let mut secured = Self::fresh(self.config, peer, deadlines, self.outputs.secured(), self.budget);
         secured.is_shutting_down = self.is_shutting_down;
+        secured.tokens = self.tokens;
         // A driver that upgrades without having been told to, or after the end, gets no session out of it.
         if !matches!(self.state, State::Upgrading) {
             secured.close(CloseReason::TlsFailed);

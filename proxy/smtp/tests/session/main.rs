@@ -14,6 +14,7 @@ mod chunk;
 mod close;
 mod data;
 mod deadline;
+mod evidence;
 mod extension;
 mod framing;
 mod hello;

@@ -8,6 +8,7 @@ use gatepost_smtp::server::{
     PeerFacts, Question, Refusal, Session, Ticket, TlsFacts, TlsMode,
 };
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::token::Tokens;
 use gatepost_smtp::wire::xclient::{Attribute, Xclient};
 
 /// Everything that left the machine, in order; replies that follow one another are joined.
@@ -121,6 +122,12 @@ impl Scenario {
         scenario.drain();
         assert_eq!(std::mem::take(&mut scenario.unread), "220 mx.example ESMTP Gatepost\r\n");
         scenario
+    }
+
+    /// Refusals by policy carry these from now on.
+    pub(crate) fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.session = self.session.take().map(|session| session.with_tokens(tokens));
+        self
     }
 
     /// EHLO, and its reply is read.
@@ -293,9 +300,9 @@ impl Scenario {
     }
 
     /// The evidence of every attack.
-    pub(crate) fn attacks(&self) -> Vec<&str> {
+    pub(crate) fn attacks(&self) -> Vec<String> {
         let attacks = self.events.iter().filter_map(|event| match event {
-            Event::Noticed(Notice::Attack { evidence, .. }) => Some(evidence.as_str()),
+            Event::Noticed(Notice::Attack { evidence, .. }) => Some(evidence.to_string()),
             _ => None,
         });
         attacks.collect()
