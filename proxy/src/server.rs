@@ -10,8 +10,10 @@ use std::time::Duration;
 use gatepost_core::access::gate::ScanGate;
 use gatepost_core::access::pop3;
 use gatepost_core::directory::PasswordVerifier;
+use gatepost_core::events::Log;
 use gatepost_core::store::MailStore;
-use gatepost_smtp::server::{AuthOffer, Config, Limits, TlsMode};
+use gatepost_smtp::server::{AuthOffer, ClassRights, Config, Extensions, Limits, TlsMode};
+use gatepost_smtp::wire::verb::Verb;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -69,8 +71,10 @@ pub enum Protocol {
 /// How SMTP sessions of a listener go.
 #[derive(Debug, Clone)]
 pub struct SmtpSettings {
-    /// Whether MAIL needs AUTH.
-    pub require_auth: bool,
+    /// What each class of peers may do.
+    pub rights: ClassRights,
+    /// Verbs that are switched off.
+    pub switched_off: Vec<Verb>,
     /// Which mechanisms are offered when.
     pub auth: AuthOffer,
     /// Whether BINARYMIME is offered.
@@ -98,6 +102,8 @@ pub struct Services {
     pub gate: ScanGate,
     /// Certificate and key; `None` only where no listener does TLS.
     pub tls: Option<Arc<Tls>>,
+    /// Told what is refused and accepted.
+    pub events: Log,
     /// The edge's counters.
     pub metrics: EdgeMetrics,
 }
@@ -306,7 +312,9 @@ fn dialect(hostname: &str, listener: &ListenerSettings) -> Dialect {
         Protocol::Smtp(smtp) => Dialect::Smtp(Arc::new(Config {
             hostname: hostname.to_owned(),
             tls: listener.tls,
-            require_auth: smtp.require_auth,
+            rights: smtp.rights,
+            extensions: Extensions::Unavailable,
+            switched_off: smtp.switched_off.clone(),
             auth: smtp.auth.clone(),
             binarymime: smtp.binarymime,
             limits: smtp.limits.clone(),

@@ -14,11 +14,12 @@ use gatepost_core::access::{self, ScanGate, pop3};
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::events::{self, Log};
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
-use gatepost_smtp::server::TlsMode;
+use gatepost_smtp::server::{ClassRights, TlsMode};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
 use crate::admission::networks::NetworkFileError;
@@ -43,6 +44,7 @@ pub struct Rooms {
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
+    events: Log,
 }
 
 /// Why a room cannot be opened.
@@ -75,6 +77,9 @@ pub enum OpenError {
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
+    /// The event log.
+    #[error("the event log: {0}")]
+    Events(std::io::Error),
     /// Two rooms count under one name: a bug.
     #[error("the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -96,6 +101,8 @@ impl Rooms {
     ) -> Result<Self, OpenError> {
         let registry = metrics.registry();
         let tls = Arc::new(load_tls(config, folder)?);
+        let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
+            .map_err(OpenError::Events)?;
         let queue_metrics = Some(queue::Metrics::register(registry)?);
         let (queue, recovered) =
             Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
@@ -117,6 +124,7 @@ impl Rooms {
                 scanner: scanner.clone(),
                 directory: directory.clone(),
                 store: store.clone(),
+                events: events.clone(),
             },
             &delivery::Settings::default(),
             Some(delivery::Metrics::register(registry)?),
@@ -126,6 +134,7 @@ impl Rooms {
             directory.clone(),
             queue.clone(),
             scanner.clone(),
+            events.clone(),
             backend_settings(config),
         ));
         let edge = Services {
@@ -137,9 +146,10 @@ impl Rooms {
             store: store.clone(),
             gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?)),
             tls: Some(tls.clone()),
+            events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
-        Ok(Self { edge, backend, tls, queue, store, engine, workers })
+        Ok(Self { edge, backend, tls, queue, store, engine, workers, events })
     }
 
     /// What the edge works with.
@@ -178,6 +188,7 @@ impl Rooms {
         self.workers.stop().await;
         self.queue.close().await;
         self.store.close().await;
+        self.events.flush().await;
     }
 }
 
@@ -238,7 +249,9 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
             let auth = authn_settings(config).offer(scram_outside_tls);
             let limits = smtp_limits(config);
-            let smtp = SmtpSettings { require_auth, auth, binarymime, limits };
+            let rights = ClassRights::default();
+            let rights = if require_auth { rights.requiring_auth() } else { rights };
+            let smtp = SmtpSettings { rights, switched_off: Vec::new(), auth, binarymime, limits };
             (smtp_tls(tls), Protocol::Smtp(smtp))
         }
         Service::Pop3 { tls: Pop3Tls::Stls } => (TlsMode::StartTls, Protocol::Pop3(pop3::Limits::default())),

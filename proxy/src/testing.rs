@@ -12,10 +12,11 @@ use gatepost_core::access::gate::ScanGate;
 use gatepost_core::access::pop3;
 use gatepost_core::directory::{self, Directory, Password, PasswordVerifier, Scram};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::events::Log;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
-use gatepost_smtp::server::{AuthOffer, Limits, TlsMode};
+use gatepost_smtp::server::{AuthOffer, ClassRights, Limits, TlsMode};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
@@ -89,13 +90,15 @@ pub(crate) fn house() -> House {
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
-    let backend = Arc::new(Embedded::new(directory.clone(), queue.clone(), scanner.clone(), settings));
     let block_lists = dnsbl::Settings {
         lists: Vec::new(),
         threshold: 1,
         timeout: Duration::from_secs(1),
         servers: Vec::new(),
     };
+    let events = Log::start(&folder.path().join("events"), None).unwrap();
+    let backend = Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), settings);
+    let backend = Arc::new(backend);
     let services = Services {
         block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
         admission: admission(&registry, &config::Admission::default()),
@@ -105,6 +108,7 @@ pub(crate) fn house() -> House {
         gate: ScanGate::new(Arc::clone(&store), scanner, None),
         store,
         tls: Some(Arc::new(tls(folder.path()))),
+        events,
         metrics: EdgeMetrics::register(&registry).unwrap(),
     };
     House { services, backend, queue, registry, folder }
@@ -130,18 +134,19 @@ fn tls(folder: &std::path::Path) -> Tls {
 
 /// One listener of each kind on ports of the system's choice: `mx` without AUTH and TLS, `submission`, `pop3s`.
 pub(crate) fn settings() -> ServerSettings {
-    let smtp = |require_auth, auth| {
+    let smtp = |rights, auth| {
         let limits = Limits::default();
-        Protocol::Smtp(SmtpSettings { require_auth, auth, binarymime: false, limits })
+        Protocol::Smtp(SmtpSettings { rights, switched_off: Vec::new(), auth, binarymime: false, limits })
     };
+    let open = ClassRights::default();
     ServerSettings {
         hostname: "mx.example".into(),
         listeners: vec![
-            listener("mx", TlsMode::None, smtp(false, AuthOffer::default())),
+            listener("mx", TlsMode::None, smtp(open, AuthOffer::default())),
             listener(
                 "submission",
                 TlsMode::StartTls,
-                smtp(true, authn::Settings { scram: true }.offer(false)),
+                smtp(open.requiring_auth(), authn::Settings { scram: true }.offer(false)),
             ),
             listener("pop3s", TlsMode::Implicit, Protocol::Pop3(pop3::Limits::default())),
         ],

@@ -145,7 +145,7 @@ impl Exchange {
             return Step::Unavailable;
         };
         let proven = awaiting.finish(response);
-        let identity = proven.as_ref().map(|proven| Identity { user: proven.user.clone() });
+        let identity = proven.as_ref().map(|proven| Identity::of_user(proven.user.clone()));
         settle(log_in, &self.claimed, identity.as_ref()).await;
         match (identity, proven) {
             (Some(identity), Some(scram::Proven { server_final, .. })) => {

@@ -42,6 +42,15 @@ impl Ending {
         }
     }
 
+    /// Whether the peer ended it, with or without QUIT: nothing to explain.
+    pub(crate) const fn is_ordinary(self) -> bool {
+        matches!(
+            self,
+            Self::Smtp(CloseReason::Quit | CloseReason::PeerClosed)
+                | Self::Pop3(pop3::CloseReason::Quit | pop3::CloseReason::PeerClosed)
+        )
+    }
+
     /// Whether there may be a peer who still reads: then the close is a slow one.
     pub(crate) const fn deserves_farewell(self) -> bool {
         match self {

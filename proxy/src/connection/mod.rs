@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_core::access::pop3 as pop3_protocol;
+use gatepost_core::events::{About, What};
 use gatepost_smtp::server::{Config, TlsFacts, TlsMode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -107,6 +108,26 @@ pub(crate) struct Ledger {
     guest: Option<Arc<Guest>>,
 }
 
+// === impl Peer ===
+
+impl Peer {
+    /// Puts something about this session into the event log.
+    fn record(&self, what: What) {
+        self.record_mail(None, what);
+    }
+
+    /// Puts something about a mail of this session into the event log.
+    fn record_mail(&self, queue_id: Option<String>, what: What) {
+        let about = About {
+            session: Some(self.session.to_string()),
+            queue_id,
+            listener: Some(self.context.listener.clone()),
+            peer: Some(self.address),
+        };
+        self.context.services.events.record(about, what);
+    }
+}
+
 /// Serves one connection to its end.
 pub(crate) async fn serve<S>(
     stream: S,
@@ -135,6 +156,9 @@ pub(crate) async fn serve<S>(
 /// The one line and the counters that every connection ends with.
 fn close(peer: &Peer, ledger: &Ledger, ending: Ending, duration: Duration) {
     peer.context.metrics.closed(ending.name(), ledger.octets_in, ledger.octets_out);
+    if !ending.is_ordinary() {
+        peer.record(What::SessionClosed { reason: ending.name().into() });
+    }
     tracing::info!(
         session = %peer.session,
         listener = peer.context.listener,

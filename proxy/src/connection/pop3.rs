@@ -7,6 +7,7 @@ use gatepost_core::BoxFuture;
 use gatepost_core::access::gate::Withheld;
 use gatepost_core::access::pop3::{Answer, Config, Entry, Maildrop, Output, Question, Session, Ticket};
 use gatepost_core::directory::Password;
+use gatepost_core::events::{What, evidence};
 use gatepost_core::store::Listing;
 use gatepost_smtp::server::{Identity, TlsFacts};
 
@@ -53,6 +54,7 @@ impl Pop3Machine {
             Err(Unchecked) => ("unavailable", Answer::Unavailable),
         };
         context.metrics.authenticated(POP3_MECHANISM, outcome);
+        self.peer.record(told(user, &answer));
         tracing::debug!(session = %self.peer.session, ?user, outcome, "POP3 log-in");
         answer
     }
@@ -165,6 +167,25 @@ impl Machine for Pop3Machine {
 
     fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, now: Instant) -> Self {
         Self { session: self.session.into_secured(now), peer: self.peer, mailbox: None, gave_mail: false }
+    }
+}
+
+/// A log-in for the event log.
+fn told(user: &str, answer: &Answer) -> What {
+    let refused = |rule: &'static str| What::Refused {
+        rule: rule.into(),
+        verb: "PASS".into(),
+        code: None,
+        evidence: Some(evidence(user)),
+        limit: None,
+        token: None,
+    };
+    match answer {
+        Answer::Authenticated(identity) => {
+            What::Authenticated { user: evidence(&identity.user), mechanism: POP3_MECHANISM.into() }
+        }
+        Answer::NotAuthenticated => refused("auth.failed"),
+        _ => refused("auth.unavailable"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gatepost_core::BoxFuture;
+use gatepost_core::events::{What, evidence};
 use gatepost_core::intake::Origin;
 use gatepost_smtp::server::{
     Answer, BodySink, Config, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session, Ticket,
@@ -12,6 +13,7 @@ use gatepost_smtp::server::{
 };
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::token::Tokens;
 
 use super::drive::now;
 use super::machine::{Machine, Step};
@@ -32,6 +34,8 @@ pub(super) struct SmtpMachine {
     transaction: Option<Box<dyn Transaction>>,
     /// Of the transaction, for its one log line.
     sender: Option<ReversePath>,
+    /// What the answer outside of the session was decided on, where it was a refusal.
+    evidence: Option<String>,
 }
 
 // === impl SmtpMachine ===
@@ -43,9 +47,10 @@ impl SmtpMachine {
         tls: Option<(TlsFacts, Option<Exporter>)>,
         now: Instant,
     ) -> Self {
-        let facts = PeerFacts { address: peer.address, tls: tls.as_ref().map(|(facts, _)| facts.clone()) };
-        let session = Session::open(Arc::clone(&config), facts, now);
-        Self { session, config, peer, tls, exchange: None, transaction: None, sender: None }
+        let facts = PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()));
+        let tokens = Tokens::seeded(peer.session.number());
+        let session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
+        Self { session, config, peer, tls, exchange: None, transaction: None, sender: None, evidence: None }
     }
 
     /// `None` where no answer is awaited.
@@ -61,15 +66,25 @@ impl SmtpMachine {
                 return None;
             }
             Question::Mail { reverse_path, params } => self.begin(reverse_path, &params).await,
-            Question::Recipient { path, params } => answer(self.recipient(&path, &params).await),
+            Question::Recipient { path, params } => {
+                let result = self.recipient(&path, &params).await;
+                self.judged(result, || path.to_string())
+            }
             Question::Body { envelope } => match self.transaction.as_mut() {
-                Some(transaction) => answer(transaction.prepare(envelope).await),
+                Some(transaction) => {
+                    let result = transaction.prepare(envelope).await;
+                    self.judged(result, || "the body".to_owned())
+                }
                 None => Answer::Refused(Refusal::LocalError),
             },
             Question::Commit => self.commit().await,
             Question::Abort => {
                 self.transaction = None;
                 return None;
+            }
+            // No backend of this version lets them through, and no address is listed.
+            Question::Extension(_) | Question::ExtensionEnd | Question::Xclient(_) => {
+                Answer::Refused(Refusal::NotImplemented)
             }
         })
     }
@@ -96,6 +111,9 @@ impl SmtpMachine {
             authn::Step::Unavailable => ("unavailable", Answer::Refused(Refusal::AuthenticationUnavailable)),
         };
         self.peer.context.metrics.authenticated(mechanism.name(), outcome);
+        if matches!(answer, Answer::Refused(_)) {
+            self.evidence = Some(mechanism.name().to_owned());
+        }
         self.exchange = None;
         answer
     }
@@ -112,7 +130,7 @@ impl SmtpMachine {
                 self.sender = Some(reverse_path);
                 Answer::Accepted
             }
-            Err(refusal) => Answer::Refused(refusal),
+            Err(refusal) => self.judged(Err(refusal), || reverse_path.to_string()),
         }
     }
 
@@ -136,7 +154,10 @@ impl SmtpMachine {
         self.peer.context.metrics.committed(now().saturating_duration_since(started_at));
         match result {
             Ok(queue_id) => Answer::Stored { queue_id },
-            Err(refusal) => Answer::Refused(refusal),
+            Err(refusal) => {
+                let sender = self.sender.as_ref().map(ToString::to_string);
+                self.judged(Err(refusal), || format!("mail from {}", sender.unwrap_or_default()))
+            }
         }
     }
 
@@ -153,22 +174,53 @@ impl SmtpMachine {
         }
     }
 
-    fn note(&self, notice: Notice) {
+    /// The answer, and where it is a refusal what it was decided on.
+    fn judged(&mut self, result: Result<(), Refusal>, evidence_of: impl FnOnce() -> String) -> Answer {
+        match result {
+            Ok(()) => Answer::Accepted,
+            Err(refusal) => {
+                self.evidence = Some(evidence(&evidence_of()));
+                Answer::Refused(refusal)
+            }
+        }
+    }
+
+    fn note(&mut self, notice: Notice) {
         let session = &self.peer.session;
         let metrics = &self.peer.context.metrics;
         match notice {
-            Notice::Refused { rule, verb, code } => {
+            Notice::Refused { rule, verb, code, evidence, limit, token } => {
                 metrics.refused(rule, code);
-                tracing::debug!(%session, rule, verb, code, "refused");
+                let evidence = match evidence.is_empty() {
+                    true => self.evidence.take(),
+                    false => Some(evidence.to_string()),
+                };
+                let (limit, token) = (limit.map(|it| it.to_string()), token.map(|it| it.to_string()));
+                tracing::debug!(%session, rule, verb, code, ?evidence, token, "refused");
+                let (rule, verb, code) = (rule.into(), verb.into(), Some(code));
+                self.peer.record(What::Refused { rule, verb, code, evidence, limit, token });
+            }
+            Notice::Attack { rule, verb, class, evidence } => {
+                metrics.attacked(rule, verb);
+                let (peer, class) = (self.peer.address, class.name());
+                tracing::warn!(%session, %peer, rule, verb, class, ?evidence, "attack");
+            }
+            Notice::Quirk { quirk } => {
+                metrics.tolerated(quirk);
+                tracing::debug!(%session, quirk, "a deviation was tolerated");
             }
             Notice::Stored { queue_id, octets, recipients } => {
                 metrics.mail_accepted(octets);
                 let user = self.session.identity().map(|identity| identity.user.as_str());
                 let sender = self.sender.as_ref().map(ToString::to_string);
                 tracing::info!(%session, queue_id, ?user, ?sender, recipients, octets, "mail accepted");
+                let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
+                self.peer.record_mail(Some(queue_id), What::Accepted { sender, recipients, octets, user });
             }
             Notice::Authenticated { user, mechanism } => {
                 tracing::debug!(%session, ?user, mechanism = mechanism.name(), "authenticated");
+                let user = evidence(&user);
+                self.peer.record(What::Authenticated { user, mechanism: mechanism.name().into() });
             }
         }
     }
@@ -245,14 +297,8 @@ impl Machine for SmtpMachine {
             exchange: None,
             transaction: None,
             sender: None,
+            evidence: None,
         }
-    }
-}
-
-fn answer(result: Result<(), Refusal>) -> Answer {
-    match result {
-        Ok(()) => Answer::Accepted,
-        Err(refusal) => Answer::Refused(refusal),
     }
 }
 
