@@ -53,6 +53,8 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Of whose connections a PROXY header is required.
     pub balancers: NetworkSet,
+    /// Relays that may say on whose behalf they speak.
+    pub relays: NetworkSet,
     /// What strangers have to wait for.
     pub stranger_checks: StrangerChecks,
     /// What is spoken.
@@ -253,6 +255,7 @@ impl Server {
             listener: listener.name.clone(),
             tls: listener.tls,
             balancers: listener.balancers.clone(),
+            relays: listener.relays.clone(),
             stranger_checks: listener.stranger_checks,
             dialect: dialect(&settings.hostname, listener),
             services: self.services.clone(),

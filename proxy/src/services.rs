@@ -207,9 +207,11 @@ pub fn load_tls(config: &Config, folder: &DataFolder) -> Result<Tls, TlsError> {
 /// One of them cannot be used.
 pub fn load_policy(config: &Config) -> Result<Policy, NetworkFileError> {
     let mut admission = config.admission.clone();
-    // No ban or limit may hit a balancer, with which it would hit everybody behind it.
-    let balancers = config.listeners.iter().flat_map(|listener| &listener.proxy_protocol_from);
-    admission.trusted.extend(balancers.map(|balancer| balancer.network()));
+    // No ban or limit may hit a balancer or a relay, with which it would hit everybody behind it.
+    for listener in &config.listeners {
+        let listed = listener.proxy_protocol_from.iter().chain(&listener.xclient_from);
+        admission.trusted.extend(listed.map(|network| network.network()));
+    }
     Policy::load(&admission)
 }
 
@@ -263,6 +265,7 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         name: listener.name.to_string(),
         address: listener.address,
         tls,
+        relays: listener.xclient_from.iter().map(|it| it.network()).collect(),
         stranger_checks: stranger_checks(listener.service),
         balancers: listener.proxy_protocol_from.iter().map(|it| it.network()).collect(),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),

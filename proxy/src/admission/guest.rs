@@ -17,7 +17,7 @@ pub struct Guest {
     admission: Arc<Admission>,
     address: IpAddr,
     standing: Standing,
-    occupant: Occupant,
+    occupant: Arc<Occupant>,
     _counted: Counted,
 }
 
@@ -35,10 +35,20 @@ impl Guest {
         admission: Arc<Admission>,
         address: IpAddr,
         standing: Standing,
-        occupant: Occupant,
+        occupant: Arc<Occupant>,
         counted: Counted,
     ) -> Self {
         Self { admission, address, standing, occupant, _counted: counted }
+    }
+
+    /// This connection goes on for somebody else, as its relay says; he takes no place of his own.
+    ///
+    /// # Errors
+    /// The rule that refuses him, and what it saw.
+    pub(crate) fn on_behalf_of(&self, address: IpAddr) -> Result<Self, Refused> {
+        let admission = &self.admission;
+        let (standing, counted) = admission.let_in(&admission.policy.load(), address, now())?;
+        Ok(Self::new(Arc::clone(admission), address, standing, Arc::clone(&self.occupant), counted))
     }
 
     /// The session has got somewhere: a reply was written, or a good part of a body has come.

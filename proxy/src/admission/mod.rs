@@ -37,7 +37,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Admission as Settings;
 use bans::Bans;
-use concurrency::Concurrency;
+use concurrency::{Concurrency, Counted};
 use guest::Guest;
 use known_good::KnownGood;
 use lockout::Lockouts;
@@ -197,17 +197,27 @@ impl Admission {
         now: Instant,
     ) -> Result<Guest, Refused> {
         let policy = self.policy.load_full();
-        let standing = self.standing(&policy, address, now);
+        let (standing, counted) = self.let_in(&policy, address, now)?;
+        if standing != Standing::Trusted {
+            self.enforce(&policy, address, check_reserve(standing, on_reserve, slots))?;
+        }
+        let occupant = Arc::new(slots.enter(standing == Standing::Stranger, now));
+        Ok(Guest::new(Arc::clone(self), address, standing, occupant, counted))
+    }
+
+    /// The checks that know nothing of a listener.
+    fn let_in(&self, policy: &Policy, address: IpAddr, now: Instant) -> Result<(Standing, Counted), Refused> {
+        let standing = self.standing(policy, address, now);
         let (counted, crowded) = self.concurrency.count(address, policy.settings.connections.get());
         if standing != Standing::Trusted {
             // Cheap ones first, and those that count first of all those that may refuse.
-            let too_fast = self.check_rate(&policy, Rule::ConnectionRate, address);
-            self.enforce(&policy, address, Self::check_deny(&policy, standing, address))?;
-            self.enforce(&policy, address, self.check_ban(address, now))?;
-            self.enforce(&policy, address, self.check_overload(standing))?;
-            self.enforce(&policy, address, too_fast)?;
+            let too_fast = self.check_rate(policy, Rule::ConnectionRate, address);
+            self.enforce(policy, address, Self::check_deny(policy, standing, address))?;
+            self.enforce(policy, address, self.check_ban(address, now))?;
+            self.enforce(policy, address, self.check_overload(standing))?;
+            self.enforce(policy, address, too_fast)?;
             self.enforce(
-                &policy,
+                policy,
                 address,
                 crowded.map(|crowded| {
                     let concurrency::Crowded { prefix, open, limit } = crowded;
@@ -217,10 +227,8 @@ impl Admission {
                     }
                 }),
             )?;
-            self.enforce(&policy, address, check_reserve(standing, on_reserve, slots))?;
         }
-        let occupant = slots.enter(standing == Standing::Stranger, now);
-        Ok(Guest::new(Arc::clone(self), address, standing, occupant, counted))
+        Ok((standing, counted))
     }
 
     /// Has the places of a listener counted and watched.

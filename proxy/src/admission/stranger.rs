@@ -40,15 +40,20 @@ impl StrangerChecks {
             let evidence = format!("spoke before the greeting: {}", early.name());
             Some(Refused { rule: Rule::Pregreet, evidence })
         };
-        let listed = async {
-            if !self.dnsbl || guest.mode(Rule::Dnsbl) == Mode::Off {
-                return None;
-            }
-            let evidence = block_lists.refuse(guest.address()).await?;
-            Some(Refused { rule: Rule::Dnsbl, evidence })
-        };
-        let (early, listed) = tokio::join!(early, listed);
+        let (early, listed) = tokio::join!(early, self.look_up(guest, block_lists));
         guest.enforce(early)?;
-        guest.enforce(listed)
+        listed
+    }
+
+    /// The block lists alone, for who has had his greeting.
+    ///
+    /// # Errors
+    /// They have the peer.
+    pub(crate) async fn look_up(self, guest: &Guest, block_lists: &BlockLists) -> Result<(), Refused> {
+        if !self.dnsbl || !guest.is_stranger() || guest.mode(Rule::Dnsbl) == Mode::Off {
+            return Ok(());
+        }
+        let evidence = block_lists.refuse(guest.address()).await;
+        guest.enforce(evidence.map(|evidence| Refused { rule: Rule::Dnsbl, evidence }))
     }
 }

@@ -54,6 +54,7 @@ pub(super) struct Listener {
     pub(super) connections: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) proxy_protocol_from: Vec<TrustedNetwork>,
+    pub(super) xclient_from: Option<Spanned<Vec<TrustedNetwork>>>,
 }
 
 /// Which protocol a listener speaks.

@@ -69,6 +69,8 @@ pub struct Listener {
     pub connections: u32,
     /// Balancers: a PROXY header is required of their connections, and believed.
     pub proxy_protocol_from: Vec<TrustedNetwork>,
+    /// Relays that may say on whose behalf they speak (XCLIENT); none on POP3 listeners.
+    pub xclient_from: Vec<TrustedNetwork>,
 }
 
 /// A protocol with the settings that make sense for it.
@@ -257,6 +259,7 @@ impl Config {
                 service,
                 connections: CONNECTIONS_DEFAULT,
                 proxy_protocol_from: Vec::new(),
+                xclient_from: Vec::new(),
             })
         };
         let listeners = [

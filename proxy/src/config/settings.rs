@@ -71,6 +71,7 @@ fn listener(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Lis
         service: service?,
         connections: connections.unwrap_or(CONNECTIONS_DEFAULT),
         proxy_protocol_from: written.proxy_protocol_from.clone(),
+        xclient_from: written.xclient_from.as_ref().map(|it| it.get_ref().clone()).unwrap_or_default(),
     })
 }
 
@@ -136,6 +137,7 @@ fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         written.binarymime.as_ref().map(|value| ("binarymime", value.span())),
         written.pregreet_wait.as_ref().map(|value| ("pregreet_wait", value.span())),
         written.dnsbl.as_ref().map(|value| ("dnsbl", value.span())),
+        written.xclient_from.as_ref().map(|value| ("xclient_from", value.span())),
         written.backend.as_ref().map(|value| ("backend", value.span())),
     ];
     for (key, span) in smtp_only.into_iter().flatten() {

@@ -63,6 +63,8 @@ pub(crate) struct Context {
     pub(crate) tls: TlsMode,
     /// Of whose connections a PROXY header is required.
     pub(crate) balancers: NetworkSet,
+    /// Relays that may say on whose behalf they speak.
+    pub(crate) relays: NetworkSet,
     /// What strangers have to wait for.
     pub(crate) stranger_checks: StrangerChecks,
     /// What is spoken.

@@ -1,5 +1,6 @@
 //! SMTP on the driver: the session of `gatepost_smtp`, and the rooms that answer its questions.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,12 @@ use gatepost_smtp::server::{
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use gatepost_smtp::wire::token::Tokens;
+use gatepost_smtp::wire::xclient::{Attribute, Xclient};
 
 use super::drive::now;
 use super::machine::{Machine, Step};
 use super::{Ending, Peer};
+use crate::admission::verdict::Refused;
 use crate::authn::{self, ChannelBinding, Exchange};
 use crate::backend::{Discard, Transaction, unix_ms};
 use crate::tls::Exporter;
@@ -47,7 +50,9 @@ impl SmtpMachine {
         tls: Option<(TlsFacts, Option<Exporter>)>,
         now: Instant,
     ) -> Self {
+        let may_xclient = peer.context.relays.contains(peer.address.ip());
         let facts = PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()));
+        let facts = PeerFacts { may_xclient, ..facts };
         let tokens = Tokens::seeded(peer.session.number());
         let session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
         Self { session, config, peer, tls, exchange: None, transaction: None, sender: None, evidence: None }
@@ -82,11 +87,44 @@ impl SmtpMachine {
                 self.transaction = None;
                 return None;
             }
-            // No backend of this version lets them through, and no address is listed.
-            Question::Extension(_) | Question::ExtensionEnd | Question::Xclient(_) => {
-                Answer::Refused(Refusal::NotImplemented)
-            }
+            Question::Xclient(xclient) => match self.on_behalf(&xclient).await {
+                Ok(facts) => Answer::Peer(facts),
+                Err(refusal) => self.judged(Err(refusal), || xclient.to_string()),
+            },
+            // No backend of this version lets them through.
+            Question::Extension(_) | Question::ExtensionEnd => Answer::Refused(Refusal::NotImplemented),
         })
+    }
+
+    /// A listed relay says on whose behalf it speaks: from now on that client's address is the one that counts. Name, HELO
+    /// and protocol decide nothing here (the relay says EHLO again), and nobody is logged in on hearsay.
+    async fn on_behalf(&mut self, xclient: &Xclient) -> Result<PeerFacts, Refusal> {
+        let mut address = None;
+        let mut port = 0;
+        for attribute in xclient.attributes() {
+            match attribute {
+                Attribute::Addr(client) => address = *client,
+                Attribute::Port(client) => port = client.unwrap_or_default(),
+                Attribute::Login(Some(_)) => return Err(Refusal::ExtensionDenied),
+                Attribute::Login(None)
+                | Attribute::Name(_)
+                | Attribute::Helo(_)
+                | Attribute::Proto(_)
+                | Attribute::DestAddr(_)
+                | Attribute::DestPort(_) => {}
+            }
+        }
+        if let Some(address) = address.map(|address| address.to_canonical()) {
+            let context = Arc::clone(&self.peer.context);
+            let guest = self.peer.guest.on_behalf_of(address).map_err(|refused| refusal(&refused))?;
+            let lists = &context.services.block_lists;
+            context.stranger_checks.look_up(&guest, lists).await.map_err(|refused| refusal(&refused))?;
+            let (session, relay) = (&self.peer.session, self.peer.address);
+            self.peer.address = SocketAddr::new(address, port);
+            self.peer.guest = Arc::new(guest);
+            tracing::info!(%session, %relay, client = %self.peer.address, "a relay speaks on behalf of a client");
+        }
+        Ok(PeerFacts { may_xclient: true, ..PeerFacts::anonymous(self.peer.address, None) })
     }
 
     fn begin_exchange(&self, mechanism: Mechanism) -> Exchange {
@@ -300,6 +338,11 @@ impl Machine for SmtpMachine {
             evidence: None,
         }
     }
+}
+
+/// What a relay hears where admission refuses its client.
+const fn refusal(refused: &Refused) -> Refusal {
+    if refused.rule.is_lasting() { Refusal::SubmissionDenied } else { Refusal::RateLimited }
 }
 
 /// A bound for a room that hangs: the scan's budget and a flush are far below, a client's patience of ten minutes
