@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::connection::{self, Context, Phase};
@@ -46,16 +46,12 @@ pub(crate) struct Bound {
 // === impl Bound ===
 
 impl Bound {
-    /// Takes the address.
+    /// Registers a listening, non-blocking socket with the runtime.
     ///
     /// # Errors
-    /// It is in use, not ours, or a privileged port.
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart must not wait for the last run's connections to leave TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let socket = socket.listen(BACKLOG)?;
+    /// The system is out of resources.
+    pub(crate) fn adopt(socket: std::net::TcpListener) -> io::Result<Self> {
+        let socket = TcpListener::from_std(socket)?;
         let address = socket.local_addr()?;
         Ok(Self { socket, address })
     }
@@ -173,8 +169,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: u32 = 1024;
 /// Out of descriptors or memory: sessions that end will free some soon.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Not longer: the operator may have raised the limit meanwhile.

@@ -57,7 +57,7 @@ impl Run {
         self
     }
 
-    /// Removes every variable but `PATH` from the environment.
+    /// Removes every variable but `PATH` and `GATEPOST_SANDBOX` from the environment.
     #[must_use]
     pub fn clean_environment(mut self) -> Self {
         self.command.env_clear();
