@@ -38,7 +38,7 @@ fn folders_of(file: &Path) -> Vec<PathBuf> {
 
 /// The resolver's. Their folder is `/etc`, and where a daemon keeps the first, its folder below `/run`.
 const SYSTEM_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
-const SYSTEM_FOLDERS: [&str; 7] = [
+const SYSTEM_FOLDERS: [&str; 8] = [
     // CA roots, as the distributions place them, and what the links in there lead to.
     "/etc/ssl/certs",
     "/etc/pki/ca-trust",
@@ -49,6 +49,8 @@ const SYSTEM_FOLDERS: [&str; 7] = [
     // How many processors we may use: a pool that grows later asks again.
     "/sys/fs/cgroup",
     "/sys/devices/system/cpu",
+    // A device, not a folder: SQLite takes its random numbers from it.
+    "/dev/urandom",
 ];
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use rustix::thread::{
 
 use super::accounts::Account;
 use crate::data_folder::FOLDER_MODE;
+use crate::hardening;
 
 /// Goes on as this user. A data folder that is not there yet is made for him, below a folder that must exist or that he
 /// may make himself.
@@ -25,7 +26,8 @@ pub(super) fn become_user(account: &Account, data: &Path) -> io::Result<()> {
     set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;
-    Ok(())
+    // The kernel has set it anew with the user.
+    hardening::forbid_core_dumps()
 }
 
 fn make_for(account: &Account, data: &Path) -> io::Result<()> {

@@ -66,7 +66,7 @@ fn rules() -> Result<Rules, SeccompError> {
         // To ask for a limit, not to set one.
         (libc::SYS_prlimit64, vec![all_of(&[null(2)])?]),
         (libc::SYS_prctl, any_of(0, &PRCTL.map(bits))?),
-        (libc::SYS_ioctl, any_of(1, IOCTL)?),
+        (libc::SYS_ioctl, any_of(1, &IOCTL)?),
         (libc::SYS_socket, sockets()?),
     ]);
     Ok(rules)
@@ -148,7 +148,7 @@ const PRCTL: [libc::c_int; 6] = [
     libc::PR_GET_SECCOMP,
 ];
 /// Non-blocking and close-on-exec descriptors, and whether standard error is a terminal.
-const IOCTL: &[u64] = &[libc::FIONBIO, libc::FIOCLEX, libc::TCGETS, libc::TIOCGWINSZ];
+const IOCTL: [u64; 4] = [libc::FIONBIO, libc::FIOCLEX, libc::TCGETS, libc::TIOCGWINSZ];
 
 #[cfg(test)]
 mod tests {

@@ -67,7 +67,6 @@ const FILES: &[c_long] = &[
     libc::SYS_statfs,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
-    libc::SYS_sync_file_range,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
     libc::SYS_fadvise64,
@@ -145,7 +144,7 @@ const PROCESS: &[c_long] = &[
     libc::SYS_getcpu,
 ];
 
-/// Older names of calls above, which only this architecture has and its C library still uses.
+/// Older variants of calls above that this architecture's C library still uses.
 #[cfg(target_arch = "x86_64")]
 mod legacy {
     use libc::c_long;
