@@ -18,6 +18,7 @@ pub mod intake;
 pub mod queue;
 pub mod scan;
 pub mod store;
+pub mod threads;
 
 /// A boxed future: what an object-safe seam returns.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

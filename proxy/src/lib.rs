@@ -20,9 +20,12 @@ pub mod first_run;
 pub mod hardening;
 pub mod listener;
 pub mod metrics;
+pub mod sandbox;
 pub mod server;
+pub mod service_manager;
 pub mod services;
 pub mod session_id;
+pub mod sockets;
 pub mod telemetry;
 pub mod tls;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use gatepost_smtp::server::TlsMode;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -52,16 +52,12 @@ pub(crate) struct Bound {
 // === impl Bound ===
 
 impl Bound {
-    /// Takes the address.
+    /// Registers a listening, non-blocking socket with the runtime.
     ///
     /// # Errors
-    /// It is in use, not ours, or a privileged port.
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart must not wait for the last run's connections to leave TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let socket = socket.listen(BACKLOG)?;
+    /// The system is out of resources.
+    pub(crate) fn adopt(socket: std::net::TcpListener) -> io::Result<Self> {
+        let socket = TcpListener::from_std(socket)?;
         let address = socket.local_addr()?;
         Ok(Self { socket, address })
     }
@@ -265,8 +261,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: u32 = 1024;
 /// Out of descriptors or memory: sessions that end will free some soon.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Not longer: the operator may have raised the limit meanwhile.

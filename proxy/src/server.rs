@@ -29,6 +29,7 @@ use crate::connection::mailbox_lock::MailboxLocks;
 use crate::connection::{Context, Dialect, Phase};
 use crate::listener::{Alive, Bound, Listener, Service};
 use crate::metrics::EdgeMetrics;
+use crate::sockets::{SocketError, Sockets};
 use crate::tls::Tls;
 
 /// What the edge is to do. Plain values: the configuration fills them in.
@@ -114,6 +115,7 @@ pub struct Services {
 #[derive(Debug)]
 pub struct Server {
     services: Services,
+    sockets: Sockets,
     listeners: Vec<Listener>,
     /// Removed by a reload, their sessions not yet at their end.
     retired: Vec<Listener>,
@@ -135,7 +137,7 @@ pub enum StartError {
         /// Its address.
         address: SocketAddr,
         /// Why not.
-        error: io::Error,
+        error: SocketError,
     },
     /// A listener wants TLS, and there is no certificate.
     #[error("listener {listener:?} needs TLS, but there is no certificate")]
@@ -153,6 +155,18 @@ impl Server {
     /// # Errors
     /// A port is taken, or a certificate is missing; nothing listens then.
     pub fn start(settings: &ServerSettings, services: Services) -> Result<Self, StartError> {
+        Self::start_on(Sockets::default(), settings, services)
+    }
+
+    /// As `start`, with sockets that are there already; they and whoever holds them say whether there can be others.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_on(
+        sockets: Sockets,
+        settings: &ServerSettings,
+        services: Services,
+    ) -> Result<Self, StartError> {
         let (alive, all_gone) = mpsc::channel(1);
         if let Some(tls) = &services.tls {
             tls.report_expiry(services.metrics.certificate_not_after());
@@ -160,6 +174,7 @@ impl Server {
         services.admission.watch();
         let mut server = Self {
             services,
+            sockets,
             listeners: Vec::new(),
             retired: Vec::new(),
             pool: Pool::default(),
@@ -181,8 +196,7 @@ impl Server {
         self.check(settings)?;
         let mut planned = Vec::new();
         for listener in &settings.listeners {
-            let kept = self.listeners.iter().any(|old| is_same(old, listener));
-            planned.push((listener, if kept { None } else { Some(bind(listener)?) }));
+            planned.push((listener, if self.keeps(listener) { None } else { Some(self.bind(listener)?) }));
         }
         // From here on nothing can fail.
         let mut old = std::mem::take(&mut self.listeners);
@@ -238,11 +252,32 @@ impl Server {
                 return Err(StartError::Bind {
                     listener: listener.name.clone(),
                     address: listener.address,
-                    error: io::ErrorKind::AddrInUse.into(),
+                    error: io::Error::from(io::ErrorKind::AddrInUse).into(),
+                });
+            }
+            // Asked before any is taken: a reload that fails must not use up what a later one can have.
+            if !self.keeps(listener) && !self.sockets.has(&listener.name, listener.address) {
+                return Err(StartError::Bind {
+                    listener: listener.name.clone(),
+                    address: listener.address,
+                    error: SocketError::Sealed,
                 });
             }
         }
         Ok(())
+    }
+
+    fn keeps(&self, wanted: &ListenerSettings) -> bool {
+        self.listeners.iter().any(|running| is_same(running, wanted))
+    }
+
+    fn bind(&mut self, listener: &ListenerSettings) -> Result<Bound, StartError> {
+        let socket = self.sockets.take(&listener.name, listener.address);
+        socket.and_then(|socket| Ok(Bound::adopt(socket)?)).map_err(|error| StartError::Bind {
+            listener: listener.name.clone(),
+            address: listener.address,
+            error,
+        })
     }
 
     fn service(
@@ -294,14 +329,6 @@ impl fmt::Debug for Services {
             .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
-}
-
-fn bind(listener: &ListenerSettings) -> Result<Bound, StartError> {
-    Bound::bind(listener.address).map_err(|error| StartError::Bind {
-        listener: listener.name.clone(),
-        address: listener.address,
-        error,
-    })
 }
 
 /// Whether a running listener already has the socket that these settings want. Where the system chose the port, the name

@@ -358,7 +358,9 @@ mod tests {
     use gatepost_smtp::server::Mechanism;
 
     use super::*;
+    use crate::config::SandboxMode;
     use crate::first_run;
+    use crate::sandbox::{self, Sandbox};
 
     fn config(text: &str) -> Config {
         let listener = "[[listener]]\nname = \"a\"\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n";
@@ -406,6 +408,9 @@ mod tests {
         let directory = first_run::open_directory(&folder).unwrap();
         let metrics = Metrics::new().unwrap();
         let rooms = Rooms::open(&config, &folder, directory, &metrics).await.unwrap();
+        let sandbox =
+            Sandbox::enter(SandboxMode::Off, sandbox::folders(&config, None, folder.root())).unwrap();
+        sandbox::Metrics::register(&sandbox, metrics.registry()).unwrap();
         let exposed = metrics.render().unwrap();
         let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
         let alerts = include_str!("../../deploy/prometheus-alerts.yml");

@@ -57,12 +57,14 @@ impl Run {
         self
     }
 
-    /// Removes every variable but `PATH` from the environment.
+    /// Removes every variable but `PATH` and `GATEPOST_SANDBOX` from the environment.
     #[must_use]
     pub fn clean_environment(mut self) -> Self {
         self.command.env_clear();
-        if let Some(path) = std::env::var_os("PATH") {
-            self.command.env("PATH", path);
+        for name in ["PATH", "GATEPOST_SANDBOX"] {
+            if let Some(value) = std::env::var_os(name) {
+                self.command.env(name, value);
+            }
         }
         self
     }

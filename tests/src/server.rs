@@ -1,7 +1,7 @@
 //! The server under test: the real binary in a folder and on ports of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -95,6 +95,15 @@ impl Server {
     /// When it does not get ready.
     pub fn restart(&mut self) {
         self.process = setup::spawn(self.folder.path(), self.config.as_deref());
+        self.process.wait_until_ready(self.ports.admin);
+    }
+
+    /// Starts it again by a command of the test's own, after `kill` or `stop`. Its standard error goes to the same log.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub fn restart_by(&mut self, command: Command, environment: &[(&str, &Path)]) {
+        self.process = Process::spawn_command(command, &self.folder.path().join("log"), environment);
         self.process.wait_until_ready(self.ports.admin);
     }
 

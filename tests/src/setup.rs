@@ -23,6 +23,7 @@ pub struct Setup {
     listener_keys: String,
     sections: String,
     tmpfs: Option<&'static str>,
+    owner: Option<(u32, u32)>,
 }
 
 // === impl Setup ===
@@ -45,6 +46,7 @@ impl Setup {
             listener_keys: String::new(),
             sections: String::new(),
             tmpfs: None,
+            owner: None,
         }
     }
 
@@ -100,6 +102,13 @@ impl Setup {
         self
     }
 
+    /// Gives the folder with all that is in it to this user and group before the server starts.
+    #[must_use]
+    pub fn owned_by(mut self, user: u32, group: u32) -> Self {
+        self.owner = Some((user, group));
+        self
+    }
+
     /// Starts the server and waits until it is ready.
     ///
     /// # Panics
@@ -132,6 +141,9 @@ impl Setup {
         }
         for (alias, user) in &self.aliases {
             gatepost(&config, ["alias", "add", alias, user]).succeed();
+        }
+        if let Some((user, group)) = self.owner {
+            Run::new("chown").arg("-R").arg(format!("{user}:{group}")).arg(folder.path()).succeed();
         }
         let certificate = folder.path().join("cert.pem");
         let process = match self.tmpfs {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -17,6 +16,7 @@ use super::{
     AccountName, Credentials, DirectoryError, DomainName, EditError, Password, Resolution, ScramVerifier,
     Snapshot, scram,
 };
+use crate::threads;
 
 /// An open directory; clones are the same one.
 ///
@@ -73,9 +73,7 @@ impl Directory {
             _watched: watched,
         });
         let weak = Arc::downgrade(&inner);
-        thread::Builder::new()
-            .name("directory".to_owned())
-            .spawn(move || watch(&weak, &stop))
+        threads::spawn("directory", move || watch(&weak, &stop))
             .map_err(|_| DirectoryError::System("a thread"))?;
         Ok(Self { inner })
     }

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::credentials::{Credentials, Scram};
 use super::metrics::Metrics;
 use super::{Directory, DirectoryError, Password};
+use crate::threads;
 
 /// Checks name and password. Shared by SMTP and POP3; clones share the threads, which end with the last clone.
 #[derive(Debug, Clone)]
@@ -62,9 +63,7 @@ impl PasswordVerifier {
         let decoy = Arc::new(decoy()?);
         for _ in 0..settings.threads.max(1) {
             let (jobs, decoy, metrics) = (Arc::clone(&jobs), Arc::clone(&decoy), metrics.clone());
-            thread::Builder::new()
-                .name("verify".to_owned())
-                .spawn(move || work(&jobs, &decoy, &metrics))
+            threads::spawn("verify", move || work(&jobs, &decoy, &metrics))
                 .map_err(|_| DirectoryError::System("a thread"))?;
         }
         Ok(Self { directory, queue, metrics })

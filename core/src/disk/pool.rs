@@ -3,9 +3,10 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
+
+use crate::threads;
 
 /// A fixed number of threads with a bounded queue before them. Cheap to clone; the threads end with the last clone.
 #[derive(Debug, Clone)]
@@ -27,7 +28,7 @@ impl IoPool {
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
-            thread::Builder::new().name(name.to_owned()).spawn(move || work(&queue))?;
+            threads::spawn(name, move || work(&queue))?;
         }
         Ok(Self { jobs })
     }

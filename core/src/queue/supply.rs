@@ -4,10 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 use super::segment::{self, SegmentId};
 use crate::disk::{Disk, DiskFile};
+use crate::threads;
 
 /// Where the writer gets its next segment from.
 pub(super) struct Supply {
@@ -57,7 +57,7 @@ impl Supply {
                 }
             }
         };
-        thread::Builder::new().name("gatepost-fill".to_owned()).spawn(work)?;
+        threads::spawn("gatepost-fill", work)?;
         Ok(Self { ahead: Some(Ahead { orders, made, ordered: false }), ..self })
     }
 

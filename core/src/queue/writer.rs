@@ -4,13 +4,13 @@
 //! timer: while one flush runs, the next batch gathers by itself.
 
 use std::io;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::AppendError;
 use super::committer::{Committer, Work};
+use crate::threads;
 
 /// What the writer is told.
 pub(super) enum Message {
@@ -24,7 +24,7 @@ pub(super) enum Message {
 pub(super) fn start(committer: Committer) -> io::Result<mpsc::Sender<Message>> {
     let (sender, inbox) = mpsc::channel(WAITING_MAX);
     let writer = Writer { committer, inbox, lift_tried: None };
-    thread::Builder::new().name("gatepost-queue".to_owned()).spawn(move || writer.run())?;
+    threads::spawn("gatepost-queue", move || writer.run())?;
     Ok(sender)
 }
 

@@ -7,7 +7,6 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -16,6 +15,7 @@ use super::cache::{ContentHash, VerdictCache};
 use super::examine::{examine_message, stamp_of};
 use super::{Engine, Metrics, Priority, ScanReport, Stamp, UnscannablePolicy, Verdict};
 use crate::intake::Body;
+use crate::threads;
 
 /// Threads, their queue and the verdicts they have found. The threads end with it.
 pub(super) struct Pool {
@@ -184,7 +184,7 @@ impl Shared {
     fn spawn(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
         let shared = Arc::clone(self);
         let number = state.named_threads;
-        thread::Builder::new().name(format!("gatepost-scan-{number}")).spawn(move || shared.work())?;
+        threads::spawn(format!("gatepost-scan-{number}"), move || shared.work())?;
         state.named_threads = number.saturating_add(1);
         state.live_threads = state.live_threads.saturating_add(1);
         Ok(())

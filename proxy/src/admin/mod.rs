@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Admin;
 use crate::data_folder::FolderError;
+use crate::sockets::SocketError;
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
 
@@ -41,7 +42,7 @@ pub enum AdminError {
         /// Which.
         address: SocketAddr,
         /// Why not.
-        error: std::io::Error,
+        error: SocketError,
     },
     /// The credential's file is open to others, or cannot be read.
     #[error("admin credential: {0}")]
@@ -63,12 +64,13 @@ pub enum AdminError {
 // === impl AdminServer ===
 
 impl AdminServer {
-    /// Binds and serves. Must be called inside a tokio runtime.
+    /// Serves on a socket that listens on the address of the settings. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The address is taken, or the credential or certificate is not there.
-    pub async fn start(
+    /// The socket cannot be used, or the credential or certificate is not there.
+    pub fn start(
         settings: &Admin,
+        socket: std::net::TcpListener,
         tls: Option<Arc<Tls>>,
         metrics: Metrics,
         readiness: Readiness,
@@ -79,8 +81,8 @@ impl AdminServer {
             Admin::Tls { .. } => Some(tls.ok_or(AdminError::NoCertificate)?),
         };
         let address = settings.address();
-        let bind_error = |error| AdminError::Bind { address, error };
-        let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+        let bind_error = |error: std::io::Error| AdminError::Bind { address, error: error.into() };
+        let listener = TcpListener::from_std(socket).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let router = pages::router(metrics, readiness, credential);
         let task = tokio::spawn(serve::serve(listener, tls, router));

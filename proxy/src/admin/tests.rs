@@ -11,7 +11,12 @@ async fn start(credential: Option<PathBuf>, ready: Arc<AtomicBool>) -> AdminServ
         true => Vec::new(),
         false => vec!["the queue is stopped".to_owned()],
     });
-    AdminServer::start(&settings, None, Metrics::new().unwrap(), readiness).await.unwrap()
+    AdminServer::start(&settings, socket(), None, Metrics::new().unwrap(), readiness).unwrap()
+}
+
+fn socket() -> std::net::TcpListener {
+    let address = "127.0.0.1:0".parse().unwrap();
+    crate::sockets::Sockets::default().take("admin", address).unwrap()
 }
 
 /// Sends a request and returns all that comes back.
@@ -87,16 +92,9 @@ async fn tls_without_a_certificate_does_not_start() {
         .replace("token", b"0123456789abcdef\n")
         .unwrap();
     let settings = Admin::Tls { address: "127.0.0.1:0".parse().unwrap(), credential };
-    let started = AdminServer::start(&settings, None, Metrics::new().unwrap(), Arc::new(Vec::new)).await;
+    let metrics = Metrics::new().unwrap();
+    let started = AdminServer::start(&settings, socket(), None, metrics, Arc::new(Vec::new));
     assert!(matches!(started, Err(AdminError::NoCertificate)));
-}
-
-#[tokio::test]
-async fn a_taken_address_is_named() {
-    let first = start(None, Arc::default()).await;
-    let settings = Admin::Loopback { address: first.address(), credential: None };
-    let second = AdminServer::start(&settings, None, Metrics::new().unwrap(), Arc::new(Vec::new)).await;
-    assert!(second.unwrap_err().to_string().contains(&first.address().to_string()));
 }
 
 #[tokio::test]
@@ -108,7 +106,7 @@ async fn with_tls_nothing_is_served_in_the_clear() {
     let credential = folder.replace("token", b"0123456789abcdef\n").unwrap();
     let settings = Admin::Tls { address: "127.0.0.1:0".parse().unwrap(), credential };
     let metrics = Metrics::new().unwrap();
-    let server = AdminServer::start(&settings, Some(tls), metrics, Arc::new(Vec::new)).await.unwrap();
+    let server = AdminServer::start(&settings, socket(), Some(tls), metrics, Arc::new(Vec::new)).unwrap();
 
     let mut plain = TcpStream::connect(server.address()).await.unwrap();
     plain.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

@@ -13,6 +13,8 @@ use crate::admin::Credential;
 use crate::config::{Admin, Config, EXAMPLE, Listener, Pop3Tls, Service, SmtpTls};
 use crate::data_folder::{DataFolder, Environment};
 use crate::services;
+use crate::sandbox;
+use crate::sandbox::accounts::Account;
 use crate::tls::Tls;
 
 #[derive(Debug, Subcommand)]
@@ -80,9 +82,26 @@ fn check(file: Option<&Path>, site: &Site, output: &mut Output) -> Result<(), Fa
     } else {
         "will be made"
     };
+    if let Some(user) = &config.user {
+        let account = Account::find(user).map_err(|error| wrong(&error))?;
+        check_readable(&account, &config, file.or(site.config_file()))?;
+    }
     summarise(&config, output)?;
     output.line(format_args!("data folder {} ({state})", data.display()))?;
     output.line("the configuration is fine")
+}
+
+/// What the server reads after it has become the user: on a reload at the latest.
+fn check_readable(account: &Account, config: &Config, file: Option<&Path>) -> Result<(), Failure> {
+    for path in file.into_iter().chain(sandbox::files(config)).chain(config.scan.rules.as_deref()) {
+        let problem = match account.can_read(path) {
+            Ok(true) => continue,
+            Ok(false) => format!("user {:?} cannot read {}", account.name(), path.display()),
+            Err(error) => format!("{}: {error}", path.display()),
+        };
+        return Err(Failure::new(Exit::Configuration, problem));
+    }
+    Ok(())
 }
 
 fn summarise(config: &Config, output: &mut Output) -> Result<(), Failure> {

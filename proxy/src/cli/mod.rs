@@ -50,7 +50,7 @@ enum Command {
     ///
     /// The first start without a configuration makes the data folder, a self-signed certificate and the user
     /// me@localhost, whose password is shown once on a terminal, or else written to first-user.txt in the data folder.
-    Run,
+    Run(run::Arguments),
     /// Write or check a configuration file.
     #[command(subcommand)]
     Config(config::Command),
@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli, output: &mut Output) -> Result<(), Failure> {
     let site = Site::new(cli.place);
     match cli.command {
-        Command::Run => run::run(&site, output),
+        Command::Run(arguments) => run::run(&site, &arguments, output),
         Command::Config(command) => config::execute(&command, &site, output),
         Command::User(command) => directory::user(&command, &site, output),
         Command::Alias(command) => directory::alias(&command, &site, output),

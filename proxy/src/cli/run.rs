@@ -11,19 +11,40 @@ use super::output::Output;
 use super::site::folder_failure;
 use super::{Exit, Failure, Site};
 use crate::admin::{AdminError, AdminServer, Readiness};
-use crate::config::Config;
+use crate::config::{Config, SandboxMode};
 use crate::data_folder::DataFolder;
 use crate::first_run::{self, FirstRunError};
 use crate::hardening;
-use crate::server::Server;
+use crate::sandbox::accounts::Account;
+use crate::sandbox::{self, Sandbox, SandboxError};
+use crate::server::{Server, StartError};
+use crate::service_manager;
 use crate::services::{self, OpenError, Rooms};
+use crate::sockets::Sockets;
 use crate::telemetry::{self, LogHandle, Metrics};
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Arguments {
+    /// How much of the sandbox must hold. Goes before the one in the configuration.
+    #[arg(long, value_name = "MODE", env = "GATEPOST_SANDBOX")]
+    sandbox: Option<SandboxMode>,
+}
+
+/// What is there before the rooms are.
+struct Parts {
+    config: Config,
+    folder: DataFolder,
+    log: LogHandle,
+    sandbox: Sandbox,
+    sockets: Sockets,
+}
 
 /// A running server.
 struct Running {
     config: Config,
     folder: DataFolder,
     log: LogHandle,
+    sandbox: Sandbox,
     rooms: Rooms,
     server: Server,
     admin: Option<AdminServer>,
@@ -37,35 +58,84 @@ struct Signals {
     hangup: Signal,
 }
 
-pub(super) fn run(site: &Site, output: &mut Output) -> Result<(), Failure> {
+/// All on the first thread until the sandbox is entered: bind, become the user, lock, confine.
+pub(super) fn run(site: &Site, arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     hardening::forbid_core_dumps().map_err(Failure::general)?;
-    let config = site.config()?.clone();
+    let config = arguments.apply(site.config()?.clone());
     let log = telemetry::log::start(config.log).map_err(Failure::general)?;
+    let sockets = bind(&config);
+    become_user(&config, site)?;
     let folder = site.prepare_data()?;
     let _lock = folder.lock().map_err(|error| folder_failure(&error))?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::general)?;
+    // Only now: where another server has both folder and ports, the folder is the better thing to name.
+    let mut sockets = sockets?;
+    let folders = sandbox::folders(&config, site.config_file(), folder.root());
+    let sandbox = Sandbox::enter(config.sandbox, folders).map_err(|error| sandbox_failure(&error))?;
+    if sandbox.forbids_listening() {
+        sockets.seal();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(sandbox.thread_test())
+        .build()
+        .map_err(Failure::general)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(Failure::general)?;
-        let mut running = Running::start(config, folder, log, site, output).await?;
+        let parts = Parts { config, folder, log, sandbox, sockets };
+        let mut running = Running::start(parts, site, output).await?;
         while signals.next().await == Request::Reload {
-            running.reload(site);
+            running.reload(site, arguments);
         }
         running.stop(&mut signals).await;
         Ok(())
     })
 }
 
+/// Everything that will ever be listened on.
+fn bind(config: &Config) -> Result<Sockets, Failure> {
+    let mut sockets = Sockets::of_service_manager();
+    let listeners = config.listeners.iter().map(|listener| (listener.name.as_str(), listener.address));
+    let admin = config.admin.as_ref().map(|admin| (ADMIN_SOCKET, admin.address()));
+    for (name, address) in listeners.chain(admin) {
+        sockets.prepare(name, address).map_err(|error| {
+            let listener = name.to_owned();
+            Failure::new(Exit::Unavailable, StartError::Bind { listener, address, error })
+        })?;
+    }
+    for name in sockets.unused() {
+        tracing::warn!(?name, "the service manager passed a socket for a listener that is not configured");
+    }
+    Ok(sockets)
+}
+
+fn become_user(config: &Config, site: &Site) -> Result<(), Failure> {
+    let is_root = rustix::process::geteuid().is_root();
+    match &config.user {
+        Some(user) if is_root => {
+            let account = Account::find(user).map_err(|error| Failure::new(Exit::Configuration, error))?;
+            sandbox::become_user(&account, &site.locate_data()?).map_err(|error| sandbox_failure(&error))
+        }
+        None if is_root => {
+            tracing::warn!("this runs as root: `user = \"...\"` in [server] names whom to go on as");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    fn apply(&self, config: Config) -> Config {
+        Config { sandbox: self.sandbox.unwrap_or(config.sandbox), ..config }
+    }
+}
+
 // === impl Running ===
 
 impl Running {
-    async fn start(
-        config: Config,
-        folder: DataFolder,
-        log: LogHandle,
-        site: &Site,
-        output: &mut Output,
-    ) -> Result<Self, Failure> {
+    async fn start(parts: Parts, site: &Site, output: &mut Output) -> Result<Self, Failure> {
+        let Parts { config, folder, log, sandbox, mut sockets } = parts;
         let directory = first_run::open_directory(&folder).map_err(|error| first_run_failure(&error))?;
         if site.config_file().is_none() {
             welcome(&config, &folder, &directory, output)?;
@@ -77,21 +147,29 @@ impl Running {
                 .map_err(|error| first_run_failure(&error))?;
         }
         let metrics = Metrics::new().map_err(Failure::general)?;
+        sandbox::Metrics::register(&sandbox, metrics.registry()).map_err(Failure::general)?;
         let rooms =
             Rooms::open(&config, &folder, directory, &metrics).await.map_err(|error| open_failure(&error))?;
-        let server = Server::start(&services::server_settings(&config), rooms.edge())
-            .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        // Before the first octet of a stranger is read.
+        sandbox.verify().await.map_err(|error| sandbox_failure(&error))?;
         let is_draining = Arc::new(AtomicBool::new(false));
         let admin = match &config.admin {
             Some(settings) => {
+                let socket = sockets
+                    .take(ADMIN_SOCKET, settings.address())
+                    .map_err(|error| Failure::new(Exit::Unavailable, error))?;
                 let readiness = readiness(&metrics, &is_draining);
-                let admin = AdminServer::start(settings, Some(rooms.tls().clone()), metrics, readiness);
-                Some(admin.await.map_err(|error| admin_failure(&error))?)
+                let tls = Some(rooms.tls().clone());
+                let admin = AdminServer::start(settings, socket, tls, metrics, readiness);
+                Some(admin.map_err(|error| admin_failure(&error))?)
             }
             None => None,
         };
-        let running = Self { config, folder, log, rooms, server, admin, is_draining };
+        let server = Server::start_on(sockets, &services::server_settings(&config), rooms.edge())
+            .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        let running = Self { config, folder, log, sandbox, rooms, server, admin, is_draining };
         running.announce();
+        service_manager::ready();
         Ok(running)
     }
 
@@ -103,17 +181,26 @@ impl Running {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %data, "gatepost is ready");
     }
 
-    /// All of the new configuration or nothing of it.
-    fn reload(&mut self, site: &Site) {
+    fn reload(&mut self, site: &Site, arguments: &Arguments) {
+        service_manager::reloading();
+        self.take_new_configuration(site, arguments);
+        service_manager::ready();
+    }
+
+    /// All of it or nothing of it.
+    fn take_new_configuration(&mut self, site: &Site, arguments: &Arguments) {
         let rejected = |reason: &dyn std::fmt::Display| {
             // One event stays one line.
             let reason = reason.to_string().replace('\n', " / ");
             tracing::error!(reason, "the configuration was not reloaded; the old one stays in force");
         };
         let config = match site.read_config() {
-            Ok(config) => config.with_fixed_parts_of(&self.config),
+            Ok(config) => arguments.apply(config).with_fixed_parts_of(&self.config),
             Err(failure) => return rejected(&failure),
         };
+        if let Err(outside) = self.sandbox.check(sandbox::files(&config)) {
+            return rejected(&outside);
+        }
         if let Err(error) = services::load_tls(&config, &self.folder) {
             return rejected(&error);
         }
@@ -134,6 +221,7 @@ impl Running {
     async fn stop(self, signals: &mut Signals) {
         let Self { config, rooms, server, admin, is_draining, .. } = self;
         is_draining.store(true, Ordering::Relaxed);
+        service_manager::stopping();
         tracing::info!("stopping: sessions may finish");
         tokio::select! {
             () = server.drain(config.limits.drain_timeout.duration()) => (),
@@ -235,6 +323,19 @@ fn admin_failure(error: &AdminError) -> Failure {
     Failure::new(exit, error)
 }
 
+fn sandbox_failure(error: &SandboxError) -> Failure {
+    let exit = match error {
+        SandboxError::Threads(_) | SandboxError::NotTested(_) => Exit::Failure,
+        SandboxError::User { .. } | SandboxError::Missing { .. } | SandboxError::Holes(_) => {
+            Exit::Configuration
+        }
+    };
+    Failure::new(exit, error)
+}
+
+/// What the socket of the admin address is called where a service manager passes it. No listener can have this name twice:
+/// one that is called so takes the socket first.
+const ADMIN_SOCKET: &str = "admin";
 /// The queue's own word for whether it accepts mail.
 const QUEUE_STOPPED: &str = "gatepost_queue_stopped";
 /// For delivery to finish what it holds: longer than a scan takes, and with the drain time still below the 90 s that

@@ -66,7 +66,8 @@ impl Site {
         first_run::open_directory(&self.prepare_data()?).map_err(Failure::general)
     }
 
-    fn locate_data(&self) -> Result<std::path::PathBuf, Failure> {
+    /// Where the data folder is to be.
+    pub(super) fn locate_data(&self) -> Result<std::path::PathBuf, Failure> {
         let named = self.place.data.as_deref().or(self.config()?.data.as_deref());
         DataFolder::locate(named, &Environment::of_this_process()).map_err(|error| folder_failure(&error))
     }

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::admission::Admission;
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
-use super::values::{Hostname, ListenerName, Octets, TimeSpan};
+use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -35,6 +35,21 @@ pub(super) struct File {
 pub(super) struct Server {
     pub(super) hostname: Option<Hostname>,
     pub(super) data: Option<PathBuf>,
+    pub(super) user: Option<UserName>,
+    pub(super) sandbox: Option<SandboxMode>,
+}
+
+/// How much of the sandbox must hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SandboxMode {
+    /// All of it, or the server does not run.
+    #[default]
+    Enforce,
+    /// As much as the system can do; what it cannot do is logged.
+    BestEffort,
+    /// Nothing.
+    Off,
 }
 
 /// `[[listener]]`

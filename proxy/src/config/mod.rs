@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 
 pub use admission::{Admission, Rules};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
-pub use file::{LogFormat, LogLevel, Unscannable};
+pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
-use values::{Hostname, ListenerName, Octets, TimeSpan};
+use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
 pub const EXAMPLE: &str = include_str!("../../../deploy/embedded.toml");
@@ -34,6 +34,10 @@ pub struct Config {
     pub hostname: Hostname,
     /// Where it keeps everything; `None` leaves it to the command line and the environment.
     pub data: Option<PathBuf>,
+    /// Whom a server that is started as root goes on as; `None`: as whoever started it.
+    pub user: Option<UserName>,
+    /// How much of the sandbox must hold.
+    pub sandbox: SandboxMode,
     /// At least one; names and addresses are unique.
     pub listeners: Vec<Listener>,
     /// `None`: a self-signed certificate in the data folder.
@@ -222,6 +226,8 @@ impl Config {
     pub fn with_fixed_parts_of(self, running: &Self) -> Self {
         let fixed = [
             ("server.data", self.data != running.data),
+            ("server.user", self.user != running.user),
+            ("server.sandbox", self.sandbox != running.sandbox),
             ("auth.scram", self.scram != running.scram),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
@@ -233,6 +239,8 @@ impl Config {
         let session_budget = self.scan.session_budget;
         Self {
             data: running.data.clone(),
+            user: running.user.clone(),
+            sandbox: running.sandbox,
             scram: running.scram,
             scan: Scan { session_budget, ..running.scan.clone() },
             admin: running.admin.clone(),
@@ -271,6 +279,8 @@ impl Config {
         Self {
             hostname: Hostname::of_this_machine(),
             data: None,
+            user: None,
+            sandbox: SandboxMode::default(),
             listeners: listeners.into_iter().flatten().collect(),
             tls: None,
             scram: true,

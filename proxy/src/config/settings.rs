@@ -19,6 +19,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
     let config = Config {
         hostname: file.server.hostname.unwrap_or_else(Hostname::of_this_machine),
         data: file.server.data,
+        user: file.server.user,
+        sandbox: file.server.sandbox.unwrap_or_default(),
         listeners: listeners(&file.listener, &mut findings),
         tls: file
             .tls

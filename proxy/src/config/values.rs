@@ -15,6 +15,11 @@ pub struct Hostname(String);
 #[serde(try_from = "String")]
 pub struct ListenerName(String);
 
+/// The name of a user of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct UserName(String);
+
 /// A number of octets: `"50 MiB"`, `"64KiB"`, or a plain integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "OctetsForm")]
@@ -34,6 +39,11 @@ pub enum InvalidValue {
     /// Not usable as a label.
     #[error("not a listener name (1 to {LISTENER_NAME_MAX} of a-z, 0-9 and -): {0:?}")]
     ListenerName(String),
+    /// Not a name that a user of a machine has.
+    #[error(
+        "not a user name (1 to {USER_NAME_MAX} of a-z, A-Z, 0-9, _, . and -, no digit or hyphen first): {0:?}"
+    )]
+    UserName(String),
     /// Not a size.
     #[error("not a size (write octets, or a number with KiB, MiB or GiB): {0:?}")]
     Octets(String),
@@ -114,6 +124,30 @@ impl TryFrom<String> for ListenerName {
 impl fmt::Display for ListenerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+// === impl UserName ===
+
+impl UserName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for UserName {
+    type Error = InvalidValue;
+
+    /// What useradd(8) makes; nothing that could be read as a number, or as two fields of passwd(5).
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"_.-".contains(&octet);
+        let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if text.len() > USER_NAME_MAX || !starts_well || !text.bytes().all(is_plain) {
+            return Err(InvalidValue::UserName(text));
+        }
+        Ok(Self(text))
     }
 }
 
@@ -215,6 +249,8 @@ const DNS_LABEL_MAX: usize = 63;
 const DNS_NAME_MAX: usize = 253;
 /// Keeps log lines and metric labels short.
 const LISTENER_NAME_MAX: usize = 32;
+/// useradd(8).
+const USER_NAME_MAX: usize = 32;
 /// Nothing that a session waits for takes longer; a greater value is a slip of the unit.
 const TIME_SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// From the smallest to the largest.
@@ -249,6 +285,16 @@ mod tests {
         assert!(ListenerName::try_from("smtp-25".to_owned()).is_ok());
         for bad in ["", "SMTP", "a b", "a\"b", &"a".repeat(33)] {
             assert!(ListenerName::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn user_names_are_those_of_a_machine() {
+        for good in ["gatepost", "_mail", "Debian-exim", "a.b"] {
+            assert!(UserName::try_from(good.to_owned()).is_ok(), "{good}");
+        }
+        for bad in ["", "0", "12", "-x", "a:b", "a b", "a/b", &"a".repeat(33)] {
+            assert!(UserName::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }
 

@@ -136,7 +136,7 @@ fn an_edit_of_another_process_is_seen_by_the_running_server() {
     let started_at = Instant::now();
     while server.snapshot().account("me@example.org").is_none() {
         assert!(started_at.elapsed() < Duration::from_secs(20), "not seen");
-        thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -11,6 +11,7 @@ use boreal::scanner::{ScanError, ScanResult};
 
 use crate::scan::rules::{self, CompiledRules, Fingerprint, RELOAD_INTERVAL, RulesError};
 use crate::scan::{Engine, EngineIdentity, Verdict, threat_name};
+use crate::threads;
 
 /// The embedded engine. Its threat names are rule names, its signature version a hash of all rules.
 #[derive(Debug)]
@@ -81,9 +82,7 @@ impl YaraEngine {
         let engine = Arc::new(Self { current, folder: folder_state, _alive: alive });
         if folder.is_some() {
             let watched = Arc::downgrade(&engine);
-            std::thread::Builder::new()
-                .name("gatepost-rules".to_owned())
-                .spawn(move || watch(&watched, &gone))?;
+            threads::spawn("gatepost-rules", move || watch(&watched, &gone))?;
         }
         Ok(engine)
     }

@@ -170,6 +170,6 @@ fn wait_until(done: impl Fn() -> bool) {
     let patience = Instant::now() + Duration::from_secs(20);
     while !done() {
         assert!(Instant::now() < patience, "it never happened");
-        thread::yield_now();
+        std::thread::yield_now();
     }
 }

@@ -1,8 +1,8 @@
 //! The threads that read: a connection each, a snapshot for each query.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{io, thread};
 
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
@@ -10,6 +10,7 @@ use tracing::error;
 
 use super::schema;
 use crate::store::{OpenError, StoreError};
+use crate::threads;
 
 /// The door to the threads.
 #[derive(Debug)]
@@ -73,8 +74,7 @@ fn spawn(number: usize, mut connection: Connection, jobs: Arc<Mutex<mpsc::Receiv
             query(&mut connection);
         }
     };
-    thread::Builder::new().name(format!("store-reader-{number}")).spawn(run)?;
-    Ok(())
+    threads::spawn(format!("store-reader-{number}"), run)
 }
 
 /// One thread waits in the channel, the others for the lock. The channel is closed under the same lock: a thread that

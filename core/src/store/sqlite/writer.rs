@@ -1,6 +1,6 @@
 //! The one thread that changes the database: it takes all that is waiting into one transaction, and one flush.
 
-use std::{io, mem, thread};
+use std::{io, mem};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
@@ -9,6 +9,7 @@ use tracing::error;
 use super::{Fault, changes};
 use crate::queue::QueueId;
 use crate::store::{Metrics, StoreError};
+use crate::threads;
 
 /// The door to the thread.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Writer {
     pub(super) fn start(connection: Connection, metrics: Option<Metrics>) -> io::Result<Self> {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         let thread = Thread { connection, requests, metrics, forgets: Vec::new() };
-        thread::Builder::new().name("store-writer".into()).spawn(move || thread.run())?;
+        threads::spawn("store-writer", move || thread.run())?;
         Ok(Self { requests: sender })
     }
 

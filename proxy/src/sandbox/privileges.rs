@@ -1,0 +1,66 @@
+//! From root to a user without any right of root, and bounds on what the process may take.
+//!
+//! These calls act on the calling thread alone, so they are made while it is the only one.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::path::Path;
+
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use super::accounts::Account;
+use crate::data_folder::FOLDER_MODE;
+use crate::hardening;
+
+/// Goes on as this user. A data folder that is not there yet is made for him, below a folder that must exist or that he
+/// may make himself.
+pub(super) fn become_user(account: &Account, data: &Path) -> io::Result<()> {
+    make_for(account, data)?;
+    let (uid, gid) = (Uid::from_raw(account.uid()), Gid::from_raw(account.gid()));
+    let groups: Vec<Gid> = account.groups().iter().map(|group| Gid::from_raw(*group)).collect();
+    // In this order: once the user is changed, nothing else can be.
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    // The kernel has set it anew with the user.
+    hardening::forbid_core_dumps()
+}
+
+fn make_for(account: &Account, data: &Path) -> io::Result<()> {
+    if data.exists() || !data.parent().is_some_and(Path::exists) {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().mode(FOLDER_MODE).create(data)?;
+    chown(data, Some(account.uid()), Some(account.gid()))
+}
+
+/// Gives up every capability, and the ways to get one back.
+pub(super) fn drop_capabilities() -> io::Result<()> {
+    set_no_new_privs(true)?;
+    clear_ambient_capability_set()?;
+    for capability in CapabilitySet::all().iter() {
+        // Only who may change the set can shrink it. For others it does not matter: without new programs and new
+        // privileges nothing is ever drawn from it.
+        let _ = remove_capability_from_bounding_set(capability);
+    }
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    Ok(())
+}
+
+/// Bounds what the process may take: as many descriptors as it can use, and nothing of what it never uses.
+pub(super) fn limit_resources() -> io::Result<()> {
+    let most = getrlimit(Resource::Nofile).maximum.map_or(DESCRIPTORS_MAX, |most| most.min(DESCRIPTORS_MAX));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) })?;
+    for resource in [Resource::Memlock, Resource::Msgqueue, Resource::Rtprio] {
+        setrlimit(resource, Rlimit { current: Some(0), maximum: Some(0) })?;
+    }
+    Ok(())
+}
+
+/// Some 50,000 sessions, files and databases besides; the same number as in the service's unit.
+const DESCRIPTORS_MAX: u64 = 65_536;
