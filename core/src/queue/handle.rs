@@ -152,6 +152,12 @@ impl Queue {
         self.readers.run(move || shared.describe_all()).await.unwrap_or_default()
     }
 
+    /// The ids of all messages with a pending recipient, oldest first, also of those whose records cannot be read now.
+    #[must_use]
+    pub fn ids(&self) -> Vec<QueueId> {
+        self.shared.index().ids()
+    }
+
     /// One message. Reads its record.
     pub async fn show(&self, id: QueueId) -> Option<Details> {
         let shared = Arc::clone(&self.shared);
