@@ -272,8 +272,17 @@ fn the_log_names_session_and_queue_id_as_text_and_as_json() {
         );
         if format == "json" {
             for line in log.lines() {
-                serde_json::from_str::<serde_json::Value>(line)
-                    .unwrap_or_else(|error| panic!("{error}: {line}"));
+                let event: serde_json::Value =
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                if event["message"] == "mail accepted" {
+                    assert_eq!(
+                        (&event["user"], &event["sender"]),
+                        (&"me@localhost".into(), &"<me@localhost>".into())
+                    );
+                }
+                if event["message"] == "session closed" {
+                    assert!(event["ms"].is_u64(), "{line}");
+                }
             }
         }
     }
