@@ -278,3 +278,14 @@ fn a_mailbox_that_nobody_has_is_not_exported() {
         assert!(!home.path().join("out").exists());
     }
 }
+
+#[test]
+fn a_command_that_only_looks_makes_no_data_folder() {
+    let home = Home::new();
+    for arguments in [["user", "list"], ["alias", "list"], ["domain", "list"]] {
+        let refused = home.run(&arguments);
+        assert_eq!(code(&refused), Some(1));
+        assert!(errors(&refused).contains("there is no data folder"), "{}", errors(&refused));
+        assert!(!home.path().join(".local").exists());
+    }
+}
