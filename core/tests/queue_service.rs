@@ -240,6 +240,18 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers_by_itself() {
 }
 
 #[tokio::test]
+async fn a_queue_says_whether_it_has_room_before_it_is_given_a_mail() {
+    for (capacity, is_full) in [(400_000, true), (900_000, false)] {
+        let disk = SimulatedDisk::new();
+        disk.set_capacity(Some(capacity));
+        let settings = Settings { segment_octets: 64 * 1024, free_octets_min: 500_000 };
+        let (queue, _) = Queue::open(Arc::new(disk.clone()), Path::new("/queue"), settings, None).unwrap();
+        assert_eq!(queue.is_full(), is_full);
+        assert_eq!(queue.append(mail(&queue, 1, text("a mail"))).await.is_err(), is_full);
+    }
+}
+
+#[tokio::test]
 async fn a_failed_flush_accepts_nothing_until_a_fresh_segment_flushes() {
     let disk = SimulatedDisk::new();
     let (queue, _) = open(&disk);

@@ -158,6 +158,12 @@ impl Rooms {
         self.edge.clone()
     }
 
+    /// The queue.
+    #[must_use]
+    pub const fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
     /// Certificate and key in use.
     #[must_use]
     pub const fn tls(&self) -> &Arc<Tls> {

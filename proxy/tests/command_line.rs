@@ -152,8 +152,8 @@ fn a_check_sees_keys_and_folders_that_others_can_read() {
 #[test]
 fn users_aliases_and_domains_are_edited() {
     let home = Home::new();
-    assert_eq!(home.must(&["domain", "list"]), "localhost\n", "a new directory has one domain");
     home.must(&["domain", "add", "example.org"]);
+    assert_eq!(home.must(&["domain", "list"]), "localhost\nexample.org\n", "a new directory knows the first");
     let add =
         home.run_with_input(&["user", "add", "Ann@example.org", "--password-stdin"], "a long password\n");
     assert!(add.status.success(), "{}", errors(&add));
@@ -218,7 +218,7 @@ fn a_new_user_does_not_get_the_mail_of_an_earlier_one_unasked() {
 #[test]
 fn an_infected_message_is_neither_shown_nor_exported() {
     let home = Home::new();
-    home.must(&["domain", "list"]);
+    home.must(&["domain", "add", "example.org"]);
     put_mail(&home, "ann@localhost", format!("Subject: x\r\n\r\n{}\r\n", eicar()).as_bytes());
     put_mail(&home, "ann@localhost", b"Subject: y\r\n\r\nFrom here\r\n");
     let shown = home.run(&["mailbox", "show", "ann@localhost", "1"]);
@@ -263,4 +263,29 @@ fn a_reader_that_goes_away_is_no_failure() {
     let mut child = home.command(&["config", "init"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_mailbox_that_nobody_has_is_not_exported() {
+    let home = Home::new();
+    home.must(&["domain", "add", "example.org"]);
+    put_mail(&home, "ann@example.org", b"Subject: x\r\n\r\nx\r\n");
+    for format in ["mbox", "eml"] {
+        let refused =
+            home.run(&["mailbox", "export", "anne@example.org", "--format", format, "--output", "out"]);
+        assert_eq!(code(&refused), Some(1));
+        assert!(errors(&refused).contains("there is no mailbox anne@example.org"), "{}", errors(&refused));
+        assert!(!home.path().join("out").exists());
+    }
+}
+
+#[test]
+fn a_command_that_only_looks_makes_no_data_folder() {
+    let home = Home::new();
+    for arguments in [["user", "list"], ["alias", "list"], ["domain", "list"]] {
+        let refused = home.run(&arguments);
+        assert_eq!(code(&refused), Some(1));
+        assert!(errors(&refused).contains("there is no data folder"), "{}", errors(&refused));
+        assert!(!home.path().join(".local").exists());
+    }
 }

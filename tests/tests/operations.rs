@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatepost_tests::command::{Outcome, Run};
+use gatepost_tests::pop3::Pop3;
 use gatepost_tests::process::{Process, gatepost};
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
@@ -272,8 +273,17 @@ fn the_log_names_session_and_queue_id_as_text_and_as_json() {
         );
         if format == "json" {
             for line in log.lines() {
-                serde_json::from_str::<serde_json::Value>(line)
-                    .unwrap_or_else(|error| panic!("{error}: {line}"));
+                let event: serde_json::Value =
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                if event["message"] == "mail accepted" {
+                    assert_eq!(
+                        (&event["user"], &event["sender"]),
+                        (&"me@localhost".into(), &"<me@localhost>".into())
+                    );
+                }
+                if event["message"] == "session closed" {
+                    assert!(event["ms"].is_u64(), "{line}");
+                }
             }
         }
     }
@@ -292,6 +302,11 @@ fn a_full_run_at_the_most_talkative_level_shows_no_secret() {
     let mut smtp = server.smtp_in_tls();
     let slip = gatepost_tests::smtp::plain_response("", &server.me().password, &server.me().password);
     smtp.say(&format!("AUTH PLAIN {slip}")).must("535 5.7.8");
+    server.wait_for_log("mechanism=\"PLAIN\" outcome=\"failed\"");
+    let mut pop3 = Pop3::connect_tls(server.ports.pop3s, server.trust());
+    pop3.must(&format!("USER {}", server.me().password));
+    assert!(pop3.say(&format!("PASS {}", server.me().password)).starts_with("-ERR [AUTH]"));
+    server.wait_for_log("mechanism=\"pop3-password\" outcome=\"failed\"");
     let _ = server.inbox_of(&server.users[1], 1);
     server.assert_no_secret_is_visible();
 }

@@ -86,7 +86,7 @@ impl Workers {
         settings: &Settings,
         metrics: Option<Metrics>,
     ) -> Result<Self, StoreError> {
-        let held = rooms.queue.list().await.into_iter().map(|waiting| waiting.id).collect();
+        let held = rooms.queue.ids().into_iter().collect();
         match rooms.store.forget_all_but(held).await {
             Err(error @ (StoreError::Full | StoreError::Busy)) => {
                 // Mail that is already here must be readable on a full disk; the sweep can wait for the next start.

@@ -32,7 +32,15 @@ impl FreeSpace {
             return low;
         }
         let low = self.disk.free_octets(&self.folder).is_ok_and(|free| free < self.octets_min);
-        *last = Some((Instant::now(), low));
+        let was_low = last.replace((Instant::now(), low)).is_some_and(|(_, low)| low);
+        match (was_low, low) {
+            (false, true) => tracing::error!(
+                folder = %self.folder.display(), octets_min = self.octets_min,
+                "too little space is left: mail is refused until there is more"
+            ),
+            (true, false) => tracing::info!("there is space again: mail is accepted"),
+            _ => {}
+        }
         low
     }
 }

@@ -153,6 +153,21 @@ fn a_damaged_record_costs_its_own_mail_and_is_set_aside() {
 }
 
 #[test]
+fn a_record_that_is_damaged_while_the_server_runs_is_set_aside_whole() {
+    let disk = SimulatedDisk::new();
+    let path = SEGMENT.path(Path::new(ROOT));
+    put(&disk, &path, &segment(&[vec![mail(101)]]));
+    let (shared, _) = open(&disk);
+    let place = shared.index().get(QueueId(101)).unwrap().place;
+    disk.damage(&path, usize::try_from(place.offset).unwrap() + 60, 0x40);
+    assert!(matches!(shared.load(QueueId(101), place), Loaded::Damaged));
+    let aside = disk.list(&Path::new(ROOT).join("corrupt")).unwrap().remove(0);
+    let kept = disk.open(&aside, true).unwrap().len().unwrap();
+    assert_eq!(kept, u64::from(place.payload_octets) + super::record::HEADER_OCTETS as u64);
+    assert!(ids(&shared).is_empty());
+}
+
+#[test]
 fn a_damaged_batch_head_or_segment_header_costs_no_mail() {
     let start = usize::try_from(SEGMENT_HEADER_OCTETS + BATCH_OCTETS).unwrap();
     let opening =

@@ -27,6 +27,7 @@ pub struct Queue {
     shared: Arc<Shared>,
     writer: mpsc::Sender<Message>,
     readers: IoPool,
+    free_space: Arc<FreeSpace>,
 }
 
 /// What lay in the queue when it was looked at.
@@ -61,14 +62,14 @@ impl Queue {
             .map_err(OpenError::io(&bodies))?;
         disk.flush_folder(root).map_err(OpenError::io(root))?;
         let (mut committer, shared, recovered) =
-            assemble(disk, root, &settings, spool, metrics, Some(free_space), true)?;
+            assemble(disk, root, &settings, spool, metrics, Some(Arc::clone(&free_space)), true)?;
         if !committer.lift_stop() {
             tracing::warn!("the queue cannot take mail yet: no segment could be opened");
         }
         committer.remove_segments();
         let writer = writer::start(committer).map_err(OpenError::Thread)?;
         let readers = IoPool::start("gatepost-requeue", READERS).map_err(OpenError::Thread)?;
-        Ok((Self { shared, writer, readers }, recovered))
+        Ok((Self { shared, writer, readers, free_space }, recovered))
     }
 
     /// Reads the queue without changing it, also beside a running server. Blocking.
@@ -152,6 +153,12 @@ impl Queue {
         self.readers.run(move || shared.describe_all()).await.unwrap_or_default()
     }
 
+    /// The ids of all messages with a pending recipient, oldest first, also of those whose records cannot be read now.
+    #[must_use]
+    pub fn ids(&self) -> Vec<QueueId> {
+        self.shared.index().ids()
+    }
+
     /// One message. Reads its record.
     pub async fn show(&self, id: QueueId) -> Option<Details> {
         let shared = Arc::clone(&self.shared);
@@ -168,6 +175,12 @@ impl Queue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether new mail is refused with `Full` for want of space. Blocking: asks the disk, at most once a second.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.free_space.is_low()
     }
 
     /// Stops the writer after what it has been given; every later append gets `Closed`, every claim `None`.

@@ -176,17 +176,23 @@ pub(super) fn publish(disk: &dyn Disk, root: &Path, segment: SegmentId) -> io::R
 
 /// Reads one record's payload back and checks it.
 pub(super) fn read_payload(disk: &dyn Disk, root: &Path, place: Location) -> io::Result<Bytes> {
-    let file = disk.open(&place.segment.path(root), true)?;
-    let octets = HEADER_OCTETS.saturating_add(place.payload_octets as usize);
-    let mut record = vec![0; octets];
-    let count = file.read_at(place.offset, &mut record)?;
+    let record = read_record(disk, root, place)?;
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a record was damaged on disk");
     let head = RecordHead::decode(&record).map_err(|_| damaged())?;
     let payload = record.get(HEADER_OCTETS..).unwrap_or_default();
-    if count < octets || !head.covers(payload, place.segment.0) {
+    if !head.covers(payload, place.segment.0) {
         return Err(damaged());
     }
     Ok(Bytes::from(record).slice(HEADER_OCTETS..))
+}
+
+/// A record's octets, header and payload, whatever they are; fewer where the file ends before.
+pub(super) fn read_record(disk: &dyn Disk, root: &Path, place: Location) -> io::Result<Vec<u8>> {
+    let file = disk.open(&place.segment.path(root), true)?;
+    let mut record = vec![0; HEADER_OCTETS.saturating_add(place.payload_octets as usize)];
+    let count = file.read_at(place.offset, &mut record)?;
+    record.truncate(count);
+    Ok(record)
 }
 
 fn fill(file: &dyn DiskFile, segment: SegmentId, octets: u64) -> io::Result<()> {

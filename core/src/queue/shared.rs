@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::envelope::decode_message;
 use super::index::{Due, Index};
-use super::segment::{Location, read_payload};
+use super::segment::{Location, read_payload, read_record};
 use super::{Claim, Details, IdGenerator, Metrics, NewMessage, QueueId, RecipientSummary, Summary, recovery};
 use crate::disk::Disk;
 use crate::intake::Spool;
@@ -68,18 +68,20 @@ impl Shared {
 
     /// Reads a message back from its segment. Blocking.
     pub(super) fn load(&self, id: QueueId, place: Location) -> Loaded {
-        let damaged = match read_payload(&*self.disk, &self.root, place) {
-            Ok(payload) => match decode_message(&payload) {
-                Ok(head) => return Loaded::Whole(Arc::new(head.into_message(&payload, &self.spool))),
-                Err(_) => payload,
-            },
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => bytes::Bytes::new(),
+        match read_payload(&*self.disk, &self.root, place) {
+            Ok(payload) => {
+                if let Ok(head) = decode_message(&payload) {
+                    return Loaded::Whole(Arc::new(head.into_message(&payload, &self.spool)));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
             Err(error) => return Loaded::Unreadable(error),
-        };
+        }
         tracing::error!(queue_id = %id, segment = %place.segment.path(&self.root).display(), offset = place.offset, "the record of a queued mail was damaged on disk; the mail is lost");
-        if let Err(error) =
-            recovery::set_aside(&*self.disk, &self.root, place.segment, place.offset, &damaged)
-        {
+        let set_aside = read_record(&*self.disk, &self.root, place).and_then(|record| {
+            recovery::set_aside(&*self.disk, &self.root, place.segment, place.offset, &record)
+        });
+        if let Err(error) = set_aside {
             tracing::error!(queue_id = %id, %error, "a damaged record could not be set aside");
         }
         if let Some(metrics) = &self.metrics {

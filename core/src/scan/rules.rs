@@ -107,7 +107,7 @@ fn read_folder(folder: &Path) -> Result<Vec<RuleFile>, RulesError> {
     let mut files = Vec::new();
     for path in rule_paths(folder)? {
         let mut text = String::new();
-        fs::File::open(&path)
+        open_file(&path)
             .and_then(|file| file.take(octets_left.saturating_add(1)).read_to_string(&mut text))
             .map_err(unreadable(&path))?;
         octets_left = u64::try_from(text.len())
@@ -118,6 +118,15 @@ fn read_folder(folder: &Path) -> Result<Vec<RuleFile>, RulesError> {
         files.push(RuleFile { path: path.display().to_string(), namespace, text });
     }
     Ok(files)
+}
+
+/// Opening a pipe waits for its writer, and rules would never be looked at again.
+fn open_file(path: &Path) -> std::io::Result<fs::File> {
+    if fs::metadata(path)?.is_file() {
+        fs::File::open(path)
+    } else {
+        Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"))
+    }
 }
 
 /// The rule files of a folder, by name, so that the order of the rules does not depend on the file system.
@@ -163,3 +172,19 @@ const RULE_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 const STRING_MATCHES_MAX: u32 = 1_000;
 /// 64 bits of the hash: enough to tell versions apart, short enough for every queue record.
 const VERSION_DIGITS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_among_the_rules_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe.yar");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let refused = compile(Some(folder.path())).unwrap_err().to_string();
+        assert!(refused.ends_with("pipe.yar: not a regular file"), "{refused}");
+    }
+}

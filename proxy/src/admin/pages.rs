@@ -31,7 +31,9 @@ pub(super) fn router(metrics: Metrics, readiness: Readiness, credential: Option<
 
 /// 200 when mail can come in, else 503 with the reasons, a line each.
 async fn ready(State(readiness): State<Readiness>) -> Response {
-    let reasons = readiness();
+    // It may ask the disk.
+    let found = tokio::task::spawn_blocking(move || readiness()).await;
+    let reasons = found.unwrap_or_else(|_| vec!["readiness could not be found out".to_owned()]);
     if reasons.is_empty() {
         return "ready\n".into_response();
     }

@@ -86,7 +86,10 @@ pub(super) enum DomainCommand {
 }
 
 pub(super) fn user(command: &UserCommand, site: &Site, output: &mut Output) -> Result<(), Failure> {
-    let directory = site.directory()?;
+    let directory = match command {
+        UserCommand::Add { .. } => site.prepare_directory()?,
+        _ => site.directory()?,
+    };
     let scram = if site.config()?.scram { Scram::On } else { Scram::Off };
     match command {
         UserCommand::Add { address, password_stdin, adopt_mailbox } => {
@@ -156,7 +159,10 @@ pub(super) fn alias(command: &AliasCommand, site: &Site, output: &mut Output) ->
 }
 
 pub(super) fn domain(command: &DomainCommand, site: &Site, output: &mut Output) -> Result<(), Failure> {
-    let directory = site.directory()?;
+    let directory = match command {
+        DomainCommand::Add { .. } => site.prepare_directory()?,
+        _ => site.directory()?,
+    };
     match command {
         DomainCommand::Add { domain } => {
             let domain = directory.add_domain(domain).map_err(refused)?;

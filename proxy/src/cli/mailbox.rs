@@ -78,11 +78,8 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
             Command::List { mailbox: None, json } => reader.list_mailboxes(*json, output).await,
             Command::List { mailbox: Some(mailbox), json } => reader.list(mailbox, *json, site, output).await,
             Command::Show { mailbox, uid } => reader.show(mailbox, *uid, output).await,
-            Command::Export { mailbox, format: Format::Mbox, output: path } => {
-                reader.export(mailbox, &mut MboxFile::create(path)?, output).await
-            }
-            Command::Export { mailbox, format: Format::Eml, output: path } => {
-                reader.export(mailbox, &mut EmlFolder::create(path)?, output).await
+            Command::Export { mailbox, format, output: path } => {
+                reader.export(mailbox, *format, path, site, output).await
             }
             Command::Remove { mailbox } => reader.remove(mailbox, site, output).await,
         };
@@ -145,6 +142,14 @@ impl Reader {
     }
 
     /// The mailbox of a user who has had no mail yet is an empty one; a name that nobody has is a slip.
+    async fn listing(&self, mailbox: &str, site: &Site) -> Result<store::Listing, Failure> {
+        let listing = self.store.list(mailbox).await.map_err(Failure::general)?;
+        if listing.uid_validity == 0 && site.directory()?.snapshot().account(mailbox).is_none() {
+            return Err(Failure::general(format!("there is no mailbox {mailbox}")));
+        }
+        Ok(listing)
+    }
+
     async fn list(
         &self,
         mailbox: &str,
@@ -152,10 +157,7 @@ impl Reader {
         site: &Site,
         output: &mut Output,
     ) -> Result<(), Failure> {
-        let listing = self.store.list(mailbox).await.map_err(Failure::general)?;
-        if listing.uid_validity == 0 && site.directory()?.snapshot().account(mailbox).is_none() {
-            return Err(Failure::general(format!("there is no mailbox {mailbox}")));
-        }
+        let listing = self.listing(mailbox, site).await?;
         let threat = |message: &store::Summary| message.mark.as_ref().and_then(|mark| mark.threat.clone());
         if as_json {
             let messages: Vec<_> = listing
@@ -203,10 +205,16 @@ impl Reader {
     async fn export(
         &self,
         mailbox: &str,
-        target: &mut dyn Target,
+        format: Format,
+        path: &Path,
+        site: &Site,
         output: &mut Output,
     ) -> Result<(), Failure> {
-        let listing = self.store.list(mailbox).await.map_err(Failure::general)?;
+        let listing = self.listing(mailbox, site).await?;
+        let mut target: Box<dyn Target> = match format {
+            Format::Mbox => Box::new(MboxFile::create(path)?),
+            Format::Eml => Box::new(EmlFolder::create(path)?),
+        };
         let (mut written, mut withheld) = (0_usize, 0_usize);
         for message in &listing.messages {
             match self.gate.release(mailbox, message.uid).await {

@@ -61,8 +61,13 @@ impl Site {
         DataFolder::open(self.locate_data()?).map_err(|error| folder_failure(&error))
     }
 
-    /// The directory of the data folder; both are made if they are missing, so that accounts can come first.
+    /// The directory of the data folder, which must be there.
     pub(super) fn directory(&self) -> Result<Directory, Failure> {
+        first_run::open_directory(&self.data()?).map_err(Failure::general)
+    }
+
+    /// As `directory`, but both are made if they are missing, so that accounts can come first.
+    pub(super) fn prepare_directory(&self) -> Result<Directory, Failure> {
         first_run::open_directory(&self.prepare_data()?).map_err(Failure::general)
     }
 

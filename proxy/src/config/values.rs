@@ -169,7 +169,7 @@ impl Octets {
 
 /// What may stand in the file.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a size such as \"50 MiB\"")]
+#[serde(untagged, expecting = "not a size (write octets, or text such as \"50 MiB\")")]
 enum OctetsForm {
     Count(u64),
     Text(String),

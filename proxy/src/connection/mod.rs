@@ -166,7 +166,7 @@ fn close(peer: &Peer, ledger: &Ledger, ending: Ending, duration: Duration) {
         listener = peer.context.listener,
         peer = %peer.address,
         reason = ending.name(),
-        ms = duration.as_millis(),
+        ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         octets_in = ledger.octets_in,
         octets_out = ledger.octets_out,
         mails = ledger.mails,

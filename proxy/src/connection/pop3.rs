@@ -54,8 +54,14 @@ impl Pop3Machine {
             Err(Unchecked) => ("unavailable", Answer::Unavailable),
         };
         context.metrics.authenticated(POP3_MECHANISM, outcome);
-        self.peer.record(told(user, &answer));
-        tracing::debug!(session = %self.peer.session, ?user, outcome, "POP3 log-in");
+        self.peer.record(told(&answer));
+        let (session, peer) = (&self.peer.session, &self.peer.address);
+        if let Answer::Authenticated(Identity { user, .. }) = &answer {
+            tracing::debug!(%session, user, "authenticated");
+        } else {
+            // Without the name: people type their password where it belongs.
+            tracing::info!(%session, %peer, mechanism = POP3_MECHANISM, outcome, "authentication failed");
+        }
         answer
     }
 
@@ -171,12 +177,13 @@ impl Machine for Pop3Machine {
 }
 
 /// A log-in for the event log.
-fn told(user: &str, answer: &Answer) -> What {
+fn told(answer: &Answer) -> What {
     let refused = |rule: &'static str| What::Refused {
         rule: rule.into(),
         verb: "PASS".into(),
         code: None,
-        evidence: Some(evidence(user)),
+        // Not the name: people type their password where it belongs.
+        evidence: Some(POP3_MECHANISM.into()),
         limit: None,
         token: None,
     };

@@ -152,6 +152,11 @@ impl SmtpMachine {
         if matches!(answer, Answer::Refused(_)) {
             self.evidence = Some(mechanism.name().to_owned());
         }
+        if outcome != "ok" {
+            // Without the name: people type their password where it belongs.
+            let (session, peer, mechanism) = (&self.peer.session, &self.peer.address, mechanism.name());
+            tracing::info!(%session, %peer, mechanism, outcome, "authentication failed");
+        }
         self.exchange = None;
         answer
     }
@@ -251,7 +256,8 @@ impl SmtpMachine {
                 metrics.mail_accepted(octets);
                 let user = self.session.identity().map(|identity| identity.user.as_str());
                 let sender = self.sender.as_ref().map(ToString::to_string);
-                tracing::info!(%session, queue_id, ?user, ?sender, recipients, octets, "mail accepted");
+                // Both passed their grammars, which know no control characters; the log's writer quotes the rest.
+                tracing::info!(%session, queue_id, user, sender, recipients, octets, "mail accepted");
                 let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
                 self.peer.record_mail(Some(queue_id), What::Accepted { sender, recipients, octets, user });
             }

@@ -213,3 +213,26 @@ async fn a_start_sweeps_up_what_was_not_forgotten_and_keeps_what_the_queue_still
     running.stop().await;
     assert_eq!(house.dispositions(), 0);
 }
+
+#[tokio::test]
+async fn a_start_keeps_the_dispositions_of_a_mail_whose_record_cannot_be_read() {
+    let house = House::new();
+    let idle = house.start_idle();
+    let id = idle.accept(Some(house.engine.stamp()), &[ALICE]).await;
+    let _remembered = idle.store.inner.record(id, vec![(0, Disposition::Delivered)]).await.unwrap();
+    let segments = house.disk.list(Path::new("/queue")).unwrap();
+    for segment in segments.iter().filter(|path| path.extension().is_some_and(|suffix| suffix == "seg")) {
+        (600..4096).for_each(|offset| house.disk.damage(segment, offset, 0xff));
+    }
+    assert!(idle.queue.list().await.is_empty());
+
+    let running = idle.with_workers(&house.engine).await;
+    for _ in 0..2_000 {
+        if running.queue.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(running.count(ALICE).await, 0, "delivered once already");
+    running.stop().await;
+}
