@@ -13,6 +13,14 @@ impl fmt::Display for Event {
                 write!(f, " was disconnected: {reason}")
             }
             What::Refused { .. } => self.refused(f),
+            What::Attack { rule, verb, class, evidence } => {
+                self.subject(f)?;
+                write!(f, " ({class}) tried {verb}, which breaks rule {rule}: {evidence}")
+            }
+            What::Quirk { quirk } => {
+                self.subject(f)?;
+                write!(f, " was tolerated by quirk {quirk}")
+            }
             What::Authenticated { user, mechanism } => {
                 self.subject(f)?;
                 write!(f, " authenticated as {user} by {mechanism}")

@@ -47,7 +47,7 @@ impl SmtpMachine {
         tls: Option<(TlsFacts, Option<Exporter>)>,
         now: Instant,
     ) -> Self {
-        let facts = PeerFacts { address: peer.address, tls: tls.as_ref().map(|(facts, _)| facts.clone()) };
+        let facts = PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()));
         let tokens = Tokens::seeded(peer.session.number());
         let session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
         Self { session, config, peer, tls, exchange: None, transaction: None, sender: None, evidence: None }
@@ -84,6 +84,10 @@ impl SmtpMachine {
             Question::Abort => {
                 self.transaction = None;
                 return None;
+            }
+            // No backend of this version lets them through, and no address is listed.
+            Question::Extension(_) | Question::ExtensionEnd | Question::Xclient(_) => {
+                Answer::Refused(Refusal::NotImplemented)
             }
         })
     }
@@ -183,6 +187,18 @@ impl SmtpMachine {
                 tracing::debug!(%session, rule, verb, code, ?evidence, token, "refused");
                 let (rule, verb, code) = (rule.into(), verb.into(), Some(code));
                 self.peer.record(What::Refused { rule, verb, code, evidence, limit, token });
+            }
+            Notice::Attack { rule, verb, class, evidence } => {
+                metrics.attacked(rule, verb);
+                let (peer, class) = (self.peer.address, class.name());
+                tracing::warn!(%session, %peer, rule, verb, class, evidence = evidence.as_str(), "attack");
+                let (rule, verb, class) = (rule.into(), verb.into(), class.into());
+                self.peer.record(What::Attack { rule, verb, class, evidence: evidence.to_string() });
+            }
+            Notice::Quirk { quirk } => {
+                metrics.tolerated(quirk);
+                tracing::debug!(%session, quirk, "a deviation was tolerated");
+                self.peer.record(What::Quirk { quirk: quirk.into() });
             }
             Notice::Stored { queue_id, octets, recipients } => {
                 metrics.mail_accepted(octets);

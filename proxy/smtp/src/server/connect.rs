@@ -29,7 +29,7 @@ impl Session {
     pub fn open(config: Arc<Config>, peer: PeerFacts, now: Instant) -> Self {
         let deadlines = Deadlines::start(now, &config.limits);
         let mut session = Self::fresh(config, peer, deadlines, Outputs::default(), Budget::default());
-        session.outputs.reply(&Reply::named(220, &session.config.hostname, " ESMTP Gatepost"));
+        session.greet();
         session
     }
 
@@ -38,6 +38,10 @@ impl Session {
     pub fn with_tokens(mut self, tokens: Tokens) -> Self {
         self.tokens = Some(tokens);
         self
+    }
+
+    pub(super) fn greet(&mut self) {
+        self.outputs.reply(&Reply::named(220, &self.config.hostname, " ESMTP Gatepost"));
     }
 
     /// A session that has heard nothing yet.
@@ -57,6 +61,7 @@ impl Session {
             identity: None,
             transaction: None,
             has_refused_chunk: false,
+            has_link_state: false,
             budget,
             deadlines,
             outputs,

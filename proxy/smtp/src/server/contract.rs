@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use super::rights::{ClassRights, PeerClass};
 use super::{CloseReason, Envelope, Evidence, Limit, Refusal};
 use crate::wire::auth::Secret;
+use crate::wire::command::Argument;
+use crate::wire::extension::{Exch50, LinkState};
 use crate::wire::limits;
 use crate::wire::params::{MailParams, RcptParams};
 use crate::wire::path::{ForwardPath, ReversePath};
 use crate::wire::token::Token;
+use crate::wire::verb::Verb;
+use crate::wire::xclient::Xclient;
 
 /// How this listener does TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,14 +80,30 @@ pub struct Config {
     pub hostname: String,
     /// How TLS begins here.
     pub tls: TlsMode,
-    /// Whether MAIL needs AUTH: 530 5.7.0.
-    pub require_auth: bool,
+    /// What each class of peers may do. Required AUTH is the anonymous class without the right to submit.
+    pub rights: ClassRights,
+    /// Whether the extension verbs have somebody behind us to work on them.
+    pub extensions: Extensions,
+    /// Verbs that the operator has switched off: 500 5.5.1, as if there were none.
+    pub switched_off: Vec<Verb>,
     /// Which mechanisms are offered when.
     pub auth: AuthOffer,
     /// Whether BINARYMIME is offered.
     pub binarymime: bool,
     /// The bounds.
     pub limits: Limits,
+}
+
+/// What becomes of an extension verb from a peer that has the right to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extensions {
+    /// The backend has no use for them: not offered, and 502 5.5.1.
+    Unavailable,
+    /// A server behind us works on them: offered, checked, and asked for as `Question::Extension`.
+    PassThrough {
+        /// The largest blob of XEXCH50, octets; `limits::BLOB_OCTETS_MAX` at most, whatever stands here.
+        blob_octets: u64,
+    },
 }
 
 /// What is known of a TLS connection.
@@ -101,6 +122,20 @@ pub struct PeerFacts {
     pub address: std::net::SocketAddr,
     /// Set where TLS came first.
     pub tls: Option<TlsFacts>,
+    /// What it is before it authenticates: anonymous, unless its address or its certificate says more.
+    pub class: PeerClass,
+    /// Whether it is a listed relay that may say on whose behalf it speaks.
+    pub may_xclient: bool,
+    /// Which deviations it is allowed.
+    pub quirks: Quirks,
+}
+
+/// Deviations that are tolerated from a peer; each use is noticed. None by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// `MAIL FROM: <path>` and `RCPT TO: <path>`: one space behind the colon, which RFC 5321 section 3.3 forbids and some
+    /// devices send.
+    pub space_after_colon: bool,
 }
 
 /// Who has been authenticated: only ever made from a validated identity.
@@ -108,6 +143,8 @@ pub struct PeerFacts {
 pub struct Identity {
     /// The account's name in the directory.
     pub user: String,
+    /// What the account is.
+    pub class: PeerClass,
 }
 
 /// Binds an answer to its question.
@@ -152,10 +189,33 @@ pub enum Question {
     },
     /// The body is whole and legal. Answer: Stored or Refused.
     Commit,
+    /// A verb between servers, from a peer with the right to it, where `Config::extensions` lets it through. Answer: Accepted
+    /// or Refused. Behind an accepted XEXCH50 its blob goes to `BodySink::put_blob`, then `ExtensionEnd` is asked.
+    Extension(Extension),
+    /// The blob is whole. Answer: Accepted or Refused.
+    ExtensionEnd,
+    /// A listed relay says on whose behalf it speaks. Answer: Peer or Refused.
+    Xclient(Xclient),
     /// A transaction that MAIL began is over and `Commit` was not asked: RSET, EHLO, STARTTLS, a refused `Body`, an
     /// illegal or oversized body, the end of the session. No answer is awaited. Never asked after `Commit`, which ends
     /// the transaction whatever its answer.
     Abort,
+}
+
+/// A verb between servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extension {
+    /// XEXCH50; its size is within the configured one.
+    Exch50(Exch50),
+    /// X-LINK2STATE; it has its place in a series.
+    LinkState(LinkState),
+    /// ETRN, ATRN, or a verb whose argument is not public.
+    Line {
+        /// The verb.
+        verb: Verb,
+        /// The rest, printable.
+        argument: Option<Argument>,
+    },
 }
 
 /// An answer from outside.
@@ -174,6 +234,8 @@ pub enum Answer {
     Accepted,
     /// Do not.
     Refused(Refusal),
+    /// The session begins anew with this peer; its `tls` is ignored, that of the connection stays.
+    Peer(PeerFacts),
     /// Durable under this queue id, which goes into the 250 reply.
     Stored {
         /// At most 32 characters of `[0-9A-Z]`.
@@ -215,6 +277,23 @@ pub enum Notice {
         /// The name that the reply gives it.
         token: Option<Token>,
     },
+    /// A verb that is for servers, from a peer without the right to it, or one that is for nobody. It was refused, of which
+    /// `Refused` tells as well.
+    Attack {
+        /// The stable name of the rule.
+        rule: &'static str,
+        /// The verb, from our own list.
+        verb: &'static str,
+        /// What the peer is.
+        class: PeerClass,
+        /// What it said.
+        evidence: Evidence,
+    },
+    /// A deviation was tolerated, as `PeerFacts::quirks` allows.
+    Quirk {
+        /// Its name in configuration files.
+        quirk: &'static str,
+    },
     /// A transaction was committed.
     Stored {
         /// Its queue id.
@@ -237,6 +316,9 @@ pub enum Notice {
 pub trait BodySink {
     /// Takes decoded body octets (dot-unstuffed, lines ending in CRLF unless BINARYMIME).
     fn put(&mut self, octets: &[u8]);
+
+    /// Takes octets of XEXCH50's blob, as they came. A backend that never accepts `Question::Extension` never gets any.
+    fn put_blob(&mut self, _octets: &[u8]) {}
 }
 
 // === impl Mechanism ===
@@ -266,6 +348,45 @@ impl Mechanism {
     #[must_use]
     pub const fn binds_channel(self) -> bool {
         matches!(self, Self::ScramSha256Plus)
+    }
+}
+
+// === impl Config ===
+
+/// A listener in plaintext that asks nobody for a password. Names itself `localhost`.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: "localhost".to_owned(),
+            tls: TlsMode::None,
+            rights: ClassRights::default(),
+            extensions: Extensions::Unavailable,
+            switched_off: Vec::new(),
+            auth: AuthOffer::default(),
+            binarymime: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+// === impl PeerFacts ===
+
+impl PeerFacts {
+    /// A stranger at this address.
+    #[must_use]
+    pub const fn anonymous(address: std::net::SocketAddr, tls: Option<TlsFacts>) -> Self {
+        let quirks = Quirks { space_after_colon: false };
+        Self { address, tls, class: PeerClass::Anonymous, may_xclient: false, quirks }
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// A user.
+    #[must_use]
+    pub const fn of_user(user: String) -> Self {
+        Self { user, class: PeerClass::User }
     }
 }
 

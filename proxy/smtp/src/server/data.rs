@@ -6,24 +6,11 @@
 use super::body::DataBody;
 use super::session::{Pending, State};
 use super::{Answer, BodySink, Refusal, Session};
-use crate::wire::params::BodyKind;
 use crate::wire::reply::Reply;
 
 // === impl Session ===
 
 impl Session {
-    /// DATA and BDAT cannot be mixed, and BINARYMIME needs BDAT (RFC 3030 sections 2 and 3).
-    pub(super) fn permit_data(&self) -> Result<(), Refusal> {
-        self.permit_body()?;
-        match &self.transaction {
-            Some(transaction) if transaction.chunks.is_some() => Err(Refusal::BadSequence),
-            Some(transaction) if transaction.envelope.params.body == BodyKind::BinaryMime => {
-                Err(Refusal::BinaryNeedsChunks)
-            }
-            _ => Ok(()),
-        }
-    }
-
     pub(super) fn on_data(&mut self) {
         self.ask_for_body(Pending::Data);
     }

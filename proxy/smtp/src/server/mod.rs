@@ -17,20 +17,25 @@ mod deadline;
 pub mod envelope;
 pub mod evidence;
 pub mod explain;
+mod extension;
 mod hello;
 mod mail;
 mod offer;
 mod outputs;
+mod precedence;
 mod rcpt;
+pub mod rights;
 pub mod session;
 mod starttls;
+mod verb_table;
 
 pub use close_reason::CloseReason;
 pub use contract::{
-    Answer, AuthOffer, BodySink, Config, Identity, Limits, Mechanism, Notice, Output, PeerFacts, Question,
-    Ticket, TlsFacts, TlsMode,
+    Answer, AuthOffer, BodySink, Config, Extension, Extensions, Identity, Limits, Mechanism, Notice, Output,
+    PeerFacts, Question, Quirks, Ticket, TlsFacts, TlsMode,
 };
 pub use envelope::{Envelope, Recipient};
 pub use evidence::{Evidence, Limit};
 pub use explain::Refusal;
+pub use rights::{ClassRights, PeerClass, Right, Rights};
 pub use session::Session;

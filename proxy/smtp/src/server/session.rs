@@ -18,15 +18,18 @@ use super::auth::Exchange;
 use super::body::{ChunkBody, DataBody, RefusedChunk};
 use super::budget::{Budget, Spend};
 use super::connect::Hello;
+use super::contract::Extension;
 use super::deadline::Deadlines;
 use super::explain::{AtFault, Explanation};
+use super::extension::Blob;
 use super::mail::Transaction;
 use super::outputs::Outputs;
+use super::precedence::Asked;
+use super::verb_table;
 use super::{
-    Answer, BodySink, CloseReason, Config, Evidence, Identity, Notice, Output, PeerFacts, Question, Refusal,
-    Ticket,
+    Answer, BodySink, CloseReason, Config, Evidence, Identity, Mechanism, Notice, Output, PeerClass,
+    PeerFacts, Question, Recipient, Refusal, Right, Rights, Ticket, TlsFacts,
 };
-use super::{Mechanism, Recipient, TlsFacts};
 use crate::wire::bdat::Chunk;
 use crate::wire::command::Command;
 use crate::wire::limits;
@@ -34,7 +37,7 @@ use crate::wire::line::{LineReader, LineStep};
 use crate::wire::params::MailParams;
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
-use crate::wire::token::Tokens;
+use crate::wire::token::{Token, Tokens};
 use crate::wire::verb::Verb;
 
 /// One SMTP session.
@@ -49,6 +52,8 @@ pub struct Session {
     pub(super) transaction: Option<Transaction>,
     /// Set where a chunk was refused: those that were sent behind it are refused without being counted as errors.
     pub(super) has_refused_chunk: bool,
+    /// Set within a series of X-LINK2STATE.
+    pub(super) has_link_state: bool,
     pub(super) budget: Budget,
     pub(super) deadlines: Deadlines,
     pub(super) outputs: Outputs,
@@ -76,6 +81,8 @@ pub(super) enum State {
     Chunk(ChunkBody),
     /// A chunk that is dropped.
     RefusedChunk(RefusedChunk),
+    /// A blob behind the 354 to XEXCH50.
+    Blob(Blob),
     /// Nothing is taken before the answer to this ticket.
     Waiting(Ticket, Pending),
     /// `Output::Upgrade` was given out; an octet now would be plaintext behind STARTTLS.
@@ -93,6 +100,9 @@ pub(super) enum Pending {
     Data,
     FirstChunk(Chunk),
     Commit { octets: u64, recipients: usize },
+    Blob(u64),
+    Extension,
+    Xclient,
 }
 
 // === impl Session ===
@@ -109,6 +119,7 @@ impl Session {
                 State::Data(_) => self.feed_data(rest, body),
                 State::Chunk(_) => self.feed_chunk(rest, body),
                 State::RefusedChunk(_) => self.feed_refused_chunk(rest),
+                State::Blob(_) => self.feed_blob(rest, body),
                 State::Waiting(..) => break,
                 State::Upgrading => self.feed_upgrading(),
                 // The last reply is on its way; what still comes in is dropped.
@@ -138,6 +149,9 @@ impl Session {
             Pending::Data => self.data_answered(&answer),
             Pending::FirstChunk(chunk) => self.first_chunk_answered(chunk, answer),
             Pending::Commit { octets, recipients } => self.commit_answered(octets, recipients, answer),
+            Pending::Blob(octets) => self.blob_answered(octets, &answer),
+            Pending::Extension => self.extension_answered(&answer),
+            Pending::Xclient => self.xclient_answered(answer),
         }
         self.close_if_shutting_down();
     }
@@ -168,7 +182,9 @@ impl Session {
     pub fn deadline(&self) -> Instant {
         match self.state {
             State::Command | State::AuthResponse(_) | State::Upgrading => self.deadlines.for_command(),
-            State::Data(_) | State::Chunk(_) | State::RefusedChunk(_) => self.deadlines.for_body(),
+            State::Data(_) | State::Chunk(_) | State::RefusedChunk(_) | State::Blob(_) => {
+                self.deadlines.for_body()
+            }
             State::Waiting(..) => self.deadlines.for_answer(),
             State::Closed => self.deadlines.for_session(),
         }
@@ -198,6 +214,19 @@ impl Session {
         self.identity.as_ref()
     }
 
+    /// What the peer is now: what its account is once it has authenticated, else what its address or certificate says.
+    #[must_use]
+    pub fn class(&self) -> PeerClass {
+        self.identity.as_ref().map_or(self.peer.class, |identity| identity.class)
+    }
+
+    /// What it may do here and now.
+    #[must_use]
+    pub fn rights(&self) -> Rights {
+        let rights = self.config.rights.of(self.class());
+        if self.peer.may_xclient { rights.with(Right::AcceptXclient) } else { rights }
+    }
+
     /// The TLS connection, if there is one.
     #[must_use]
     pub const fn tls(&self) -> Option<&TlsFacts> {
@@ -209,7 +238,7 @@ impl Session {
         let is_response = matches!(self.state, State::AuthResponse(_));
         let limit = |line: &[u8]| match is_response {
             true => limits::AUTH_LINE_OCTETS,
-            false => Verb::split(line).0.line_octets_max(),
+            false => verb_table::line_octets_max(Verb::split(line).0),
         };
         let (taken, step) = self.reader.read(octets, limit);
         match step {
@@ -244,37 +273,19 @@ impl Session {
         if verb == Verb::Bdat {
             return self.on_bdat(argument, body);
         }
-        if let Err(refusal) = self.permit(verb, is_followed) {
+        if self.is_attack(verb) {
+            self.note_attack(verb, line);
+        }
+        if let Err(refusal) = self.permit(Asked { verb, is_followed }) {
             return self.refuse(refusal);
         }
         match Command::parse_argument(verb, argument) {
-            Ok(command) => self.execute(command),
+            Ok(command) => self.execute(command, is_followed),
             Err(error) => self.refuse(Refusal::Syntax(error)),
         }
     }
 
-    /// Whether this verb may be used here and now, whatever its argument.
-    fn permit(&self, verb: Verb, is_followed: bool) -> Result<(), Refusal> {
-        match verb {
-            Verb::Unknown => Err(Refusal::UnknownVerb),
-            Verb::StartTls => self.permit_starttls(is_followed),
-            Verb::Auth => self.permit_auth(),
-            Verb::Mail => self.permit_submission().and_then(|()| self.permit_mail()),
-            Verb::Rcpt => self.permit_submission().and_then(|()| self.permit_rcpt()),
-            Verb::Data if is_followed => Err(Refusal::EarlyTalker),
-            Verb::Data => self.permit_submission().and_then(|()| self.permit_data()),
-            Verb::Bdat
-            | Verb::Ehlo
-            | Verb::Helo
-            | Verb::Rset
-            | Verb::Noop
-            | Verb::Quit
-            | Verb::Vrfy
-            | Verb::Help => Ok(()),
-        }
-    }
-
-    fn execute(&mut self, command: Command) {
+    fn execute(&mut self, command: Command, is_followed: bool) {
         match command {
             Command::Ehlo(name) => self.on_ehlo(name),
             Command::Helo(name) => self.on_helo(name),
@@ -284,6 +295,11 @@ impl Session {
             Command::Rcpt { forward_path, params } => self.on_rcpt(forward_path, params),
             Command::Data => self.on_data(),
             Command::Rset => self.on_rset(),
+            Command::XExps { mechanism, initial_response } => self.on_auth(&mechanism, initial_response),
+            Command::Xexch50(exch50) => self.on_exch50(exch50, is_followed),
+            Command::XLink2State(chunk) => self.on_link_state(chunk),
+            Command::Xclient(xclient) => self.on_xclient(xclient),
+            Command::Line { verb, argument } => self.on_extension(Extension::Line { verb, argument }),
             Command::Noop(_) => self.reply(&Reply::fixed(250, 0, 0, "OK")),
             Command::Quit => self.on_quit(),
             // Says neither yes nor no, so that nobody can harvest addresses (RFC 5321 section 7.3).
@@ -303,12 +319,28 @@ impl Session {
         }
         let (verb, _) = Verb::split(start);
         self.begin_command(verb);
+        if self.is_attack(verb) {
+            self.tell_attack(verb, Evidence::of_length(octets));
+        }
         self.refuse(if verb == Verb::Bdat { Refusal::ChunkSyntax } else { Refusal::LineTooLong });
+    }
+
+    /// Nothing of an exchange is shown, in whatever verb it is dressed up.
+    fn note_attack(&mut self, verb: Verb, line: &[u8]) {
+        self.tell_attack(verb, Evidence::of_command(line, self.has_tried_auth));
+    }
+
+    fn tell_attack(&mut self, verb: Verb, evidence: Evidence) {
+        let rule = match verb {
+            Verb::Forbidden(_) => Refusal::ForbiddenVerb.rule(),
+            _ => Refusal::ExtensionDenied.rule(),
+        };
+        self.outputs.notice(Notice::Attack { rule, verb: verb.name(), class: self.class(), evidence });
     }
 
     fn begin_command(&mut self, verb: Verb) {
         self.verb = verb;
-        self.has_tried_auth |= verb == Verb::Auth;
+        self.has_tried_auth |= matches!(verb, Verb::Auth | Verb::XExps);
         self.deadlines.arm_command(&self.config.limits);
     }
 
@@ -345,8 +377,11 @@ impl Session {
     /// The reply and the notice of a refusal, and the end of the session where it has that.
     pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
         let Explanation { rule, reply, .. } = refusal.explain();
-        let tokens = self.tokens.as_mut().filter(|_| refusal.carries_token());
-        let token = tokens.map(Tokens::draw);
+        let reply = match self.verb {
+            Verb::Xexch50 => reply.within(limits::XEXCH50_REPLY_OCTETS),
+            _ => reply,
+        };
+        let token = self.token_of(refusal);
         let (verb, code, evidence) = (self.verb.name(), reply.code(), Evidence::default());
         let limit = refusal.limit(&self.config.limits);
         self.outputs.reply(&reply.with_token(token));
@@ -354,5 +389,16 @@ impl Session {
         if let Some(reason) = refusal.close_reason() {
             self.close(reason);
         }
+    }
+
+    /// What names this refusal, if its reply carries a name. Of a verb between servers none does: the reply to it is always
+    /// the same, and XEXCH50's has no room for more.
+    fn token_of(&mut self, refusal: Refusal) -> Option<Token> {
+        let is_between_clients = matches!(
+            self.verb,
+            Verb::Ehlo | Verb::Helo | Verb::Auth | Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat
+        );
+        let tokens = self.tokens.as_mut()?;
+        (is_between_clients && refusal.carries_token()).then(|| tokens.draw())
     }
 }

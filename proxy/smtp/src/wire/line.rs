@@ -147,9 +147,12 @@ impl LineReader {
         if self.is_overlong() || octets <= SHORTEST_LIMIT {
             return;
         }
-        let start: Vec<u8> = self.kept.iter().chain(text).copied().take(VERB_OCTETS).collect();
+        let mut start = [0; VERB_OCTETS];
+        for (place, octet) in start.iter_mut().zip(self.kept.iter().chain(text)) {
+            *place = *octet;
+        }
         if octets > limit(&start) {
-            self.kept = start;
+            self.kept = start.to_vec();
             self.at = At::OverlongText;
         }
     }
@@ -187,7 +190,7 @@ enum Next {
 }
 
 /// No limit is lower: a shorter line needs no look at its verb.
-const SHORTEST_LIMIT: usize = super::limits::COMMAND_LINE_OCTETS;
+const SHORTEST_LIMIT: usize = super::limits::XEXCH50_LINE_OCTETS;
 
 /// Enough octets to tell any verb and the space behind it.
 const VERB_OCTETS: usize = 16;
