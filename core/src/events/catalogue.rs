@@ -101,6 +101,12 @@ pub enum What {
         /// What it said.
         verdict: String,
     },
+    /// Trust headers were taken out of a mail whose sender has no right to them.
+    #[serde(rename = "mail.headers_stripped")]
+    Stripped {
+        /// Their names, each with its number.
+        fields: String,
+    },
     /// A mail was made durable and answered with 250.
     #[serde(rename = "mail.accepted")]
     Accepted {
@@ -204,6 +210,7 @@ impl What {
             Self::Quirk { .. } => 204,
             Self::Scanned { .. } => 301,
             Self::Accepted { .. } => 302,
+            Self::Stripped { .. } => 303,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,

@@ -26,6 +26,10 @@ impl fmt::Display for Event {
                 write!(f, " authenticated as {user} by {mechanism}")
             }
             What::Scanned { verdict } => write!(f, "the scan of the mail said: {verdict}"),
+            What::Stripped { fields } => {
+                self.mail(f)?;
+                write!(f, " had headers that its sender has no right to set; they were removed: {fields}")
+            }
             What::Accepted { sender, recipients, octets, user } => {
                 self.mail(f)?;
                 write!(f, " was accepted from ")?;

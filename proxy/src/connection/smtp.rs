@@ -122,8 +122,8 @@ impl SmtpMachine {
 
     async fn begin(&mut self, reverse_path: ReversePath, params: &MailParams) -> Answer {
         self.transaction = None;
-        let origin = self.origin();
-        match self.peer.context.services.backend.begin(origin, &reverse_path, params).await {
+        let (origin, rights) = (self.origin(), self.session.rights());
+        match self.peer.context.services.backend.begin(origin, rights, &reverse_path, params).await {
             Ok(transaction) => {
                 self.transaction = Some(transaction);
                 self.sender = Some(reverse_path);
