@@ -22,9 +22,14 @@ use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
 use gatepost_smtp::server::{ClassRights, TlsMode};
 
+use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
+use crate::admission::networks::NetworkFileError;
+use crate::admission::stranger::StrangerChecks;
+use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
-use crate::config::{Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
+use crate::config::values::TimeSpan;
+use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::data_folder::DataFolder;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
@@ -70,6 +75,12 @@ pub enum OpenError {
     /// The event log.
     #[error("the event log: {0}")]
     Events(std::io::Error),
+    /// There is nobody to ask for block lists.
+    #[error("block lists: {0}")]
+    BlockLists(#[from] UnusableResolver),
+    /// Lists of networks.
+    #[error("admission: {0}")]
+    Admission(#[from] NetworkFileError),
     /// Two rooms count under one name: a bug.
     #[error("the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -129,6 +140,8 @@ impl Rooms {
             backend_settings(config),
         ));
         let edge = Services {
+            block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
+            admission: Admission::new(load_policy(config)?, admission::Metrics::register(registry)?),
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
@@ -153,12 +166,16 @@ impl Rooms {
         &self.tls
     }
 
-    /// Takes over what can change while the server runs: certificate, backend, rules. Check the certificate before
+    /// Takes over what can change while the server runs: admission, certificate, backend, rules. Check the certificate before
     /// (`load_tls`): here the old one stays where the new one is bad.
-    pub fn reload(&self, config: &Config, folder: &DataFolder) {
+    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
+        self.edge.admission.reload(policy);
         let (certificate, key) = tls_files(config, folder);
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
+        }
+        if let Err(error) = self.edge.block_lists.reload(block_list_settings(config)) {
+            tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
         match self.engine.reload_if_changed() {
@@ -184,6 +201,18 @@ impl Rooms {
 pub fn load_tls(config: &Config, folder: &DataFolder) -> Result<Tls, TlsError> {
     let (certificate, key) = tls_files(config, folder);
     Tls::load(&certificate, &key)
+}
+
+/// Reads the lists of networks that the configuration means.
+///
+/// # Errors
+/// One of them cannot be used.
+pub fn load_policy(config: &Config) -> Result<Policy, NetworkFileError> {
+    let mut admission = config.admission.clone();
+    // No ban or limit may hit a balancer, with which it would hit everybody behind it.
+    let balancers = config.listeners.iter().flat_map(|listener| &listener.proxy_protocol_from);
+    admission.trusted.extend(balancers.map(|balancer| balancer.network()));
+    Policy::load(&admission)
 }
 
 /// The scanner's rules folder.
@@ -218,7 +247,7 @@ pub fn server_settings(config: &Config) -> ServerSettings {
 
 fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
     let (tls, protocol) = match listener.service {
-        Service::Smtp { tls, require_auth, binarymime } => {
+        Service::Smtp { tls, require_auth, binarymime, .. } => {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
             let auth = authn_settings(config).offer(scram_outside_tls);
             let limits = smtp_limits(config);
@@ -236,8 +265,19 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         name: listener.name.to_string(),
         address: listener.address,
         tls,
+        stranger_checks: stranger_checks(listener.service),
+        balancers: listener.proxy_protocol_from.iter().map(|it| it.network()).collect(),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
         protocol,
+    }
+}
+
+fn stranger_checks(service: Service) -> StrangerChecks {
+    match service {
+        Service::Smtp { pregreet_wait, dnsbl, .. } => {
+            StrangerChecks { pregreet_wait: pregreet_wait.map(TimeSpan::duration), dnsbl }
+        }
+        Service::Pop3 { .. } => StrangerChecks::default(),
     }
 }
 
@@ -266,6 +306,20 @@ fn smtp_limits(config: &Config) -> gatepost_smtp::server::Limits {
         session: written.session_timeout.map_or(default.session, |time| time.duration()),
         // As the default does: twice the largest mail, so that a mail that is a little too large is answered.
         drain_octets: message_octets.saturating_mul(2),
+    }
+}
+
+fn block_list_settings(config: &Config) -> dnsbl::Settings {
+    let list = |list: &config::BlockList| dnsbl::List {
+        zone: list.zone.to_string(),
+        weight: list.weight.value(),
+        answers: list.answers.iter().map(|answer| answer.network()).collect(),
+    };
+    dnsbl::Settings {
+        lists: config.dnsbl.lists.iter().map(list).collect(),
+        threshold: i32::from(config.dnsbl.threshold.get()),
+        timeout: config.dnsbl.timeout.duration(),
+        servers: config.dns.servers.iter().map(|server| server.address()).collect(),
     }
 }
 

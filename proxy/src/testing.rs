@@ -20,8 +20,12 @@ use gatepost_smtp::server::{AuthOffer, ClassRights, Limits, TlsMode};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
+use crate::admission::dnsbl::{self, BlockLists};
+use crate::admission::stranger::StrangerChecks;
+use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{Embedded, Settings};
+use crate::config;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::tls::{Tls, generate_self_signed};
@@ -90,7 +94,15 @@ pub(crate) fn house() -> House {
     let backend =
         Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), None, settings);
     let backend = Arc::new(backend);
+    let block_lists = dnsbl::Settings {
+        lists: Vec::new(),
+        threshold: 1,
+        timeout: Duration::from_secs(1),
+        servers: Vec::new(),
+    };
     let services = Services {
+        block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
+        admission: admission(&registry, &config::Admission::default()),
         backend: Arc::clone(&backend) as Arc<_>,
         authenticator: Authenticator::new(directory, verifier.clone(), authn::Settings { scram: true }),
         verifier,
@@ -101,6 +113,10 @@ pub(crate) fn house() -> House {
         metrics: EdgeMetrics::register(&registry).unwrap(),
     };
     House { services, backend, queue, registry, folder }
+}
+
+pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Arc<Admission> {
+    Admission::new(Policy::load(settings).unwrap(), admission::Metrics::register(registry).unwrap())
 }
 
 /// A small segment: the folder of a test may lie in memory.
@@ -140,7 +156,15 @@ pub(crate) fn settings() -> ServerSettings {
 
 fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    ListenerSettings { name: name.into(), address, tls, connections_max: 10, protocol }
+    ListenerSettings {
+        name: name.into(),
+        address,
+        tls,
+        connections_max: 10,
+        balancers: Default::default(),
+        stranger_checks: StrangerChecks::default(),
+        protocol,
+    }
 }
 
 /// A stream that remembers its writes one by one.

@@ -11,8 +11,8 @@ use gatepost_smtp::server::{
     Answer, BodySink, Config, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session, Ticket,
     TlsFacts,
 };
-use gatepost_smtp::wire::params::MailParams;
-use gatepost_smtp::wire::path::ReversePath;
+use gatepost_smtp::wire::params::{MailParams, RcptParams};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use gatepost_smtp::wire::token::Tokens;
 
 use super::drive::now;
@@ -66,13 +66,10 @@ impl SmtpMachine {
                 return None;
             }
             Question::Mail { reverse_path, params } => self.begin(reverse_path, &params).await,
-            Question::Recipient { path, params } => match self.transaction.as_mut() {
-                Some(transaction) => {
-                    let result = transaction.recipient(&path, &params).await;
-                    self.judged(result, || path.to_string())
-                }
-                None => Answer::Refused(Refusal::LocalError),
-            },
+            Question::Recipient { path, params } => {
+                let result = self.recipient(&path, &params).await;
+                self.judged(result, || path.to_string())
+            }
             Question::Body { envelope } => match self.transaction.as_mut() {
                 Some(transaction) => {
                     let result = transaction.prepare(envelope).await;
@@ -97,7 +94,8 @@ impl SmtpMachine {
         let binding = exporter.map(|exporter| ChannelBinding { exporter: exporter.0 });
         let plus_offered =
             binding.is_some() && self.config.auth.inside_tls.contains(&Mechanism::ScramSha256Plus);
-        self.peer.context.services.authenticator.begin(mechanism, binding, plus_offered)
+        let guest = Some(Arc::clone(&self.peer.guest));
+        self.peer.context.services.authenticator.begin(mechanism, binding, plus_offered, guest)
     }
 
     async fn step(&mut self, response: Option<&[u8]>) -> Answer {
@@ -122,6 +120,9 @@ impl SmtpMachine {
 
     async fn begin(&mut self, reverse_path: ReversePath, params: &MailParams) -> Answer {
         self.transaction = None;
+        if self.peer.guest.message().is_err() {
+            return Answer::Refused(Refusal::RateLimited);
+        }
         let (origin, rights) = (self.origin(), self.session.rights());
         match self.peer.context.services.backend.begin(origin, rights, &reverse_path, params).await {
             Ok(transaction) => {
@@ -131,6 +132,17 @@ impl SmtpMachine {
             }
             Err(refusal) => self.judged(Err(refusal), || reverse_path.to_string()),
         }
+    }
+
+    async fn recipient(&mut self, path: &ForwardPath, params: &RcptParams) -> Result<(), Refusal> {
+        let guest = Arc::clone(&self.peer.guest);
+        guest.recipient().map_err(|_| Refusal::RateLimited)?;
+        let transaction = self.transaction.as_mut().ok_or(Refusal::LocalError)?;
+        let result = transaction.recipient(path, params).await;
+        if result == Err(Refusal::UnknownRecipient) {
+            guest.unknown_recipient().await;
+        }
+        result
     }
 
     async fn commit(&mut self) -> Answer {
@@ -191,7 +203,7 @@ impl SmtpMachine {
             Notice::Attack { rule, verb, class, evidence } => {
                 metrics.attacked(rule, verb);
                 let (peer, class) = (self.peer.address, class.name());
-                tracing::warn!(%session, %peer, rule, verb, class, evidence = evidence.as_str(), "attack");
+                tracing::warn!(%session, %peer, rule, verb, class, ?evidence, "attack");
                 let (rule, verb, class) = (rule.into(), verb.into(), class.into());
                 self.peer.record(What::Attack { rule, verb, class, evidence: evidence.to_string() });
             }

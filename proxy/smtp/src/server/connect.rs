@@ -9,7 +9,6 @@ use super::outputs::Outputs;
 use super::session::State;
 use super::{Config, PeerFacts, Session};
 use crate::wire::client_name::ClientName;
-use crate::wire::line::LineReader;
 use crate::wire::reply::Reply;
 use crate::wire::token::Tokens;
 use crate::wire::verb::Verb;
@@ -33,15 +32,15 @@ impl Session {
         session
     }
 
+    pub(super) fn greet(&mut self) {
+        self.outputs.reply(&Reply::named(220, &self.config.hostname, " ESMTP Gatepost"));
+    }
+
     /// Has refusals by policy carry a token from here on.
     #[must_use]
     pub fn with_tokens(mut self, tokens: Tokens) -> Self {
         self.tokens = Some(tokens);
         self
-    }
-
-    pub(super) fn greet(&mut self) {
-        self.outputs.reply(&Reply::named(220, &self.config.hostname, " ESMTP Gatepost"));
     }
 
     /// A session that has heard nothing yet.
@@ -52,11 +51,12 @@ impl Session {
         outputs: Outputs,
         budget: Budget,
     ) -> Self {
+        let reader = peer.quirks.line_reader();
         Self {
             config,
             peer,
             state: State::Command,
-            reader: LineReader::default(),
+            reader,
             hello: None,
             identity: None,
             transaction: None,

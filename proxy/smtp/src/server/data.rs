@@ -5,7 +5,8 @@
 
 use super::body::DataBody;
 use super::session::{Pending, State};
-use super::{Answer, BodySink, Refusal, Session};
+use super::{Answer, BodySink, Notice, Refusal, Session};
+use crate::wire::data::DataDecoder;
 use crate::wire::reply::Reply;
 
 // === impl Session ===
@@ -20,7 +21,11 @@ impl Session {
             Answer::Accepted => {
                 self.reply(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>"));
                 self.deadlines.arm_body(&self.config.limits);
-                self.state = State::Data(DataBody::default());
+                let decoder = match self.peer.quirks.bare_lf_normalise {
+                    true => DataDecoder::quirk_bare_lf(),
+                    false => DataDecoder::default(),
+                };
+                self.state = State::Data(DataBody { decoder, ..DataBody::default() });
             }
             &Answer::Refused(refusal) => {
                 self.abort_transaction();
@@ -44,6 +49,9 @@ impl Session {
             self.refuse(Refusal::DrainLimit);
         } else if decoder.is_finished() {
             let (fault, octets) = (decoder.fault(), size.octets());
+            if decoder.has_normalised() {
+                self.outputs.notice(Notice::BARE_LF);
+            }
             self.end_data(fault.map(Refusal::BodyFraming), octets);
         }
         taken

@@ -5,9 +5,9 @@ use std::fmt;
 use super::{Limits, Refusal};
 use crate::wire::verb::Verb;
 
-/// The start of what a peer said: printable ASCII, everything else escaped, of bounded length.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Evidence(String);
+/// A few octets of the peer, shown escaped. Never a secret: of AUTH and of verbs that we do not know, no argument is kept.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Evidence(Box<[u8]>);
 
 /// The limit that a refusal stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,53 +21,40 @@ pub struct Limit {
 // === impl Evidence ===
 
 impl Evidence {
-    /// Of these octets, which must hold no secret.
+    /// Of octets that are known to hold no secret, such as an address.
     #[must_use]
     pub fn of(octets: &[u8]) -> Self {
-        let start = octets.get(..EVIDENCE_OCTETS_MAX).unwrap_or(octets);
-        let mut text = start.escape_ascii().to_string();
-        if start.len() < octets.len() {
-            text.push_str(&format!("... ({} octets)", octets.len()));
-        }
-        Self(text)
+        Self(octets.get(..OCTETS_MAX).unwrap_or(octets).into())
     }
 
-    /// Where what was said may be a secret, or was not kept.
-    #[must_use]
-    pub fn of_length(octets: u64) -> Self {
-        Self(format!("({octets} octets)"))
-    }
-
-    /// Of a command line without its CRLF. No argument of AUTH, in whatever verb it is dressed up, nor of a verb that we
-    /// do not know is shown. Where a client goes on with its password although AUTH was refused, the password stands
-    /// where a verb should be: `may_be_secret` keeps such a line out.
+    /// Of a command line without its CRLF. Where a client goes on with its password although AUTH was refused, the
+    /// password stands where a verb should be: `may_be_secret` keeps such a line out.
     pub(super) fn of_command(line: &[u8], may_be_secret: bool) -> Self {
         let word = || line.split(|octet| *octet == b' ').next().unwrap_or_default();
-        let verb = Verb::split(line).0;
-        match verb {
-            Verb::Unknown if may_be_secret => Self::of_length(line.len() as u64),
+        match Verb::split(line).0 {
+            Verb::Unknown if may_be_secret => Self::default(),
             Verb::Unknown => Self::of(word().get(..VERB_OCTETS_MAX).unwrap_or_else(word)),
-            _ if matches!(verb.name(), "AUTH" | "X-EXPS" | "XAUTH") => Self::of_length(line.len() as u64),
+            verb if verb.carries_secret() => Self::of(word()),
             _ => Self::of(line),
         }
     }
 
     /// Whether there is none.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.escape_ascii().fmt(f)
+    }
+}
+
+impl fmt::Debug for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
     }
 }
 
@@ -96,8 +83,8 @@ impl Refusal {
     }
 }
 
-/// Enough to recognise an exploit or an address by, and four times as much at most when escaped.
-const EVIDENCE_OCTETS_MAX: usize = 128;
+/// Enough for a command of usual length.
+const OCTETS_MAX: usize = 128;
 /// Longer than any verb that is known to be tried.
 const VERB_OCTETS_MAX: usize = 24;
 
@@ -108,20 +95,19 @@ mod tests {
     #[test]
     fn no_secret_is_evidence() {
         let shown = |line: &[u8], may_be_secret| Evidence::of_command(line, may_be_secret).to_string();
-        for verb in ["AUTH", "auth", "X-EXPS", "XAUTH"] {
-            let line = format!("{verb} PLAIN AG1lAHNlY3JldA==");
-            assert_eq!(shown(line.as_bytes(), false), format!("({} octets)", line.len()));
-        }
+        assert_eq!(shown(b"AUTH PLAIN AG1lAHNlY3JldA==", false), "AUTH");
+        assert_eq!(shown(b"X-EXPS LOGIN c2VjcmV0", false), "X-EXPS");
+        assert_eq!(shown(b"XAUTH c2VjcmV0", false), "XAUTH");
         assert_eq!(shown(b"PASS secret", false), "PASS");
-        assert_eq!(shown(b"c2VjcmV0", true), "(8 octets)");
+        assert_eq!(shown(b"c2VjcmV0", true), "");
         assert_eq!(shown(b"RCPT TO:<a@b>", true), "RCPT TO:<a@b>");
     }
 
     #[test]
-    fn evidence_is_bounded_and_printable() {
-        assert_eq!(Evidence::of(b"XEXCH50 -1 2\x1b\n").as_str(), "XEXCH50 -1 2\\x1b\\n");
-        let text = Evidence::of(&[0xff; 44_000]).to_string();
-        assert!(text.len() < 550 && text.ends_with("... (44000 octets)"), "{text}");
+    fn evidence_is_bounded_and_escaped() {
+        let long = Evidence::of_command(&[b"NOOP ".as_slice(), &[0x1b; 1000]].concat(), false).to_string();
+        assert_eq!(long.len(), 5 + 4 * (OCTETS_MAX - 5));
+        assert!(long.starts_with("NOOP \\x1b\\x1b"), "{long}");
         assert_eq!(Evidence::of_command(&[b'x'; 100], false).to_string(), "x".repeat(VERB_OCTETS_MAX));
     }
 }

@@ -105,6 +105,7 @@ impl Session {
         match answer {
             Answer::Peer(facts) => {
                 self.peer = PeerFacts { tls: self.peer.tls.take(), ..facts };
+                self.reader = self.peer.quirks.line_reader();
                 self.hello = None;
                 self.identity = None;
                 self.has_link_state = false;

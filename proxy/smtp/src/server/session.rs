@@ -31,13 +31,13 @@ use super::{
     PeerFacts, Question, Recipient, Refusal, Right, Rights, Ticket, TlsFacts,
 };
 use crate::wire::bdat::Chunk;
-use crate::wire::command::Command;
+use crate::wire::command::{Command, SyntaxError, quirk_space_after_colon};
 use crate::wire::limits;
 use crate::wire::line::{LineReader, LineStep};
 use crate::wire::params::MailParams;
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
-use crate::wire::token::{Token, Tokens};
+use crate::wire::token::Tokens;
 use crate::wire::verb::Verb;
 
 /// One SMTP session.
@@ -241,6 +241,9 @@ impl Session {
             false => verb_table::line_octets_max(Verb::split(line).0),
         };
         let (taken, step) = self.reader.read(octets, limit);
+        if self.reader.take_normalised() {
+            self.outputs.notice(Notice::BARE_LF);
+        }
         match step {
             LineStep::Partial if self.reader.octets() > self.config.limits.drain_octets => {
                 self.refuse(Refusal::DrainLimit);
@@ -274,15 +277,25 @@ impl Session {
             return self.on_bdat(argument, body);
         }
         if self.is_attack(verb) {
-            self.note_attack(verb, line);
+            self.tell_attack(verb, Evidence::of_command(line, self.has_tried_auth));
         }
         if let Err(refusal) = self.permit(Asked { verb, is_followed }) {
             return self.refuse(refusal);
         }
-        match Command::parse_argument(verb, argument) {
+        match self.parse_argument(verb, argument) {
             Ok(command) => self.execute(command, is_followed),
             Err(error) => self.refuse(Refusal::Syntax(error)),
         }
+    }
+
+    fn parse_argument(&mut self, verb: Verb, argument: &[u8]) -> Result<Command, SyntaxError> {
+        if self.peer.quirks.space_after_colon
+            && let Some(argument) = quirk_space_after_colon(verb, argument)
+        {
+            self.outputs.notice(Notice::SPACE_AFTER_COLON);
+            return Command::parse_argument(verb, &argument);
+        }
+        Command::parse_argument(verb, argument)
     }
 
     fn execute(&mut self, command: Command, is_followed: bool) {
@@ -320,14 +333,9 @@ impl Session {
         let (verb, _) = Verb::split(start);
         self.begin_command(verb);
         if self.is_attack(verb) {
-            self.tell_attack(verb, Evidence::of_length(octets));
+            self.tell_attack(verb, Evidence::of(verb.name().as_bytes()));
         }
         self.refuse(if verb == Verb::Bdat { Refusal::ChunkSyntax } else { Refusal::LineTooLong });
-    }
-
-    /// Nothing of an exchange is shown, in whatever verb it is dressed up.
-    fn note_attack(&mut self, verb: Verb, line: &[u8]) {
-        self.tell_attack(verb, Evidence::of_command(line, self.has_tried_auth));
     }
 
     fn tell_attack(&mut self, verb: Verb, evidence: Evidence) {
@@ -340,7 +348,7 @@ impl Session {
 
     fn begin_command(&mut self, verb: Verb) {
         self.verb = verb;
-        self.has_tried_auth |= matches!(verb, Verb::Auth | Verb::XExps);
+        self.has_tried_auth |= verb.carries_secret();
         self.deadlines.arm_command(&self.config.limits);
     }
 
@@ -377,28 +385,17 @@ impl Session {
     /// The reply and the notice of a refusal, and the end of the session where it has that.
     pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
         let Explanation { rule, reply, .. } = refusal.explain();
-        let reply = match self.verb {
-            Verb::Xexch50 => reply.within(limits::XEXCH50_REPLY_OCTETS),
-            _ => reply,
-        };
-        let token = self.token_of(refusal);
+        let is_short = self.verb == Verb::Xexch50;
+        // What servers say to one another has fixed replies.
+        let may_have_token = refusal.carries_token() && !is_short && self.verb != Verb::XLink2State;
+        let token = self.tokens.as_mut().filter(|_| may_have_token).map(Tokens::draw);
         let (verb, code, evidence) = (self.verb.name(), reply.code(), Evidence::default());
         let limit = refusal.limit(&self.config.limits);
+        let reply = if is_short { reply.within(limits::XEXCH50_REPLY_OCTETS) } else { reply };
         self.outputs.reply(&reply.with_token(token));
         self.outputs.notice(Notice::Refused { rule, verb, code, evidence, limit, token });
         if let Some(reason) = refusal.close_reason() {
             self.close(reason);
         }
-    }
-
-    /// What names this refusal, if its reply carries a name. Of a verb between servers none does: the reply to it is always
-    /// the same, and XEXCH50's has no room for more.
-    fn token_of(&mut self, refusal: Refusal) -> Option<Token> {
-        let is_between_clients = matches!(
-            self.verb,
-            Verb::Ehlo | Verb::Helo | Verb::Auth | Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat
-        );
-        let tokens = self.tokens.as_mut()?;
-        (is_between_clients && refusal.carries_token()).then(|| tokens.draw())
     }
 }

@@ -336,6 +336,20 @@ fn mail(text: &str) -> Result<Command, SyntaxError> {
     Ok(Command::Mail { reverse_path, params })
 }
 
+/// The argument of MAIL or RCPT without the one space that some devices put behind the colon, where it has one: for
+/// peers that are allowed it.
+#[must_use]
+pub fn quirk_space_after_colon(verb: Verb, argument: &[u8]) -> Option<Vec<u8>> {
+    let keyword = match verb {
+        Verb::Mail => &b" FROM:"[..],
+        Verb::Rcpt => b" TO:",
+        _ => return None,
+    };
+    let (start, path) = argument.split_at_checked(keyword.len())?;
+    let path = path.strip_prefix(b" ")?;
+    start.eq_ignore_ascii_case(keyword).then(|| [start, path].concat())
+}
+
 /// `RCPT TO: Forward-path [SP Rcpt-parameters]` (RFC 5321 section 4.1.1.3), the space refused as above.
 fn rcpt(text: &str) -> Result<Command, SyntaxError> {
     let path = keyword(" TO:", text)?;

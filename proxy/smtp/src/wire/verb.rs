@@ -117,6 +117,12 @@ impl Verb {
         opaque().or_else(forbidden).unwrap_or(Self::Unknown)
     }
 
+    /// Whether what stands behind it may be a password, or what leads to one.
+    #[must_use]
+    pub fn carries_secret(self) -> bool {
+        matches!(self, Self::Auth | Self::XExps | Self::Forbidden(ForbiddenVerb("XAUTH")))
+    }
+
     /// Its name in upper case; `?` for an unknown one, since this goes into logs and labels.
     #[must_use]
     pub fn name(self) -> &'static str {

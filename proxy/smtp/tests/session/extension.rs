@@ -61,15 +61,15 @@ fn an_attack_is_noticed_with_what_was_said() {
     let scenario = Scenario::open().greeted().say("XEXCH50 -1 2", "504");
     let attack = scenario.events.iter().find_map(|event| match event {
         Event::Noticed(Notice::Attack { rule, verb, class, evidence }) => {
-            Some((*rule, *verb, *class, evidence.as_str()))
+            Some((*rule, *verb, *class, evidence.to_string()))
         }
         _ => None,
     });
-    assert_eq!(attack, Some(("right.extension", "XEXCH50", PeerClass::Anonymous, "XEXCH50 -1 2")));
+    assert_eq!(attack, Some(("right.extension", "XEXCH50", PeerClass::Anonymous, "XEXCH50 -1 2".to_owned())));
     let scenario = scenario.say("X-EXPS LOGIN c2VjcmV0", "530").say("XAUTH LOGIN c2VjcmV0", "500 5.5.1");
-    assert_eq!(scenario.attacks()[1..], ["(21 octets)", "(20 octets)"]);
+    assert_eq!(scenario.attacks()[1..], ["X-EXPS", "XAUTH"]);
     let long = format!("X-LINK2STATE CHUNK={}", "A".repeat(2000));
-    assert_eq!(scenario.say(&long, "500 5.5.2").attacks()[3..], ["(2019 octets)"]);
+    assert_eq!(scenario.say(&long, "500 5.5.2").attacks()[3..], ["X-LINK2STATE"]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod framing;
 mod hello;
 mod mail;
 mod properties;
+mod quirk;
 mod rcpt;
 mod scenario;
 mod starttls;

@@ -77,6 +77,31 @@ proptest! {
     }
 
     #[test]
+    fn a_decoder_that_tolerates_bare_lf_reads_what_a_strict_one_reads_of_crlf(
+        octets in vec(select(&b"\r\n\n\n..\0ab"[..]), 0..60), cuts in vec(any::<Index>(), 0..8),
+    ) {
+        let mut tolerant = DataDecoder::quirk_bare_lf();
+        let mut tolerated = Vec::new();
+        for piece in split(&octets, &cuts) {
+            let _ = tolerant.decode(piece, &mut |octets| tolerated.extend_from_slice(octets));
+        }
+        let mut normal = Vec::new();
+        for (index, octet) in octets.iter().enumerate() {
+            if *octet == b'\n' && (index == 0 || octets[index - 1] != b'\r') {
+                normal.push(b'\r');
+            }
+            normal.push(*octet);
+        }
+        let mut strict = DataDecoder::default();
+        let mut decoded = Vec::new();
+        let _ = strict.decode(&normal, &mut |octets| decoded.extend_from_slice(octets));
+        prop_assert_eq!((tolerant.is_finished(), tolerant.fault()), (strict.is_finished(), strict.fault()));
+        if strict.fault().is_none() {
+            prop_assert_eq!(tolerated, decoded);
+        }
+    }
+
+    #[test]
     fn the_decoder_agrees_with_a_naive_one(octets in vec(select(&b"\r\n\r\n..\0ab"[..]), 0..60), cuts in vec(any::<Index>(), 0..8)) {
         let mut decoder = DataDecoder::default();
         let (mut decoded, mut taken) = (Vec::new(), 0);

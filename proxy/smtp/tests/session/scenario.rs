@@ -300,9 +300,9 @@ impl Scenario {
     }
 
     /// The evidence of every attack.
-    pub(crate) fn attacks(&self) -> Vec<&str> {
+    pub(crate) fn attacks(&self) -> Vec<String> {
         let attacks = self.events.iter().filter_map(|event| match event {
-            Event::Noticed(Notice::Attack { evidence, .. }) => Some(evidence.as_str()),
+            Event::Noticed(Notice::Attack { evidence, .. }) => Some(evidence.to_string()),
             _ => None,
         });
         attacks.collect()
