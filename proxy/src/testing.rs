@@ -90,15 +90,16 @@ pub(crate) fn house() -> House {
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
+    let events = Log::start(&folder.path().join("events"), None).unwrap();
+    let backend =
+        Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), None, settings);
+    let backend = Arc::new(backend);
     let block_lists = dnsbl::Settings {
         lists: Vec::new(),
         threshold: 1,
         timeout: Duration::from_secs(1),
         servers: Vec::new(),
     };
-    let events = Log::start(&folder.path().join("events"), None).unwrap();
-    let backend = Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), settings);
-    let backend = Arc::new(backend);
     let services = Services {
         block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
         admission: admission(&registry, &config::Admission::default()),

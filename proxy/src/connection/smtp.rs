@@ -166,8 +166,8 @@ impl SmtpMachine {
         if self.peer.guest.message().is_err() {
             return Answer::Refused(Refusal::RateLimited);
         }
-        let origin = self.origin();
-        match self.peer.context.services.backend.begin(origin, &reverse_path, params).await {
+        let (origin, rights) = (self.origin(), self.session.rights());
+        match self.peer.context.services.backend.begin(origin, rights, &reverse_path, params).await {
             Ok(transaction) => {
                 self.transaction = Some(transaction);
                 self.sender = Some(reverse_path);
@@ -247,10 +247,13 @@ impl SmtpMachine {
                 metrics.attacked(rule, verb);
                 let (peer, class) = (self.peer.address, class.name());
                 tracing::warn!(%session, %peer, rule, verb, class, ?evidence, "attack");
+                let (rule, verb, class) = (rule.into(), verb.into(), class.into());
+                self.peer.record(What::Attack { rule, verb, class, evidence: evidence.to_string() });
             }
             Notice::Quirk { quirk } => {
                 metrics.tolerated(quirk);
                 tracing::debug!(%session, quirk, "a deviation was tolerated");
+                self.peer.record(What::Quirk { quirk: quirk.into() });
             }
             Notice::Stored { queue_id, octets, recipients } => {
                 metrics.mail_accepted(octets);

@@ -30,7 +30,7 @@ async fn begin(
     user: Option<&str>,
     sender: &ReversePath,
 ) -> Result<Box<dyn Transaction>, Refusal> {
-    house.backend.begin(origin(user), sender, &MailParams::default()).await
+    house.backend.begin(origin(user), Rights::default(), sender, &MailParams::default()).await
 }
 
 /// A whole transaction to `me@localhost`, the body put in pieces as a socket would.
@@ -100,6 +100,44 @@ async fn a_mail_that_goes_in_circles_is_refused() {
     let hops = |count| format!("{}\r\nbody\r\n", "Received: from a by b\r\n".repeat(count));
     assert_eq!(send(&house, hops(101).as_bytes()).await, Err(Refusal::RoutingLoop));
     assert!(send(&house, hops(100).as_bytes()).await.is_ok());
+}
+
+#[tokio::test]
+async fn trust_headers_are_gone_before_the_mail_is_kept_and_that_is_told() {
+    let house = house();
+    let mail = b"Return-Path: <x@y>\r\nX-Gatepost-Scan: clean\r\n\tfolded\r\nSubject: hi\r\n\r\nReturn-Path: body\r\n";
+    let id = send(&house, mail).await.unwrap();
+    let claim = house.queue.claim().await.unwrap();
+    assert_eq!(claim.message.body.read().unwrap(), &b"Subject: hi\r\n\r\nReturn-Path: body\r\n"[..]);
+    house.services.events.flush().await;
+    let told = gatepost_core::events::History::open(&house.folder().join("events")).of_mail(&id).unwrap();
+    let fields = "X-Gatepost- 1, Return-Path 1".to_owned();
+    assert_eq!(
+        told.events.into_iter().map(|event| event.what).collect::<Vec<_>>(),
+        [What::Stripped { fields }]
+    );
+}
+
+#[tokio::test]
+async fn a_server_with_the_right_may_set_trust_headers() {
+    let house = house();
+    let (reverse_path, path) = (reverse("someone@example.org"), forward("me@localhost"));
+    let rights = Rights::default().with(Right::AcceptHeadersOrganization);
+    let begun = house.backend.begin(origin(None), rights, &reverse_path, &MailParams::default()).await;
+    let mut transaction = begun.unwrap();
+    let recipients = vec![Recipient { path, params: RcptParams::default() }];
+    transaction.prepare(Envelope { reverse_path, params: MailParams::default(), recipients }).await.unwrap();
+    let mail = b"X-MS-Exchange-Organization-SCL: -1\r\n\r\nbody\r\n";
+    transaction.sink().put(mail);
+    transaction.commit().await.unwrap();
+    assert_eq!(house.queue.claim().await.unwrap().message.body.read().unwrap(), &mail[..]);
+}
+
+#[tokio::test]
+async fn a_header_section_without_end_is_refused() {
+    let house = house();
+    let mail = b"Subject: endless\r\n".repeat(70_000);
+    assert_eq!(send(&house, &mail).await, Err(Refusal::ContentRejected));
 }
 
 #[tokio::test]
