@@ -12,6 +12,7 @@ use gatepost_core::access::gate::ScanGate;
 use gatepost_core::access::pop3;
 use gatepost_core::directory::{self, Directory, Password, PasswordVerifier, Scram};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::intake::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
@@ -87,7 +88,13 @@ pub(crate) fn house() -> House {
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
-    let backend = Arc::new(Embedded::new(directory.clone(), queue.clone(), scanner.clone(), settings));
+    let backend = Arc::new(Embedded::new(
+        directory.clone(),
+        queue.clone(),
+        scanner.clone(),
+        MemoryBudget::default(),
+        settings,
+    ));
     let services = Services {
         admission: admission(&registry, &config::Admission::default()),
         backend: Arc::clone(&backend) as Arc<_>,
@@ -102,7 +109,8 @@ pub(crate) fn house() -> House {
 }
 
 pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Arc<Admission> {
-    Admission::new(Policy::load(settings).unwrap(), admission::Metrics::register(registry).unwrap())
+    let metrics = admission::Metrics::register(registry).unwrap();
+    Admission::new(Policy::load(settings).unwrap(), MemoryBudget::default(), metrics)
 }
 
 /// A small segment: the folder of a test may lie in memory.

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use gatepost_core::intake::MemoryBudget;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
@@ -62,6 +63,7 @@ pub struct Admission {
     log_lines: DefaultDirectRateLimiter,
     level: AtomicU8,
     slots: Mutex<Vec<Weak<Slots>>>,
+    memory: MemoryBudget,
     metrics: Metrics,
 }
 
@@ -146,9 +148,9 @@ impl Rates {
 // === impl Admission ===
 
 impl Admission {
-    /// Of a policy. Nothing is remembered of an earlier run.
+    /// Of a policy, and the memory that is watched. Nothing is remembered of an earlier run.
     #[must_use]
-    pub fn new(policy: Policy, metrics: Metrics) -> Arc<Self> {
+    pub fn new(policy: Policy, memory: MemoryBudget, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             policy: ArcSwap::from_pointee(policy),
             concurrency: Arc::default(),
@@ -161,6 +163,7 @@ impl Admission {
             log_lines: RateLimiter::direct(Quota::per_second(LOG_LINES)),
             level: AtomicU8::new(0),
             slots: Mutex::default(),
+            memory,
             metrics,
         })
     }
