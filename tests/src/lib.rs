@@ -9,11 +9,13 @@
 //!                                    ^ command: users, aliases, mailboxes
 //!                                    ^ smtp, pop3: scripted sockets over wire, with trust and scram
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
+//! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
 //! mail: what is sent, and what must be read back
 //! ```
 //!
 //! Helpers panic on surprise: a panic is how a test says what it saw.
 
+pub mod attackers;
 pub mod binary;
 pub mod clients;
 pub mod command;
