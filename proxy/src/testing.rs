@@ -13,6 +13,7 @@ use gatepost_core::access::pop3;
 use gatepost_core::directory::{self, Directory, Password, PasswordVerifier, Scram};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::Log;
+use gatepost_core::intake::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
@@ -91,9 +92,15 @@ pub(crate) fn house() -> House {
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
     let events = Log::start(&folder.path().join("events"), None).unwrap();
-    let backend =
-        Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), None, settings);
-    let backend = Arc::new(backend);
+    let backend = Arc::new(Embedded::new(
+        directory.clone(),
+        queue.clone(),
+        scanner.clone(),
+        events.clone(),
+        None,
+        MemoryBudget::default(),
+        settings,
+    ));
     let block_lists = dnsbl::Settings {
         lists: Vec::new(),
         threshold: 1,
@@ -116,7 +123,8 @@ pub(crate) fn house() -> House {
 }
 
 pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Arc<Admission> {
-    Admission::new(Policy::load(settings).unwrap(), admission::Metrics::register(registry).unwrap())
+    let metrics = admission::Metrics::register(registry).unwrap();
+    Admission::new(Policy::load(settings).unwrap(), MemoryBudget::default(), metrics)
 }
 
 /// A small segment: the folder of a test may lie in memory.

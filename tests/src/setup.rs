@@ -24,6 +24,7 @@ pub struct Setup {
     sections: String,
     tmpfs: Option<&'static str>,
     owner: Option<(u32, u32)>,
+    log_level: &'static str,
 }
 
 // === impl Setup ===
@@ -47,6 +48,7 @@ impl Setup {
             sections: String::new(),
             tmpfs: None,
             owner: None,
+            log_level: "debug",
         }
     }
 
@@ -109,6 +111,13 @@ impl Setup {
         self
     }
 
+    /// Logs less than everything.
+    #[must_use]
+    pub fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = level;
+        self
+    }
+
     /// Starts the server and waits until it is ready.
     ///
     /// # Panics
@@ -165,7 +174,7 @@ impl Setup {
     }
 
     fn toml(&self, folder: &Path, ports: &Ports) -> String {
-        let Self { server_keys, listener_keys, sections, .. } = self;
+        let Self { server_keys, listener_keys, sections, log_level, .. } = self;
         let Ports { starttls, implicit, open, pop3, pop3s, admin } = ports;
         let folder = path_text(folder);
         let mut toml = format!(
@@ -181,7 +190,7 @@ key = "{folder}/key.pem"
 address = "127.0.0.1:{admin}"
 
 [log]
-level = "debug"
+level = "{log_level}"
 
 [[listener]]
 name = "submission"

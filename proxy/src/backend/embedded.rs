@@ -8,7 +8,7 @@ use gatepost_core::BoxFuture;
 use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
-use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
+use gatepost_core::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission, binarymime, trace};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
@@ -40,6 +40,7 @@ struct Rooms {
     scanner: Scanner,
     events: Log,
     filter_metrics: Option<filter::Metrics>,
+    memory: MemoryBudget,
     settings: ArcSwap<Settings>,
 }
 
@@ -66,7 +67,7 @@ struct Incoming {
 // === impl Embedded ===
 
 impl Embedded {
-    /// Of the rooms that do the work.
+    /// Of the rooms that do the work; bodies draw on `memory` while they come in.
     #[must_use]
     pub fn new(
         directory: Directory,
@@ -74,10 +75,13 @@ impl Embedded {
         scanner: Scanner,
         events: Log,
         filter_metrics: Option<filter::Metrics>,
+        memory: MemoryBudget,
         settings: Settings,
     ) -> Self {
         let settings = ArcSwap::from_pointee(settings);
-        Self { rooms: Arc::new(Rooms { directory, queue, scanner, events, filter_metrics, settings }) }
+        Self {
+            rooms: Arc::new(Rooms { directory, queue, scanner, events, filter_metrics, memory, settings }),
+        }
     }
 
     /// Takes new settings on; they hold for commits from now on.
@@ -131,7 +135,7 @@ impl Transaction for EmbeddedTransaction {
             self.body = Some(Incoming {
                 envelope,
                 firewall: self.rooms.firewall(self.trust),
-                buffer: BodyBuffer::new(self.rooms.queue.spool()),
+                buffer: BodyBuffer::new(self.rooms.queue.spool(), self.rooms.memory.clone()),
                 received: ReceivedCounter::default(),
                 failure: None,
             });
@@ -147,8 +151,7 @@ impl Transaction for EmbeddedTransaction {
     }
 
     fn wants_settling(&self) -> bool {
-        // Below that settling does nothing, and a call for each read would cost an allocation.
-        self.body.as_ref().is_some_and(|incoming| incoming.buffer.octets() > INLINE_OCTETS)
+        self.body.as_ref().is_some_and(|incoming| incoming.buffer.wants_settling())
     }
 
     fn settle(&mut self) -> BoxFuture<'_, ()> {
@@ -269,7 +272,7 @@ impl Rooms {
             binarymime::reencode(&octets).map_err(|_| Refusal::ContentRejected)
         });
         let octets = octets.await.map_err(|_| Refusal::LocalError)??;
-        let mut buffer = BodyBuffer::new(self.queue.spool());
+        let mut buffer = BodyBuffer::new(self.queue.spool(), self.memory.clone());
         let mut firewall = self.firewall(trust);
         for piece in octets.chunks(crate::connection::BUFFER_OCTETS) {
             firewall.put(piece, &mut |octets| buffer.put(octets));
@@ -317,8 +320,6 @@ const fn refusal(error: AppendError) -> Refusal {
     }
 }
 
-/// What intake keeps in memory.
-const INLINE_OCTETS: u64 = gatepost_core::intake::body::INLINE_OCTETS_MAX as u64;
 /// RFC 5321 section 6.3 asks for at least 100 before a loop is assumed.
 const RECEIVED_FIELDS_MAX: usize = 100;
 
