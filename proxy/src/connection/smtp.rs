@@ -47,7 +47,10 @@ impl SmtpMachine {
         tls: Option<(TlsFacts, Option<Exporter>)>,
         now: Instant,
     ) -> Self {
-        let facts = PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()));
+        let facts = PeerFacts {
+            class: peer.context.classes.of(peer.address.ip()),
+            ..PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()))
+        };
         let tokens = Tokens::seeded(peer.session.number());
         let session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
         Self { session, config, peer, tls, exchange: None, transaction: None, sender: None, evidence: None }
@@ -123,8 +126,8 @@ impl SmtpMachine {
         if self.peer.guest.message().is_err() {
             return Answer::Refused(Refusal::RateLimited);
         }
-        let origin = self.origin();
-        match self.peer.context.services.backend.begin(origin, &reverse_path, params).await {
+        let (origin, rights) = (self.origin(), self.session.rights());
+        match self.peer.context.services.backend.begin(origin, rights, &reverse_path, params).await {
             Ok(transaction) => {
                 self.transaction = Some(transaction);
                 self.sender = Some(reverse_path);
