@@ -15,6 +15,7 @@ use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::{self, Log};
+use gatepost_core::filter;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
@@ -136,6 +137,7 @@ impl Rooms {
             queue.clone(),
             scanner.clone(),
             events.clone(),
+            Some(filter::Metrics::register(registry)?),
             backend_settings(config),
         ));
         let edge = Services {

@@ -91,7 +91,8 @@ pub(crate) fn house() -> House {
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
     let events = Log::start(&folder.path().join("events"), None).unwrap();
-    let backend = Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), settings);
+    let backend =
+        Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), None, settings);
     let backend = Arc::new(backend);
     let block_lists = dnsbl::Settings {
         lists: Vec::new(),
