@@ -162,6 +162,7 @@ fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
         connections_max: 10,
         balancers: Default::default(),
         relays: Default::default(),
+        classes: Default::default(),
         stranger_checks: StrangerChecks::default(),
         protocol,
     }

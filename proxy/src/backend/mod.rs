@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use gatepost_core::BoxFuture;
 use gatepost_core::intake::Origin;
-use gatepost_smtp::server::{BodySink, Envelope, Refusal};
+use gatepost_smtp::server::{BodySink, Envelope, Refusal, Rights};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
@@ -19,13 +19,14 @@ pub use embedded::Embedded;
 
 /// Takes mails over. Chosen per listener.
 pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
-    /// MAIL: may this peer send as that address, and is there room?
+    /// MAIL: may this peer, with these rights, send as that address, and is there room?
     ///
     /// # Errors
     /// The refusal that MAIL is answered with.
     fn begin<'a>(
         &'a self,
         origin: Origin,
+        rights: Rights,
         reverse_path: &'a ReversePath,
         params: &'a MailParams,
     ) -> BoxFuture<'a, Result<Box<dyn Transaction>, Refusal>>;

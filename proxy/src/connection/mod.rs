@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod buffer;
+mod classes;
 mod drive;
 pub mod ending;
 mod machine;
@@ -35,6 +36,7 @@ use crate::session_id::SessionId;
 use crate::tls::{Exporter, Secured};
 pub(crate) use buffer::BUFFER_OCTETS;
 use buffer::Pool;
+pub use classes::PeerClasses;
 pub(crate) use drive::now;
 use drive::{Driver, Stop};
 pub use ending::Ending;
@@ -65,6 +67,8 @@ pub(crate) struct Context {
     pub(crate) balancers: NetworkSet,
     /// Relays that may say on whose behalf they speak.
     pub(crate) relays: NetworkSet,
+    /// Who is more than a stranger.
+    pub(crate) classes: PeerClasses,
     /// What strangers have to wait for.
     pub(crate) stranger_checks: StrangerChecks,
     /// What is spoken.

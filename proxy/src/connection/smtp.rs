@@ -50,9 +50,11 @@ impl SmtpMachine {
         tls: Option<(TlsFacts, Option<Exporter>)>,
         now: Instant,
     ) -> Self {
-        let may_xclient = peer.context.relays.contains(peer.address.ip());
-        let facts = PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()));
-        let facts = PeerFacts { may_xclient, ..facts };
+        let facts = PeerFacts {
+            class: peer.context.classes.of(peer.address.ip()),
+            may_xclient: peer.context.relays.contains(peer.address.ip()),
+            ..PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()))
+        };
         let tokens = Tokens::seeded(peer.session.number());
         let session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
         Self { session, config, peer, tls, exchange: None, transaction: None, sender: None, evidence: None }
@@ -124,7 +126,11 @@ impl SmtpMachine {
             self.peer.guest = Arc::new(guest);
             tracing::info!(%session, %relay, client = %self.peer.address, "a relay speaks on behalf of a client");
         }
-        Ok(PeerFacts { may_xclient: true, ..PeerFacts::anonymous(self.peer.address, None) })
+        Ok(PeerFacts {
+            class: self.peer.context.classes.of(self.peer.address.ip()),
+            may_xclient: true,
+            ..PeerFacts::anonymous(self.peer.address, None)
+        })
     }
 
     fn begin_exchange(&self, mechanism: Mechanism) -> Exchange {
@@ -161,8 +167,8 @@ impl SmtpMachine {
         if self.peer.guest.message().is_err() {
             return Answer::Refused(Refusal::RateLimited);
         }
-        let origin = self.origin();
-        match self.peer.context.services.backend.begin(origin, &reverse_path, params).await {
+        let (origin, rights) = (self.origin(), self.session.rights());
+        match self.peer.context.services.backend.begin(origin, rights, &reverse_path, params).await {
             Ok(transaction) => {
                 self.transaction = Some(transaction);
                 self.sender = Some(reverse_path);
