@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatepost_core::delivery::Disposition;
 use gatepost_core::disk::{Disk, Fault, RealDisk, SimulatedDisk};
-use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission};
+use gatepost_core::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission};
 use gatepost_core::queue::{AppendError, Claim, Metrics, NewMessage, Outcome, Queue, Recovered, Settings};
 use gatepost_smtp::server::{BodySink as _, Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
@@ -187,7 +187,7 @@ async fn a_large_body_lies_in_a_file_until_it_is_delivered() {
     let disk = SimulatedDisk::new();
     let (queue, _) = open(&disk);
     let files = || disk.list(Path::new("/queue/bodies")).unwrap().len();
-    let mut buffer = BodyBuffer::new(queue.spool());
+    let mut buffer = BodyBuffer::new(queue.spool(), MemoryBudget::default());
     for _ in 0..20 {
         buffer.put(&[b'x'; 50_000]);
         buffer.settle().await.unwrap();

@@ -15,6 +15,7 @@ use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::{self, Log};
+use gatepost_core::intake::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
@@ -40,6 +41,7 @@ use crate::tls::{Tls, TlsError};
 pub struct Rooms {
     edge: Services,
     backend: Arc<Embedded>,
+    memory: MemoryBudget,
     tls: Arc<Tls>,
     queue: Queue,
     store: Arc<SqliteStore>,
@@ -131,16 +133,22 @@ impl Rooms {
             Some(delivery::Metrics::register(registry)?),
         )
         .await?;
+        let memory = MemoryBudget::new(config.limits.body_memory.count());
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
             scanner.clone(),
             events.clone(),
+            memory.clone(),
             backend_settings(config),
         ));
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
-            admission: Admission::new(load_policy(config)?, admission::Metrics::register(registry)?),
+            admission: Admission::new(
+                load_policy(config)?,
+                memory.clone(),
+                admission::Metrics::register(registry)?,
+            ),
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
@@ -150,7 +158,7 @@ impl Rooms {
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
-        Ok(Self { edge, backend, tls, queue, store, engine, workers, events })
+        Ok(Self { edge, backend, memory, tls, queue, store, engine, workers, events })
     }
 
     /// What the edge works with.
@@ -169,6 +177,7 @@ impl Rooms {
     /// (`load_tls`): here the old one stays where the new one is bad.
     pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
         self.edge.admission.reload(policy);
+        self.memory.resize(config.limits.body_memory.count());
         let (certificate, key) = tls_files(config, folder);
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
@@ -314,6 +323,8 @@ fn smtp_limits(config: &Config) -> gatepost_smtp::server::Limits {
         command: written.command_timeout.map_or(default.command, |time| time.duration()),
         data_idle: written.data_idle_timeout.map_or(default.data_idle, |time| time.duration()),
         data_total: written.data_total_timeout.map_or(default.data_total, |time| time.duration()),
+        octets: written.session_octets.map_or(default.octets, |octets| octets.count()),
+        data_rate: written.data_rate.map_or(default.data_rate, u64::from),
         session: written.session_timeout.map_or(default.session, |time| time.duration()),
         // As the default does: twice the largest mail, so that a mail that is a little too large is answered.
         drain_octets: message_octets.saturating_mul(2),

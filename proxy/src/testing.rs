@@ -13,6 +13,7 @@ use gatepost_core::access::pop3;
 use gatepost_core::directory::{self, Directory, Password, PasswordVerifier, Scram};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::Log;
+use gatepost_core::intake::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
@@ -97,7 +98,14 @@ pub(crate) fn house() -> House {
         servers: Vec::new(),
     };
     let events = Log::start(&folder.path().join("events"), None).unwrap();
-    let backend = Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), settings);
+    let backend = Embedded::new(
+        directory.clone(),
+        queue.clone(),
+        scanner.clone(),
+        events.clone(),
+        MemoryBudget::default(),
+        settings,
+    );
     let backend = Arc::new(backend);
     let services = Services {
         block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
@@ -115,7 +123,8 @@ pub(crate) fn house() -> House {
 }
 
 pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Arc<Admission> {
-    Admission::new(Policy::load(settings).unwrap(), admission::Metrics::register(registry).unwrap())
+    let metrics = admission::Metrics::register(registry).unwrap();
+    Admission::new(Policy::load(settings).unwrap(), MemoryBudget::default(), metrics)
 }
 
 /// A small segment: the folder of a test may lie in memory.

@@ -11,11 +11,13 @@
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
 //! dns: a name server that knows what a test wants
+//! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
 //! mail: what is sent, and what must be read back
 //! ```
 //!
 //! Helpers panic on surprise: a panic is how a test says what it saw.
 
+pub mod attackers;
 pub mod balancer;
 pub mod binary;
 pub mod clients;

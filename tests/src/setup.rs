@@ -23,6 +23,7 @@ pub struct Setup {
     listener_keys: String,
     sections: String,
     tmpfs: Option<&'static str>,
+    log_level: &'static str,
 }
 
 // === impl Setup ===
@@ -45,6 +46,7 @@ impl Setup {
             listener_keys: String::new(),
             sections: String::new(),
             tmpfs: None,
+            log_level: "debug",
         }
     }
 
@@ -100,6 +102,13 @@ impl Setup {
         self
     }
 
+    /// Logs less than everything.
+    #[must_use]
+    pub fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = level;
+        self
+    }
+
     /// Starts the server and waits until it is ready.
     ///
     /// # Panics
@@ -144,7 +153,7 @@ impl Setup {
     }
 
     fn toml(&self, folder: &Path, ports: &Ports) -> String {
-        let Self { server_keys, listener_keys, sections, .. } = self;
+        let Self { server_keys, listener_keys, sections, log_level, .. } = self;
         let Ports { starttls, implicit, open, pop3, pop3s, admin } = ports;
         let folder = path_text(folder);
         let mut toml = format!(
@@ -160,7 +169,7 @@ key = "{folder}/key.pem"
 address = "127.0.0.1:{admin}"
 
 [log]
-level = "debug"
+level = "{log_level}"
 
 [[listener]]
 name = "submission"

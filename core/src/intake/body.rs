@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gatepost_smtp::server::BodySink;
 
-use super::Spool;
+use super::memory::Drawn;
 use super::spool::{BodyFile, PartialFile};
+use super::{MemoryBudget, Spool};
 use crate::queue::AppendError;
 
 /// Largest body that is kept in the queue's record itself (DESIGN: 256 KiB). Larger ones stream to a file.
@@ -26,11 +27,15 @@ pub enum Body {
 /// Collects a body as it arrives. `put` (the machine's `BodySink`) appends; `settle` moves what is too much for memory
 /// into a file, on the spool's threads; `finish` makes the file durable. Dropping it leaves nothing behind.
 ///
-/// Memory stays below `INLINE_OCTETS_MAX` and one `put` where `settle` follows each feed.
+/// Memory stays below `INLINE_OCTETS_MAX` and one `put` where `settle` follows each feed, and below the budget that all
+/// bodies share and one `put` each.
 #[derive(Debug)]
 pub struct BodyBuffer {
     spool: Spool,
     memory: Vec<u8>,
+    drawn: Drawn,
+    /// Whether the budget had no more: then the body goes on in its file.
+    is_denied: bool,
     file: Option<Arc<PartialFile>>,
     octets: u64,
 }
@@ -88,10 +93,18 @@ impl fmt::Debug for Body {
 // === impl BodyBuffer ===
 
 impl BodyBuffer {
-    /// An empty one.
+    /// An empty one, which draws the memory that it grows by from a budget.
     #[must_use]
-    pub const fn new(spool: Spool) -> Self {
-        Self { spool, memory: Vec::new(), file: None, octets: 0 }
+    pub const fn new(spool: Spool, budget: MemoryBudget) -> Self {
+        let drawn = budget.draw();
+        Self { spool, memory: Vec::new(), drawn, is_denied: false, file: None, octets: 0 }
+    }
+
+    /// Whether `settle` has something to do.
+    #[must_use]
+    pub const fn wants_settling(&self) -> bool {
+        let octets_max = if self.file.is_some() { WRITE_OCTETS_MIN } else { INLINE_OCTETS_MAX };
+        self.is_denied || self.memory.len() > octets_max
     }
 
     /// Moves what is too much for memory into the file. Call it after each feed of at most a socket buffer (64 KiB);
@@ -100,11 +113,15 @@ impl BodyBuffer {
     /// # Errors
     /// `Full` without space, `Failed` where the disk fails. The error stands: `finish` repeats it.
     pub async fn settle(&mut self) -> Result<(), AppendError> {
-        let octets_max = if self.file.is_some() { WRITE_OCTETS_MIN } else { INLINE_OCTETS_MAX };
-        if self.memory.len() <= octets_max {
+        if !self.wants_settling() {
             return Ok(());
         }
-        self.spill().await
+        self.spill().await?;
+        if std::mem::take(&mut self.is_denied) {
+            self.memory = Vec::new();
+            self.drawn.give_back();
+        }
+        Ok(())
     }
 
     /// Makes a large body durable. Its file is removed again if the body is dropped before the queue has taken it.
@@ -113,7 +130,8 @@ impl BodyBuffer {
     /// As `settle`.
     pub async fn finish(mut self) -> Result<Body, AppendError> {
         if self.file.is_none() && self.memory.len() <= INLINE_OCTETS_MAX {
-            return Ok(Body::Memory(self.memory.into()));
+            let Self { memory, drawn, .. } = self;
+            return Ok(Body::Memory(Bytes::from_owner(Counted { memory, _drawn: drawn })));
         }
         self.spill().await?;
         let file = self.partial();
@@ -155,10 +173,25 @@ impl BodySink for BodyBuffer {
         if spare < octets.len() {
             let wanted = self.memory.len().saturating_add(octets.len());
             let stepped = wanted.checked_next_multiple_of(GROWTH_OCTETS).unwrap_or(wanted);
+            let before = self.memory.capacity();
             self.memory.reserve_exact(stepped.saturating_sub(self.memory.len()));
+            let grown = self.memory.capacity().saturating_sub(before);
+            self.is_denied |= !self.drawn.grow(grown as u64);
         }
         self.memory.extend_from_slice(octets);
         self.octets = self.octets.saturating_add(octets.len() as u64);
+    }
+}
+
+/// Octets that count against their budget as long as anybody has them.
+struct Counted {
+    memory: Vec<u8>,
+    _drawn: Drawn,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory
     }
 }
 
@@ -186,7 +219,7 @@ mod tests {
     }
 
     async fn collect(spool: &Spool, octets: &[u8], step: usize) -> Result<Body, AppendError> {
-        let mut buffer = BodyBuffer::new(spool.clone());
+        let mut buffer = BodyBuffer::new(spool.clone(), MemoryBudget::default());
         for part in octets.chunks(step) {
             buffer.put(part);
             buffer.settle().await?;
@@ -216,10 +249,43 @@ mod tests {
     }
 
     #[test]
+    fn without_memory_a_small_body_goes_to_its_file_and_reads_back() {
+        let (disk, budget) = (SimulatedDisk::new(), MemoryBudget::new(40_000));
+        run(async {
+            let mut buffer = BodyBuffer::new(spool(&disk), budget.clone());
+            for part in 0..10_u8 {
+                buffer.put(&[part; 10_000]);
+                buffer.settle().await.unwrap();
+                assert!(budget.used() <= 40_000, "{}", budget.used());
+            }
+            let body = buffer.finish().await.unwrap();
+            assert!(matches!(body, Body::File(_)));
+            let expected: Vec<u8> = (0..10_u8).flat_map(|part| [part; 10_000]).collect();
+            assert!(body.read().unwrap() == expected);
+        });
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_body_in_memory_is_counted_as_long_as_anybody_has_it() {
+        let (disk, budget) = (SimulatedDisk::new(), MemoryBudget::new(1_000_000));
+        let body = run(async {
+            let mut buffer = BodyBuffer::new(spool(&disk), budget.clone());
+            buffer.put(&[1; 10_000]);
+            buffer.finish().await.unwrap()
+        });
+        let copy = body.clone();
+        drop(body);
+        assert_eq!(budget.used(), 16_384);
+        drop(copy);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
     fn a_dropped_buffer_leaves_nothing_behind() {
         let disk = SimulatedDisk::new();
         run(async {
-            let mut buffer = BodyBuffer::new(spool(&disk));
+            let mut buffer = BodyBuffer::new(spool(&disk), MemoryBudget::default());
             buffer.put(&[1; 300_000]);
             buffer.settle().await.unwrap();
             assert_eq!(files(&disk), 1);
@@ -232,7 +298,7 @@ mod tests {
         let disk = SimulatedDisk::new();
         disk.set_capacity(Some(400_000));
         run(async {
-            let mut buffer = BodyBuffer::new(spool(&disk));
+            let mut buffer = BodyBuffer::new(spool(&disk), MemoryBudget::default());
             buffer.put(&[1; 300_000]);
             buffer.settle().await.unwrap();
             buffer.put(&[1; 200_000]);

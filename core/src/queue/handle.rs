@@ -83,7 +83,7 @@ impl Queue {
         Ok(Snapshot { shared: Shared::new(disk, root.to_owned(), spool, ids, state.index, None) })
     }
 
-    /// Where bodies of this queue are collected: `BodyBuffer::new(queue.spool())`.
+    /// Where bodies of this queue are collected: `BodyBuffer::new(queue.spool(), budget)`.
     #[must_use]
     pub fn spool(&self) -> Spool {
         self.shared.spool.clone()

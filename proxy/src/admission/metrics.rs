@@ -12,6 +12,7 @@ pub struct Metrics {
     displaced: IntCounter,
     level: IntGauge,
     bans: IntGauge,
+    body_memory: IntGauge,
     tarpitted: IntGauge,
 }
 
@@ -45,6 +46,7 @@ impl Metrics {
             refusals,
             displaced,
             level: gauge("overload_level", "0 normal, 1 stressed, 2 overloaded.")?,
+            body_memory: gauge("body_memory_octets", "Memory that bodies on their way in take now.")?,
             bans: gauge("bans", "Networks that are banned now.")?,
             tarpitted: gauge("tarpitted_sessions", "Sessions whose answer is held back now.")?,
         })
@@ -65,6 +67,10 @@ impl Metrics {
 
     pub(super) fn set_bans(&self, bans: usize) {
         self.bans.set(i64::try_from(bans).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn set_body_memory(&self, octets: u64) {
+        self.body_memory.set(i64::try_from(octets).unwrap_or(i64::MAX));
     }
 
     pub(super) const fn tarpitted(&self) -> &IntGauge {

@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use gatepost_core::intake::MemoryBudget;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
@@ -66,6 +67,7 @@ pub struct Admission {
     log_lines: DefaultDirectRateLimiter,
     level: AtomicU8,
     slots: Mutex<Vec<Weak<Slots>>>,
+    memory: MemoryBudget,
     metrics: Metrics,
 }
 
@@ -150,9 +152,9 @@ impl Rates {
 // === impl Admission ===
 
 impl Admission {
-    /// Of a policy. Nothing is remembered of an earlier run.
+    /// Of a policy, and the memory that is watched. Nothing is remembered of an earlier run.
     #[must_use]
-    pub fn new(policy: Policy, metrics: Metrics) -> Arc<Self> {
+    pub fn new(policy: Policy, memory: MemoryBudget, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             policy: ArcSwap::from_pointee(policy),
             concurrency: Arc::default(),
@@ -165,6 +167,7 @@ impl Admission {
             log_lines: RateLimiter::direct(Quota::per_second(LOG_LINES)),
             level: AtomicU8::new(0),
             slots: Mutex::default(),
+            memory,
             metrics,
         })
     }

@@ -30,8 +30,8 @@ pub(super) struct Load {
 pub(super) struct Ladder {
     level: Level,
     calm_since: Option<Instant>,
-    /// Since when there is no body memory left.
-    spent_since: Option<Instant>,
+    /// Since when the shortage is dire, though no new strangers come.
+    dire_since: Option<Instant>,
 }
 
 // === impl Level ===
@@ -80,12 +80,12 @@ impl Level {
 impl Ladder {
     /// Takes a measurement and tells the level that follows from it and those before.
     pub(super) fn step(&mut self, load: Load, now: Instant) -> Level {
-        if load.memory < 100 {
-            self.spent_since = None;
+        if !is_dire(load) {
+            self.dire_since = None;
         }
-        let spent_since = *self.spent_since.get_or_insert(now);
-        let is_spent = load.memory >= 100 && now.saturating_duration_since(spent_since) >= MEMORY_SPENT_TIME;
-        let wanted = wanted(load, is_spent);
+        let dire_since = *self.dire_since.get_or_insert(now);
+        let lasts = is_dire(load) && now.saturating_duration_since(dire_since) >= DIRE_TIME;
+        let wanted = wanted(load, lasts);
         if wanted >= self.level {
             self.level = wanted;
             self.calm_since = None;
@@ -99,15 +99,19 @@ impl Ladder {
     }
 }
 
-fn wanted(load: Load, is_spent: bool) -> Level {
-    if load.lag >= LAG_OVERLOADED || is_spent {
-        Level::Overloaded
-    } else if load.sessions >= SESSIONS_STRESSED || load.memory >= MEMORY_STRESSED || load.lag >= LAG_STRESSED
-    {
-        Level::Stressed
-    } else {
-        Level::Normal
+fn wanted(load: Load, is_lasting: bool) -> Level {
+    let is_stressed =
+        load.sessions >= SESSIONS_STRESSED || load.memory >= MEMORY_STRESSED || load.lag >= LAG_STRESSED;
+    match (is_stressed, is_lasting) {
+        (true, true) => Level::Overloaded,
+        (true, false) => Level::Stressed,
+        (false, _) => Level::Normal,
     }
+}
+
+/// Whether those who are in suffer. Turning strangers away should mend that soon.
+fn is_dire(load: Load) -> bool {
+    load.memory >= 100 || load.lag >= LAG_DIRE
 }
 
 /// Whether the load is so far below the mark of this level that it will not be back at once.
@@ -125,13 +129,13 @@ const SESSIONS_CALM: u64 = 60;
 /// Spent memory slows bodies down, since they go to files; that is no fault yet.
 const MEMORY_STRESSED: u64 = 80;
 const MEMORY_CALM: u64 = 60;
-/// Bodies that leave memory by the file should be gone long before.
-const MEMORY_SPENT_TIME: Duration = Duration::from_secs(30);
+/// Long after the last stranger's stalled session has had to leave.
+const DIRE_TIME: Duration = Duration::from_secs(30);
 /// A task that is ready waits this long for its turn.
 const LAG_STRESSED: Duration = Duration::from_millis(250);
 const LAG_CALM: Duration = Duration::from_millis(100);
 /// Clients would see replies of seconds.
-const LAG_OVERLOADED: Duration = Duration::from_secs(1);
+const LAG_DIRE: Duration = Duration::from_secs(1);
 /// Long enough to see that it lasts.
 const CALM_TIME: Duration = Duration::from_secs(5);
 
@@ -158,11 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn a_late_runtime_is_overloaded_and_recovers_rung_by_rung() {
+    fn a_runtime_that_stays_late_is_overloaded_and_recovers_rung_by_rung() {
         let (mut ladder, start) = (Ladder::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        let late = Load { lag: LAG_OVERLOADED, ..Load::default() };
-        assert_eq!(ladder.step(late, at(0)), Level::Overloaded);
+        let late = Load { lag: LAG_DIRE, ..Load::default() };
+        assert_eq!(ladder.step(late, start), Level::Stressed);
+        assert_eq!(ladder.step(late, at(0) + DIRE_TIME), Level::Overloaded);
+        let start = start + DIRE_TIME;
+        let at = |seconds| start + Duration::from_secs(seconds);
         let levels: Vec<Level> = (1..=11).map(|second| ladder.step(Load::default(), at(second))).collect();
         assert_eq!(levels[4], Level::Overloaded);
         assert_eq!(levels[5], Level::Stressed);
@@ -175,7 +182,7 @@ mod tests {
         let (mut ladder, start) = (Ladder::default(), Instant::now());
         let spent = Load { memory: 100, ..Load::default() };
         assert_eq!(ladder.step(spent, start), Level::Stressed);
-        assert_eq!(ladder.step(spent, start + MEMORY_SPENT_TIME / 2), Level::Stressed);
-        assert_eq!(ladder.step(spent, start + MEMORY_SPENT_TIME), Level::Overloaded);
+        assert_eq!(ladder.step(spent, start + DIRE_TIME / 2), Level::Stressed);
+        assert_eq!(ladder.step(spent, start + DIRE_TIME), Level::Overloaded);
     }
 }

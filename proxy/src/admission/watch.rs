@@ -26,7 +26,7 @@ impl Admission {
         let (used, places) = all.iter().map(|slots| slots.used()).fold((0_usize, 0_usize), |sum, slots| {
             (sum.0.saturating_add(slots.0), sum.1.saturating_add(slots.1))
         });
-        let load = Load { sessions: percent(used, places), memory: 0, lag };
+        let load = Load { sessions: percent(used, places), memory: self.memory_percent(), lag };
         let before = self.level();
         let level = ladder.step(load, now);
         if level != before {
@@ -41,6 +41,13 @@ impl Admission {
                 slots.displace(now, usize::MAX, STALL_SCARCE);
             }
         }
+    }
+
+    fn memory_percent(&self) -> u64 {
+        let (used, octets_max) = (self.memory.used(), self.memory.octets_max().max(1));
+        self.metrics.set_body_memory(used);
+        u64::try_from(u128::from(used).saturating_mul(100).checked_div(octets_max.into()).unwrap_or(0))
+            .unwrap_or(u64::MAX)
     }
 
     fn sweep(&self, now: Instant) {

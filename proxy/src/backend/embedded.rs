@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use gatepost_core::BoxFuture;
 use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::events::{About, Log, What};
-use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
+use gatepost_core::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission, binarymime, trace};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
@@ -38,6 +38,7 @@ struct Rooms {
     queue: Queue,
     scanner: Scanner,
     events: Log,
+    memory: MemoryBudget,
     settings: ArcSwap<Settings>,
 }
 
@@ -62,17 +63,18 @@ struct Incoming {
 // === impl Embedded ===
 
 impl Embedded {
-    /// Of the rooms that do the work.
+    /// Of the rooms that do the work; bodies draw on `memory` while they come in.
     #[must_use]
     pub fn new(
         directory: Directory,
         queue: Queue,
         scanner: Scanner,
         events: Log,
+        memory: MemoryBudget,
         settings: Settings,
     ) -> Self {
         let settings = ArcSwap::from_pointee(settings);
-        Self { rooms: Arc::new(Rooms { directory, queue, scanner, events, settings }) }
+        Self { rooms: Arc::new(Rooms { directory, queue, scanner, events, memory, settings }) }
     }
 
     /// Takes new settings on; they hold for commits from now on.
@@ -122,7 +124,7 @@ impl Transaction for EmbeddedTransaction {
             self.origin.received_at_ms = unix_ms();
             self.body = Some(Incoming {
                 envelope,
-                buffer: BodyBuffer::new(self.rooms.queue.spool()),
+                buffer: BodyBuffer::new(self.rooms.queue.spool(), self.rooms.memory.clone()),
                 received: ReceivedCounter::default(),
                 failure: None,
             });
@@ -138,8 +140,7 @@ impl Transaction for EmbeddedTransaction {
     }
 
     fn wants_settling(&self) -> bool {
-        // Below that settling does nothing, and a call for each read would cost an allocation.
-        self.body.as_ref().is_some_and(|incoming| incoming.buffer.octets() > INLINE_OCTETS)
+        self.body.as_ref().is_some_and(|incoming| incoming.buffer.wants_settling())
     }
 
     fn settle(&mut self) -> BoxFuture<'_, ()> {
@@ -262,7 +263,7 @@ impl Rooms {
             binarymime::reencode(&octets).map_err(|_| Refusal::ContentRejected)
         });
         let octets = octets.await.map_err(|_| Refusal::LocalError)??;
-        let mut buffer = BodyBuffer::new(self.queue.spool());
+        let mut buffer = BodyBuffer::new(self.queue.spool(), self.memory.clone());
         for piece in octets.chunks(crate::connection::BUFFER_OCTETS) {
             buffer.put(piece);
             buffer.settle().await.map_err(refusal)?;
@@ -284,8 +285,6 @@ const fn refusal(error: AppendError) -> Refusal {
     }
 }
 
-/// What intake keeps in memory.
-const INLINE_OCTETS: u64 = gatepost_core::intake::body::INLINE_OCTETS_MAX as u64;
 /// RFC 5321 section 6.3 asks for at least 100 before a loop is assumed.
 const RECEIVED_FIELDS_MAX: usize = 100;
 

@@ -123,6 +123,9 @@ pub(super) struct Limits {
     pub(super) data_idle_timeout: Option<TimeSpan>,
     pub(super) data_total_timeout: Option<TimeSpan>,
     pub(super) session_timeout: Option<TimeSpan>,
+    pub(super) session_octets: Option<Spanned<Octets>>,
+    pub(super) data_rate: Option<u32>,
+    pub(super) body_memory: Option<Spanned<Octets>>,
     pub(super) drain_timeout: Option<TimeSpan>,
 }
 

@@ -179,6 +179,16 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
         findings
             .push(Finding::at(message.span(), format!("must lie between {MESSAGE_MIN} and {MESSAGE_MAX}")));
     }
+    if let Some(octets) = &written.session_octets
+        && *octets.get_ref() < MESSAGE_MIN
+    {
+        findings.push(Finding::at(octets.span(), format!("must be at least {MESSAGE_MIN}")));
+    }
+    if let Some(memory) = &written.body_memory
+        && *memory.get_ref() < BODY_MEMORY_MIN
+    {
+        findings.push(Finding::at(memory.span(), format!("must be at least {BODY_MEMORY_MIN}")));
+    }
     let recipients = at_least(written.recipients.as_ref(), RECIPIENTS_MIN, "recipients", findings);
     Limits {
         message: written.message.as_ref().map_or(default.message, |message| *message.get_ref()),
@@ -190,6 +200,9 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
         data_idle_timeout: written.data_idle_timeout,
         data_total_timeout: written.data_total_timeout,
         session_timeout: written.session_timeout,
+        session_octets: written.session_octets.as_ref().map(|octets| *octets.get_ref()),
+        data_rate: written.data_rate,
+        body_memory: written.body_memory.as_ref().map_or(default.body_memory, |memory| *memory.get_ref()),
         drain_timeout: written.drain_timeout.unwrap_or(default.drain_timeout),
     }
 }
@@ -237,6 +250,8 @@ fn at_least(value: Option<&Spanned<u32>>, least: u32, key: &str, findings: &mut 
 
 /// RFC 5321 section 4.5.3.1.7: 64K octets must be accepted.
 const MESSAGE_MIN: Octets = Octets::mebi(1);
+/// Below, hardly any body would be in memory at all.
+const BODY_MEMORY_MIN: Octets = Octets::mebi(8);
 /// Above, a single mail could fill the disks that Gatepost is made for.
 const MESSAGE_MAX: Octets = Octets::mebi(1024);
 /// RFC 5321 section 4.5.3.1.8.

@@ -51,6 +51,8 @@ fn every_commented_setting_of_the_example_is_a_real_one() {
     assert_eq!(limits.transactions, Some(default.transactions));
     assert_eq!(limits.commands, Some(default.commands));
     assert_eq!(limits.errors, Some(default.errors));
+    assert_eq!(limits.session_octets.map(Octets::count), Some(default.octets));
+    assert_eq!(limits.data_rate.map(u64::from), Some(default.data_rate));
     let spans = [
         (limits.command_timeout, default.command),
         (limits.data_idle_timeout, default.data_idle),

@@ -1,13 +1,14 @@
 //! The driver loop: feeds a machine, does what it says, waits. It knows no protocol.
 
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatepost_core::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::buffer::{Input, Pool};
+use super::data_rate::{DataRate, Pace};
 use super::machine::{Machine, Step};
 use super::transmit::{self, WriteError};
 use super::{Ending, Ledger, Phase};
@@ -40,6 +41,8 @@ pub(super) struct Driver<'a, S, M> {
     replies: Vec<u8>,
     /// Held only while there is something in it.
     input: Option<Input>,
+    /// Of the body that is coming in.
+    rate: DataRate,
     /// Whether the machine knows that we are going down.
     is_told: bool,
     /// Whether the peer has closed its side.
@@ -68,6 +71,7 @@ where
             phase,
             replies: Vec::new(),
             input: None,
+            rate: DataRate::new(),
             is_told: false,
             is_over: false,
         }
@@ -152,12 +156,22 @@ where
 
     /// For the peer, the deadline or the shutdown, whichever comes first.
     async fn wait(&mut self) {
-        let deadline = self.machine.deadline();
+        let started_at = now();
+        let rate_min = self.machine.body_rate_min();
+        let deadline = match rate_min {
+            None => {
+                self.rate = DataRate::new();
+                self.machine.deadline()
+            }
+            Some(_) => self.machine.deadline().min(later(started_at, self.rate.patience())),
+        };
+        let mut octets = 0;
         tokio::select! {
             biased;
             read = self.pool.read(self.stream) => match read {
                 Ok(input) if !input.rest().is_empty() => {
-                    self.ledger.octets_in = self.ledger.octets_in.saturating_add(as_octets(input.rest().len()));
+                    octets = as_octets(input.rest().len());
+                    self.ledger.read(octets);
                     self.input = Some(input);
                 }
                 // A read error and the end of the stream come to the same: nothing more will be heard.
@@ -170,7 +184,11 @@ where
             () = tokio::time::sleep_until(deadline.into()) => {}
         }
         let now = now();
-        if now >= deadline {
+        let waited = now.saturating_duration_since(started_at);
+        if rate_min.is_some_and(|rate_min| self.rate.record(waited, octets, rate_min) == Pace::TooSlow) {
+            self.machine.too_slow(now);
+        }
+        if now >= self.machine.deadline() {
             self.machine.tick(now);
         }
     }
@@ -218,6 +236,11 @@ async fn answered<S: AsyncWrite + Unpin>(
         ledger.set_owed(false);
     }
     Ok(())
+}
+
+/// A time that the clock cannot hold is never reached: none of ours comes near.
+fn later(now: Instant, patience: Duration) -> Instant {
+    now.checked_add(patience).unwrap_or(now)
 }
 
 /// The runtime's clock, so that tests can stop it.

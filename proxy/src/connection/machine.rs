@@ -29,6 +29,14 @@ pub(crate) trait Machine: Send + Sized {
     /// The deadline may have passed.
     fn tick(&mut self, now: Instant);
 
+    /// While a body comes in: how many octets a second it has to have.
+    fn body_rate_min(&self) -> Option<u64> {
+        None
+    }
+
+    /// The body comes more slowly than that.
+    fn too_slow(&mut self, _now: Instant) {}
+
     /// The peer has closed its side, or a read failed.
     fn eof(&mut self, now: Instant);
 

@@ -9,6 +9,7 @@
 
 pub(crate) mod buffer;
 mod classes;
+mod data_rate;
 mod drive;
 pub mod ending;
 mod machine;
@@ -198,6 +199,15 @@ where
 // === impl Ledger ===
 
 impl Ledger {
+    /// Counts what was read. A body gets somewhere without replies.
+    fn read(&mut self, octets: u64) {
+        let before = self.octets_in / PROGRESS_OCTETS;
+        self.octets_in = self.octets_in.saturating_add(octets);
+        if self.octets_in / PROGRESS_OCTETS > before {
+            self.progress();
+        }
+    }
+
     /// The session has got somewhere.
     fn progress(&self) {
         if let Some(guest) = &self.guest {
@@ -307,6 +317,9 @@ where
         }
     }
 }
+
+/// A good part of a body: who dribbles does not get there soon.
+const PROGRESS_OCTETS: u64 = 16 * 1024;
 
 #[cfg(test)]
 mod tests;

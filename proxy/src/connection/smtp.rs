@@ -320,6 +320,14 @@ impl Machine for SmtpMachine {
         self.session.tick(now);
     }
 
+    fn body_rate_min(&self) -> Option<u64> {
+        self.session.is_receiving_body().then_some(self.config.limits.data_rate)
+    }
+
+    fn too_slow(&mut self, now: Instant) {
+        self.session.too_slow(now);
+    }
+
     fn eof(&mut self, now: Instant) {
         self.session.eof(now);
     }

@@ -11,6 +11,7 @@ pub(super) struct Budget {
     transactions: u32,
     auth_failures: u32,
     drained_octets: u64,
+    octets: u64,
 }
 
 /// Whether there was something left.
@@ -44,6 +45,16 @@ impl Budget {
     /// A peer that delivers mail may have chunks refused in every transaction.
     pub(super) fn refill_drained(&mut self) {
         self.drained_octets = 0;
+    }
+
+    /// Every octet that the peer has sent.
+    pub(super) fn count_octets(&mut self, octets: u64) {
+        self.octets = self.octets.saturating_add(octets);
+    }
+
+    /// Whether the peer has sent all that it may.
+    pub(super) const fn is_spent(&self, limits: &Limits) -> bool {
+        self.octets > limits.octets
     }
 
     pub(super) fn count_auth_failure(&mut self) {

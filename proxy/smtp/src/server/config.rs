@@ -60,6 +60,10 @@ pub struct Limits {
     pub data_total: Duration,
     /// From accept to close.
     pub session: Duration,
+    /// Octets a session, whatever they are.
+    pub octets: u64,
+    /// Octets a second that a body must come at.
+    pub data_rate: u64,
     /// Octets that are dropped before 421: of refused chunks since the last stored message, of an illegal or oversized
     /// DATA body beyond `message_octets`, of one over-long command line.
     pub drain_octets: u64,
@@ -142,6 +146,8 @@ impl Default for Limits {
             data_idle: limits::DATA_IDLE_TIME,
             data_total: limits::DATA_TOTAL_TIME,
             session: limits::SESSION_TIME,
+            octets: limits::SESSION_OCTETS,
+            data_rate: limits::DATA_RATE,
             drain_octets: limits::DRAIN_OCTETS,
         }
     }

@@ -115,6 +115,8 @@ pub enum Refusal {
     DrainLimit,
     /// 421 4.4.2.
     TimedOut,
+    /// 421 4.4.2: a body comes too slowly.
+    TooSlow,
     /// 421 4.3.2.
     ShuttingDown,
     /// 421 4.3.0: an answer from outside never came, or does not fit its question.
@@ -196,7 +198,7 @@ impl Refusal {
             Self::TooManyAuthFailures | Self::TooManyErrors => Some(CloseReason::TooManyErrors),
             Self::BudgetSpent => Some(CloseReason::BudgetSpent),
             Self::DrainLimit => Some(CloseReason::DrainLimit),
-            Self::TimedOut => Some(CloseReason::TimedOut),
+            Self::TimedOut | Self::TooSlow => Some(CloseReason::TimedOut),
             Self::ShuttingDown => Some(CloseReason::Shutdown),
             Self::BackendFailed => Some(CloseReason::Backend),
             _ => None,
@@ -240,6 +242,7 @@ impl Refusal {
             Self::Syntax(error) => explain_syntax(error),
             Self::TooManyErrors => explain("budget.errors", Peer, 421, 7, 0, "Too many errors, closing"),
             Self::TimedOut => explain("budget.timeout", Peer, 421, 4, 2, "Timeout, closing"),
+            Self::TooSlow => explain("budget.data_rate", Peer, 421, 4, 2, "Too slow, closing"),
             Self::ShuttingDown => explain("local.shutdown", Us, 421, 3, 2, "Shutting down, try later"),
             Self::BackendFailed => explain("local.backend", Us, 421, 3, 0, "Local error, closing"),
             _ => self.explain_protocol(),

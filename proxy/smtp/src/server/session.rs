@@ -113,6 +113,11 @@ impl Session {
     pub fn feed(&mut self, now: Instant, octets: &[u8], body: &mut dyn BodySink) -> usize {
         self.deadlines.set_now(now);
         let mut rest = octets;
+        if self.budget.is_spent(&self.config.limits)
+            && !matches!(self.state, State::Waiting(..) | State::Closed)
+        {
+            self.refuse(Refusal::BudgetSpent);
+        }
         while !rest.is_empty() {
             let taken = match self.state {
                 State::Command | State::AuthResponse(_) => self.feed_line(rest, body),
@@ -128,7 +133,9 @@ impl Session {
             rest = rest.get(taken..).unwrap_or_default();
             self.close_if_shutting_down();
         }
-        octets.len().saturating_sub(rest.len())
+        let taken = octets.len().saturating_sub(rest.len());
+        self.budget.count_octets(taken as u64);
+        taken
     }
 
     /// Feeds the answer to a question. A stale ticket is ignored.
@@ -168,6 +175,21 @@ impl Session {
             State::Upgrading => self.close(CloseReason::TimedOut),
             _ if now >= self.deadlines.for_session() => self.refuse(Refusal::BudgetSpent),
             _ => self.refuse(Refusal::TimedOut),
+        }
+    }
+
+    /// Whether octets of a body are awaited.
+    #[must_use]
+    pub const fn is_receiving_body(&self) -> bool {
+        matches!(self.state, State::Data(_) | State::Chunk(_) | State::RefusedChunk(_))
+    }
+
+    /// A body comes more slowly than `Limits::data_rate`: 421 4.4.2. How fast it comes is measured outside, where it is
+    /// known when we were ready to read.
+    pub fn too_slow(&mut self, now: Instant) {
+        self.deadlines.set_now(now);
+        if self.is_receiving_body() {
+            self.refuse(Refusal::TooSlow);
         }
     }
 

@@ -79,6 +79,12 @@ pub const DATA_TOTAL_TIME: Duration = Duration::from_secs(60 * 60);
 /// From accept to close.
 pub const SESSION_TIME: Duration = Duration::from_secs(4 * 60 * 60);
 
+/// Octets a session, whatever they are: two hundred of the largest mails.
+pub const SESSION_OCTETS: u64 = 10 * 1024 * 1024 * 1024;
+
+/// Octets a second of a body: slower than any line that carries mail today.
+pub const DATA_RATE: u64 = 500;
+
 /// For an answer from outside: as long as a client waits for the reply to its final dot (RFC 5321 section 4.5.3.2.6).
 /// A guard against a backend that never answers; a sound one answers far earlier.
 pub const ANSWER_TIME: Duration = Duration::from_secs(10 * 60);

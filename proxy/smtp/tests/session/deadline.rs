@@ -56,6 +56,20 @@ fn a_body_that_stalls_times_out() {
 }
 
 #[test]
+fn a_body_that_comes_too_slowly_is_given_up() {
+    let scenario = open().too_slow().still_open().ready_for_body().say("DATA", "354").send(b"x").too_slow();
+    let scenario = scenario.hears("421 4.4.2 Too slow, closing|").closed_by(CloseReason::TimedOut);
+    assert_eq!(scenario.asked("Abort"), 1);
+}
+
+#[test]
+fn a_session_may_send_so_many_octets() {
+    let scenario = Scenario::with(|config| config.limits.octets = 20);
+    let scenario = scenario.say("NOOP 12345", "250").say("NOOP 12345", "250");
+    scenario.send(b"N").hears("421 4.7.0 Session budget spent, closing|").closed_by(CloseReason::BudgetSpent);
+}
+
+#[test]
 fn a_body_that_trickles_times_out() {
     let mut scenario = open().ready_for_body().say("DATA", "354");
     for _ in 0..4 {

@@ -254,6 +254,14 @@ impl Scenario {
         self
     }
 
+    /// The driver finds that a body comes too slowly.
+    pub(crate) fn too_slow(mut self) -> Self {
+        let now = self.now;
+        self.session().too_slow(now);
+        self.drain();
+        self
+    }
+
     pub(crate) fn eof(mut self) -> Self {
         let now = self.now;
         self.session().eof(now);

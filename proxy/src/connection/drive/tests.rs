@@ -13,10 +13,11 @@ use crate::testing::Recorder;
 use crate::tls::Exporter;
 
 /// Answers each octet by itself: `a` at once, `f` after a fast question, `s` after a slow one, `t` wants TLS, `q` closes,
-/// `b` sends a lot, `x` is never taken.
+/// `b` sends a lot, `d` begins a body that does not end, `x` is never taken.
 struct Letters {
     steps: std::collections::VecDeque<Step<Duration>>,
     started_at: Instant,
+    is_in_body: bool,
 }
 
 fn closing(reason: CloseReason) -> Step<Duration> {
@@ -25,7 +26,7 @@ fn closing(reason: CloseReason) -> Step<Duration> {
 
 impl Letters {
     fn new() -> Self {
-        Self { steps: std::collections::VecDeque::new(), started_at: now() }
+        Self { steps: std::collections::VecDeque::new(), started_at: now(), is_in_body: false }
     }
 
     fn say(&mut self, text: &'static [u8]) {
@@ -38,6 +39,8 @@ impl Machine for Letters {
 
     fn feed(&mut self, _now: Instant, octets: &[u8]) -> usize {
         match octets[0] {
+            _ if self.is_in_body => {}
+            b'd' => self.is_in_body = true,
             b'a' => self.say(b"A"),
             b'f' => self.steps.push_back(Step::Ask(Duration::ZERO)),
             b's' => self.steps.push_back(Step::Ask(Duration::from_secs(9))),
@@ -70,6 +73,15 @@ impl Machine for Letters {
     }
 
     fn tick(&mut self, _now: Instant) {
+        self.steps.push_back(closing(CloseReason::TimedOut));
+    }
+
+    fn body_rate_min(&self) -> Option<u64> {
+        self.is_in_body.then_some(500)
+    }
+
+    fn too_slow(&mut self, _now: Instant) {
+        self.say(b"slow");
         self.steps.push_back(closing(CloseReason::TimedOut));
     }
 
@@ -230,4 +242,27 @@ async fn the_last_reply_arrives_although_octets_are_still_coming() {
     let started_at = now();
     parting.await.unwrap();
     assert_eq!(now() - started_at, Duration::from_secs(5), "a peer that stays is not waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_dribbles_is_given_up_after_a_minute() {
+    let Scene { mut peer, stop, phase: _phase, .. } = scene(64);
+    let started_at = now();
+    peer.write_all(b"d").await.unwrap();
+    while !stop.is_finished() {
+        // A peer that was given up on is gone.
+        let _ = peer.write_all(b".").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!((60..=62).contains(&(now() - started_at).as_secs()));
+    assert!(matches!(stop.await.unwrap(), Stop::Closed(Ending::Smtp(CloseReason::TimedOut))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_is_given_up_without_another_octet() {
+    let Scene { mut peer, stop, phase: _phase, .. } = scene(64);
+    let started_at = now();
+    peer.write_all(b"d").await.unwrap();
+    assert!(matches!(stop.await.unwrap(), Stop::Closed(Ending::Smtp(CloseReason::TimedOut))));
+    assert_eq!((now() - started_at).as_secs(), 60);
 }

@@ -11,7 +11,7 @@ use crate::delivery::testing::Teachable;
 use crate::directory::{Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::events::Log;
-use crate::intake::{Body, BodyBuffer, Origin, Submission};
+use crate::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission};
 use crate::queue::{self, QueueId, Summary};
 use crate::scan::{self, Engine};
 use crate::store::{self, SqliteStore};
@@ -162,7 +162,7 @@ async fn accept(queue: &Queue, stamp: Option<Stamp>, recipients: &[&str]) -> Que
 
 /// With a body that is too large for the queue's records.
 pub(super) async fn accept_large(queue: &Queue, body: &[u8], stamp: Stamp, recipients: &[&str]) {
-    let mut buffer = BodyBuffer::new(queue.spool());
+    let mut buffer = BodyBuffer::new(queue.spool(), MemoryBudget::default());
     for octets in body.chunks(64 * 1024) {
         buffer.put(octets);
         buffer.settle().await.unwrap();

@@ -1,0 +1,152 @@
+//! Ten thousand attackers from 200 networks, and one user who wants to send mail meanwhile.
+//!
+//! `siege` runs it twice, with the limits by network and without, and then measures what idle sessions cost. Use it with a
+//! release build: `GATEPOST_BINARY=target/release/gatepost cargo run --release --bin siege`. Each run ends after a minute.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use gatepost_tests::attackers::Attackers;
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::Setup;
+use gatepost_tests::smtp::Smtp;
+use gatepost_tests::trust;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ClientConfig;
+
+fn main() {
+    raise_open_files();
+    siege("limits by network on", "");
+    siege(
+        "limits by network off",
+        "[admission.rules]\nconnections = \"off\"\nconnection_rate = \"off\"\nhandshake_rate = \"off\"\n",
+    );
+    idle();
+}
+
+/// The attackers come, the user sends, and what it took him is printed.
+fn siege(name: &str, rules: &str) {
+    let admission = format!(
+        "[admission]\ntrusted = []\nconnection_rate = 600\nhandshake_rate = 600\nmessage_rate = 6000\n{rules}"
+    );
+    let server = Setup::new()
+        .open_listener()
+        .log_level("warn")
+        .listener_keys("connections = 3000")
+        .sections(&admission)
+        .start();
+    let trust = trust::only(&server.certificate());
+    // The user is known from before: a place from which nobody has ever logged in is a stranger's.
+    send(&server, &trust);
+
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (open, begun, closed) = (Arc::default(), Arc::default(), Arc::default());
+    let mut attackers = Attackers::new(ATTACKERS, NETWORKS, &server.ports, &trust);
+    let attack = {
+        let is_over = Arc::clone(&is_over);
+        let numbers: [Arc<AtomicU64>; 3] = [Arc::clone(&open), Arc::clone(&begun), Arc::clone(&closed)];
+        thread::spawn(move || {
+            let [open, begun, closed] = numbers;
+            while !is_over.load(Ordering::Relaxed) {
+                attackers.step();
+                open.store(attackers.open() as u64, Ordering::Relaxed);
+                begun.store(attackers.connections, Ordering::Relaxed);
+                closed.store(attackers.closed, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(20));
+            }
+        })
+    };
+    thread::sleep(RAMP);
+    let (mut taken, started_at) = (Vec::new(), Instant::now());
+    while started_at.elapsed() < MEASURED {
+        let before = Instant::now();
+        send(&server, &trust);
+        taken.push(before.elapsed());
+        thread::sleep(Duration::from_millis(20));
+    }
+    let memory = status(server.pid(), "VmHWM");
+    is_over.store(true, Ordering::Relaxed);
+    attack.join().expect("the attackers do not panic");
+
+    taken.sort_unstable();
+    let at = |percent: usize| taken[(taken.len() - 1) * percent / 100];
+    println!("{name}:");
+    println!(
+        "  attackers open {}, connections begun {}, closed by the server {}",
+        open.load(Ordering::Relaxed),
+        begun.load(Ordering::Relaxed),
+        closed.load(Ordering::Relaxed),
+    );
+    println!("  mails {}, p50 {:?}, p99 {:?}, longest {:?}", taken.len(), at(50), at(99), at(100));
+    println!("  memory at its peak {} MiB", memory / 1024);
+    assert!(at(99) < Duration::from_secs(1), "p99 must stay below a second");
+}
+
+/// Connects, logs in, sends a mail.
+fn send(server: &Server, trust: &Arc<ClientConfig>) {
+    let mut smtp = Smtp::connect_tls(server.ports.implicit, Arc::clone(trust));
+    smtp.say("EHLO client.example").must("250");
+    smtp.auth(&server.users[0]);
+    smtp.say("MAIL FROM:<me@localhost>").must("250");
+    smtp.say("RCPT TO:<me@localhost>").must("250");
+    smtp.say("DATA").must("354");
+    smtp.say(&format!("Subject: siege\r\n\r\n{}.", "A line of the mail.\r\n".repeat(200))).must("250");
+    smtp.say("QUIT").must("221");
+}
+
+/// What a session costs that says EHLO and nothing more, in the clear and in TLS.
+fn idle() {
+    let server = Setup::new().open_listener().log_level("warn").listener_keys("connections = 3000").start();
+    let trust = trust::only(&server.certificate());
+    for (name, is_tls) in [("plaintext", false), ("TLS", true)] {
+        let open = || {
+            let mut smtp = if is_tls {
+                Smtp::connect_tls(server.ports.implicit, Arc::clone(&trust))
+            } else {
+                Smtp::connect(server.ports.open)
+            };
+            smtp.say("EHLO client.example").must("250");
+            smtp
+        };
+        // The first ones pay for what all share.
+        let warm: Vec<Smtp> = (0..50).map(|_| open()).collect();
+        let before = pss(server.pid());
+        let held: Vec<Smtp> = (0..IDLE).map(|_| open()).collect();
+        thread::sleep(Duration::from_secs(2));
+        let grown = pss(server.pid()).saturating_sub(before);
+        let octets = grown * 1024 / IDLE;
+        println!("idle {name} session: {octets} octets, over {IDLE} of them");
+        drop((warm, held));
+        thread::sleep(Duration::from_secs(2));
+    }
+}
+
+/// Proportional set size, KiB.
+fn pss(process: u32) -> u64 {
+    number(&format!("/proc/{process}/smaps_rollup"), "Pss:")
+}
+
+fn status(process: u32, key: &str) -> u64 {
+    number(&format!("/proc/{process}/status"), &format!("{key}:"))
+}
+
+fn number(path: &str, key: &str) -> u64 {
+    let text = fs::read_to_string(path).expect("a running process has its numbers");
+    let line = text.lines().find(|line| line.starts_with(key)).expect("the line is there");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
+}
+
+/// Each attacker needs a descriptor.
+fn raise_open_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the soft limit may be raised");
+}
+
+const ATTACKERS: usize = 10_000;
+const NETWORKS: u8 = 240;
+/// Until all attackers have connected once.
+const RAMP: Duration = Duration::from_secs(10);
+const MEASURED: Duration = Duration::from_secs(25);
+const IDLE: u64 = 2_000;
