@@ -126,7 +126,11 @@ impl SmtpMachine {
             self.peer.guest = Arc::new(guest);
             tracing::info!(%session, %relay, client = %self.peer.address, "a relay speaks on behalf of a client");
         }
-        Ok(PeerFacts { may_xclient: true, ..PeerFacts::anonymous(self.peer.address, None) })
+        Ok(PeerFacts {
+            class: self.peer.context.classes.of(self.peer.address.ip()),
+            may_xclient: true,
+            ..PeerFacts::anonymous(self.peer.address, None)
+        })
     }
 
     fn begin_exchange(&self, mechanism: Mechanism) -> Exchange {
