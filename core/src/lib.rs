@@ -13,6 +13,7 @@ pub mod access;
 pub mod delivery;
 pub mod directory;
 pub mod disk;
+pub mod events;
 pub mod intake;
 pub mod queue;
 pub mod scan;

@@ -6,6 +6,7 @@
 //! store/default.sqlite        mailboxes
 //! directory.sqlite            domains, accounts, aliases
 //! rules/                      YARA rules of the operator, optional
+//! events/                     what was refused and why, and the way of each mail
 //! lock                        held by the one server that uses the folder
 //! first-user.txt              only where the first start had no terminal to show the password on
 //! ```
@@ -209,6 +210,12 @@ impl DataFolder {
     #[must_use]
     pub fn directory(&self) -> PathBuf {
         self.root.join("directory.sqlite")
+    }
+
+    /// The event log.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.root.join("events")
     }
 
     /// The operator's YARA rules.

@@ -13,10 +13,13 @@ pub struct EdgeMetrics {
     open: IntGaugeVec,
     closed: IntCounterVec,
     accept_errors: IntCounterVec,
+    proxy_headers: IntCounterVec,
     octets: IntCounterVec,
     handshakes: IntCounterVec,
     authentications: IntCounterVec,
     refusals: IntCounterVec,
+    attacks: IntCounterVec,
+    quirks: IntCounterVec,
     mails: IntCounterVec,
     mail_octets: IntCounterVec,
     mails_read: IntCounterVec,
@@ -40,9 +43,12 @@ pub(crate) struct ListenerMetrics {
     mails_read: IntCounter,
     commit_seconds: Histogram,
     /// For labels that are only known when something happens; all of them come from lists of ours.
+    proxy_headers: IntCounterVec,
     closed: IntCounterVec,
     authentications: IntCounterVec,
     refusals: IntCounterVec,
+    attacks: IntCounterVec,
+    quirks: IntCounterVec,
 }
 
 /// Counts one open session until it is dropped.
@@ -85,6 +91,11 @@ impl EdgeMetrics {
             open,
             closed: counter("sessions_closed_total", "Sessions ended, by reason.", &["listener", "reason"])?,
             accept_errors: counter("accept_errors_total", "Failed accepts.", &["listener"])?,
+            proxy_headers: counter(
+                "proxy_headers_total",
+                "PROXY headers of balancers, by result.",
+                &["listener", "result"],
+            )?,
             octets: counter("octets_total", "Octets inside TLS, by direction.", &["listener", "direction"])?,
             handshakes: counter(
                 "tls_handshakes_total",
@@ -100,6 +111,16 @@ impl EdgeMetrics {
                 "refusals_total",
                 "Commands and mails refused, by rule.",
                 &["listener", "rule", "code"],
+            )?,
+            attacks: counter(
+                "attacks_total",
+                "Verbs that are for servers or for nobody, from peers without the right to them.",
+                &["listener", "rule", "verb"],
+            )?,
+            quirks: counter(
+                "quirks_total",
+                "Deviations tolerated from peers that are allowed them.",
+                &["listener", "quirk"],
             )?,
             mails: counter("mails_accepted_total", "Mails answered with 250.", &["listener"])?,
             mail_octets: counter("mail_octets_accepted_total", "Octets of their bodies.", &["listener"])?,
@@ -129,9 +150,12 @@ impl EdgeMetrics {
             mail_octets: self.mail_octets.with_label_values(&[name]),
             mails_read: self.mails_read.with_label_values(&[name]),
             commit_seconds: self.commit_seconds.clone(),
+            proxy_headers: self.proxy_headers.clone(),
             closed: self.closed.clone(),
             authentications: self.authentications.clone(),
             refusals: self.refusals.clone(),
+            attacks: self.attacks.clone(),
+            quirks: self.quirks.clone(),
         }
     }
 }
@@ -155,6 +179,10 @@ impl ListenerMetrics {
         self.octets_out.inc_by(octets_out);
     }
 
+    pub(crate) fn proxy_header(&self, result: &'static str) {
+        self.proxy_headers.with_label_values(&[self.listener.as_str(), result]).inc();
+    }
+
     pub(crate) fn handshake(&self, is_ok: bool) {
         if is_ok {
             self.handshakes_ok.inc();
@@ -169,6 +197,14 @@ impl ListenerMetrics {
 
     pub(crate) fn refused(&self, rule: &'static str, code: u16) {
         self.refusals.with_label_values(&[self.listener.as_str(), rule, &code.to_string()]).inc();
+    }
+
+    pub(crate) fn attacked(&self, rule: &'static str, verb: &'static str) {
+        self.attacks.with_label_values(&[self.listener.as_str(), rule, verb]).inc();
+    }
+
+    pub(crate) fn tolerated(&self, quirk: &'static str) {
+        self.quirks.with_label_values(&[self.listener.as_str(), quirk]).inc();
     }
 
     pub(crate) fn mail_accepted(&self, octets: u64) {

@@ -10,11 +10,18 @@ use std::time::Duration;
 use gatepost_core::access::gate::ScanGate;
 use gatepost_core::access::pop3;
 use gatepost_core::directory::PasswordVerifier;
+use gatepost_core::events::Log;
 use gatepost_core::store::MailStore;
-use gatepost_smtp::server::{AuthOffer, Config, Limits, TlsMode};
-use tokio::sync::{Semaphore, mpsc};
+use gatepost_smtp::server::{AuthOffer, ClassRights, Config, Extensions, Limits, TlsMode};
+use gatepost_smtp::wire::verb::Verb;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::admission::Admission;
+use crate::admission::dnsbl::BlockLists;
+use crate::admission::networks::NetworkSet;
+use crate::admission::slots::Slots;
+use crate::admission::stranger::StrangerChecks;
 use crate::authn::Authenticator;
 use crate::backend::Backend;
 use crate::connection::buffer::Pool;
@@ -43,8 +50,14 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// How TLS begins.
     pub tls: TlsMode,
-    /// Connections at the same time; more wait in the backlog of the kernel.
+    /// Connections at the same time; beyond, a reserve is for who is known.
     pub connections_max: usize,
+    /// Of whose connections a PROXY header is required.
+    pub balancers: NetworkSet,
+    /// Relays that may say on whose behalf they speak.
+    pub relays: NetworkSet,
+    /// What strangers have to wait for.
+    pub stranger_checks: StrangerChecks,
     /// What is spoken.
     pub protocol: Protocol,
 }
@@ -61,8 +74,10 @@ pub enum Protocol {
 /// How SMTP sessions of a listener go.
 #[derive(Debug, Clone)]
 pub struct SmtpSettings {
-    /// Whether MAIL needs AUTH.
-    pub require_auth: bool,
+    /// What each class of peers may do.
+    pub rights: ClassRights,
+    /// Verbs that are switched off.
+    pub switched_off: Vec<Verb>,
     /// Which mechanisms are offered when.
     pub auth: AuthOffer,
     /// Whether BINARYMIME is offered.
@@ -74,6 +89,10 @@ pub struct SmtpSettings {
 /// What the edge asks: the rooms behind it. Clones are the same rooms.
 #[derive(Clone)]
 pub struct Services {
+    /// DNS block and allow lists.
+    pub block_lists: BlockLists,
+    /// Who may come in, and how often.
+    pub admission: Arc<Admission>,
     /// Takes mails over.
     pub backend: Arc<dyn Backend>,
     /// Who is this, by SASL?
@@ -86,6 +105,8 @@ pub struct Services {
     pub gate: ScanGate,
     /// Certificate and key; `None` only where no listener does TLS.
     pub tls: Option<Arc<Tls>>,
+    /// Told what is refused and accepted.
+    pub events: Log,
     /// The edge's counters.
     pub metrics: EdgeMetrics,
 }
@@ -150,6 +171,7 @@ impl Server {
         if let Some(tls) = &services.tls {
             tls.report_expiry(services.metrics.certificate_not_after());
         }
+        services.admission.watch();
         let mut server = Self {
             services,
             sockets,
@@ -267,6 +289,9 @@ impl Server {
         let context = Context {
             listener: listener.name.clone(),
             tls: listener.tls,
+            balancers: listener.balancers.clone(),
+            relays: listener.relays.clone(),
+            stranger_checks: listener.stranger_checks,
             dialect: dialect(&settings.hostname, listener),
             services: self.services.clone(),
             metrics: self.services.metrics.listener(&listener.name),
@@ -274,12 +299,17 @@ impl Server {
             locks: self.locks.clone(),
         };
         // Open connections go on counting unless the limit itself has changed; then they are forgiven.
-        let old = kept.map(Listener::service).filter(|old| old.connections_max == listener.connections_max);
-        let permits = old.map_or_else(
-            || Arc::new(Semaphore::new(listener.connections_max)),
-            |old| Arc::clone(&old.permits),
+        let old = kept.map(Listener::service);
+        let old = old.filter(|old| old.slots.general_max() == listener.connections_max);
+        let slots = old.map_or_else(
+            || {
+                let slots = Slots::new(listener.connections_max);
+                self.services.admission.look_after(&slots);
+                slots
+            },
+            |old| Arc::clone(&old.slots),
         );
-        Service { context: Arc::new(context), permits, connections_max: listener.connections_max }
+        Service { context: Arc::new(context), slots }
     }
 
     fn retire(&mut self, removed: Vec<Listener>) {
@@ -312,7 +342,9 @@ fn dialect(hostname: &str, listener: &ListenerSettings) -> Dialect {
         Protocol::Smtp(smtp) => Dialect::Smtp(Arc::new(Config {
             hostname: hostname.to_owned(),
             tls: listener.tls,
-            require_auth: smtp.require_auth,
+            rights: smtp.rights,
+            extensions: Extensions::Unavailable,
+            switched_off: smtp.switched_off.clone(),
             auth: smtp.auth.clone(),
             binarymime: smtp.binarymime,
             limits: smtp.limits.clone(),

@@ -14,15 +14,21 @@ use gatepost_core::access::{self, ScanGate, pop3};
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::events::{self, Log};
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
-use gatepost_smtp::server::TlsMode;
+use gatepost_smtp::server::{ClassRights, TlsMode};
 
+use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
+use crate::admission::networks::NetworkFileError;
+use crate::admission::stranger::StrangerChecks;
+use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
-use crate::config::{Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
+use crate::config::values::TimeSpan;
+use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::data_folder::DataFolder;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
@@ -38,6 +44,7 @@ pub struct Rooms {
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
+    events: Log,
 }
 
 /// Why a room cannot be opened.
@@ -64,6 +71,15 @@ pub enum OpenError {
     /// The accounts.
     #[error("the accounts: {0}")]
     Directory(#[from] DirectoryError),
+    /// There is nobody to ask for block lists.
+    #[error("block lists: {0}")]
+    BlockLists(#[from] UnusableResolver),
+    /// Lists of networks.
+    #[error("admission: {0}")]
+    Admission(#[from] NetworkFileError),
+    /// The event log.
+    #[error("the event log: {0}")]
+    Events(std::io::Error),
     /// Two rooms count under one name: a bug.
     #[error("the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -85,6 +101,8 @@ impl Rooms {
     ) -> Result<Self, OpenError> {
         let registry = metrics.registry();
         let tls = Arc::new(load_tls(config, folder)?);
+        let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
+            .map_err(OpenError::Events)?;
         let queue_metrics = Some(queue::Metrics::register(registry)?);
         let (queue, recovered) =
             Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
@@ -106,6 +124,7 @@ impl Rooms {
                 scanner: scanner.clone(),
                 directory: directory.clone(),
                 store: store.clone(),
+                events: events.clone(),
             },
             &delivery::Settings::default(),
             Some(delivery::Metrics::register(registry)?),
@@ -115,18 +134,22 @@ impl Rooms {
             directory.clone(),
             queue.clone(),
             scanner.clone(),
+            events.clone(),
             backend_settings(config),
         ));
         let edge = Services {
+            block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
+            admission: Admission::new(load_policy(config)?, admission::Metrics::register(registry)?),
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
             gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?)),
             tls: Some(tls.clone()),
+            events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
-        Ok(Self { edge, backend, tls, queue, store, engine, workers })
+        Ok(Self { edge, backend, tls, queue, store, engine, workers, events })
     }
 
     /// What the edge works with.
@@ -141,12 +164,16 @@ impl Rooms {
         &self.tls
     }
 
-    /// Takes over what can change while the server runs: certificate, backend, rules. Check the certificate before
+    /// Takes over what can change while the server runs: admission, certificate, backend, rules. Check the certificate before
     /// (`load_tls`): here the old one stays where the new one is bad.
-    pub fn reload(&self, config: &Config, folder: &DataFolder) {
+    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
+        self.edge.admission.reload(policy);
         let (certificate, key) = tls_files(config, folder);
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
+        }
+        if let Err(error) = self.edge.block_lists.reload(block_list_settings(config)) {
+            tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
         match self.engine.reload_if_changed() {
@@ -161,6 +188,7 @@ impl Rooms {
         self.workers.stop().await;
         self.queue.close().await;
         self.store.close().await;
+        self.events.flush().await;
     }
 }
 
@@ -171,6 +199,20 @@ impl Rooms {
 pub fn load_tls(config: &Config, folder: &DataFolder) -> Result<Tls, TlsError> {
     let (certificate, key) = tls_files(config, folder);
     Tls::load(&certificate, &key)
+}
+
+/// Reads the lists of networks that the configuration means.
+///
+/// # Errors
+/// One of them cannot be used.
+pub fn load_policy(config: &Config) -> Result<Policy, NetworkFileError> {
+    let mut admission = config.admission.clone();
+    // No ban or limit may hit a balancer or a relay, with which it would hit everybody behind it.
+    for listener in &config.listeners {
+        let listed = listener.proxy_protocol_from.iter().chain(&listener.xclient_from);
+        admission.trusted.extend(listed.map(|network| network.network()));
+    }
+    Policy::load(&admission)
 }
 
 /// The scanner's rules folder.
@@ -205,11 +247,13 @@ pub fn server_settings(config: &Config) -> ServerSettings {
 
 fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
     let (tls, protocol) = match listener.service {
-        Service::Smtp { tls, require_auth, binarymime } => {
+        Service::Smtp { tls, require_auth, binarymime, .. } => {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
             let auth = authn_settings(config).offer(scram_outside_tls);
             let limits = smtp_limits(config);
-            let smtp = SmtpSettings { require_auth, auth, binarymime, limits };
+            let rights = ClassRights::default();
+            let rights = if require_auth { rights.requiring_auth() } else { rights };
+            let smtp = SmtpSettings { rights, switched_off: Vec::new(), auth, binarymime, limits };
             (smtp_tls(tls), Protocol::Smtp(smtp))
         }
         Service::Pop3 { tls: Pop3Tls::Stls } => (TlsMode::StartTls, Protocol::Pop3(pop3::Limits::default())),
@@ -221,8 +265,20 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         name: listener.name.to_string(),
         address: listener.address,
         tls,
+        relays: listener.xclient_from.iter().map(|it| it.network()).collect(),
+        stranger_checks: stranger_checks(listener.service),
+        balancers: listener.proxy_protocol_from.iter().map(|it| it.network()).collect(),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
         protocol,
+    }
+}
+
+fn stranger_checks(service: Service) -> StrangerChecks {
+    match service {
+        Service::Smtp { pregreet_wait, dnsbl, .. } => {
+            StrangerChecks { pregreet_wait: pregreet_wait.map(TimeSpan::duration), dnsbl }
+        }
+        Service::Pop3 { .. } => StrangerChecks::default(),
     }
 }
 
@@ -251,6 +307,20 @@ fn smtp_limits(config: &Config) -> gatepost_smtp::server::Limits {
         session: written.session_timeout.map_or(default.session, |time| time.duration()),
         // As the default does: twice the largest mail, so that a mail that is a little too large is answered.
         drain_octets: message_octets.saturating_mul(2),
+    }
+}
+
+fn block_list_settings(config: &Config) -> dnsbl::Settings {
+    let list = |list: &config::BlockList| dnsbl::List {
+        zone: list.zone.to_string(),
+        weight: list.weight.value(),
+        answers: list.answers.iter().map(|answer| answer.network()).collect(),
+    };
+    dnsbl::Settings {
+        lists: config.dnsbl.lists.iter().map(list).collect(),
+        threshold: i32::from(config.dnsbl.threshold.get()),
+        timeout: config.dnsbl.timeout.duration(),
+        servers: config.dns.servers.iter().map(|server| server.address()).collect(),
     }
 }
 

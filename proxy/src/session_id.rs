@@ -1,6 +1,7 @@
 //! The name of a session: in every log line, in `Origin`, in the answer to "why was this mail refused?".
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// of two runs hardly ever meet. Shown as 12 characters of Crockford's base 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(u64);
+
+/// The text is no session id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a session id is twelve digits and capital letters")]
+pub struct NotASessionId;
 
 // === impl SessionId ===
 
@@ -17,6 +23,12 @@ impl SessionId {
     pub fn next() -> Self {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         Self::compose(process_part(), COUNTER.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// As a number: unique in this process.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
     }
 
     const fn compose(process: u64, counter: u64) -> Self {
@@ -34,6 +46,23 @@ impl fmt::Display for SessionId {
             fmt::Write::write_char(f, char::from(octet))?;
         }
         Ok(())
+    }
+}
+
+/// As `Display` writes it.
+impl FromStr for SessionId {
+    type Err = NotASessionId;
+
+    fn from_str(text: &str) -> Result<Self, NotASessionId> {
+        if text.len() != usize::try_from(DIGITS).unwrap_or_default() {
+            return Err(NotASessionId);
+        }
+        let value = text.bytes().try_fold(0_u64, |value, octet| {
+            let index = ALPHABET.iter().position(|known| *known == octet).ok_or(NotASessionId)?;
+            let index = u64::try_from(index).map_err(|_| NotASessionId)?;
+            Ok((value << DIGIT_BITS) | index)
+        });
+        value.map(Self)
     }
 }
 
@@ -59,6 +88,16 @@ mod tests {
         assert_eq!(SessionId::compose(0, 0).to_string(), "000000000000");
         assert_eq!(SessionId::compose(1, 31).to_string(), "00000100000Z");
         assert_eq!(SessionId::compose(u64::MAX, u64::MAX).to_string(), "ZZZZZZZZZZZZ");
+    }
+
+    #[test]
+    fn an_id_reads_back_as_it_was_written() {
+        for id in [SessionId::compose(1, 31), SessionId::compose(u64::MAX, 7), SessionId::next()] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for wrong in ["", "00000100000z", "00000100000U", "0000010000000"] {
+            assert_eq!(wrong.parse::<SessionId>(), Err(NotASessionId));
+        }
     }
 
     #[test]

@@ -12,15 +12,20 @@ use gatepost_core::access::gate::ScanGate;
 use gatepost_core::access::pop3;
 use gatepost_core::directory::{self, Directory, Password, PasswordVerifier, Scram};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::events::Log;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
-use gatepost_smtp::server::{AuthOffer, Limits, TlsMode};
+use gatepost_smtp::server::{AuthOffer, ClassRights, Limits, TlsMode};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
+use crate::admission::dnsbl::{self, BlockLists};
+use crate::admission::stranger::StrangerChecks;
+use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{Embedded, Settings};
+use crate::config;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::tls::{Tls, generate_self_signed};
@@ -85,17 +90,32 @@ pub(crate) fn house() -> House {
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
-    let backend = Arc::new(Embedded::new(directory.clone(), queue.clone(), scanner.clone(), settings));
+    let block_lists = dnsbl::Settings {
+        lists: Vec::new(),
+        threshold: 1,
+        timeout: Duration::from_secs(1),
+        servers: Vec::new(),
+    };
+    let events = Log::start(&folder.path().join("events"), None).unwrap();
+    let backend = Embedded::new(directory.clone(), queue.clone(), scanner.clone(), events.clone(), settings);
+    let backend = Arc::new(backend);
     let services = Services {
+        block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
+        admission: admission(&registry, &config::Admission::default()),
         backend: Arc::clone(&backend) as Arc<_>,
         authenticator: Authenticator::new(directory, verifier.clone(), authn::Settings { scram: true }),
         verifier,
         gate: ScanGate::new(Arc::clone(&store), scanner, None),
         store,
         tls: Some(Arc::new(tls(folder.path()))),
+        events,
         metrics: EdgeMetrics::register(&registry).unwrap(),
     };
     House { services, backend, queue, registry, folder }
+}
+
+pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Arc<Admission> {
+    Admission::new(Policy::load(settings).unwrap(), admission::Metrics::register(registry).unwrap())
 }
 
 /// A small segment: the folder of a test may lie in memory.
@@ -114,18 +134,19 @@ fn tls(folder: &std::path::Path) -> Tls {
 
 /// One listener of each kind on ports of the system's choice: `mx` without AUTH and TLS, `submission`, `pop3s`.
 pub(crate) fn settings() -> ServerSettings {
-    let smtp = |require_auth, auth| {
+    let smtp = |rights, auth| {
         let limits = Limits::default();
-        Protocol::Smtp(SmtpSettings { require_auth, auth, binarymime: false, limits })
+        Protocol::Smtp(SmtpSettings { rights, switched_off: Vec::new(), auth, binarymime: false, limits })
     };
+    let open = ClassRights::default();
     ServerSettings {
         hostname: "mx.example".into(),
         listeners: vec![
-            listener("mx", TlsMode::None, smtp(false, AuthOffer::default())),
+            listener("mx", TlsMode::None, smtp(open, AuthOffer::default())),
             listener(
                 "submission",
                 TlsMode::StartTls,
-                smtp(true, authn::Settings { scram: true }.offer(false)),
+                smtp(open.requiring_auth(), authn::Settings { scram: true }.offer(false)),
             ),
             listener("pop3s", TlsMode::Implicit, Protocol::Pop3(pop3::Limits::default())),
         ],
@@ -134,7 +155,16 @@ pub(crate) fn settings() -> ServerSettings {
 
 fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    ListenerSettings { name: name.into(), address, tls, connections_max: 10, protocol }
+    ListenerSettings {
+        name: name.into(),
+        address,
+        tls,
+        connections_max: 10,
+        balancers: Default::default(),
+        relays: Default::default(),
+        stranger_checks: StrangerChecks::default(),
+        protocol,
+    }
 }
 
 /// A stream that remembers its writes one by one.

@@ -111,7 +111,8 @@ pub fn exim(server: &Server, tls: Tls, to: &str, content: &[u8]) -> String {
     let program = folder.join("exim4");
     fs::copy(&*EXIM, &program).expect("Exim can be copied");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the copy's mode can be set");
-    fs::copy(server.certificate(), folder.join("cert.pem")).expect("the certificate can be copied");
+    let certificate = fs::read(server.certificate()).expect("the certificate can be read");
+    fs::write(folder.join("cert.pem"), certificate).expect("the certificate can be copied");
     let config = folder.join("exim.conf");
     let run_as = if rustix::process::geteuid().is_root() {
         let spool = [folder.join("spool"), folder.join("log")];
@@ -139,7 +140,8 @@ pub fn exim(server: &Server, tls: Tls, to: &str, content: &[u8]) -> String {
 
 fn swaks_run(server: &Server, tls: Tls, mechanism: &str, to: &str, content: &[u8]) -> Run {
     let file = server.folder().join("swaks.eml");
-    fs::write(&file, content).expect("the mail can be written");
+    // swaks ends the last line itself.
+    fs::write(&file, content.strip_suffix(b"\r\n").unwrap_or(content)).expect("the mail can be written");
     let (port, switch) = match tls {
         Tls::StartTls => (server.ports.starttls, "--tls"),
         Tls::Implicit => (server.ports.implicit, "--tls-on-connect"),

@@ -150,7 +150,16 @@ impl Setup {
             None => spawn(folder.path(), Some(&config)),
             Some(size) => spawn_on_tmpfs(folder.path(), &data, size, &config),
         };
-        let mut server = Server { process, folder, config: Some(config), data, certificate, ports, users };
+        let mut server = Server {
+            process,
+            folder,
+            config: Some(config),
+            data,
+            certificate,
+            on_terminal: false,
+            ports,
+            users,
+        };
         server.process.wait_until_ready(admin);
         server
     }
@@ -224,6 +233,14 @@ pub(crate) fn spawn(home: &Path, config: Option<&Path>) -> Process {
     let mut args = vec!["run"];
     args.extend(config.map(|config| ["--config", path_text(config)]).into_iter().flatten());
     Process::spawn(&args, &home.join("log"), &[("HOME", home)])
+}
+
+/// `script` gives it a terminal. Killed, that takes the server with it.
+pub(crate) fn spawn_on_terminal(home: &Path) -> Process {
+    let run = format!("exec setpriv --pdeathsig KILL {} run", path_text(binary::gatepost()));
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--flush", "--return", "--command", &run, "/dev/null"]);
+    Process::spawn_command(command, &home.join("log"), &[("HOME", home)])
 }
 
 /// A mount namespace of its own, the data folder copied to the small file system, then `gatepost` in the same process.

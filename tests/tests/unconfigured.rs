@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use base64::Engine;
 use gatepost_tests::clients::{self, Tls};
+use gatepost_tests::command::Run;
 use gatepost_tests::mail;
 use gatepost_tests::scram::Binding;
 use gatepost_tests::server::Server;
@@ -23,6 +24,33 @@ fn the_first_start_makes_a_private_data_folder_a_certificate_and_one_user() {
     assert!(server.me().password.len() >= 16, "a generated password is long");
     assert!(server.log().contains("first-user.txt"), "the new user is told where the password is");
     server.assert_no_secret_is_visible_but_in("first-user.txt");
+}
+
+/// The lines for sending and reading a mail are meant to be pasted. They ask for the password, which a test has to add.
+#[test]
+fn a_terminal_is_shown_the_password_once_and_lines_that_work() {
+    let (server, shown) = Server::start_on_a_terminal();
+    assert!(!server.data().join("first-user.txt").exists(), "the password is on the screen only");
+    let lines = pasteable_lines(&shown);
+    assert_eq!(lines.len(), 2, "one to send, one to read: {shown}");
+    let run = |line: &str| {
+        let named = format!("--user {}", server.me().name);
+        assert!(line.contains(&named), "{line}");
+        let line = line.replace(&named, &format!("{named}:{}", server.me().password));
+        Run::new("sh").env("HOME", server.folder()).args(["-c", &line]).succeed()
+    };
+    run(&lines[0]);
+    let _ = server.inbox(1);
+    let read = run(&lines[1]).text();
+    assert!(read.contains("Subject: ") && read.contains("Delivered-To: me@localhost"), "{read}");
+}
+
+/// The indented lines that begin with a program, those that go on behind a backslash joined.
+fn pasteable_lines(shown: &str) -> Vec<String> {
+    let joined = shown.replace("\\\n", " ");
+    let programs = ["curl ", "printf ", "swaks "];
+    let lines = joined.lines().map(str::trim);
+    lines.filter(|line| programs.iter().any(|program| line.starts_with(program))).map(str::to_owned).collect()
 }
 
 #[test]

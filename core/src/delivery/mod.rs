@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod retry;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trace;
 pub mod worker;
 
 pub use disposition::Disposition;

@@ -10,8 +10,9 @@ use tracing::{debug, error, info, warn};
 
 use super::local::Plan;
 use super::retry::Setback;
-use super::{Disposition, Metrics};
+use super::{Disposition, Metrics, trace};
 use crate::directory::Directory;
+use crate::events::Log;
 use crate::queue::{Claim, NewMessage, Outcome, Queue};
 use crate::scan::{Priority, Scanner, Stamp, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
@@ -36,6 +37,8 @@ pub struct Rooms {
     pub directory: Directory,
     /// Where it goes.
     pub store: Arc<dyn MailStore>,
+    /// Told what becomes of each recipient.
+    pub events: Log,
 }
 
 /// The running workers. Dropped without `stop`, they go on until the queue is closed.
@@ -228,6 +231,7 @@ impl Worker {
     fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
         let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
         for (recipient, result) in attempted {
+            trace::record(&self.rooms.events, message, *recipient, result);
             match result {
                 Ok(disposition) => debug!(%queue_id, session, recipient, ?disposition, "recipient done"),
                 Err(Setback::RecipientGone) => {

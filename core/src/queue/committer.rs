@@ -100,7 +100,6 @@ impl Committer {
     pub(super) fn lift_stop(&mut self) -> bool {
         let lifted = self.journal.lift_stop().is_ok();
         if lifted {
-            tracing::info!("a fresh segment of the queue has flushed: mail is accepted again");
             self.follow_opened();
         }
         self.report();

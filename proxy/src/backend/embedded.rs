@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use gatepost_core::BoxFuture;
 use gatepost_core::directory::{Directory, Resolution};
+use gatepost_core::events::{About, Log, What};
 use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
@@ -36,6 +37,7 @@ struct Rooms {
     directory: Directory,
     queue: Queue,
     scanner: Scanner,
+    events: Log,
     settings: ArcSwap<Settings>,
 }
 
@@ -62,9 +64,15 @@ struct Incoming {
 impl Embedded {
     /// Of the rooms that do the work.
     #[must_use]
-    pub fn new(directory: Directory, queue: Queue, scanner: Scanner, settings: Settings) -> Self {
+    pub fn new(
+        directory: Directory,
+        queue: Queue,
+        scanner: Scanner,
+        events: Log,
+        settings: Settings,
+    ) -> Self {
         let settings = ArcSwap::from_pointee(settings);
-        Self { rooms: Arc::new(Rooms { directory, queue, scanner, settings }) }
+        Self { rooms: Arc::new(Rooms { directory, queue, scanner, events, settings }) }
     }
 
     /// Takes new settings on; they hold for commits from now on.
@@ -210,6 +218,10 @@ impl Rooms {
     async fn scan(&self, body: &Body, origin: &Origin, time_max: Duration) -> Result<Option<Stamp>, Refusal> {
         let report = self.scanner.scan(body.clone(), Priority::High, time_max).await;
         let session = &origin.session;
+        if report.verdict != Verdict::Clean {
+            let verdict = report.verdict.to_string();
+            self.events.record(About::from(origin), What::Scanned { verdict });
+        }
         match report.verdict {
             Verdict::Clean => Ok(Some(report.stamp)),
             Verdict::Infected { threat } => {

@@ -3,6 +3,7 @@
 mod config;
 mod directory;
 mod exit;
+mod explain;
 mod mailbox;
 mod mbox;
 mod output;
@@ -62,6 +63,8 @@ enum Command {
     /// Say which domains live here.
     #[command(subcommand)]
     Domain(directory::DomainCommand),
+    /// Tell why something was refused, or what became of a mail.
+    Explain(explain::Arguments),
     /// Look into the queue.
     #[command(subcommand)]
     Queue(queue::Command),
@@ -102,6 +105,7 @@ fn execute(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::User(command) => directory::user(&command, &site, output),
         Command::Alias(command) => directory::alias(&command, &site, output),
         Command::Domain(command) => directory::domain(&command, &site, output),
+        Command::Explain(arguments) => explain::execute(&arguments, &site, output),
         Command::Queue(command) => queue::execute(&command, &site, output),
         Command::Mailbox(command) => mailbox::execute(&command, &site, output),
         Command::Scan(arguments) => scan::execute(&arguments, &site, output),
@@ -118,6 +122,7 @@ Examples:
   gatepost domain add example.org               mail for example.org stays here
   gatepost user add ann@example.org             asks for a password
   gatepost queue list --json                    for scripts
+  gatepost explain 7K3F9Q                       why a reply with [7K3F9Q] refused what it refused
   gatepost mailbox export ann@example.org --output ann.mbox
 
 Files:

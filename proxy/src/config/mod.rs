@@ -6,7 +6,10 @@
 //! ```
 //! Without a file the embedded default holds, which is what `EXAMPLE` says line by line.
 
+mod admission;
+mod dnsbl;
 mod file;
+pub mod network;
 mod problem;
 mod settings;
 pub mod values;
@@ -14,7 +17,10 @@ pub mod values;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use admission::{Admission, Rules};
+pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
+use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
@@ -40,6 +46,12 @@ pub struct Config {
     pub scram: bool,
     /// Bounds of sessions.
     pub limits: Limits,
+    /// Which name servers are asked.
+    pub dns: Dns,
+    /// Block and allow lists.
+    pub dnsbl: Dnsbl,
+    /// Who may come in, and how often.
+    pub admission: Admission,
     /// How mail is scanned.
     pub scan: Scan,
     /// The HTTP side; `None` where it is switched off.
@@ -59,6 +71,10 @@ pub struct Listener {
     pub service: Service,
     /// Connections at a time.
     pub connections: u32,
+    /// Balancers: a PROXY header is required of their connections, and believed.
+    pub proxy_protocol_from: Vec<TrustedNetwork>,
+    /// Relays that may say on whose behalf they speak (XCLIENT); none on POP3 listeners.
+    pub xclient_from: Vec<TrustedNetwork>,
 }
 
 /// A protocol with the settings that make sense for it.
@@ -72,6 +88,10 @@ pub enum Service {
         require_auth: bool,
         /// Whether BINARYMIME is offered.
         binarymime: bool,
+        /// How long a stranger must be silent before the greeting; `None` where it comes at once, as always inside TLS.
+        pregreet_wait: Option<TimeSpan>,
+        /// Whether strangers are looked up in the block and allow lists.
+        dnsbl: bool,
     },
     /// Mail is read. Passwords travel inside TLS only, so there is no POP3 without it.
     Pop3 {
@@ -231,11 +251,24 @@ impl Config {
     /// What holds without a configuration file: everything on loopback, AUTH required, TLS offered everywhere.
     #[must_use]
     pub fn embedded_default() -> Self {
-        let smtp = |tls| Service::Smtp { tls, require_auth: true, binarymime: false };
+        let smtp = |tls| Service::Smtp {
+            tls,
+            require_auth: true,
+            binarymime: false,
+            pregreet_wait: None,
+            dnsbl: false,
+        };
         let pop3 = |tls| Service::Pop3 { tls };
         let listener = |name: &str, port, service| {
             let name = ListenerName::try_from(name.to_owned()).ok()?;
-            Some(Listener { name, address: loopback(port), service, connections: CONNECTIONS_DEFAULT })
+            Some(Listener {
+                name,
+                address: loopback(port),
+                service,
+                connections: CONNECTIONS_DEFAULT,
+                proxy_protocol_from: Vec::new(),
+                xclient_from: Vec::new(),
+            })
         };
         let listeners = [
             listener("smtp", SMTP_PORT, smtp(SmtpTls::StartTls)),
@@ -252,6 +285,9 @@ impl Config {
             tls: None,
             scram: true,
             limits: Limits::default(),
+            dns: Dns::default(),
+            dnsbl: Dnsbl::default(),
+            admission: Admission::default(),
             scan: Scan::default(),
             admin: Some(Admin::default()),
             log: Log::default(),

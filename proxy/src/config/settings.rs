@@ -28,6 +28,9 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
             .map(|tls| TlsFiles { certificate: tls.certificate, key: tls.key }),
         scram: file.auth.scram.unwrap_or(true),
         limits: limits(&file.limits, &mut findings),
+        dns: file.dns,
+        dnsbl: file.dnsbl,
+        admission: file.admission,
         scan: scan(file.scan),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
@@ -69,6 +72,8 @@ fn listener(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Lis
         address: *written.address.get_ref(),
         service: service?,
         connections: connections.unwrap_or(CONNECTIONS_DEFAULT),
+        proxy_protocol_from: written.proxy_protocol_from.clone(),
+        xclient_from: written.xclient_from.as_ref().map(|it| it.get_ref().clone()).unwrap_or_default(),
     })
 }
 
@@ -106,7 +111,13 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         );
     }
     let binarymime = written.binarymime.as_ref().is_some_and(|on| *on.get_ref());
-    Some(Service::Smtp { tls, require_auth, binarymime })
+    let pregreet_wait = written.pregreet_wait.as_ref().map(|wait| *wait.get_ref());
+    if let (Some(wait), SmtpTls::Implicit) = (&written.pregreet_wait, tls) {
+        findings.push(Finding::at(wait.span(), "inside TLS nobody can talk before the greeting"));
+    }
+    // Those who must log in are often at home, and the lists are full of such addresses.
+    let dnsbl = written.dnsbl.as_ref().map_or(!require_auth, |on| *on.get_ref());
+    Some(Service::Smtp { tls, require_auth, binarymime, pregreet_wait, dnsbl })
 }
 
 /// Where SCRAM is all that a listener may offer, it must not be switched off elsewhere.
@@ -126,6 +137,9 @@ fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         written.require_auth.as_ref().map(|value| ("require_auth", value.span())),
         written.auth_without_tls.as_ref().map(|value| ("auth_without_tls", value.span())),
         written.binarymime.as_ref().map(|value| ("binarymime", value.span())),
+        written.pregreet_wait.as_ref().map(|value| ("pregreet_wait", value.span())),
+        written.dnsbl.as_ref().map(|value| ("dnsbl", value.span())),
+        written.xclient_from.as_ref().map(|value| ("xclient_from", value.span())),
         written.backend.as_ref().map(|value| ("backend", value.span())),
     ];
     for (key, span) in smtp_only.into_iter().flatten() {

@@ -18,6 +18,8 @@ pub enum Ending {
     WriteFailed,
     /// The drain's patience was spent.
     Cut,
+    /// A stranger that got nowhere made room for others.
+    Displaced,
     /// The machine took nothing, said nothing and waited for nothing. A defect of ours; closing is the safe answer.
     Stalled,
 }
@@ -35,8 +37,18 @@ impl Ending {
             Self::NotReading => "not_reading",
             Self::WriteFailed => "write_failed",
             Self::Cut => "cut",
+            Self::Displaced => "displaced",
             Self::Stalled => "stalled",
         }
+    }
+
+    /// Whether the peer ended it, with or without QUIT: nothing to explain.
+    pub(crate) const fn is_ordinary(self) -> bool {
+        matches!(
+            self,
+            Self::Smtp(CloseReason::Quit | CloseReason::PeerClosed)
+                | Self::Pop3(pop3::CloseReason::Quit | pop3::CloseReason::PeerClosed)
+        )
     }
 
     /// Whether there may be a peer who still reads: then the close is a slow one.
@@ -47,7 +59,8 @@ impl Ending {
             | Self::TlsFailed
             | Self::NotReading
             | Self::WriteFailed
-            | Self::Cut => false,
+            | Self::Cut
+            | Self::Displaced => false,
             Self::Smtp(_) | Self::Pop3(_) | Self::Stalled => true,
         }
     }

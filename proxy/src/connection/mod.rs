@@ -21,17 +21,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_core::access::pop3 as pop3_protocol;
+use gatepost_core::events::{About, What};
 use gatepost_smtp::server::{Config, TlsFacts, TlsMode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use crate::admission::guest::Guest;
+use crate::admission::networks::NetworkSet;
+use crate::admission::stranger::StrangerChecks;
 use crate::metrics::ListenerMetrics;
 use crate::server::Services;
 use crate::session_id::SessionId;
 use crate::tls::{Exporter, Secured};
 pub(crate) use buffer::BUFFER_OCTETS;
 use buffer::Pool;
-use drive::{Driver, Stop, now};
+pub(crate) use drive::now;
+use drive::{Driver, Stop};
 pub use ending::Ending;
 use machine::Machine;
 use mailbox_lock::MailboxLocks;
@@ -56,6 +61,12 @@ pub(crate) struct Context {
     pub(crate) listener: String,
     /// How TLS begins.
     pub(crate) tls: TlsMode,
+    /// Of whose connections a PROXY header is required.
+    pub(crate) balancers: NetworkSet,
+    /// Relays that may say on whose behalf they speak.
+    pub(crate) relays: NetworkSet,
+    /// What strangers have to wait for.
+    pub(crate) stranger_checks: StrangerChecks,
     /// What is spoken.
     pub(crate) dialect: Dialect,
     /// Who answers.
@@ -86,14 +97,37 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// Where it came in.
     pub(crate) context: Arc<Context>,
+    /// What it may do how often.
+    pub(crate) guest: Arc<Guest>,
 }
 
-/// What a connection has cost.
+/// What a connection has cost, and who is to know that it gets somewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     octets_in: u64,
     octets_out: u64,
     mails: u64,
+    guest: Option<Arc<Guest>>,
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// Puts something about this session into the event log.
+    fn record(&self, what: What) {
+        self.record_mail(None, what);
+    }
+
+    /// Puts something about a mail of this session into the event log.
+    fn record_mail(&self, queue_id: Option<String>, what: What) {
+        let about = About {
+            session: Some(self.session.to_string()),
+            queue_id,
+            listener: Some(self.context.listener.clone()),
+            peer: Some(self.address),
+        };
+        self.context.services.events.record(about, what);
+    }
 }
 
 /// Serves one connection to its end.
@@ -101,20 +135,22 @@ pub(crate) async fn serve<S>(
     stream: S,
     address: SocketAddr,
     context: Arc<Context>,
+    guest: Guest,
     mut phase: watch::Receiver<Phase>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let peer = Peer { session: SessionId::next(), address, context };
+    let peer = Peer { session: SessionId::next(), address, context, guest: Arc::new(guest) };
     let _open = peer.context.metrics.open();
     let started_at = now();
     tracing::debug!(session = %peer.session, listener = peer.context.listener, peer = %address, "connected");
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger { guest: Some(Arc::clone(&peer.guest)), ..Ledger::default() };
     let mut cut = phase.clone();
     let ending = tokio::select! {
         ending = conduct(stream, &peer, &mut ledger, &mut phase) => ending,
         // An error means that the server itself was dropped.
         _ = cut.wait_for(|phase| *phase == Phase::Cut) => Ending::Cut,
+        () = peer.guest.displaced() => Ending::Displaced,
     };
     close(&peer, &ledger, ending, now().saturating_duration_since(started_at));
 }
@@ -122,6 +158,9 @@ pub(crate) async fn serve<S>(
 /// The one line and the counters that every connection ends with.
 fn close(peer: &Peer, ledger: &Ledger, ending: Ending, duration: Duration) {
     peer.context.metrics.closed(ending.name(), ledger.octets_in, ledger.octets_out);
+    if !ending.is_ordinary() {
+        peer.record(What::SessionClosed { reason: ending.name().into() });
+    }
     tracing::info!(
         session = %peer.session,
         listener = peer.context.listener,
@@ -148,6 +187,24 @@ where
             let open =
                 |tls: Option<_>| Pop3Machine::open(Arc::clone(config), peer.clone(), tls.is_some(), now());
             converse(stream, open, peer, ledger, phase).await
+        }
+    }
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// The session has got somewhere.
+    fn progress(&self) {
+        if let Some(guest) = &self.guest {
+            guest.progress();
+        }
+    }
+
+    /// Whether the peer waits for us.
+    fn set_owed(&self, is_owed: bool) {
+        if let Some(guest) = &self.guest {
+            guest.set_owed(is_owed);
         }
     }
 }
@@ -226,10 +283,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let tls = peer.context.services.tls.as_ref()?;
+    peer.guest.handshake().ok()?;
     let result = tls.accept(stream).await;
     peer.context.metrics.handshake(result.is_ok());
     match result {
         Ok(secured) => {
+            peer.guest.progress();
             tracing::debug!(
                 session = %peer.session,
                 version = secured.facts.version,

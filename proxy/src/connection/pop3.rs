@@ -7,6 +7,7 @@ use gatepost_core::BoxFuture;
 use gatepost_core::access::gate::Withheld;
 use gatepost_core::access::pop3::{Answer, Config, Entry, Maildrop, Output, Question, Session, Ticket};
 use gatepost_core::directory::Password;
+use gatepost_core::events::{What, evidence};
 use gatepost_core::store::Listing;
 use gatepost_smtp::server::{Identity, TlsFacts};
 
@@ -26,6 +27,9 @@ pub(super) struct Pop3Machine {
     gave_mail: bool,
 }
 
+/// Nothing is known about a password.
+struct Unchecked;
+
 // === impl Pop3Machine ===
 
 impl Pop3Machine {
@@ -44,15 +48,27 @@ impl Pop3Machine {
 
     async fn authenticate(&self, user: &str, password: Password) -> Answer {
         let context = &self.peer.context;
-        let result = context.services.verifier.verify(user, password).await;
-        let (outcome, answer) = match result {
+        let (outcome, answer) = match self.verify(user, password).await {
             Ok(Some(identity)) => ("ok", Answer::Authenticated(identity)),
             Ok(None) => ("failed", Answer::NotAuthenticated),
-            Err(_) => ("unavailable", Answer::Unavailable),
+            Err(Unchecked) => ("unavailable", Answer::Unavailable),
         };
         context.metrics.authenticated(POP3_MECHANISM, outcome);
+        self.peer.record(told(user, &answer));
         tracing::debug!(session = %self.peer.session, ?user, outcome, "POP3 log-in");
         answer
+    }
+
+    /// Under the same limits, bans and lock-outs as AUTH of SMTP.
+    async fn verify(&self, user: &str, password: Password) -> Result<Option<Identity>, Unchecked> {
+        let log_in = self.peer.guest.log_in(user).map_err(|_| Unchecked)?;
+        let verifier = &self.peer.context.services.verifier;
+        let identity = verifier.verify(user, password).await.map_err(|_| Unchecked)?;
+        match &identity {
+            Some(identity) => log_in.succeeded(&identity.user),
+            None => log_in.failed(user).await,
+        }
+        Ok(identity)
     }
 
     async fn open_mailbox(&mut self, identity: &Identity) -> Answer {
@@ -151,6 +167,25 @@ impl Machine for Pop3Machine {
 
     fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, now: Instant) -> Self {
         Self { session: self.session.into_secured(now), peer: self.peer, mailbox: None, gave_mail: false }
+    }
+}
+
+/// A log-in for the event log.
+fn told(user: &str, answer: &Answer) -> What {
+    let refused = |rule: &'static str| What::Refused {
+        rule: rule.into(),
+        verb: "PASS".into(),
+        code: None,
+        evidence: Some(evidence(user)),
+        limit: None,
+        token: None,
+    };
+    match answer {
+        Answer::Authenticated(identity) => {
+            What::Authenticated { user: evidence(&identity.user), mechanism: POP3_MECHANISM.into() }
+        }
+        Answer::NotAuthenticated => refused("auth.failed"),
+        _ => refused("auth.unavailable"),
     }
 }
 

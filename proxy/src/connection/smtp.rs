@@ -1,21 +1,26 @@
 //! SMTP on the driver: the session of `gatepost_smtp`, and the rooms that answer its questions.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gatepost_core::BoxFuture;
+use gatepost_core::events::{What, evidence};
 use gatepost_core::intake::Origin;
 use gatepost_smtp::server::{
     Answer, BodySink, Config, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session, Ticket,
     TlsFacts,
 };
-use gatepost_smtp::wire::params::MailParams;
-use gatepost_smtp::wire::path::ReversePath;
+use gatepost_smtp::wire::params::{MailParams, RcptParams};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::token::Tokens;
+use gatepost_smtp::wire::xclient::{Attribute, Xclient};
 
 use super::drive::now;
 use super::machine::{Machine, Step};
 use super::{Ending, Peer};
+use crate::admission::verdict::Refused;
 use crate::authn::{self, ChannelBinding, Exchange};
 use crate::backend::{Discard, Transaction, unix_ms};
 use crate::tls::Exporter;
@@ -32,6 +37,8 @@ pub(super) struct SmtpMachine {
     transaction: Option<Box<dyn Transaction>>,
     /// Of the transaction, for its one log line.
     sender: Option<ReversePath>,
+    /// What the answer outside of the session was decided on, where it was a refusal.
+    evidence: Option<String>,
 }
 
 // === impl SmtpMachine ===
@@ -43,9 +50,12 @@ impl SmtpMachine {
         tls: Option<(TlsFacts, Option<Exporter>)>,
         now: Instant,
     ) -> Self {
-        let facts = PeerFacts { address: peer.address, tls: tls.as_ref().map(|(facts, _)| facts.clone()) };
-        let session = Session::open(Arc::clone(&config), facts, now);
-        Self { session, config, peer, tls, exchange: None, transaction: None, sender: None }
+        let may_xclient = peer.context.relays.contains(peer.address.ip());
+        let facts = PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()));
+        let facts = PeerFacts { may_xclient, ..facts };
+        let tokens = Tokens::seeded(peer.session.number());
+        let session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
+        Self { session, config, peer, tls, exchange: None, transaction: None, sender: None, evidence: None }
     }
 
     /// `None` where no answer is awaited.
@@ -61,12 +71,15 @@ impl SmtpMachine {
                 return None;
             }
             Question::Mail { reverse_path, params } => self.begin(reverse_path, &params).await,
-            Question::Recipient { path, params } => match self.transaction.as_mut() {
-                Some(transaction) => answer(transaction.recipient(&path, &params).await),
-                None => Answer::Refused(Refusal::LocalError),
-            },
+            Question::Recipient { path, params } => {
+                let result = self.recipient(&path, &params).await;
+                self.judged(result, || path.to_string())
+            }
             Question::Body { envelope } => match self.transaction.as_mut() {
-                Some(transaction) => answer(transaction.prepare(envelope).await),
+                Some(transaction) => {
+                    let result = transaction.prepare(envelope).await;
+                    self.judged(result, || "the body".to_owned())
+                }
                 None => Answer::Refused(Refusal::LocalError),
             },
             Question::Commit => self.commit().await,
@@ -74,7 +87,44 @@ impl SmtpMachine {
                 self.transaction = None;
                 return None;
             }
+            Question::Xclient(xclient) => match self.on_behalf(&xclient).await {
+                Ok(facts) => Answer::Peer(facts),
+                Err(refusal) => self.judged(Err(refusal), || xclient.to_string()),
+            },
+            // No backend of this version lets them through.
+            Question::Extension(_) | Question::ExtensionEnd => Answer::Refused(Refusal::NotImplemented),
         })
+    }
+
+    /// A listed relay says on whose behalf it speaks: from now on that client's address is the one that counts. Name, HELO
+    /// and protocol decide nothing here (the relay says EHLO again), and nobody is logged in on hearsay.
+    async fn on_behalf(&mut self, xclient: &Xclient) -> Result<PeerFacts, Refusal> {
+        let mut address = None;
+        let mut port = 0;
+        for attribute in xclient.attributes() {
+            match attribute {
+                Attribute::Addr(client) => address = *client,
+                Attribute::Port(client) => port = client.unwrap_or_default(),
+                Attribute::Login(Some(_)) => return Err(Refusal::ExtensionDenied),
+                Attribute::Login(None)
+                | Attribute::Name(_)
+                | Attribute::Helo(_)
+                | Attribute::Proto(_)
+                | Attribute::DestAddr(_)
+                | Attribute::DestPort(_) => {}
+            }
+        }
+        if let Some(address) = address.map(|address| address.to_canonical()) {
+            let context = Arc::clone(&self.peer.context);
+            let guest = self.peer.guest.on_behalf_of(address).map_err(|refused| refusal(&refused))?;
+            let lists = &context.services.block_lists;
+            context.stranger_checks.look_up(&guest, lists).await.map_err(|refused| refusal(&refused))?;
+            let (session, relay) = (&self.peer.session, self.peer.address);
+            self.peer.address = SocketAddr::new(address, port);
+            self.peer.guest = Arc::new(guest);
+            tracing::info!(%session, %relay, client = %self.peer.address, "a relay speaks on behalf of a client");
+        }
+        Ok(PeerFacts { may_xclient: true, ..PeerFacts::anonymous(self.peer.address, None) })
     }
 
     fn begin_exchange(&self, mechanism: Mechanism) -> Exchange {
@@ -82,7 +132,8 @@ impl SmtpMachine {
         let binding = exporter.map(|exporter| ChannelBinding { exporter: exporter.0 });
         let plus_offered =
             binding.is_some() && self.config.auth.inside_tls.contains(&Mechanism::ScramSha256Plus);
-        self.peer.context.services.authenticator.begin(mechanism, binding, plus_offered)
+        let guest = Some(Arc::clone(&self.peer.guest));
+        self.peer.context.services.authenticator.begin(mechanism, binding, plus_offered, guest)
     }
 
     async fn step(&mut self, response: Option<&[u8]>) -> Answer {
@@ -98,12 +149,18 @@ impl SmtpMachine {
             authn::Step::Unavailable => ("unavailable", Answer::Refused(Refusal::AuthenticationUnavailable)),
         };
         self.peer.context.metrics.authenticated(mechanism.name(), outcome);
+        if matches!(answer, Answer::Refused(_)) {
+            self.evidence = Some(mechanism.name().to_owned());
+        }
         self.exchange = None;
         answer
     }
 
     async fn begin(&mut self, reverse_path: ReversePath, params: &MailParams) -> Answer {
         self.transaction = None;
+        if self.peer.guest.message().is_err() {
+            return Answer::Refused(Refusal::RateLimited);
+        }
         let origin = self.origin();
         match self.peer.context.services.backend.begin(origin, &reverse_path, params).await {
             Ok(transaction) => {
@@ -111,8 +168,19 @@ impl SmtpMachine {
                 self.sender = Some(reverse_path);
                 Answer::Accepted
             }
-            Err(refusal) => Answer::Refused(refusal),
+            Err(refusal) => self.judged(Err(refusal), || reverse_path.to_string()),
         }
+    }
+
+    async fn recipient(&mut self, path: &ForwardPath, params: &RcptParams) -> Result<(), Refusal> {
+        let guest = Arc::clone(&self.peer.guest);
+        guest.recipient().map_err(|_| Refusal::RateLimited)?;
+        let transaction = self.transaction.as_mut().ok_or(Refusal::LocalError)?;
+        let result = transaction.recipient(path, params).await;
+        if result == Err(Refusal::UnknownRecipient) {
+            guest.unknown_recipient().await;
+        }
+        result
     }
 
     async fn commit(&mut self) -> Answer {
@@ -124,7 +192,10 @@ impl SmtpMachine {
         self.peer.context.metrics.committed(now().saturating_duration_since(started_at));
         match result {
             Ok(queue_id) => Answer::Stored { queue_id },
-            Err(refusal) => Answer::Refused(refusal),
+            Err(refusal) => {
+                let sender = self.sender.as_ref().map(ToString::to_string);
+                self.judged(Err(refusal), || format!("mail from {}", sender.unwrap_or_default()))
+            }
         }
     }
 
@@ -141,22 +212,53 @@ impl SmtpMachine {
         }
     }
 
-    fn note(&self, notice: Notice) {
+    /// The answer, and where it is a refusal what it was decided on.
+    fn judged(&mut self, result: Result<(), Refusal>, evidence_of: impl FnOnce() -> String) -> Answer {
+        match result {
+            Ok(()) => Answer::Accepted,
+            Err(refusal) => {
+                self.evidence = Some(evidence(&evidence_of()));
+                Answer::Refused(refusal)
+            }
+        }
+    }
+
+    fn note(&mut self, notice: Notice) {
         let session = &self.peer.session;
         let metrics = &self.peer.context.metrics;
         match notice {
-            Notice::Refused { rule, verb, code } => {
+            Notice::Refused { rule, verb, code, evidence, limit, token } => {
                 metrics.refused(rule, code);
-                tracing::debug!(%session, rule, verb, code, "refused");
+                let evidence = match evidence.is_empty() {
+                    true => self.evidence.take(),
+                    false => Some(evidence.to_string()),
+                };
+                let (limit, token) = (limit.map(|it| it.to_string()), token.map(|it| it.to_string()));
+                tracing::debug!(%session, rule, verb, code, ?evidence, token, "refused");
+                let (rule, verb, code) = (rule.into(), verb.into(), Some(code));
+                self.peer.record(What::Refused { rule, verb, code, evidence, limit, token });
+            }
+            Notice::Attack { rule, verb, class, evidence } => {
+                metrics.attacked(rule, verb);
+                let (peer, class) = (self.peer.address, class.name());
+                tracing::warn!(%session, %peer, rule, verb, class, ?evidence, "attack");
+            }
+            Notice::Quirk { quirk } => {
+                metrics.tolerated(quirk);
+                tracing::debug!(%session, quirk, "a deviation was tolerated");
             }
             Notice::Stored { queue_id, octets, recipients } => {
                 metrics.mail_accepted(octets);
                 let user = self.session.identity().map(|identity| identity.user.as_str());
                 let sender = self.sender.as_ref().map(ToString::to_string);
                 tracing::info!(%session, queue_id, ?user, ?sender, recipients, octets, "mail accepted");
+                let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
+                self.peer.record_mail(Some(queue_id), What::Accepted { sender, recipients, octets, user });
             }
             Notice::Authenticated { user, mechanism } => {
                 tracing::debug!(%session, ?user, mechanism = mechanism.name(), "authenticated");
+                let user = evidence(&user);
+                self.peer.record(What::Authenticated { user, mechanism: mechanism.name().into() });
             }
         }
     }
@@ -233,15 +335,14 @@ impl Machine for SmtpMachine {
             exchange: None,
             transaction: None,
             sender: None,
+            evidence: None,
         }
     }
 }
 
-fn answer(result: Result<(), Refusal>) -> Answer {
-    match result {
-        Ok(()) => Answer::Accepted,
-        Err(refusal) => Answer::Refused(refusal),
-    }
+/// What a relay hears where admission refuses its client.
+const fn refusal(refused: &Refused) -> Refusal {
+    if refused.rule.is_lasting() { Refusal::SubmissionDenied } else { Refusal::RateLimited }
 }
 
 /// A bound for a room that hangs: the scan's budget and a flush are far below, a client's patience of ten minutes

@@ -9,8 +9,8 @@ use super::outputs::Outputs;
 use super::session::State;
 use super::{Config, PeerFacts, Session};
 use crate::wire::client_name::ClientName;
-use crate::wire::line::LineReader;
 use crate::wire::reply::Reply;
+use crate::wire::token::Tokens;
 use crate::wire::verb::Verb;
 
 /// What EHLO or HELO has said.
@@ -28,8 +28,19 @@ impl Session {
     pub fn open(config: Arc<Config>, peer: PeerFacts, now: Instant) -> Self {
         let deadlines = Deadlines::start(now, &config.limits);
         let mut session = Self::fresh(config, peer, deadlines, Outputs::default(), Budget::default());
-        session.outputs.reply(&Reply::named(220, &session.config.hostname, " ESMTP Gatepost"));
+        session.greet();
         session
+    }
+
+    pub(super) fn greet(&mut self) {
+        self.outputs.reply(&Reply::named(220, &self.config.hostname, " ESMTP Gatepost"));
+    }
+
+    /// Has refusals by policy carry a token from here on.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = Some(tokens);
+        self
     }
 
     /// A session that has heard nothing yet.
@@ -40,21 +51,25 @@ impl Session {
         outputs: Outputs,
         budget: Budget,
     ) -> Self {
+        let reader = peer.quirks.line_reader();
         Self {
             config,
             peer,
             state: State::Command,
-            reader: LineReader::default(),
+            reader,
             hello: None,
             identity: None,
             transaction: None,
             has_refused_chunk: false,
+            has_link_state: false,
             budget,
             deadlines,
             outputs,
             is_shutting_down: false,
             has_peer_closed: false,
             verb: Verb::Unknown,
+            has_tried_auth: false,
+            tokens: None,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::CloseReason;
 use super::contract::{Notice, Output, Question, Ticket};
+use super::{CloseReason, Evidence};
 use crate::wire::reply::Reply;
 
 /// The queue behind `Session::poll`.
@@ -45,6 +45,20 @@ impl Outputs {
 
     pub(super) fn notice(&mut self, notice: Notice) {
         self.queue.push_back(Output::Notice(notice));
+    }
+
+    /// The place behind all that is queued.
+    pub(super) fn mark(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Adds evidence to the refusals that were queued since.
+    pub(super) fn add_evidence(&mut self, mark: usize, find: impl Fn() -> Evidence) {
+        for output in self.queue.iter_mut().skip(mark) {
+            if let Output::Notice(Notice::Refused { evidence, .. }) = output {
+                *evidence = find();
+            }
+        }
     }
 
     pub(super) fn upgrade(&mut self) {

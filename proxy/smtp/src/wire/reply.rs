@@ -3,6 +3,7 @@
 //! No field takes a peer's octets: what is not fixed text is ours and typed.
 
 use super::auth::encode_challenge;
+use super::token::Token;
 
 /// One reply of one or more lines; it is written whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,7 @@ pub struct Reply<'a> {
     code: u16,
     enhanced: Option<Enhanced>,
     text: Text<'a>,
+    token: Option<Token>,
 }
 
 /// `class "." subject "." detail` (RFC 3463 section 2); the class is the first digit of the reply's code.
@@ -35,25 +37,25 @@ impl<'a> Reply<'a> {
     /// A reply without an enhanced code: 354 alone of the fixed ones (RFC 2034 section 4).
     #[must_use]
     pub const fn plain(code: u16, text: &'static str) -> Self {
-        Self { code, enhanced: None, text: Text::Fixed(text) }
+        Self { code, enhanced: None, text: Text::Fixed(text), token: None }
     }
 
     /// A reply with `subject.detail` of its enhanced code.
     #[must_use]
     pub const fn fixed(code: u16, subject: u8, detail: u8, text: &'static str) -> Self {
-        Self { code, enhanced: Some(Enhanced { subject, detail }), text: Text::Fixed(text) }
+        Self { code, enhanced: Some(Enhanced { subject, detail }), text: Text::Fixed(text), token: None }
     }
 
     /// The greeting, the reply to HELO, or the first 421: our name, then fixed text.
     #[must_use]
     pub const fn named(code: u16, hostname: &'a str, text: &'static str) -> Self {
-        Self { code, enhanced: None, text: Text::Named(hostname, text) }
+        Self { code, enhanced: None, text: Text::Named(hostname, text), token: None }
     }
 
     /// The reply to EHLO: our name, then a line a keyword.
     #[must_use]
     pub const fn hello(hostname: &'a str, keywords: &'a [String]) -> Self {
-        Self { code: 250, enhanced: None, text: Text::Hello(hostname, keywords) }
+        Self { code: 250, enhanced: None, text: Text::Hello(hostname, keywords), token: None }
     }
 
     /// `250 2.0.0` with the queue id; an id that is not `1*32(ALPHA / DIGIT)` is left out.
@@ -62,13 +64,28 @@ impl<'a> Reply<'a> {
         let is_id =
             matches!(queue_id.len(), 1..=32) && queue_id.bytes().all(|octet| octet.is_ascii_alphanumeric());
         let text = if is_id { Text::Queued(queue_id) } else { Text::Fixed("Queued") };
-        Self { code: 250, enhanced: Some(Enhanced { subject: 0, detail: 0 }), text }
+        Self { code: 250, enhanced: Some(Enhanced { subject: 0, detail: 0 }), text, token: None }
     }
 
     /// `334` with a challenge, never an enhanced code (RFC 4954 section 4).
     #[must_use]
     pub const fn challenge(octets: &'a [u8]) -> Self {
-        Self { code: 334, enhanced: None, text: Text::Challenge(octets) }
+        Self { code: 334, enhanced: None, text: Text::Challenge(octets), token: None }
+    }
+
+    /// With a token behind its fixed text: `550 5.1.1 No such mailbox here [7K3F9Q]`.
+    #[must_use]
+    pub const fn with_token(mut self, token: Option<Token>) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// The same codes, with a shorter text where this one is longer than so many octets with its CRLF.
+    #[must_use]
+    pub fn within(self, octets_max: usize) -> Self {
+        let mut written = Vec::new();
+        self.write(&mut written);
+        if written.len() <= octets_max { self } else { Self { text: Text::Fixed("Refused"), ..self } }
     }
 
     /// The three digits.
@@ -80,7 +97,10 @@ impl<'a> Reply<'a> {
     /// Appends the reply as it goes onto the wire.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self.text {
-            Text::Fixed(text) => self.line(out, ' ', &[text]),
+            Text::Fixed(text) => match self.token {
+                Some(token) => self.line(out, ' ', &[text, " [", &token.to_string(), "]"]),
+                None => self.line(out, ' ', &[text]),
+            },
             Text::Named(hostname, text) => self.line(out, ' ', &[hostname, text]),
             Text::Queued(queue_id) => self.line(out, ' ', &["Queued as ", queue_id]),
             Text::Challenge(octets) => self.line(out, ' ', &[&encode_challenge(octets)]),
@@ -129,6 +149,8 @@ mod tests {
     fn replies_are_written_with_their_codes() {
         assert_eq!(written(&Reply::fixed(501, 5, 4, "Syntax error")), "501 5.5.4 Syntax error\r\n");
         assert_eq!(written(&Reply::plain(354, "Go on")), "354 Go on\r\n");
+        let unknown = Reply::fixed(550, 1, 1, "No such mailbox here").with_token("7K3F9Q".parse().ok());
+        assert_eq!(written(&unknown), "550 5.1.1 No such mailbox here [7K3F9Q]\r\n");
         assert_eq!(written(&Reply::queued("01ABC")), "250 2.0.0 Queued as 01ABC\r\n");
         assert_eq!(written(&Reply::queued("a\r\n250 b")), "250 2.0.0 Queued\r\n");
         assert_eq!(written(&Reply::challenge(b"")), "334 \r\n");

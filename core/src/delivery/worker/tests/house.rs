@@ -10,6 +10,7 @@ use super::faulty_store::FaultyStore;
 use crate::delivery::testing::Teachable;
 use crate::directory::{Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
+use crate::events::Log;
 use crate::intake::{Body, BodyBuffer, Origin, Submission};
 use crate::queue::{self, QueueId, Summary};
 use crate::scan::{self, Engine};
@@ -93,6 +94,7 @@ impl Idle {
             scanner,
             directory: directory.clone(),
             store: Arc::clone(&store) as Arc<dyn MailStore>,
+            events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();
         let workers = Workers::start(rooms, &Settings::default(), Some(metrics)).await.unwrap();

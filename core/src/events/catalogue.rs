@@ -1,0 +1,195 @@
+//! Every kind of event, with its number and its name. Both stay what they are: scripts rely on them.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gatepost_smtp::server::Evidence;
+use serde::{Deserialize, Serialize};
+
+use crate::intake::Origin;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
+    /// To whom.
+    #[serde(flatten)]
+    pub about: About,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// By what an event is found again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_id: Option<String>,
+    /// The listener's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// The other side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<SocketAddr>,
+}
+
+/// The catalogue. Texts of a peer are escaped and bounded (`evidence`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+pub enum What {
+    /// A session ended by something else than QUIT or its peer's leaving.
+    #[serde(rename = "session.closed")]
+    SessionClosed {
+        /// Why, by the stable name of the reason.
+        reason: Cow<'static, str>,
+    },
+    /// A connection, command or mail was refused.
+    #[serde(rename = "refused")]
+    Refused {
+        /// The rule that decided.
+        rule: Cow<'static, str>,
+        /// The verb it was in; `connect` before the banner.
+        verb: Cow<'static, str>,
+        /// The reply's code; POP3 has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<u16>,
+        /// What it was decided on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<String>,
+        /// The limit behind the rule.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<String>,
+        /// The name in the reply.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<String>,
+    },
+    /// Somebody has proved who he is.
+    #[serde(rename = "authenticated")]
+    Authenticated {
+        /// The account.
+        user: String,
+        /// The SASL mechanism.
+        mechanism: Cow<'static, str>,
+    },
+    /// The scan in the session did not say "clean".
+    #[serde(rename = "mail.scanned")]
+    Scanned {
+        /// What it said.
+        verdict: String,
+    },
+    /// A mail was made durable and answered with 250.
+    #[serde(rename = "mail.accepted")]
+    Accepted {
+        /// Of the envelope.
+        sender: String,
+        /// Accepted ones.
+        recipients: usize,
+        /// Of the body.
+        octets: u64,
+        /// Who handed it in, where he has proved who he is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+    },
+    /// A recipient has the mail.
+    #[serde(rename = "recipient.delivered")]
+    Delivered {
+        /// Whose envelope address it was.
+        recipient: String,
+    },
+    /// A recipient's copy was deleted because policy wants it so.
+    #[serde(rename = "recipient.deleted")]
+    Deleted {
+        /// Whose.
+        recipient: String,
+        /// What was found in it.
+        threat: String,
+    },
+    /// A recipient's copy lies in the quarantine.
+    #[serde(rename = "recipient.quarantined")]
+    Quarantined {
+        /// Whose.
+        recipient: String,
+        /// What was found in it.
+        threat: String,
+    },
+    /// A recipient was given up.
+    #[serde(rename = "recipient.bounced")]
+    Bounced {
+        /// Who.
+        recipient: String,
+        /// Why, with an enhanced status code first.
+        reason: String,
+    },
+    /// A recipient was not served in this attempt.
+    #[serde(rename = "recipient.deferred")]
+    Deferred {
+        /// Who.
+        recipient: String,
+        /// Why, with an enhanced status code first.
+        reason: String,
+    },
+    /// Events are missing here: more came than could be written.
+    #[serde(rename = "log.gap")]
+    Gap {
+        /// How many.
+        lost: u64,
+    },
+}
+
+/// A peer's text as an event may hold it: bounded, and escaped where it is not plain ASCII.
+#[must_use]
+pub fn evidence(text: &str) -> String {
+    Evidence::of(text.as_bytes()).to_string()
+}
+
+// === impl Event ===
+
+impl Event {
+    /// Something that happens now.
+    #[must_use]
+    pub fn now(about: About, what: What) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), about, what }
+    }
+}
+
+// === impl About ===
+
+impl From<&Origin> for About {
+    fn from(origin: &Origin) -> Self {
+        Self {
+            session: Some(origin.session.clone()),
+            queue_id: None,
+            listener: Some(origin.listener.clone()),
+            peer: Some(origin.peer),
+        }
+    }
+}
+
+// === impl What ===
+
+impl What {
+    /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient, 9 the log).
+    #[must_use]
+    pub const fn id(&self) -> u16 {
+        match self {
+            Self::SessionClosed { .. } => 101,
+            Self::Refused { .. } => 201,
+            Self::Authenticated { .. } => 202,
+            Self::Scanned { .. } => 301,
+            Self::Accepted { .. } => 302,
+            Self::Delivered { .. } => 401,
+            Self::Deferred { .. } => 402,
+            Self::Deleted { .. } => 403,
+            Self::Quarantined { .. } => 404,
+            Self::Bounced { .. } => 405,
+            Self::Gap { .. } => 901,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Events in words, for people.
+
+use std::fmt;
+
+use super::{Event, What};
+
+/// Without the time: `192.0.2.7 on listener smtp was refused at RCPT by rule rcpt.unknown: ...`.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::SessionClosed { reason } => {
+                self.subject(f)?;
+                write!(f, " was disconnected: {reason}")
+            }
+            What::Refused { .. } => self.refused(f),
+            What::Authenticated { user, mechanism } => {
+                self.subject(f)?;
+                write!(f, " authenticated as {user} by {mechanism}")
+            }
+            What::Scanned { verdict } => write!(f, "the scan of the mail said: {verdict}"),
+            What::Accepted { sender, recipients, octets, user } => {
+                self.mail(f)?;
+                write!(f, " was accepted from ")?;
+                self.subject(f)?;
+                if let Some(user) = user {
+                    write!(f, " (user {user})")?;
+                }
+                let plural = if *recipients == 1 { "" } else { "s" };
+                write!(f, ": sender {sender}, {recipients} recipient{plural}, {octets} octets")
+            }
+            What::Delivered { recipient } => self.outcome(f, "was delivered to", recipient, None),
+            What::Deferred { recipient, reason } => {
+                self.outcome(f, "could not be delivered yet to", recipient, Some(reason))
+            }
+            What::Deleted { recipient, threat } => {
+                self.outcome(f, "was deleted by policy for", recipient, Some(threat))
+            }
+            What::Quarantined { recipient, threat } => {
+                self.outcome(f, "was put into quarantine for", recipient, Some(threat))
+            }
+            What::Bounced { recipient, reason } => {
+                self.outcome(f, "was given up for", recipient, Some(reason))
+            }
+            What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
+        }
+    }
+}
+
+// === impl Event ===
+
+impl Event {
+    fn refused(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let What::Refused { rule, verb, code, evidence, limit, token } = &self.what else {
+            return Ok(());
+        };
+        self.subject(f)?;
+        write!(f, " was refused at {verb} by rule {rule}")?;
+        if let Some(evidence) = evidence {
+            write!(f, ": {evidence}")?;
+        }
+        if let Some(limit) = limit {
+            write!(f, "; the limit is {limit}")?;
+        }
+        if let Some(code) = code {
+            write!(f, "; reply {code}")?;
+        }
+        token.as_ref().map_or(Ok(()), |token| write!(f, " [{token}]"))
+    }
+
+    fn outcome(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        verb: &str,
+        recipient: &str,
+        reason: Option<&str>,
+    ) -> fmt::Result {
+        self.mail(f)?;
+        write!(f, " {verb} {recipient}")?;
+        reason.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+
+    fn subject(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.about.peer {
+            Some(peer) => write!(f, "{}", peer.ip())?,
+            None => write!(f, "the peer")?,
+        }
+        self.about.listener.as_ref().map_or(Ok(()), |listener| write!(f, " on listener {listener}"))
+    }
+
+    fn mail(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.about.queue_id {
+            Some(queue_id) => write!(f, "mail {queue_id}"),
+            None => write!(f, "the mail"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::About;
+    use super::*;
+
+    fn said(what: What) -> String {
+        let about = About {
+            session: Some("S".into()),
+            queue_id: Some("Q".into()),
+            listener: Some("smtp".into()),
+            peer: "192.0.2.7:4711".parse().ok(),
+        };
+        Event { at_ms: 0, about, what }.to_string()
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_rule_evidence_limit_and_reply() {
+        let refused = What::Refused {
+            rule: "size.message".into(),
+            verb: "MAIL".into(),
+            code: Some(552),
+            evidence: Some("MAIL FROM:<a@b> SIZE=9".into()),
+            limit: Some("8 octets".into()),
+            token: Some("7K3F9Q".into()),
+        };
+        assert_eq!(
+            said(refused),
+            "192.0.2.7 on listener smtp was refused at MAIL by rule size.message: MAIL FROM:<a@b> SIZE=9; \
+             the limit is 8 octets; reply 552 [7K3F9Q]"
+        );
+    }
+
+    #[test]
+    fn the_way_of_a_mail_is_told() {
+        let accepted = What::Accepted {
+            sender: "<a@b>".into(),
+            recipients: 1,
+            octets: 22,
+            user: Some("me@localhost".into()),
+        };
+        assert_eq!(
+            said(accepted),
+            "mail Q was accepted from 192.0.2.7 on listener smtp (user me@localhost): sender <a@b>, 1 recipient, \
+             22 octets"
+        );
+        assert_eq!(said(What::Delivered { recipient: "<me@x>".into() }), "mail Q was delivered to <me@x>");
+        let deferred = What::Deferred { recipient: "<me@x>".into(), reason: "4.2.0 busy".into() };
+        assert_eq!(said(deferred), "mail Q could not be delivered yet to <me@x>: 4.2.0 busy");
+    }
+}
