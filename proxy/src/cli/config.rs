@@ -12,9 +12,9 @@ use super::{Exit, Failure, Site};
 use crate::admin::Credential;
 use crate::config::{Admin, Config, EXAMPLE, Listener, Pop3Tls, Service, SmtpTls};
 use crate::data_folder::{DataFolder, Environment};
-use crate::services;
 use crate::sandbox;
 use crate::sandbox::accounts::Account;
+use crate::services;
 use crate::tls::Tls;
 
 #[derive(Debug, Subcommand)]
