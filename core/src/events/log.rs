@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::writer::{Message, Writer};
 use super::{About, Event, Metrics, What};
+use crate::threads;
 
 /// The event log. Clones are the same log; it ends with the last of them.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ impl Log {
         let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer::open(folder, Arc::clone(&lost), metrics.clone())?;
-        std::thread::Builder::new().name("gatepost-events".into()).spawn(move || writer.run(receiver))?;
+        threads::spawn("gatepost-events", move || writer.run(receiver))?;
         Ok(Self { channel: Some(Channel { sender, lost, metrics }) })
     }
 

@@ -120,6 +120,13 @@ fn become_user(config: &Config, site: &Site) -> Result<(), Failure> {
             tracing::warn!("this runs as root: `user = \"...\"` in [server] names whom to go on as");
             Ok(())
         }
+        Some(user) if Account::find(user).is_ok_and(|account| !account.is_this_process()) => {
+            tracing::warn!(
+                user = user.as_str(),
+                "only root can go on as another user; this one stays who it is"
+            );
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

@@ -84,6 +84,12 @@ impl Account {
         &self.name
     }
 
+    /// Whether we already are this user.
+    #[must_use]
+    pub fn is_this_process(&self) -> bool {
+        rustix::process::geteuid().as_raw() == self.uid
+    }
+
     pub(super) const fn uid(&self) -> u32 {
         self.uid
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Folders;
-use crate::config::{Admin, Config};
+use crate::config::{Admin, Admission, Config};
 
 /// What a server with this configuration needs, the configuration's own file included: a reload reads it again.
 #[must_use]
@@ -21,7 +21,9 @@ pub fn folders(config: &Config, config_file: Option<&Path>, data: &Path) -> Fold
 /// Every file that the configuration names, and that is read again while the server runs.
 pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let tls = config.tls.iter().flat_map(|tls| [tls.certificate.as_path(), tls.key.as_path()]);
-    tls.chain(config.admin.as_ref().and_then(Admin::credential))
+    let Admission { trusted_files, allow_files, deny_files, .. } = &config.admission;
+    let lists = [trusted_files, allow_files, deny_files].into_iter().flatten().map(PathBuf::as_path);
+    tls.chain(config.admin.as_ref().and_then(Admin::credential)).chain(lists)
 }
 
 /// The folder of the name, and where that is a link, the folder of the file.
@@ -62,15 +64,16 @@ mod tests {
     fn the_folders_of_all_files_are_open_and_those_of_links_twice() {
         let outer = tempfile::tempdir().unwrap();
         let outer = outer.path().canonicalize().unwrap();
-        for folder in ["etc", "live", "archive"] {
+        for folder in ["etc", "live", "archive", "lists"] {
             std::fs::create_dir(outer.join(folder)).unwrap();
         }
         std::fs::write(outer.join("archive/key1.pem"), "").unwrap();
         std::os::unix::fs::symlink("../archive/key1.pem", outer.join("live/key.pem")).unwrap();
         let tls = TlsFiles { certificate: outer.join("live/cert.pem"), key: outer.join("live/key.pem") };
-        let config = Config { tls: Some(tls), ..Config::embedded_default() };
+        let mut config = Config { tls: Some(tls), ..Config::embedded_default() };
+        config.admission.deny_files = vec![outer.join("lists/deny.txt")];
         let folders = folders(&config, Some(&outer.join("etc/gatepost.toml")), &outer.join("data"));
-        for folder in ["etc", "live", "archive"] {
+        for folder in ["etc", "live", "archive", "lists"] {
             assert!(folders.read.contains(&outer.join(folder)), "{folder}: {folders:?}");
         }
         assert!(!folders.read.contains(&outer));

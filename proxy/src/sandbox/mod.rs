@@ -62,7 +62,8 @@ pub enum SandboxError {
     },
     /// The system cannot do a part of it.
     #[error(
-        "{part} is not to be had here: {error}. `sandbox = \"best-effort\"` in [server], or `--sandbox best-effort`, starts without what the system cannot do"
+        "{part} is not to be had here: {error}. `sandbox = \"best-effort\"` in [server], or `--sandbox best-effort`, \
+         starts without what the system cannot do"
     )]
     Missing {
         /// Which part.
@@ -259,3 +260,36 @@ fn list(holes: &[Hole]) -> String {
 
 /// A test takes less than a millisecond; a thread that waits this long for the processor means that nothing works.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nowhere() -> Folders {
+        Folders { data: "/nonexistent".into(), read: Vec::new() }
+    }
+
+    /// The harness of the tests has threads of its own; nothing may be confined then, since they would stay outside.
+    #[test]
+    fn a_process_with_two_threads_is_not_confined_by_half() {
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || held.recv());
+        for mode in [SandboxMode::Enforce, SandboxMode::BestEffort] {
+            assert!(matches!(Sandbox::enter(mode, nowhere()), Err(SandboxError::Threads(2..))), "{mode:?}");
+        }
+        assert!(!rustix::thread::no_new_privs().unwrap(), "nothing was begun");
+        drop(hold);
+        assert!(other.join().unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn switched_off_it_closes_nothing_and_tests_nothing() {
+        let sandbox = Sandbox::enter(SandboxMode::Off, nowhere()).unwrap();
+        sandbox.verify().await.unwrap();
+        sandbox.thread_test()();
+        assert_eq!(sandbox.test().tested(), 0);
+        assert!(!sandbox.forbids_listening());
+        assert_eq!(sandbox.check([Path::new("/etc/hostname")]), Ok(()));
+        assert!(sandbox.parts().iter().all(|(_, holds)| !holds));
+    }
+}
