@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatepost_tests::command::{Outcome, Run};
+use gatepost_tests::pop3::Pop3;
 use gatepost_tests::process::{Process, gatepost};
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
@@ -301,6 +302,11 @@ fn a_full_run_at_the_most_talkative_level_shows_no_secret() {
     let mut smtp = server.smtp_in_tls();
     let slip = gatepost_tests::smtp::plain_response("", &server.me().password, &server.me().password);
     smtp.say(&format!("AUTH PLAIN {slip}")).must("535 5.7.8");
+    server.wait_for_log("mechanism=\"PLAIN\" outcome=\"failed\"");
+    let mut pop3 = Pop3::connect_tls(server.ports.pop3s, server.trust());
+    pop3.must(&format!("USER {}", server.me().password));
+    assert!(pop3.say(&format!("PASS {}", server.me().password)).starts_with("-ERR [AUTH]"));
+    server.wait_for_log("mechanism=\"pop3-password\" outcome=\"failed\"");
     let _ = server.inbox_of(&server.users[1], 1);
     server.assert_no_secret_is_visible();
 }

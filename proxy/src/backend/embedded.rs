@@ -209,15 +209,15 @@ impl Rooms {
     /// The stamp, or `None` where there is no verdict in time: the queue scans it before anybody reads it.
     async fn scan(&self, body: &Body, origin: &Origin, time_max: Duration) -> Result<Option<Stamp>, Refusal> {
         let report = self.scanner.scan(body.clone(), Priority::High, time_max).await;
-        let session = &origin.session;
+        let (session, user) = (&origin.session, origin.user.as_deref());
         match report.verdict {
             Verdict::Clean => Ok(Some(report.stamp)),
             Verdict::Infected { threat } => {
-                tracing::info!(session, threat, "an infected mail was refused");
+                tracing::info!(session, user, peer = %origin.peer, threat, "an infected mail was refused");
                 Err(Refusal::Infected)
             }
             Verdict::Unscannable { reason } => {
-                tracing::info!(session, %reason, "a mail that cannot be scanned was refused");
+                tracing::info!(session, user, peer = %origin.peer, %reason, "a mail that cannot be scanned was refused");
                 Err(Refusal::ContentRejected)
             }
             verdict @ (Verdict::TimedOut | Verdict::Failed) => {

@@ -51,7 +51,14 @@ impl Pop3Machine {
             Err(_) => ("unavailable", Answer::Unavailable),
         };
         context.metrics.authenticated(POP3_MECHANISM, outcome);
-        tracing::debug!(session = %self.peer.session, ?user, outcome, "POP3 log-in");
+        let (session, peer) = (&self.peer.session, &self.peer.address);
+        match &answer {
+            Answer::Authenticated(Identity { user }) => tracing::debug!(%session, user, "authenticated"),
+            // Without the name: people type their password where it belongs.
+            _ => {
+                tracing::info!(%session, %peer, mechanism = POP3_MECHANISM, outcome, "authentication failed");
+            }
+        }
         answer
     }
 

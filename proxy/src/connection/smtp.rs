@@ -98,6 +98,11 @@ impl SmtpMachine {
             authn::Step::Unavailable => ("unavailable", Answer::Refused(Refusal::AuthenticationUnavailable)),
         };
         self.peer.context.metrics.authenticated(mechanism.name(), outcome);
+        if outcome != "ok" {
+            // Without the name: people type their password where it belongs.
+            let (session, peer, mechanism) = (&self.peer.session, &self.peer.address, mechanism.name());
+            tracing::info!(%session, %peer, mechanism, outcome, "authentication failed");
+        }
         self.exchange = None;
         answer
     }
