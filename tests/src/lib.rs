@@ -23,10 +23,12 @@ pub mod pop3;
 pub mod ports;
 pub mod process;
 pub mod scram;
+mod secrets;
 pub mod server;
 pub mod setup;
 pub mod smtp;
 pub mod trust;
+mod unconfigured;
 pub mod user;
 pub mod wire;
 

@@ -16,8 +16,7 @@ use crate::process::Process;
 use crate::setup::{self, Setup};
 use crate::smtp::Smtp;
 use crate::user::User;
-use crate::wire::Wire;
-use crate::{binary, http, trust, wait_until};
+use crate::{binary, http, trust};
 
 /// A running server. Dropped, it is killed; after a failed test its log is shown.
 #[derive(Debug)]
@@ -63,66 +62,6 @@ impl Server {
     #[must_use]
     pub fn start() -> Self {
         Setup::new().start()
-    }
-
-    /// A server as it starts for a new user: no configuration, nothing in his home. It takes the default ports.
-    ///
-    /// # Panics
-    /// When somebody else's server keeps the default ports, it does not get ready, or it does not leave the first user's
-    /// password in its file.
-    #[must_use]
-    pub fn start_without_configuration() -> Self {
-        wait_until("another server gives the default ports up", || {
-            Wire::try_connect(DEFAULT_PORTS.admin).is_err()
-        });
-        let folder = tempfile::Builder::new().prefix("gatepost-home-").tempdir().expect("a temporary folder");
-        let data = folder.path().join(".local/share/gatepost");
-        let certificate = data.join("tls/cert.pem");
-        let mut process = setup::spawn(folder.path(), None);
-        process.wait_until_ready(DEFAULT_PORTS.admin);
-        let shown = fs::read_to_string(data.join("first-user.txt")).expect("first-user.txt is there");
-        let users = vec![User::from_first_user_file(&shown)];
-        Server {
-            process,
-            folder,
-            config: None,
-            data,
-            certificate,
-            on_terminal: false,
-            ports: DEFAULT_PORTS,
-            users,
-        }
-    }
-
-    /// As `start_without_configuration`, on a terminal: returns what is shown there besides.
-    ///
-    /// # Panics
-    /// As `start_without_configuration`.
-    #[must_use]
-    pub fn start_on_a_terminal() -> (Self, String) {
-        wait_until("another server gives the default ports up", || {
-            Wire::try_connect(DEFAULT_PORTS.admin).is_err()
-        });
-        let folder = tempfile::Builder::new().prefix("gatepost-home-").tempdir().expect("a temporary folder");
-        let mut process = setup::spawn_on_terminal(folder.path());
-        process.wait_until_ready(DEFAULT_PORTS.admin);
-        let shown = process.log().replace("\r\n", "\n");
-        let data = folder.path().join(".local/share/gatepost");
-        let certificate = data.join("tls/cert.pem");
-        let users = vec![User::from_first_user_file(&shown)];
-        (
-            Server {
-                process,
-                folder,
-                config: None,
-                data,
-                certificate,
-                on_terminal: true,
-                ports: DEFAULT_PORTS,
-                users,
-            },
-            shown,
-        )
     }
 
     /// Adds a user beside the running server.
@@ -398,55 +337,8 @@ impl Server {
             thread::sleep(POLL);
         }
     }
-
-    /// No password has got into the log or the data folder, plain or as base64.
-    ///
-    /// # Panics
-    /// When one has.
-    pub fn assert_no_secret_is_visible(&self) {
-        self.assert_no_secret_is_visible_but_in("");
-    }
-
-    /// As `assert_no_secret_is_visible`, but for one file of the data folder.
-    ///
-    /// # Panics
-    /// When one is.
-    pub fn assert_no_secret_is_visible_but_in(&self, exception: &str) {
-        let log = self.log();
-        for user in &self.users {
-            for shape in user.shapes_of_password() {
-                assert!(!log.contains(&shape), "the log shows a password of {}", user.name);
-            }
-        }
-        for file in files_below(&self.data) {
-            if file.file_name().is_some_and(|name| name == exception) {
-                continue;
-            }
-            let octets = fs::read(&file).unwrap_or_default();
-            for user in &self.users {
-                for shape in user.shapes_of_password() {
-                    let found = octets.windows(shape.len()).any(|window| window == shape.as_bytes());
-                    assert!(!found, "{} holds a password of {}", file.display(), user.name);
-                }
-            }
-        }
-    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if thread::panicking() || self.on_terminal {
-            return;
-        }
-        // Cheap enough to be asked after every test.
-        let log = self.log();
-        for user in &self.users {
-            for shape in user.shapes_of_password() {
-                assert!(!log.contains(&shape), "the log shows a password of {}", user.name);
-            }
-        }
-    }
-}
 /// Every regular file below a folder.
 #[must_use]
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -464,9 +356,6 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What the embedded default listens on; it has no listener without AUTH.
-const DEFAULT_PORTS: Ports =
-    Ports { starttls: 2525, implicit: 2465, open: 0, pop3: 2110, pop3s: 2995, admin: 2580 };
 /// A busy machine, a debug build and 1,000 mails.
 const DELIVERY: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(50);

@@ -98,13 +98,8 @@ impl Committer {
     }
 
     pub(super) fn lift_stop(&mut self) -> bool {
-        let was_stopped = self.journal.is_stopped();
         let lifted = self.journal.lift_stop().is_ok();
         if lifted {
-            // The first segment of a start lifts nothing.
-            if was_stopped {
-                tracing::info!("a fresh segment of the queue has flushed: mail is accepted again");
-            }
             self.follow_opened();
         }
         self.report();

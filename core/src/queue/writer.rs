@@ -74,7 +74,9 @@ impl Writer {
         if !self.committer.is_stopped() || self.lift_tried.is_some_and(|at| at.elapsed() < LIFT_PAUSE) {
             return;
         }
-        self.committer.lift_stop();
+        if self.committer.lift_stop() {
+            tracing::info!("a fresh segment of the queue has flushed: mail is accepted again");
+        }
         self.lift_tried = Some(Instant::now());
     }
 
