@@ -289,3 +289,13 @@ fn a_command_that_only_looks_makes_no_data_folder() {
         assert!(!home.path().join(".local").exists());
     }
 }
+
+#[test]
+fn a_scan_does_not_leave_out_the_rules_of_a_folder_that_was_named() {
+    let home = Home::new();
+    std::fs::write(home.path().join("file"), b"harmless").unwrap();
+    home.must(&["scan", "file"]);
+    let refused = home.run(&["scan", "file", "--data", "no-such-folder"]);
+    assert_eq!(code(&refused), Some(1));
+    assert!(errors(&refused).contains("no-such-folder"), "{}", errors(&refused));
+}

@@ -77,7 +77,7 @@ impl<'a> Entity<'a> {
                         entity.media_types.push(MediaType::new(value));
                     }
                     (HeaderName::ContentTransferEncoding, HeaderValue::Text(value)) => {
-                        entity.add_encoding(TransferEncoding::parse(value));
+                        TransferEncoding::named_in(value).for_each(|encoding| entity.add_encoding(encoding));
                     }
                     _ => {}
                 }
@@ -137,15 +137,14 @@ impl MediaType {
 // === impl TransferEncoding ===
 
 impl TransferEncoding {
-    /// The first token, whatever follows it.
-    fn parse(value: &str) -> Self {
-        let token: String =
-            value.trim_start().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-        match token.to_ascii_lowercase().as_str() {
-            "base64" => Self::Base64,
-            "quoted-printable" => Self::QuotedPrintable,
-            _ => Self::Identity,
-        }
+    /// All that the value names, wherever in it: between comments, in quotes, behind other words. Each of them is what
+    /// some reader finds there.
+    fn named_in(value: &str) -> impl Iterator<Item = Self> {
+        let value = value.to_ascii_lowercase();
+        let base64 = value.contains("base64").then_some(Self::Base64);
+        let quoted = value.contains("quoted-printable").then_some(Self::QuotedPrintable);
+        let neither = (base64.is_none() && quoted.is_none()).then_some(Self::Identity);
+        [base64, quoted, neither].into_iter().flatten()
     }
 }
 

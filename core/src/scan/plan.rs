@@ -127,7 +127,9 @@ impl<'v> Walk<'v> {
             Some(media) => name.typed(media.label()),
             None => name.clone(),
         };
-        if self.multipart(&name, &entity, depth)? == Found::Parts {
+        // Where several types or an encoding contradict the parts, a reader may as well see one body.
+        let is_plain = entity.media_types.len() <= 1 && entity.encodings == [TransferEncoding::Identity];
+        if self.multipart(&name, &entity, depth)? == Found::Parts && is_plain {
             return ControlFlow::Continue(());
         }
         if entity.media_types.iter().any(|media| media.is("message", "partial")) {
@@ -177,7 +179,10 @@ impl<'v> Walk<'v> {
         let decoded = mime::decode(entity.body, encoding);
         self.count_octets(name, decoded.len())?;
         if is_message {
-            return self.entity(&name.inside("message"), &decoded, Assumed::Text, depth.saturating_add(1));
+            self.entity(&name.inside("message"), &decoded, Assumed::Text, depth.saturating_add(1))?;
+            if entity.media_types.len() <= 1 {
+                return ControlFlow::Continue(());
+            }
         }
         self.content(name, &decoded, 0)
     }

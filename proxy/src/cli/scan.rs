@@ -41,11 +41,16 @@ pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -
     }
 }
 
-/// The configured folder, or the data folder's where there is one; scanning needs no installation.
+/// The configured folder, or the data folder's where there is one; scanning needs no installation. One that was named
+/// must be usable: its rules must not be left out in silence.
 fn rules_folder(site: &Site) -> Result<Option<PathBuf>, Failure> {
-    match &site.config()?.scan.rules {
-        Some(rules) => Ok(Some(rules.clone())),
-        None => Ok(site.data().ok().map(|folder| folder.rules())),
+    if let Some(rules) = &site.config()?.scan.rules {
+        return Ok(Some(rules.clone()));
+    }
+    match site.data() {
+        Ok(folder) => Ok(Some(folder.rules())),
+        Err(failure) if site.named_data().is_some() => Err(failure),
+        Err(_) => Ok(None),
     }
 }
 

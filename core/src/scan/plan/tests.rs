@@ -138,6 +138,25 @@ fn what_a_lax_reader_decodes_is_decoded() {
             wrapped(boundary, "Content-Transfer-Encoding: BASE64 (x)\r\n", "--b", ""),
         ),
         (
+            "comment before the encoding",
+            wrapped(boundary, "Content-Transfer-Encoding: (x) base64\r\n", "--b", ""),
+        ),
+        ("encoding in quotes", wrapped(boundary, "Content-Transfer-Encoding: \"base64\"\r\n", "--b", "")),
+        ("encoding behind a word", wrapped(boundary, "Content-Transfer-Encoding: x base64\r\n", "--b", "")),
+        (
+            "a message to some, a file to others",
+            wrapped(&format!("Content-Type: message/rfc822\r\nContent-Type: a/b\r\n{base64}"), "", "", ""),
+        ),
+        (
+            "parts to some, a file to others",
+            wrapped(
+                &format!("Content-Type: multipart/mixed; boundary=bb\r\nContent-Type: a/b\r\n{base64}"),
+                "",
+                "--bb\r\n\r\n--bb--",
+                "",
+            ),
+        ),
+        (
             "two encodings",
             wrapped(boundary, &format!("Content-Transfer-Encoding: 7bit\r\n{base64}"), "--b", ""),
         ),
