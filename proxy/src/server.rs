@@ -26,7 +26,7 @@ use crate::authn::Authenticator;
 use crate::backend::Backend;
 use crate::connection::buffer::Pool;
 use crate::connection::mailbox_lock::MailboxLocks;
-use crate::connection::{Context, Dialect, Phase};
+use crate::connection::{Context, Dialect, PeerClasses, Phase};
 use crate::listener::{Alive, Bound, Listener, Service};
 use crate::metrics::EdgeMetrics;
 use crate::tls::Tls;
@@ -53,6 +53,8 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Of whose connections a PROXY header is required.
     pub balancers: NetworkSet,
+    /// Who is more than a stranger before he authenticates.
+    pub classes: PeerClasses,
     /// What strangers have to wait for.
     pub stranger_checks: StrangerChecks,
     /// What is spoken.
@@ -253,6 +255,7 @@ impl Server {
             listener: listener.name.clone(),
             tls: listener.tls,
             balancers: listener.balancers.clone(),
+            classes: listener.classes.clone(),
             stranger_checks: listener.stranger_checks,
             dialect: dialect(&settings.hostname, listener),
             services: self.services.clone(),

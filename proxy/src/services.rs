@@ -20,7 +20,7 @@ use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
-use gatepost_smtp::server::{ClassRights, TlsMode};
+use gatepost_smtp::server::TlsMode;
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
 use crate::admission::networks::NetworkFileError;
@@ -30,6 +30,7 @@ use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
 use crate::config::values::TimeSpan;
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
+use crate::connection::PeerClasses;
 use crate::data_folder::DataFolder;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
@@ -251,9 +252,9 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
             let auth = authn_settings(config).offer(scram_outside_tls);
             let limits = smtp_limits(config);
-            let rights = ClassRights::default();
-            let rights = if require_auth { rights.requiring_auth() } else { rights };
-            let smtp = SmtpSettings { rights, switched_off: Vec::new(), auth, binarymime, limits };
+            let rights = if require_auth { listener.rights.requiring_auth() } else { listener.rights };
+            let switched_off = listener.switched_off.iter().map(|verb| verb.verb()).collect();
+            let smtp = SmtpSettings { rights, switched_off, auth, binarymime, limits };
             (smtp_tls(tls), Protocol::Smtp(smtp))
         }
         Service::Pop3 { tls: Pop3Tls::Stls } => (TlsMode::StartTls, Protocol::Pop3(pop3::Limits::default())),
@@ -266,6 +267,7 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         address: listener.address,
         tls,
         stranger_checks: stranger_checks(listener.service),
+        classes: classes(listener),
         balancers: listener.proxy_protocol_from.iter().map(|it| it.network()).collect(),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
         protocol,
@@ -279,6 +281,14 @@ fn stranger_checks(service: Service) -> StrangerChecks {
         }
         Service::Pop3 { .. } => StrangerChecks::default(),
     }
+}
+
+fn classes(listener: &Listener) -> PeerClasses {
+    let listed = listener
+        .peers
+        .iter()
+        .flat_map(|peers| peers.networks.iter().map(|listed| (listed.network().into(), peers.class.into())));
+    listed.collect()
 }
 
 const fn smtp_tls(tls: SmtpTls) -> TlsMode {

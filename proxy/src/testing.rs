@@ -162,6 +162,7 @@ fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
         tls,
         connections_max: 10,
         balancers: Default::default(),
+        classes: Default::default(),
         stranger_checks: StrangerChecks::default(),
         protocol,
     }

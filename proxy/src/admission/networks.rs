@@ -56,6 +56,12 @@ impl Network {
     }
 }
 
+impl From<Network> for IpNet {
+    fn from(network: Network) -> Self {
+        network.0
+    }
+}
+
 impl TryFrom<String> for Network {
     type Error = InvalidNetwork;
 

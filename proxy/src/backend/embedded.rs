@@ -95,9 +95,7 @@ impl Backend for Embedded {
         _params: &'a MailParams,
     ) -> BoxFuture<'a, Result<Box<dyn Transaction>, Refusal>> {
         Box::pin(async move {
-            if let Some(user) = &origin.user
-                && !self.rooms.directory.may_send_as(user, reverse_path)
-            {
+            if !self.rooms.may_send(&origin, rights, reverse_path) {
                 return Err(Refusal::SenderNotOwned);
             }
             let rooms = Arc::clone(&self.rooms);
@@ -216,6 +214,22 @@ impl BodySink for Incoming {
 // === impl Rooms ===
 
 impl Rooms {
+    /// A user sends as himself; others as whom their class may send as.
+    fn may_send(&self, origin: &Origin, rights: Rights, reverse_path: &ReversePath) -> bool {
+        let is_own = |user: &String| self.directory.may_send_as(user, reverse_path);
+        if origin.user.as_ref().is_some_and(is_own) {
+            return true;
+        }
+        let is_local = match reverse_path {
+            ReversePath::Null => false,
+            ReversePath::Mailbox(mailbox) => {
+                self.directory.resolve(&ForwardPath::Mailbox(mailbox.clone())) != Resolution::Foreign
+            }
+        };
+        rights.contains(Right::AcceptAnySender)
+            && (!is_local || rights.contains(Right::AcceptAuthoritativeDomainSender))
+    }
+
     async fn take_over(&self, origin: Origin, trust: Trust, incoming: Incoming) -> Result<String, Refusal> {
         let (mut envelope, mut body, stripped) = incoming.finish().await?;
         if envelope.params.body == BodyKind::BinaryMime {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::admission::Admission;
+use super::classes::{PeerNetworks, SwitchableVerb, WrittenRights};
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
@@ -54,6 +55,9 @@ pub(super) struct Listener {
     pub(super) connections: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) proxy_protocol_from: Vec<TrustedNetwork>,
+    pub(super) rights: Option<Spanned<WrittenRights>>,
+    pub(super) peers: Option<Spanned<Vec<PeerNetworks>>>,
+    pub(super) switched_off: Option<Spanned<Vec<SwitchableVerb>>>,
 }
 
 /// Which protocol a listener speaks.

@@ -7,6 +7,7 @@
 //! Without a file the embedded default holds, which is what `EXAMPLE` says line by line.
 
 mod admission;
+mod classes;
 mod dnsbl;
 mod file;
 pub mod network;
@@ -17,7 +18,10 @@ pub mod values;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use gatepost_smtp::server::ClassRights;
+
 pub use admission::{Admission, Rules};
+pub use classes::{NetworkClass, PeerNetworks, SwitchableVerb};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, Unscannable};
 use network::TrustedNetwork;
@@ -69,6 +73,12 @@ pub struct Listener {
     pub connections: u32,
     /// Balancers: a PROXY header is required of their connections, and believed.
     pub proxy_protocol_from: Vec<TrustedNetwork>,
+    /// What each class of peers may do; required AUTH comes on top.
+    pub rights: ClassRights,
+    /// Who is more than a stranger before he authenticates.
+    pub peers: Vec<PeerNetworks>,
+    /// Verbs that do not exist here.
+    pub switched_off: Vec<SwitchableVerb>,
 }
 
 /// A protocol with the settings that make sense for it.
@@ -257,6 +267,9 @@ impl Config {
                 service,
                 connections: CONNECTIONS_DEFAULT,
                 proxy_protocol_from: Vec::new(),
+                rights: ClassRights::default(),
+                peers: Vec::new(),
+                switched_off: Vec::new(),
             })
         };
         let listeners = [

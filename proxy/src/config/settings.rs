@@ -71,6 +71,9 @@ fn listener(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Lis
         service: service?,
         connections: connections.unwrap_or(CONNECTIONS_DEFAULT),
         proxy_protocol_from: written.proxy_protocol_from.clone(),
+        rights: written.rights.as_ref().map(|rights| rights.get_ref().resolve()).unwrap_or_default(),
+        peers: written.peers.as_ref().map(|peers| peers.get_ref().clone()).unwrap_or_default(),
+        switched_off: written.switched_off.as_ref().map(|verbs| verbs.get_ref().clone()).unwrap_or_default(),
     })
 }
 
@@ -107,6 +110,14 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
                 .hint("auth_without_tls = \"scram\" goes with tls = \"none\""),
         );
     }
+    if let (Some(rights), true) = (&written.rights, require_auth)
+        && rights.get_ref().lets_anonymous_submit()
+    {
+        findings.push(
+            Finding::at(rights.span(), "AUTH is required here, so an anonymous peer cannot submit")
+                .hint("remove \"submit\" from its rights, or set require_auth = false"),
+        );
+    }
     let binarymime = written.binarymime.as_ref().is_some_and(|on| *on.get_ref());
     let pregreet_wait = written.pregreet_wait.as_ref().map(|wait| *wait.get_ref());
     if let (Some(wait), SmtpTls::Implicit) = (&written.pregreet_wait, tls) {
@@ -137,6 +148,9 @@ fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         written.pregreet_wait.as_ref().map(|value| ("pregreet_wait", value.span())),
         written.dnsbl.as_ref().map(|value| ("dnsbl", value.span())),
         written.backend.as_ref().map(|value| ("backend", value.span())),
+        written.rights.as_ref().map(|value| ("rights", value.span())),
+        written.peers.as_ref().map(|value| ("peers", value.span())),
+        written.switched_off.as_ref().map(|value| ("switched_off", value.span())),
     ];
     for (key, span) in smtp_only.into_iter().flatten() {
         findings.push(Finding::at(span, format!("`{key}` is a setting of SMTP listeners")));

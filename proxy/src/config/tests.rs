@@ -1,3 +1,5 @@
+use gatepost_smtp::server::{PeerClass, Right, Rights};
+use gatepost_smtp::wire::verb::Verb;
 use proptest::prelude::*;
 
 use super::*;
@@ -155,6 +157,34 @@ fn a_balancer_is_a_network_and_never_everybody() {
     let shown = refusal(&listener("\"0.0.0.0/0\""));
     assert!(shown.contains("not an address or a network"), "{shown}");
     assert!(parse(&with("\"smtp\"", "\"pop3\"")).unwrap().listeners[0].proxy_protocol_from.is_empty());
+}
+
+#[test]
+fn classes_have_networks_and_rights() {
+    let text = format!(
+        "{MINIMAL}peers = [{{ class = \"partner\", networks = [\"10.0.0.0/8\"] }}]\n\
+         rights = {{ user = [\"submit\"], externally-secured = [] }}\nswitched_off = [\"vrfy\"]\n"
+    );
+    let listener = parse(&text).unwrap().listeners.remove(0);
+    assert_eq!(listener.peers[0].class, NetworkClass::Partner);
+    assert_eq!(listener.switched_off[0].verb(), Verb::Vrfy);
+    assert_eq!(listener.rights.of(PeerClass::User), Rights::of(&[Right::Submit]));
+    assert_eq!(listener.rights.of(PeerClass::ExternallySecured), Rights::NONE);
+    let usual = ClassRights::default();
+    assert_eq!(listener.rights.of(PeerClass::Partner), usual.of(PeerClass::Partner));
+    for (old, new, why) in [
+        ("\"partner\"", "\"user\"", "unknown variant `user`"),
+        ("10.0.0.0/8", "0.0.0.0/0", "not an address or a network"),
+        ("[\"submit\"]", "[\"relay\"]", "not a right"),
+        ("[\"submit\"]", "[\"accept-xclient\"]", "not a right"),
+        ("user =", "users =", "unknown field `users`"),
+        ("user =", "anonymous =", "an anonymous peer cannot submit"),
+        ("vrfy", "MAIL", "not a verb that can be switched off"),
+        ("\"smtp\"", "\"pop3\"", "`rights` is a setting of SMTP listeners"),
+    ] {
+        let shown = refusal(&text.replace(old, new));
+        assert!(shown.contains(why), "{shown}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod buffer;
+mod classes;
 mod drive;
 pub mod ending;
 mod machine;
@@ -35,6 +36,7 @@ use crate::session_id::SessionId;
 use crate::tls::{Exporter, Secured};
 pub(crate) use buffer::BUFFER_OCTETS;
 use buffer::Pool;
+pub use classes::PeerClasses;
 pub(crate) use drive::now;
 use drive::{Driver, Stop};
 pub use ending::Ending;
@@ -63,6 +65,8 @@ pub(crate) struct Context {
     pub(crate) tls: TlsMode,
     /// Of whose connections a PROXY header is required.
     pub(crate) balancers: NetworkSet,
+    /// Who is more than a stranger.
+    pub(crate) classes: PeerClasses,
     /// What strangers have to wait for.
     pub(crate) stranger_checks: StrangerChecks,
     /// What is spoken.

@@ -47,7 +47,10 @@ impl SmtpMachine {
         tls: Option<(TlsFacts, Option<Exporter>)>,
         now: Instant,
     ) -> Self {
-        let facts = PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()));
+        let facts = PeerFacts {
+            class: peer.context.classes.of(peer.address.ip()),
+            ..PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()))
+        };
         let tokens = Tokens::seeded(peer.session.number());
         let session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
         Self { session, config, peer, tls, exchange: None, transaction: None, sender: None, evidence: None }

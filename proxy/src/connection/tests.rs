@@ -16,6 +16,7 @@ fn mx(house: &House) -> Arc<Context> {
         listener: "mx".into(),
         tls: TlsMode::None,
         balancers: Default::default(),
+        classes: Default::default(),
         stranger_checks: StrangerChecks::default(),
         dialect,
         services: house.services.clone(),

@@ -1,4 +1,4 @@
-use gatepost_smtp::server::Recipient;
+use gatepost_smtp::server::{ClassRights, PeerClass, Recipient};
 use gatepost_smtp::wire::path::Mailbox;
 
 use super::*;
@@ -30,7 +30,35 @@ async fn begin(
     user: Option<&str>,
     sender: &ReversePath,
 ) -> Result<Box<dyn Transaction>, Refusal> {
-    house.backend.begin(origin(user), Rights::default(), sender, &MailParams::default()).await
+    let class = if user.is_some() { PeerClass::User } else { PeerClass::Anonymous };
+    begin_as(house, user, class, sender).await
+}
+
+async fn begin_as(
+    house: &House,
+    user: Option<&str>,
+    class: PeerClass,
+    sender: &ReversePath,
+) -> Result<Box<dyn Transaction>, Refusal> {
+    let rights = ClassRights::default().of(class);
+    house.backend.begin(origin(user), rights, sender, &MailParams::default()).await
+}
+
+#[tokio::test]
+async fn who_is_no_user_sends_as_whom_his_class_may_send_as() {
+    let house = house();
+    let (local, foreign) = (reverse("me@localhost"), reverse("a@example.org"));
+    for (user, class, may_local, may_foreign) in [
+        (None, PeerClass::Anonymous, true, true),
+        (None, PeerClass::Partner, false, true),
+        (None, PeerClass::Server, true, true),
+        (Some("me@localhost"), PeerClass::User, true, false),
+        (Some("me@localhost"), PeerClass::Server, true, true),
+    ] {
+        assert_eq!(begin_as(&house, user, class, &local).await.is_ok(), may_local, "{class:?}");
+        assert_eq!(begin_as(&house, user, class, &foreign).await.is_ok(), may_foreign, "{class:?}");
+        assert!(begin_as(&house, user, class, &ReversePath::Null).await.is_ok(), "{class:?}");
+    }
 }
 
 /// A whole transaction to `me@localhost`, the body put in pieces as a socket would.
