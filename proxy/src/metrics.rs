@@ -17,6 +17,8 @@ pub struct EdgeMetrics {
     handshakes: IntCounterVec,
     authentications: IntCounterVec,
     refusals: IntCounterVec,
+    attacks: IntCounterVec,
+    quirks: IntCounterVec,
     mails: IntCounterVec,
     mail_octets: IntCounterVec,
     mails_read: IntCounterVec,
@@ -43,6 +45,8 @@ pub(crate) struct ListenerMetrics {
     closed: IntCounterVec,
     authentications: IntCounterVec,
     refusals: IntCounterVec,
+    attacks: IntCounterVec,
+    quirks: IntCounterVec,
 }
 
 /// Counts one open session until it is dropped.
@@ -101,6 +105,16 @@ impl EdgeMetrics {
                 "Commands and mails refused, by rule.",
                 &["listener", "rule", "code"],
             )?,
+            attacks: counter(
+                "attacks_total",
+                "Verbs that are for servers or for nobody, from peers without the right to them.",
+                &["listener", "rule", "verb"],
+            )?,
+            quirks: counter(
+                "quirks_total",
+                "Deviations tolerated from peers that are allowed them.",
+                &["listener", "quirk"],
+            )?,
             mails: counter("mails_accepted_total", "Mails answered with 250.", &["listener"])?,
             mail_octets: counter("mail_octets_accepted_total", "Octets of their bodies.", &["listener"])?,
             mails_read: counter("mails_read_total", "Mails handed to readers.", &["listener"])?,
@@ -132,6 +146,8 @@ impl EdgeMetrics {
             closed: self.closed.clone(),
             authentications: self.authentications.clone(),
             refusals: self.refusals.clone(),
+            attacks: self.attacks.clone(),
+            quirks: self.quirks.clone(),
         }
     }
 }
@@ -169,6 +185,14 @@ impl ListenerMetrics {
 
     pub(crate) fn refused(&self, rule: &'static str, code: u16) {
         self.refusals.with_label_values(&[self.listener.as_str(), rule, &code.to_string()]).inc();
+    }
+
+    pub(crate) fn attacked(&self, rule: &'static str, verb: &'static str) {
+        self.attacks.with_label_values(&[self.listener.as_str(), rule, verb]).inc();
+    }
+
+    pub(crate) fn tolerated(&self, quirk: &'static str) {
+        self.quirks.with_label_values(&[self.listener.as_str(), quirk]).inc();
     }
 
     pub(crate) fn mail_accepted(&self, octets: u64) {

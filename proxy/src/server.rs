@@ -11,7 +11,8 @@ use gatepost_core::access::gate::ScanGate;
 use gatepost_core::access::pop3;
 use gatepost_core::directory::PasswordVerifier;
 use gatepost_core::store::MailStore;
-use gatepost_smtp::server::{AuthOffer, Config, Limits, TlsMode};
+use gatepost_smtp::server::{AuthOffer, ClassRights, Config, Extensions, Limits, TlsMode};
+use gatepost_smtp::wire::verb::Verb;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
@@ -60,8 +61,10 @@ pub enum Protocol {
 /// How SMTP sessions of a listener go.
 #[derive(Debug, Clone)]
 pub struct SmtpSettings {
-    /// Whether MAIL needs AUTH.
-    pub require_auth: bool,
+    /// What each class of peers may do.
+    pub rights: ClassRights,
+    /// Verbs that are switched off.
+    pub switched_off: Vec<Verb>,
     /// Which mechanisms are offered when.
     pub auth: AuthOffer,
     /// Whether BINARYMIME is offered.
@@ -285,7 +288,9 @@ fn dialect(hostname: &str, listener: &ListenerSettings) -> Dialect {
         Protocol::Smtp(smtp) => Dialect::Smtp(Arc::new(Config {
             hostname: hostname.to_owned(),
             tls: listener.tls,
-            require_auth: smtp.require_auth,
+            rights: smtp.rights,
+            extensions: Extensions::Unavailable,
+            switched_off: smtp.switched_off.clone(),
             auth: smtp.auth.clone(),
             binarymime: smtp.binarymime,
             limits: smtp.limits.clone(),

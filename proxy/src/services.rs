@@ -18,7 +18,7 @@ use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
-use gatepost_smtp::server::TlsMode;
+use gatepost_smtp::server::{ClassRights, TlsMode};
 
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
@@ -209,7 +209,9 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
             let auth = authn_settings(config).offer(scram_outside_tls);
             let limits = smtp_limits(config);
-            let smtp = SmtpSettings { require_auth, auth, binarymime, limits };
+            let rights = ClassRights::default();
+            let rights = if require_auth { rights.requiring_auth() } else { rights };
+            let smtp = SmtpSettings { rights, switched_off: Vec::new(), auth, binarymime, limits };
             (smtp_tls(tls), Protocol::Smtp(smtp))
         }
         Service::Pop3 { tls: Pop3Tls::Stls } => (TlsMode::StartTls, Protocol::Pop3(pop3::Limits::default())),

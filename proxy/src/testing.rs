@@ -15,7 +15,7 @@ use gatepost_core::disk::RealDisk;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
-use gatepost_smtp::server::{AuthOffer, Limits, TlsMode};
+use gatepost_smtp::server::{AuthOffer, ClassRights, Limits, TlsMode};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
@@ -114,18 +114,19 @@ fn tls(folder: &std::path::Path) -> Tls {
 
 /// One listener of each kind on ports of the system's choice: `mx` without AUTH and TLS, `submission`, `pop3s`.
 pub(crate) fn settings() -> ServerSettings {
-    let smtp = |require_auth, auth| {
+    let smtp = |rights, auth| {
         let limits = Limits::default();
-        Protocol::Smtp(SmtpSettings { require_auth, auth, binarymime: false, limits })
+        Protocol::Smtp(SmtpSettings { rights, switched_off: Vec::new(), auth, binarymime: false, limits })
     };
+    let open = ClassRights::default();
     ServerSettings {
         hostname: "mx.example".into(),
         listeners: vec![
-            listener("mx", TlsMode::None, smtp(false, AuthOffer::default())),
+            listener("mx", TlsMode::None, smtp(open, AuthOffer::default())),
             listener(
                 "submission",
                 TlsMode::StartTls,
-                smtp(true, authn::Settings { scram: true }.offer(false)),
+                smtp(open.requiring_auth(), authn::Settings { scram: true }.offer(false)),
             ),
             listener("pop3s", TlsMode::Implicit, Protocol::Pop3(pop3::Limits::default())),
         ],

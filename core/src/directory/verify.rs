@@ -89,7 +89,7 @@ impl PasswordVerifier {
             TrySendError::Disconnected(_) => Unavailable::Stopped,
         })?;
         let is_right = answer.await.map_err(|_| Unavailable::Stopped)?;
-        Ok(user.filter(|_| is_right).map(|user| Identity { user }))
+        Ok(user.filter(|_| is_right).map(Identity::of_user))
     }
 
     /// The users it checks against.
@@ -153,7 +153,7 @@ mod tests {
     async fn only_the_right_password_of_a_user_gives_an_identity() {
         let (verifier, _folder) = verifier(Settings { threads: 1, waiting: 8 });
         let identity = verifier.verify("ME@localhost", password("pencil")).await.unwrap();
-        assert_eq!(identity, Some(Identity { user: "me@localhost".to_owned() }));
+        assert_eq!(identity, Some(Identity::of_user("me@localhost".to_owned())));
         for (user, text) in
             [("me@localhost", "ballpoint"), ("you@localhost", "pencil"), ("", "pencil"), ("me", "pencil")]
         {

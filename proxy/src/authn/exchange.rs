@@ -93,9 +93,10 @@ impl Exchange {
             (State::Login(login), response) => self.login(login, response).await,
             (State::ScramFirst(channel), Some(response)) => self.scram_first(channel, response),
             (State::ScramFinal(awaiting), Some(response)) => match awaiting.finish(response) {
-                Some(scram::Proven { user, server_final }) => {
-                    Step::Success { identity: Identity { user }, final_data: Some(server_final.into_bytes()) }
-                }
+                Some(scram::Proven { user, server_final }) => Step::Success {
+                    identity: Identity::of_user(user),
+                    final_data: Some(server_final.into_bytes()),
+                },
                 None => Step::Failed,
             },
         }

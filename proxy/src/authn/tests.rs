@@ -272,7 +272,7 @@ fn name(mechanism: Mechanism) -> &'static [u8] {
 
 fn user(step: &Step) -> Option<&str> {
     match step {
-        Step::Success { identity: Identity { user }, .. } => Some(user),
+        Step::Success { identity: Identity { user, .. }, .. } => Some(user),
         _ => None,
     }
 }

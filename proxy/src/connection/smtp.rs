@@ -43,7 +43,7 @@ impl SmtpMachine {
         tls: Option<(TlsFacts, Option<Exporter>)>,
         now: Instant,
     ) -> Self {
-        let facts = PeerFacts { address: peer.address, tls: tls.as_ref().map(|(facts, _)| facts.clone()) };
+        let facts = PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()));
         let session = Session::open(Arc::clone(&config), facts, now);
         Self { session, config, peer, tls, exchange: None, transaction: None, sender: None }
     }
@@ -73,6 +73,10 @@ impl SmtpMachine {
             Question::Abort => {
                 self.transaction = None;
                 return None;
+            }
+            // No backend of this version lets them through, and no address is listed.
+            Question::Extension(_) | Question::ExtensionEnd | Question::Xclient(_) => {
+                Answer::Refused(Refusal::NotImplemented)
             }
         })
     }
@@ -148,6 +152,15 @@ impl SmtpMachine {
             Notice::Refused { rule, verb, code } => {
                 metrics.refused(rule, code);
                 tracing::debug!(%session, rule, verb, code, "refused");
+            }
+            Notice::Attack { rule, verb, class, evidence } => {
+                metrics.attacked(rule, verb);
+                let (peer, class) = (self.peer.address, class.name());
+                tracing::warn!(%session, %peer, rule, verb, class, evidence = evidence.as_str(), "attack");
+            }
+            Notice::Quirk { quirk } => {
+                metrics.tolerated(quirk);
+                tracing::debug!(%session, quirk, "a deviation was tolerated");
             }
             Notice::Stored { queue_id, octets, recipients } => {
                 metrics.mail_accepted(octets);

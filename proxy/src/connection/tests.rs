@@ -1,4 +1,3 @@
-use gatepost_smtp::server::{AuthOffer, Limits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -10,10 +9,7 @@ fn mx(house: &House) -> Arc<Context> {
     let dialect = Dialect::Smtp(Arc::new(Config {
         hostname: "mx.example".into(),
         tls: TlsMode::None,
-        require_auth: false,
-        auth: AuthOffer::default(),
-        binarymime: false,
-        limits: Limits::default(),
+        ..Config::default()
     }));
     Arc::new(Context {
         listener: "mx".into(),

@@ -18,7 +18,8 @@ pub(super) struct Exchange {
 // === impl Session ===
 
 impl Session {
-    pub(super) fn permit_auth(&self) -> Result<(), Refusal> {
+    /// Whether an exchange could begin here, whoever it is and wherever the session stands.
+    pub(super) fn permit_mechanisms(&self) -> Result<(), Refusal> {
         let offer = &self.config.auth;
         if !self.budget.may_authenticate() {
             return Err(Refusal::TooManyAuthFailures);
@@ -29,9 +30,6 @@ impl Session {
         if offer::mechanisms(self).is_empty() {
             let may_start_tls = self.config.tls == TlsMode::StartTls;
             return Err(if may_start_tls { Refusal::StartTlsRequired } else { Refusal::EncryptionRequired });
-        }
-        if !self.is_esmtp() || self.identity.is_some() || self.transaction.is_some() {
-            return Err(Refusal::BadSequence);
         }
         Ok(())
     }
@@ -69,7 +67,7 @@ impl Session {
                 }
                 self.refuse(refusal);
             }
-            Answer::Accepted | Answer::Stored { .. } => self.refuse(Refusal::BackendFailed),
+            Answer::Accepted | Answer::Stored { .. } | Answer::Peer(_) => self.refuse(Refusal::BackendFailed),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What DATA and BDAT share: counting, the preconditions, the commit.
+//! What DATA and BDAT share: counting, the commit.
 
 use super::session::{Pending, State};
 use super::{Answer, BodySink, Notice, Question, Refusal, Session};
@@ -63,16 +63,6 @@ impl Size {
 // === impl Session ===
 
 impl Session {
-    /// What both DATA and the first BDAT need: RFC 5321 section 3.3 for the sequence and the recipients.
-    pub(super) fn permit_body(&self) -> Result<(), Refusal> {
-        match &self.transaction {
-            None => Err(Refusal::BadSequence),
-            Some(transaction) if !transaction.envelope.recipients.is_empty() => Ok(()),
-            Some(transaction) if transaction.has_refused_recipient => Err(Refusal::NoValidRecipients),
-            Some(_) => Err(Refusal::BadSequence),
-        }
-    }
-
     /// Asks outside to make ready for the body.
     pub(super) fn ask_for_body(&mut self, pending: Pending) {
         let Some(transaction) = &self.transaction else {

@@ -1,6 +1,6 @@
 //! What a session has used up. Survives STARTTLS, so that an upgrade does not refill it.
 
-use super::contract::Limits;
+use super::config::Limits;
 use crate::wire::limits::AUTH_FAILURES;
 
 /// Counters that only grow, each with its limit.

@@ -2,6 +2,7 @@
 
 use super::body::{ChunkBody, ChunkedBody, RefusedChunk, Size};
 use super::budget::Spend;
+use super::precedence::Asked;
 use super::session::{Pending, State};
 use super::{Answer, BodySink, Refusal, Session};
 use crate::wire::bdat::{Chunk, ChunkDecoder};
@@ -18,7 +19,8 @@ impl Session {
         let Ok(Command::Bdat(chunk)) = Command::parse_argument(Verb::Bdat, argument) else {
             return self.refuse(Refusal::ChunkSyntax);
         };
-        if let Err(refusal) = self.permit_chunk(chunk) {
+        let asked = Asked { verb: Verb::Bdat, is_followed: false };
+        if let Err(refusal) = self.permit(asked).and_then(|()| self.permit_size(chunk)) {
             return self.refuse_chunk(chunk, refusal);
         }
         let is_first = self.transaction.as_ref().is_some_and(|transaction| transaction.chunks.is_none());
@@ -70,9 +72,7 @@ impl Session {
         dropped
     }
 
-    fn permit_chunk(&self, chunk: Chunk) -> Result<(), Refusal> {
-        self.permit_submission()?;
-        self.permit_body()?;
+    fn permit_size(&self, chunk: Chunk) -> Result<(), Refusal> {
         let chunks = self.transaction.as_ref().and_then(|transaction| transaction.chunks.as_ref());
         let octets = chunks.map_or(0, |chunks| chunks.size.octets()).saturating_add(chunk.octets);
         if octets > self.config.limits.message_octets { Err(Refusal::MessageTooLarge) } else { Ok(()) }

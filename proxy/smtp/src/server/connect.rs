@@ -9,7 +9,6 @@ use super::outputs::Outputs;
 use super::session::State;
 use super::{Config, PeerFacts, Session};
 use crate::wire::client_name::ClientName;
-use crate::wire::line::LineReader;
 use crate::wire::reply::Reply;
 use crate::wire::verb::Verb;
 
@@ -28,8 +27,12 @@ impl Session {
     pub fn open(config: Arc<Config>, peer: PeerFacts, now: Instant) -> Self {
         let deadlines = Deadlines::start(now, &config.limits);
         let mut session = Self::fresh(config, peer, deadlines, Outputs::default(), Budget::default());
-        session.outputs.reply(&Reply::named(220, &session.config.hostname, " ESMTP Gatepost"));
+        session.greet();
         session
+    }
+
+    pub(super) fn greet(&mut self) {
+        self.outputs.reply(&Reply::named(220, &self.config.hostname, " ESMTP Gatepost"));
     }
 
     /// A session that has heard nothing yet.
@@ -40,15 +43,17 @@ impl Session {
         outputs: Outputs,
         budget: Budget,
     ) -> Self {
+        let reader = peer.quirks.line_reader();
         Self {
             config,
             peer,
             state: State::Command,
-            reader: LineReader::default(),
+            reader,
             hello: None,
             identity: None,
             transaction: None,
             has_refused_chunk: false,
+            has_link_state: false,
             budget,
             deadlines,
             outputs,

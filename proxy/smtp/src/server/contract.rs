@@ -1,88 +1,15 @@
-//! The values that cross the session machine's border: configuration in, questions and replies out.
+//! The values that cross the session machine's border: facts and answers in, questions and replies out.
 
-use std::time::Duration;
-
-use super::{CloseReason, Envelope, Refusal};
+use super::rights::PeerClass;
+use super::{CloseReason, Envelope, Evidence, Mechanism, Refusal};
 use crate::wire::auth::Secret;
-use crate::wire::limits;
+use crate::wire::command::Argument;
+use crate::wire::extension::{Exch50, LinkState};
+use crate::wire::line::LineReader;
 use crate::wire::params::{MailParams, RcptParams};
 use crate::wire::path::{ForwardPath, ReversePath};
-
-/// How this listener does TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsMode {
-    /// STARTTLS is offered; MAIL before it gets 530 5.7.0 where AUTH is required.
-    StartTls,
-    /// TLS from the first octet.
-    Implicit,
-    /// Plaintext for good.
-    None,
-}
-
-/// A SASL mechanism that this server can offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mechanism {
-    /// RFC 7677 with RFC 9266 channel binding.
-    ScramSha256Plus,
-    /// RFC 7677.
-    ScramSha256,
-    /// RFC 4616.
-    Plain,
-    /// The obsolete LOGIN, still asked for by clients.
-    Login,
-}
-
-/// What AUTH offers inside and outside of TLS.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuthOffer {
-    /// Inside TLS, in the order of EHLO.
-    pub inside_tls: Vec<Mechanism>,
-    /// Outside: empty, or SCRAM-SHA-256 alone.
-    pub outside_tls: Vec<Mechanism>,
-}
-
-/// Bounds of one session. Every default is a named constant beside its rule in `wire::limits`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest message, octets.
-    pub message_octets: u64,
-    /// RCPTs a transaction, at least 100 (RFC 5321 section 4.5.3.1.8).
-    pub recipients: usize,
-    /// Transactions a session.
-    pub transactions: u32,
-    /// Commands a session.
-    pub commands: u32,
-    /// Refusals before 421.
-    pub errors: u32,
-    /// A command must be complete this long after we are ready for it.
-    pub command: Duration,
-    /// Between two body octets (RFC 5321 section 4.5.3.2.5).
-    pub data_idle: Duration,
-    /// From the start of a body to its end.
-    pub data_total: Duration,
-    /// From accept to close.
-    pub session: Duration,
-    /// Octets that are dropped before 421: of refused chunks since the last stored message, of an illegal or oversized
-    /// DATA body beyond `message_octets`, of one over-long command line.
-    pub drain_octets: u64,
-}
-
-/// What a listener lets its sessions do. Shared by all of them.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Our name in the greeting and in EHLO; a checked domain name.
-    pub hostname: String,
-    /// How TLS begins here.
-    pub tls: TlsMode,
-    /// Whether MAIL needs AUTH: 530 5.7.0.
-    pub require_auth: bool,
-    /// Which mechanisms are offered when.
-    pub auth: AuthOffer,
-    /// Whether BINARYMIME is offered.
-    pub binarymime: bool,
-    /// The bounds.
-    pub limits: Limits,
-}
+use crate::wire::verb::Verb;
+use crate::wire::xclient::Xclient;
 
 /// What is known of a TLS connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +27,23 @@ pub struct PeerFacts {
     pub address: std::net::SocketAddr,
     /// Set where TLS came first.
     pub tls: Option<TlsFacts>,
+    /// What it is before it authenticates: anonymous, unless its address or its certificate says more.
+    pub class: PeerClass,
+    /// Whether it is a listed relay that may say on whose behalf it speaks.
+    pub may_xclient: bool,
+    /// Which deviations it is allowed.
+    pub quirks: Quirks,
+}
+
+/// Deviations that are tolerated from a peer; each use is noticed. None by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// `MAIL FROM: <path>` and `RCPT TO: <path>`: one space behind the colon, which RFC 5321 section 3.3 forbids and some
+    /// devices send.
+    pub space_after_colon: bool,
+    /// A bare LF ends a line as CRLF does, in commands and behind DATA, where it is turned into CRLF: some devices send
+    /// nothing else. Behind BDAT it stays a fault.
+    pub bare_lf_normalise: bool,
 }
 
 /// Who has been authenticated: only ever made from a validated identity.
@@ -107,6 +51,8 @@ pub struct PeerFacts {
 pub struct Identity {
     /// The account's name in the directory.
     pub user: String,
+    /// What the account is.
+    pub class: PeerClass,
 }
 
 /// Binds an answer to its question.
@@ -151,10 +97,33 @@ pub enum Question {
     },
     /// The body is whole and legal. Answer: Stored or Refused.
     Commit,
+    /// A verb between servers, from a peer with the right to it, where `Config::extensions` lets it through. Answer: Accepted
+    /// or Refused. Behind an accepted XEXCH50 its blob goes to `BodySink::put_blob`, then `ExtensionEnd` is asked.
+    Extension(Extension),
+    /// The blob is whole. Answer: Accepted or Refused.
+    ExtensionEnd,
+    /// A listed relay says on whose behalf it speaks. Answer: Peer or Refused.
+    Xclient(Xclient),
     /// A transaction that MAIL began is over and `Commit` was not asked: RSET, EHLO, STARTTLS, a refused `Body`, an
     /// illegal or oversized body, the end of the session. No answer is awaited. Never asked after `Commit`, which ends
     /// the transaction whatever its answer.
     Abort,
+}
+
+/// A verb between servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extension {
+    /// XEXCH50; its size is within the configured one.
+    Exch50(Exch50),
+    /// X-LINK2STATE; it has its place in a series.
+    LinkState(LinkState),
+    /// ETRN, ATRN, or a verb whose argument is not public.
+    Line {
+        /// The verb.
+        verb: Verb,
+        /// The rest, printable.
+        argument: Option<Argument>,
+    },
 }
 
 /// An answer from outside.
@@ -173,6 +142,8 @@ pub enum Answer {
     Accepted,
     /// Do not.
     Refused(Refusal),
+    /// The session begins anew with this peer; its `tls` is ignored, that of the connection stays.
+    Peer(PeerFacts),
     /// Durable under this queue id, which goes into the 250 reply.
     Stored {
         /// At most 32 characters of `[0-9A-Z]`.
@@ -208,6 +179,23 @@ pub enum Notice {
         /// The reply's code.
         code: u16,
     },
+    /// A verb that is for servers, from a peer without the right to it, or one that is for nobody. It was refused, of which
+    /// `Refused` tells as well.
+    Attack {
+        /// The stable name of the rule.
+        rule: &'static str,
+        /// The verb, from our own list.
+        verb: &'static str,
+        /// What the peer is.
+        class: PeerClass,
+        /// What it said.
+        evidence: Evidence,
+    },
+    /// A deviation was tolerated, as `PeerFacts::quirks` allows.
+    Quirk {
+        /// Its name in configuration files.
+        quirk: &'static str,
+    },
     /// A transaction was committed.
     Stored {
         /// Its queue id.
@@ -230,54 +218,47 @@ pub enum Notice {
 pub trait BodySink {
     /// Takes decoded body octets (dot-unstuffed, lines ending in CRLF unless BINARYMIME).
     fn put(&mut self, octets: &[u8]);
+
+    /// Takes octets of XEXCH50's blob, as they came. A backend that never accepts `Question::Extension` never gets any.
+    fn put_blob(&mut self, _octets: &[u8]) {}
 }
 
-// === impl Mechanism ===
+// === impl Notice ===
 
-impl Mechanism {
-    /// Every mechanism that the machine knows.
-    pub const ALL: [Self; 4] = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+impl Notice {
+    /// `Quirks::bare_lf_normalise` was used.
+    pub const BARE_LF: Self = Self::Quirk { quirk: "bare_lf_normalise" };
 
-    /// The name of the IANA registry, upper-case.
+    /// `Quirks::space_after_colon` was used.
+    pub const SPACE_AFTER_COLON: Self = Self::Quirk { quirk: "space_after_colon" };
+}
+
+// === impl PeerFacts ===
+
+impl PeerFacts {
+    /// A stranger at this address.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::Plain => "PLAIN",
-            Self::Login => "LOGIN",
-        }
-    }
-
-    /// The mechanism of that name, compared case-insensitively (RFC 4954 section 4).
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
-    }
-
-    /// Whether it binds to the TLS channel and so makes sense inside TLS only.
-    #[must_use]
-    pub const fn binds_channel(self) -> bool {
-        matches!(self, Self::ScramSha256Plus)
+    pub const fn anonymous(address: std::net::SocketAddr, tls: Option<TlsFacts>) -> Self {
+        let quirks = Quirks { space_after_colon: false, bare_lf_normalise: false };
+        Self { address, tls, class: PeerClass::Anonymous, may_xclient: false, quirks }
     }
 }
 
-// === impl Limits ===
+// === impl Quirks ===
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message_octets: limits::MESSAGE_OCTETS,
-            recipients: limits::RECIPIENTS,
-            transactions: limits::TRANSACTIONS,
-            commands: limits::COMMANDS,
-            errors: limits::ERRORS,
-            command: limits::COMMAND_TIME,
-            data_idle: limits::DATA_IDLE_TIME,
-            data_total: limits::DATA_TOTAL_TIME,
-            session: limits::SESSION_TIME,
-            drain_octets: limits::DRAIN_OCTETS,
-        }
+impl Quirks {
+    pub(super) fn line_reader(self) -> LineReader {
+        if self.bare_lf_normalise { LineReader::quirk_bare_lf() } else { LineReader::default() }
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// A user.
+    #[must_use]
+    pub const fn of_user(user: String) -> Self {
+        Self { user, class: PeerClass::User }
     }
 }
 

@@ -5,25 +5,13 @@
 
 use super::body::DataBody;
 use super::session::{Pending, State};
-use super::{Answer, BodySink, Refusal, Session};
-use crate::wire::params::BodyKind;
+use super::{Answer, BodySink, Notice, Refusal, Session};
+use crate::wire::data::DataDecoder;
 use crate::wire::reply::Reply;
 
 // === impl Session ===
 
 impl Session {
-    /// DATA and BDAT cannot be mixed, and BINARYMIME needs BDAT (RFC 3030 sections 2 and 3).
-    pub(super) fn permit_data(&self) -> Result<(), Refusal> {
-        self.permit_body()?;
-        match &self.transaction {
-            Some(transaction) if transaction.chunks.is_some() => Err(Refusal::BadSequence),
-            Some(transaction) if transaction.envelope.params.body == BodyKind::BinaryMime => {
-                Err(Refusal::BinaryNeedsChunks)
-            }
-            _ => Ok(()),
-        }
-    }
-
     pub(super) fn on_data(&mut self) {
         self.ask_for_body(Pending::Data);
     }
@@ -33,7 +21,11 @@ impl Session {
             Answer::Accepted => {
                 self.reply(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>"));
                 self.deadlines.arm_body(&self.config.limits);
-                self.state = State::Data(DataBody::default());
+                let decoder = match self.peer.quirks.bare_lf_normalise {
+                    true => DataDecoder::quirk_bare_lf(),
+                    false => DataDecoder::default(),
+                };
+                self.state = State::Data(DataBody { decoder, ..DataBody::default() });
             }
             &Answer::Refused(refusal) => {
                 self.abort_transaction();
@@ -57,6 +49,9 @@ impl Session {
             self.refuse(Refusal::DrainLimit);
         } else if decoder.is_finished() {
             let (fault, octets) = (decoder.fault(), size.octets());
+            if decoder.has_normalised() {
+                self.outputs.notice(Notice::BARE_LF);
+            }
             self.end_data(fault.map(Refusal::BodyFraming), octets);
         }
         taken

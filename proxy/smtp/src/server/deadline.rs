@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::contract::Limits;
+use super::config::Limits;
 use crate::wire::limits::ANSWER_TIME;
 
 /// The session's timers. `now` is the time of the input that is being worked on.

@@ -48,6 +48,8 @@ pub enum Refusal {
     AuthLineTooLong,
     /// 500 5.5.1.
     UnknownVerb,
+    /// 500 5.5.1, like an unknown one: a verb that is for nobody.
+    ForbiddenVerb,
     /// 501 5.5.4, 5.5.2, 5.1.7, 5.1.3 or 555 5.5.4.
     Syntax(SyntaxError),
     /// 501 5.5.4, then closed: a BDAT without a readable size, so that nobody knows what follows.
@@ -62,6 +64,15 @@ pub enum Refusal {
     AuthenticationRequired,
     /// 538 5.7.11: this mechanism inside TLS only.
     EncryptionRequired,
+
+    /// 550 5.7.1: the peer is known, and may not hand in mail.
+    SubmissionDenied,
+    /// 504 5.7.0: XEXCH50 or X-LINK2STATE without the right to it.
+    ServersOnly,
+    /// 530 5.7.0: another verb between servers, from a stranger.
+    ExtensionUnauthenticated,
+    /// 550 5.7.1: another verb between servers, from a known peer without the right to it.
+    ExtensionDenied,
 
     // Order and parameters.
     /// 503 5.5.1.
@@ -78,6 +89,8 @@ pub enum Refusal {
     RecipientNeedsSmtpUtf8,
     /// 552 5.3.4.
     MessageTooLarge,
+    /// 552 5.3.4: the blob of XEXCH50.
+    BlobTooLarge,
     /// 504 5.5.4.
     UnknownMechanism,
     /// 501 5.5.2: a response of the AUTH exchange is not base64, or not empty where it must be.
@@ -208,6 +221,12 @@ impl Refusal {
             Self::LineTooLong => explain("line.too_long", 500, 5, 2, "Line too long"),
             Self::AuthLineTooLong => explain("auth.line_too_long", 500, 5, 6, "Authentication line too long"),
             Self::UnknownVerb => explain("verb.unknown", 500, 5, 1, "Unknown command"),
+            Self::ForbiddenVerb => explain("verb.forbidden", 500, 5, 1, "Unknown command"),
+            Self::SubmissionDenied => explain("right.submit", 550, 7, 1, "You may not send mail here"),
+            Self::ServersOnly => explain(EXTENSION_RULE, 504, 7, 0, "Need to authenticate first"),
+            Self::ExtensionUnauthenticated => explain(EXTENSION_RULE, 530, 7, 0, "Authentication required"),
+            Self::ExtensionDenied => explain(EXTENSION_RULE, 550, 7, 1, "Not permitted"),
+            Self::BlobTooLarge => explain("size.blob", 552, 3, 4, "Blob too large"),
             Self::ChunkSyntax => {
                 explain("bdat.syntax", 501, 5, 4, "Cannot read the size of this chunk, closing")
             }
@@ -247,6 +266,9 @@ impl Refusal {
         }
     }
 }
+
+/// One rule with three answers: a verb between servers needs its right.
+const EXTENSION_RULE: &str = "right.extension";
 
 fn explain_syntax(error: SyntaxError) -> Explanation {
     let (rule, reply) = match error {

@@ -12,6 +12,7 @@ use crate::wire::reply::Reply;
 impl Session {
     pub(super) fn on_ehlo(&mut self, name: ClientName) {
         self.abort_transaction();
+        self.has_link_state = false;
         self.hello = Some(Hello { name, is_esmtp: true });
         let keywords = offer::keywords(self);
         let config = Arc::clone(&self.config);

@@ -3,7 +3,7 @@
 use super::body::ChunkedBody;
 use super::budget::Spend;
 use super::session::Pending;
-use super::{Answer, Envelope, Question, Refusal, Session, offer};
+use super::{Answer, Envelope, Question, Refusal, Right, Session};
 use crate::wire::params::{AuthParam, BodyKind, MailParams};
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
@@ -21,25 +21,13 @@ pub(super) struct Transaction {
 // === impl Session ===
 
 impl Session {
-    /// The right to hand in mail: RFC 3207 section 4 and RFC 4954 section 6 give 530 to every command that needs it.
-    pub(super) fn permit_submission(&self) -> Result<(), Refusal> {
-        if !self.config.require_auth || self.identity.is_some() {
-            return Ok(());
-        }
-        let needs_tls_first = offer::may_start_tls(self) && offer::mechanisms(self).is_empty();
-        Err(if needs_tls_first { Refusal::StartTlsRequired } else { Refusal::AuthenticationRequired })
-    }
-
-    pub(super) fn permit_mail(&self) -> Result<(), Refusal> {
-        if self.hello.is_none() || self.transaction.is_some() {
-            return Err(Refusal::BadSequence);
-        }
-        Ok(())
-    }
-
-    pub(super) fn on_mail(&mut self, reverse_path: ReversePath, params: MailParams) {
+    pub(super) fn on_mail(&mut self, reverse_path: ReversePath, mut params: MailParams) {
         if let Err(refusal) = self.check_mail(&reverse_path, &params) {
             return self.refuse(refusal);
+        }
+        // RFC 4954 section 5: what an untrusted client says of the submitter is taken for "not known".
+        if params.auth.is_some() && !self.rights().contains(Right::AcceptAuthenticationFlag) {
+            params.auth = Some(AuthParam::Unknown);
         }
         if self.budget.spend_transaction(&self.config.limits) == Spend::Spent {
             return self.refuse(Refusal::BudgetSpent);

@@ -1,8 +1,10 @@
 //! The receiving side of SMTP as a machine without I/O.
 //!
-//! `contract` holds the values that cross its border and `session` takes them in; the other files tell the story of a
-//! session in order, a file per state: `connect`, `hello`, `starttls`, `auth`, `mail`, `rcpt`, `body` (`data`, `chunk`),
-//! `close`. `explain` is the only place that knows what a refusal sounds like.
+//! `config` says what a listener allows, `rights` what a class of peers may do. `contract` holds the values that cross the
+//! border, and `session` takes them in. `precedence` is the order in which a command can be refused; it asks `verb_table`
+//! what each verb needs. The other files tell the story of a session in order, a file per state: `connect`, `hello`,
+//! `starttls`, `auth`, `mail`, `rcpt`, `extension`, `body` (`data`, `chunk`), `close`. `explain` is the only place that knows
+//! what a refusal sounds like.
 
 mod auth;
 mod body;
@@ -10,25 +12,33 @@ mod budget;
 mod chunk;
 mod close;
 pub mod close_reason;
+pub mod config;
 mod connect;
 pub mod contract;
 mod data;
 mod deadline;
 pub mod envelope;
+pub mod evidence;
 pub mod explain;
+mod extension;
 mod hello;
 mod mail;
 mod offer;
 mod outputs;
+mod precedence;
 mod rcpt;
+pub mod rights;
 pub mod session;
 mod starttls;
+mod verb_table;
 
 pub use close_reason::CloseReason;
+pub use config::{AuthOffer, Config, Extensions, Limits, Mechanism, TlsMode};
 pub use contract::{
-    Answer, AuthOffer, BodySink, Config, Identity, Limits, Mechanism, Notice, Output, PeerFacts, Question,
-    Ticket, TlsFacts, TlsMode,
+    Answer, BodySink, Extension, Identity, Notice, Output, PeerFacts, Question, Quirks, Ticket, TlsFacts,
 };
 pub use envelope::{Envelope, Recipient};
+pub use evidence::Evidence;
 pub use explain::Refusal;
+pub use rights::{ClassRights, PeerClass, Right, Rights};
 pub use session::Session;

@@ -1,23 +1,40 @@
 //! What EHLO lists, and so what the machine accepts.
 
 use super::{Mechanism, Session, TlsMode};
+use crate::wire::verb::Verb;
+use crate::wire::xclient;
 
 /// The keywords of the EHLO reply, in its order.
 pub(super) fn keywords(session: &Session) -> Vec<String> {
     let mut keywords =
         vec!["PIPELINING".to_owned(), format!("SIZE {}", session.config.limits.message_octets)];
-    if may_start_tls(session) {
+    if may_start_tls(session) && session.offers(Verb::StartTls) {
         keywords.push("STARTTLS".to_owned());
     }
     let mechanisms = mechanisms(session);
-    if !mechanisms.is_empty() && session.identity.is_none() {
-        let names: Vec<_> = mechanisms.into_iter().map(Mechanism::name).collect();
-        keywords.push(format!("AUTH {}", names.join(" ")));
+    let may_authenticate = !mechanisms.is_empty() && session.identity.is_none();
+    let names: Vec<_> = mechanisms.into_iter().map(Mechanism::name).collect();
+    let names = names.join(" ");
+    if may_authenticate && session.offers(Verb::Auth) {
+        keywords.push(format!("AUTH {names}"));
     }
-    keywords.extend(["ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"].map(str::to_owned));
-    if session.config.binarymime {
+    keywords.extend(["ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8"].map(str::to_owned));
+    // BINARYMIME needs it (RFC 3030 section 3).
+    let has_chunking = session.offers(Verb::Bdat);
+    if has_chunking {
+        keywords.push("CHUNKING".to_owned());
+    }
+    keywords.push("DSN".to_owned());
+    if session.config.binarymime && has_chunking {
         keywords.push("BINARYMIME".to_owned());
     }
+    let extensions = Verb::all().filter(|verb| !matches!(verb, Verb::StartTls | Verb::Auth | Verb::Bdat));
+    keywords.extend(extensions.filter(|verb| session.offers(*verb)).filter_map(|verb| match verb {
+        Verb::XExps if !may_authenticate => None,
+        Verb::XExps => Some(format!("X-EXPS {names}")),
+        Verb::Xclient => Some(format!("XCLIENT {}", xclient::OFFERED)),
+        verb => Some(verb.name().to_owned()),
+    }));
     keywords
 }
 

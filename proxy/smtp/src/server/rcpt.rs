@@ -9,14 +9,6 @@ use crate::wire::reply::Reply;
 // === impl Session ===
 
 impl Session {
-    /// RCPT is over once the body has begun (RFC 3030 section 2).
-    pub(super) fn permit_rcpt(&self) -> Result<(), Refusal> {
-        match &self.transaction {
-            Some(transaction) if transaction.chunks.is_none() => Ok(()),
-            _ => Err(Refusal::BadSequence),
-        }
-    }
-
     pub(super) fn on_rcpt(&mut self, path: ForwardPath, params: RcptParams) {
         if let Err(refusal) = self.check_rcpt(&path, &params) {
             return self.refuse_recipient(refusal);

@@ -18,16 +18,20 @@ use super::auth::Exchange;
 use super::body::{ChunkBody, DataBody, RefusedChunk};
 use super::budget::{Budget, Spend};
 use super::connect::Hello;
+use super::contract::Extension;
 use super::deadline::Deadlines;
-use super::explain::AtFault;
+use super::explain::{AtFault, Explanation};
+use super::extension::Blob;
 use super::mail::Transaction;
 use super::outputs::Outputs;
+use super::precedence::Asked;
+use super::verb_table;
 use super::{
-    Answer, BodySink, CloseReason, Config, Identity, Notice, Output, PeerFacts, Question, Refusal, Ticket,
+    Answer, BodySink, CloseReason, Config, Evidence, Identity, Mechanism, Notice, Output, PeerClass,
+    PeerFacts, Question, Recipient, Refusal, Right, Rights, Ticket, TlsFacts,
 };
-use super::{Mechanism, Recipient, TlsFacts};
 use crate::wire::bdat::Chunk;
-use crate::wire::command::Command;
+use crate::wire::command::{Command, SyntaxError, quirk_space_after_colon};
 use crate::wire::limits;
 use crate::wire::line::{LineReader, LineStep};
 use crate::wire::params::MailParams;
@@ -47,6 +51,8 @@ pub struct Session {
     pub(super) transaction: Option<Transaction>,
     /// Set where a chunk was refused: those that were sent behind it are refused without being counted as errors.
     pub(super) has_refused_chunk: bool,
+    /// Set within a series of X-LINK2STATE.
+    pub(super) has_link_state: bool,
     pub(super) budget: Budget,
     pub(super) deadlines: Deadlines,
     pub(super) outputs: Outputs,
@@ -70,6 +76,8 @@ pub(super) enum State {
     Chunk(ChunkBody),
     /// A chunk that is dropped.
     RefusedChunk(RefusedChunk),
+    /// A blob behind the 354 to XEXCH50.
+    Blob(Blob),
     /// Nothing is taken before the answer to this ticket.
     Waiting(Ticket, Pending),
     /// `Output::Upgrade` was given out; an octet now would be plaintext behind STARTTLS.
@@ -87,6 +95,9 @@ pub(super) enum Pending {
     Data,
     FirstChunk(Chunk),
     Commit { octets: u64, recipients: usize },
+    Blob(u64),
+    Extension,
+    Xclient,
 }
 
 // === impl Session ===
@@ -103,6 +114,7 @@ impl Session {
                 State::Data(_) => self.feed_data(rest, body),
                 State::Chunk(_) => self.feed_chunk(rest, body),
                 State::RefusedChunk(_) => self.feed_refused_chunk(rest),
+                State::Blob(_) => self.feed_blob(rest, body),
                 State::Waiting(..) => break,
                 State::Upgrading => self.feed_upgrading(),
                 // The last reply is on its way; what still comes in is dropped.
@@ -132,6 +144,9 @@ impl Session {
             Pending::Data => self.data_answered(&answer),
             Pending::FirstChunk(chunk) => self.first_chunk_answered(chunk, answer),
             Pending::Commit { octets, recipients } => self.commit_answered(octets, recipients, answer),
+            Pending::Blob(octets) => self.blob_answered(octets, &answer),
+            Pending::Extension => self.extension_answered(&answer),
+            Pending::Xclient => self.xclient_answered(answer),
         }
         self.close_if_shutting_down();
     }
@@ -162,7 +177,9 @@ impl Session {
     pub fn deadline(&self) -> Instant {
         match self.state {
             State::Command | State::AuthResponse(_) | State::Upgrading => self.deadlines.for_command(),
-            State::Data(_) | State::Chunk(_) | State::RefusedChunk(_) => self.deadlines.for_body(),
+            State::Data(_) | State::Chunk(_) | State::RefusedChunk(_) | State::Blob(_) => {
+                self.deadlines.for_body()
+            }
             State::Waiting(..) => self.deadlines.for_answer(),
             State::Closed => self.deadlines.for_session(),
         }
@@ -192,6 +209,19 @@ impl Session {
         self.identity.as_ref()
     }
 
+    /// What the peer is now: what its account is once it has authenticated, else what its address or certificate says.
+    #[must_use]
+    pub fn class(&self) -> PeerClass {
+        self.identity.as_ref().map_or(self.peer.class, |identity| identity.class)
+    }
+
+    /// What it may do here and now.
+    #[must_use]
+    pub fn rights(&self) -> Rights {
+        let rights = self.config.rights.of(self.class());
+        if self.peer.may_xclient { rights.with(Right::AcceptXclient) } else { rights }
+    }
+
     /// The TLS connection, if there is one.
     #[must_use]
     pub const fn tls(&self) -> Option<&TlsFacts> {
@@ -203,9 +233,12 @@ impl Session {
         let is_response = matches!(self.state, State::AuthResponse(_));
         let limit = |line: &[u8]| match is_response {
             true => limits::AUTH_LINE_OCTETS,
-            false => Verb::split(line).0.line_octets_max(),
+            false => verb_table::line_octets_max(Verb::split(line).0),
         };
         let (taken, step) = self.reader.read(octets, limit);
+        if self.reader.take_normalised() {
+            self.outputs.notice(Notice::BARE_LF);
+        }
         match step {
             LineStep::Partial if self.reader.octets() > self.config.limits.drain_octets => {
                 self.refuse(Refusal::DrainLimit);
@@ -230,37 +263,29 @@ impl Session {
         if verb == Verb::Bdat {
             return self.on_bdat(argument, body);
         }
-        if let Err(refusal) = self.permit(verb, is_followed) {
+        if self.is_attack(verb) {
+            self.note_attack(verb, line);
+        }
+        if let Err(refusal) = self.permit(Asked { verb, is_followed }) {
             return self.refuse(refusal);
         }
-        match Command::parse_argument(verb, argument) {
-            Ok(command) => self.execute(command),
+        match self.parse_argument(verb, argument) {
+            Ok(command) => self.execute(command, is_followed),
             Err(error) => self.refuse(Refusal::Syntax(error)),
         }
     }
 
-    /// Whether this verb may be used here and now, whatever its argument.
-    fn permit(&self, verb: Verb, is_followed: bool) -> Result<(), Refusal> {
-        match verb {
-            Verb::Unknown => Err(Refusal::UnknownVerb),
-            Verb::StartTls => self.permit_starttls(is_followed),
-            Verb::Auth => self.permit_auth(),
-            Verb::Mail => self.permit_submission().and_then(|()| self.permit_mail()),
-            Verb::Rcpt => self.permit_submission().and_then(|()| self.permit_rcpt()),
-            Verb::Data if is_followed => Err(Refusal::EarlyTalker),
-            Verb::Data => self.permit_submission().and_then(|()| self.permit_data()),
-            Verb::Bdat
-            | Verb::Ehlo
-            | Verb::Helo
-            | Verb::Rset
-            | Verb::Noop
-            | Verb::Quit
-            | Verb::Vrfy
-            | Verb::Help => Ok(()),
+    fn parse_argument(&mut self, verb: Verb, argument: &[u8]) -> Result<Command, SyntaxError> {
+        if self.peer.quirks.space_after_colon
+            && let Some(argument) = quirk_space_after_colon(verb, argument)
+        {
+            self.outputs.notice(Notice::SPACE_AFTER_COLON);
+            return Command::parse_argument(verb, &argument);
         }
+        Command::parse_argument(verb, argument)
     }
 
-    fn execute(&mut self, command: Command) {
+    fn execute(&mut self, command: Command, is_followed: bool) {
         match command {
             Command::Ehlo(name) => self.on_ehlo(name),
             Command::Helo(name) => self.on_helo(name),
@@ -270,6 +295,11 @@ impl Session {
             Command::Rcpt { forward_path, params } => self.on_rcpt(forward_path, params),
             Command::Data => self.on_data(),
             Command::Rset => self.on_rset(),
+            Command::XExps { mechanism, initial_response } => self.on_auth(&mechanism, initial_response),
+            Command::Xexch50(exch50) => self.on_exch50(exch50, is_followed),
+            Command::XLink2State(chunk) => self.on_link_state(chunk),
+            Command::Xclient(xclient) => self.on_xclient(xclient),
+            Command::Line { verb, argument } => self.on_extension(Extension::Line { verb, argument }),
             Command::Noop(_) => self.reply(&Reply::fixed(250, 0, 0, "OK")),
             Command::Quit => self.on_quit(),
             // Says neither yes nor no, so that nobody can harvest addresses (RFC 5321 section 7.3).
@@ -289,7 +319,25 @@ impl Session {
         }
         let (verb, _) = Verb::split(start);
         self.begin_command(verb);
+        if self.is_attack(verb) {
+            self.tell_attack(verb, Evidence::of_length(octets));
+        }
         self.refuse(if verb == Verb::Bdat { Refusal::ChunkSyntax } else { Refusal::LineTooLong });
+    }
+
+    /// Nothing of an exchange is shown, in whatever verb it is dressed up.
+    fn note_attack(&mut self, verb: Verb, line: &[u8]) {
+        let is_auth = matches!(verb.name(), "X-EXPS" | "XAUTH");
+        let evidence = if is_auth { Evidence::of_length(line.len() as u64) } else { Evidence::of(line) };
+        self.tell_attack(verb, evidence);
+    }
+
+    fn tell_attack(&mut self, verb: Verb, evidence: Evidence) {
+        let rule = match verb {
+            Verb::Forbidden(_) => Refusal::ForbiddenVerb.rule(),
+            _ => Refusal::ExtensionDenied.rule(),
+        };
+        self.outputs.notice(Notice::Attack { rule, verb: verb.name(), class: self.class(), evidence });
     }
 
     fn begin_command(&mut self, verb: Verb) {
@@ -329,10 +377,13 @@ impl Session {
 
     /// The reply and the notice of a refusal, and the end of the session where it has that.
     pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
-        let explanation = refusal.explain();
-        self.outputs.reply(&explanation.reply);
-        let code = explanation.reply.code();
-        self.outputs.notice(Notice::Refused { rule: explanation.rule, verb: self.verb.name(), code });
+        let Explanation { rule, reply, .. } = refusal.explain();
+        let reply = match self.verb {
+            Verb::Xexch50 => reply.within(limits::XEXCH50_REPLY_OCTETS),
+            _ => reply,
+        };
+        self.outputs.reply(&reply);
+        self.outputs.notice(Notice::Refused { rule, verb: self.verb.name(), code: reply.code() });
         if let Some(reason) = refusal.close_reason() {
             self.close(reason);
         }

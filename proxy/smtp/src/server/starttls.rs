@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::session::State;
-use super::{CloseReason, PeerFacts, Refusal, Session, TlsFacts, TlsMode, offer};
+use super::{CloseReason, PeerFacts, Session, TlsFacts};
 use crate::wire::reply::Reply;
 
 // === impl Session ===
@@ -30,19 +30,6 @@ impl Session {
     pub fn tls_failed(&mut self, now: Instant) {
         self.deadlines.set_now(now);
         self.close(CloseReason::TlsFailed);
-    }
-
-    pub(super) fn permit_starttls(&self, is_followed: bool) -> Result<(), Refusal> {
-        if is_followed {
-            return Err(Refusal::PlaintextAfterStarttls);
-        }
-        if self.config.tls == TlsMode::None {
-            return Err(Refusal::NotImplemented);
-        }
-        if !offer::may_start_tls(self) || !self.is_esmtp() {
-            return Err(Refusal::BadSequence);
-        }
-        Ok(())
     }
 
     pub(super) fn on_starttls(&mut self) {

@@ -13,10 +13,12 @@ use nom::sequence::{pair, preceded};
 use super::auth::Secret;
 use super::bdat::Chunk;
 use super::client_name::ClientName;
+use super::extension::{Exch50, LinkState};
 use super::limits;
 use super::params::{MailParams, ParamError, RcptParams, decimal};
 use super::path::{ForwardPath, Parsed, ReversePath, forward_path, reverse_path};
 use super::verb::{Verb, quirk_trailing_space};
+use super::xclient::Xclient;
 
 /// A whole command whose arguments are legal. `Display` writes the line without its CRLF; reading that again gives the
 /// same command.
@@ -63,6 +65,26 @@ pub enum Command {
     Vrfy(Argument),
     /// `HELP [string]`.
     Help(Option<Argument>),
+    /// `XEXCH50 size [type]`.
+    Xexch50(Exch50),
+    /// `X-LINK2STATE [FIRST|NEXT|LAST] CHUNK=data`.
+    XLink2State(LinkState),
+    /// `X-EXPS mechanism [initial-response]`: AUTH by another name.
+    XExps {
+        /// As for AUTH.
+        mechanism: MechanismName,
+        /// As for AUTH.
+        initial_response: Option<Secret>,
+    },
+    /// `XCLIENT name=value ...`.
+    Xclient(Xclient),
+    /// A verb that is known, with an argument of which nothing is known.
+    Line {
+        /// The verb.
+        verb: Verb,
+        /// The rest.
+        argument: Option<Argument>,
+    },
     /// A well-formed line whose verb Gatepost does not have.
     Unknown {
         /// The verb.
@@ -134,7 +156,9 @@ impl Command {
             Verb::Ehlo => client_name(text).map(Self::Ehlo),
             Verb::Helo => client_name(text).map(Self::Helo),
             Verb::StartTls => no_argument(text, Self::StartTls),
-            Verb::Auth => auth(text),
+            Verb::Auth => {
+                auth(text).map(|(mechanism, initial_response)| Self::Auth { mechanism, initial_response })
+            }
             Verb::Mail => mail(text),
             Verb::Rcpt => rcpt(text),
             Verb::Data => no_argument(text, Self::Data),
@@ -146,6 +170,18 @@ impl Command {
             Verb::Quit => no_argument(text, Self::Quit),
             Verb::Vrfy => optional_argument(text)?.map(Self::Vrfy).ok_or(SyntaxError::Argument),
             Verb::Help => optional_argument(text).map(Self::Help),
+            Verb::Xexch50 => Exch50::parse(text).map(Self::Xexch50),
+            Verb::XLink2State => LinkState::parse(text).map(Self::XLink2State),
+            Verb::XExps => {
+                auth(text).map(|(mechanism, initial_response)| Self::XExps { mechanism, initial_response })
+            }
+            Verb::Xclient => Xclient::parse(text).map(Self::Xclient),
+            Verb::XAnonymousTls
+            | Verb::Etrn
+            | Verb::Atrn
+            | Verb::Xforward
+            | Verb::Opaque(_)
+            | Verb::Forbidden(_) => optional_argument(text).map(|argument| Self::Line { verb, argument }),
             Verb::Unknown => Err(SyntaxError::Verb),
         }
     }
@@ -157,9 +193,18 @@ impl fmt::Display for Command {
             Self::Ehlo(name) => write!(f, "EHLO {name}"),
             Self::Helo(name) => write!(f, "HELO {name}"),
             Self::StartTls => f.write_str("STARTTLS"),
-            Self::Auth { mechanism, initial_response: None } => write!(f, "AUTH {}", mechanism.as_str()),
-            Self::Auth { mechanism, initial_response: Some(response) } => {
-                write!(f, "AUTH {} {}", mechanism.as_str(), response.to_initial_response())
+            Self::Auth { mechanism, initial_response } => {
+                write_auth(f, Verb::Auth, mechanism, initial_response.as_ref())
+            }
+            Self::XExps { mechanism, initial_response } => {
+                write_auth(f, Verb::XExps, mechanism, initial_response.as_ref())
+            }
+            Self::Xexch50(argument) => write!(f, "XEXCH50 {argument}"),
+            Self::XLink2State(argument) => write!(f, "X-LINK2STATE {argument}"),
+            Self::Xclient(argument) => write!(f, "XCLIENT {argument}"),
+            Self::Line { verb, argument: None } => f.write_str(verb.name()),
+            Self::Line { verb, argument: Some(argument) } => {
+                write!(f, "{} {}", verb.name(), argument.as_str())
             }
             Self::Mail { reverse_path, params } => write!(f, "MAIL FROM:{reverse_path}{params}"),
             Self::Rcpt { forward_path, params } => write!(f, "RCPT TO:{forward_path}{params}"),
@@ -179,6 +224,16 @@ impl fmt::Display for Command {
             }
         }
     }
+}
+
+fn write_auth(
+    f: &mut fmt::Formatter<'_>,
+    verb: Verb,
+    mechanism: &MechanismName,
+    initial_response: Option<&Secret>,
+) -> fmt::Result {
+    write!(f, "{} {}", verb.name(), mechanism.as_str())?;
+    initial_response.map_or(Ok(()), |response| write!(f, " {}", response.to_initial_response()))
 }
 
 // === impl Argument ===
@@ -245,7 +300,7 @@ fn optional_argument(text: &str) -> Result<Option<Argument>, SyntaxError> {
 }
 
 /// `AUTH SP sasl-mech [ SP initial-response ]` (RFC 4954 section 8).
-fn auth(text: &str) -> Result<Command, SyntaxError> {
+fn auth(text: &str) -> Result<(MechanismName, Option<Secret>), SyntaxError> {
     let initial_response = opt(preceded(char(' '), rest));
     let Ok((_, (mechanism, response))) =
         all_consuming(pair(preceded(char(' '), sasl_mech), initial_response)).parse(text)
@@ -258,7 +313,7 @@ fn auth(text: &str) -> Result<Command, SyntaxError> {
         }
         None => None,
     };
-    Ok(Command::Auth { mechanism, initial_response })
+    Ok((mechanism, initial_response))
 }
 
 /// `sasl-mech = 1*20mech-char`, `mech-char = %x41-5A / %x30-39 / "-" / "_"` (RFC 4422 section 3.1), in either case
@@ -279,6 +334,20 @@ fn mail(text: &str) -> Result<Command, SyntaxError> {
     let (params, reverse_path) = reverse_path(path).map_err(|_| SyntaxError::ReversePath)?;
     let params = MailParams::parse(params)?;
     Ok(Command::Mail { reverse_path, params })
+}
+
+/// The argument of MAIL or RCPT without the one space that some devices put behind the colon, where it has one: for
+/// peers that are allowed it.
+#[must_use]
+pub fn quirk_space_after_colon(verb: Verb, argument: &[u8]) -> Option<Vec<u8>> {
+    let keyword = match verb {
+        Verb::Mail => &b" FROM:"[..],
+        Verb::Rcpt => b" TO:",
+        _ => return None,
+    };
+    let (start, path) = argument.split_at_checked(keyword.len())?;
+    let path = path.strip_prefix(b" ")?;
+    start.eq_ignore_ascii_case(keyword).then(|| [start, path].concat())
 }
 
 /// `RCPT TO: Forward-path [SP Rcpt-parameters]` (RFC 5321 section 4.1.1.3), the space refused as above.

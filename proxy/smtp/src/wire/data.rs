@@ -15,6 +15,8 @@ use super::line::{self, CR, CRLF, Fault, LF, Scan};
 pub struct DataDecoder {
     at: At,
     fault: Option<Fault>,
+    lf_ends_lines: bool,
+    has_normalised: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +39,18 @@ enum At {
 // === impl DataDecoder ===
 
 impl DataDecoder {
+    /// A decoder for peers whose lines may end with a bare LF: it is put as CRLF, and so ends the data behind a dot as well.
+    #[must_use]
+    pub fn quirk_bare_lf() -> Self {
+        Self { lf_ends_lines: true, ..Self::default() }
+    }
+
+    /// Whether a line ended with a bare LF.
+    #[must_use]
+    pub const fn has_normalised(&self) -> bool {
+        self.has_normalised
+    }
+
     /// Decodes some octets; returns how many belong to the body. All do until `is_finished`. Lines without a leading dot
     /// are put as slices of `octets`, as many as possible at once.
     pub fn decode(&mut self, octets: &[u8], put: &mut dyn FnMut(&[u8])) -> usize {
@@ -50,6 +64,10 @@ impl DataDecoder {
                     (At::LineStart, tail)
                 }
                 (At::Dot, CR) => (At::DotCr, tail),
+                (At::Dot, LF) if self.lf_ends_lines => {
+                    self.has_normalised = true;
+                    (At::End, tail)
+                }
                 // The dot was there for transparency: it is dropped.
                 (At::Dot, _) => (At::Text, rest),
                 (At::DotCr, LF) => (At::End, tail),
@@ -95,6 +113,10 @@ impl DataDecoder {
                     run = run.saturating_add(text);
                     break (At::Cr, 1);
                 }
+                Scan::Fault(text, Fault::BareLf) if self.lf_ends_lines => {
+                    let end = run.saturating_add(text);
+                    return self.run_ended_by_lf(octets, end, put);
+                }
                 Scan::Fault(text, fault) => {
                     run = run.saturating_add(text);
                     self.fault.get_or_insert(fault);
@@ -105,6 +127,19 @@ impl DataDecoder {
         let (lines, rest) = octets.split_at_checked(run).unwrap_or((octets, &[]));
         self.put(lines, put);
         (at, rest.get(skipped..).unwrap_or_default())
+    }
+
+    fn run_ended_by_lf<'a>(
+        &mut self,
+        octets: &'a [u8],
+        end: usize,
+        put: &mut dyn FnMut(&[u8]),
+    ) -> (At, &'a [u8]) {
+        self.has_normalised = true;
+        let (lines, rest) = octets.split_at_checked(end).unwrap_or((octets, &[]));
+        self.put(lines, put);
+        self.put(CRLF, put);
+        (At::LineStart, rest.get(1..).unwrap_or_default())
     }
 
     fn put(&self, octets: &[u8], put: &mut dyn FnMut(&[u8])) {

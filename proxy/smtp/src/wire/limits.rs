@@ -16,6 +16,21 @@ pub const RCPT_LINE_OCTETS: usize = COMMAND_LINE_OCTETS + 28 + 513 + 320;
 /// AUTH and the lines of its exchange, octets with CRLF (RFC 4954 section 4: at least 12,288).
 pub const AUTH_LINE_OCTETS: usize = 12_288;
 
+/// XEXCH50, octets with CRLF: what its documentation allows; its longest legal line has 30.
+pub const XEXCH50_LINE_OCTETS: usize = 50;
+
+/// The reply to XEXCH50, octets with CRLF: what its documentation allows.
+pub const XEXCH50_REPLY_OCTETS: usize = 40;
+
+/// X-LINK2STATE, octets with CRLF: what its documentation allows. The overflow of MS05-021 began at 520 octets of data.
+pub const LINK_STATE_LINE_OCTETS: usize = 1_024;
+
+/// The blob of XEXCH50 by default: spam level and properties are some kilobytes.
+pub const BLOB_OCTETS: u64 = 1024 * 1024;
+
+/// The largest blob of XEXCH50 that its documentation allows; no configuration allows more.
+pub const BLOB_OCTETS_MAX: u64 = 1024 * 1024 * 1024;
+
 /// The longest name a label of EHLO's argument or a domain may have (RFC 1035 section 2.3.4).
 pub const LABEL_OCTETS: usize = 63;
 

@@ -65,6 +65,8 @@ pub struct LineReader {
     kept: Vec<u8>,
     at: At,
     octets: u64,
+    lf_ends_lines: bool,
+    has_normalised: bool,
 }
 
 /// Where in a line the reader stands.
@@ -102,6 +104,17 @@ pub enum LineStep<'a> {
 // === impl LineReader ===
 
 impl LineReader {
+    /// A reader for peers whose lines may end with a bare LF.
+    #[must_use]
+    pub fn quirk_bare_lf() -> Self {
+        Self { lf_ends_lines: true, ..Self::default() }
+    }
+
+    /// Whether a line ended with a bare LF since this was asked last.
+    pub fn take_normalised(&mut self) -> bool {
+        std::mem::take(&mut self.has_normalised)
+    }
+
     /// Reads to the end of the line at most; returns how many octets were taken. `limit` is asked with the first
     /// octets of the line how many it may have, CRLF included.
     pub fn read<'a>(&mut self, octets: &'a [u8], limit: impl Fn(&[u8]) -> usize) -> (usize, LineStep<'a>) {
@@ -116,6 +129,10 @@ impl LineReader {
             Scan::Text => (octets.len(), octets.len(), Next::More),
             Scan::Line(text) => (text, text.saturating_add(CRLF.len()), Next::End),
             Scan::Cr(text) => (text, octets.len(), Next::Cr),
+            Scan::Fault(text, Fault::BareLf) if self.lf_ends_lines => {
+                self.has_normalised = true;
+                (text, text.saturating_add(1), Next::End)
+            }
             Scan::Fault(text, fault) => (text, text, Next::Fault(fault)),
         };
         let text = octets.get(..text).unwrap_or_default();
@@ -147,9 +164,12 @@ impl LineReader {
         if self.is_overlong() || octets <= SHORTEST_LIMIT {
             return;
         }
-        let start: Vec<u8> = self.kept.iter().chain(text).copied().take(VERB_OCTETS).collect();
+        let mut start = [0; VERB_OCTETS];
+        for (place, octet) in start.iter_mut().zip(self.kept.iter().chain(text)) {
+            *place = *octet;
+        }
         if octets > limit(&start) {
-            self.kept = start;
+            self.kept = start.to_vec();
             self.at = At::OverlongText;
         }
     }
@@ -164,7 +184,12 @@ impl LineReader {
     }
 
     fn end<'a>(&mut self, text: &'a [u8]) -> LineStep<'a> {
-        let ended = std::mem::take(self);
+        let next = Self {
+            lf_ends_lines: self.lf_ends_lines,
+            has_normalised: self.has_normalised,
+            ..Self::default()
+        };
+        let ended = std::mem::replace(self, next);
         if ended.is_overlong() {
             return LineStep::Overlong { octets: ended.octets, start: ended.kept };
         }
@@ -187,7 +212,7 @@ enum Next {
 }
 
 /// No limit is lower: a shorter line needs no look at its verb.
-const SHORTEST_LIMIT: usize = super::limits::COMMAND_LINE_OCTETS;
+const SHORTEST_LIMIT: usize = super::limits::XEXCH50_LINE_OCTETS;
 
 /// Enough octets to tell any verb and the space behind it.
 const VERB_OCTETS: usize = 16;

@@ -71,6 +71,14 @@ impl<'a> Reply<'a> {
         Self { code: 334, enhanced: None, text: Text::Challenge(octets) }
     }
 
+    /// The same codes, with a shorter text where this one is longer than so many octets with its CRLF.
+    #[must_use]
+    pub fn within(self, octets_max: usize) -> Self {
+        let mut written = Vec::new();
+        self.write(&mut written);
+        if written.len() <= octets_max { self } else { Self { text: Text::Fixed("Refused"), ..self } }
+    }
+
     /// The three digits.
     #[must_use]
     pub const fn code(&self) -> u16 {

@@ -1,4 +1,4 @@
-use gatepost_smtp::server::{CloseReason, Mechanism, Notice, TlsMode};
+use gatepost_smtp::server::{ClassRights, CloseReason, Mechanism, Notice, TlsMode};
 
 use crate::scenario::{Event, Scenario, config, submission};
 
@@ -93,7 +93,7 @@ fn auth_has_its_place() {
     inside().say(&plain, "235").say(&plain, "503 5.5.1");
     inside().say("AUTH CRAM-MD5", "504 5.5.4").say("AUTH", "501 5.5.4");
     let mut optional = submission();
-    optional.require_auth = false;
+    optional.rights = ClassRights::default();
     Scenario::inside_tls(optional).greeted().say("MAIL FROM:<a@b>", "250").say(&plain, "503 5.5.1");
 }
 

@@ -1,6 +1,6 @@
 //! What holds for every dialog, legal or not.
 
-use gatepost_smtp::server::{Config, Limits, Mechanism, TlsMode};
+use gatepost_smtp::server::{ClassRights, Config, Limits, Mechanism, TlsMode};
 use gatepost_smtp::wire::command::Command;
 use gatepost_smtp::wire::data::{DataDecoder, encode};
 use proptest::collection::vec;
@@ -74,6 +74,31 @@ proptest! {
         }
         prop_assert!(decoder.is_finished() && decoder.fault().is_none());
         prop_assert_eq!(String::from_utf8(decoded).unwrap(), body);
+    }
+
+    #[test]
+    fn a_decoder_that_tolerates_bare_lf_reads_what_a_strict_one_reads_of_crlf(
+        octets in vec(select(&b"\r\n\n\n..\0ab"[..]), 0..60), cuts in vec(any::<Index>(), 0..8),
+    ) {
+        let mut tolerant = DataDecoder::quirk_bare_lf();
+        let mut tolerated = Vec::new();
+        for piece in split(&octets, &cuts) {
+            let _ = tolerant.decode(piece, &mut |octets| tolerated.extend_from_slice(octets));
+        }
+        let mut normal = Vec::new();
+        for (index, octet) in octets.iter().enumerate() {
+            if *octet == b'\n' && (index == 0 || octets[index - 1] != b'\r') {
+                normal.push(b'\r');
+            }
+            normal.push(*octet);
+        }
+        let mut strict = DataDecoder::default();
+        let mut decoded = Vec::new();
+        let _ = strict.decode(&normal, &mut |octets| decoded.extend_from_slice(octets));
+        prop_assert_eq!((tolerant.is_finished(), tolerant.fault()), (strict.is_finished(), strict.fault()));
+        if strict.fault().is_none() {
+            prop_assert_eq!(tolerated, decoded);
+        }
     }
 
     #[test]
@@ -203,6 +228,9 @@ const FRAGMENTS: &[&str] = &[
     "\0",
     "WHAT is this\r\n",
     "AUTH PLAIN\r\n",
+    "XEXCH50 2 2\r\n",
+    "X-LINK2STATE CHUNK=a\r\n",
+    "DEBUG\r\n",
     "NOOP ................................................................................................................\
      ................................................................................................................\
      ................................................................................................................\
@@ -224,7 +252,10 @@ const AUTHS: &[&str] = &[
 /// Small limits, so that generated dialogs reach them.
 fn listener(require_auth: bool) -> Config {
     let limits = Limits { message_octets: 250, drain_octets: 700, errors: 6, ..Limits::default() };
-    let mut config = Config { require_auth, limits, binarymime: true, ..submission() };
+    let mut config = Config { limits, binarymime: true, ..submission() };
+    if !require_auth {
+        config.rights = ClassRights::default();
+    }
     config.tls = TlsMode::Implicit;
     config.auth.inside_tls = vec![Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
     config
@@ -248,7 +279,7 @@ fn play_octet_by_octet(dialog: &[Vec<u8>]) -> (Vec<Event>, Vec<Vec<u8>>) {
     (scenario.events, scenario.stored)
 }
 
-fn split<'a>(octets: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
+pub(crate) fn split<'a>(octets: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
     let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(octets.len() + 1)).collect();
     cuts.extend([0, octets.len()]);
     cuts.sort_unstable();
@@ -274,7 +305,8 @@ fn command_line() -> impl Strategy<Value = String> {
         r"BDAT [0-9]{1,21}( LAST| last)?",
         r"AUTH [a-zA-Z0-9_-]{1,22}( (=|[A-Za-z0-9+/]{4}|[A-Za-z0-9+/=]{1,6}))?",
         r"(EHLO|helo) ([a-z0-9._-]{1,9}|\[[0-9.]{7,9}\]|\[IPv6:[0-9a-f:]{2,6}\])",
-        r"(STARTTLS|DATA|RSET|NOOP|QUIT|VRFY|HELP|XFOO|EXPN)( ?[ -~ä]{0,9})?",
+        r"(STARTTLS|DATA|RSET|NOOP|QUIT|VRFY|HELP|XFOO|EXPN|etrn|xoorg|TURN)( ?[ -~ä]{0,9})?",
+        r"xexch50 -?[0-9]{1,21}( [0-9]{1,2})?|X-EXPS [a-z]{1,5}( =)?|XCLIENT (addr|port)=[0-9.]{1,9}",
         "\\PC{0,30}",
     ]
 }

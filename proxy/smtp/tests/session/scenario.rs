@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatepost_smtp::server::{
-    Answer, AuthOffer, CloseReason, Config, Identity, Limits, Mechanism, Notice, Output, PeerFacts, Question,
-    Refusal, Session, Ticket, TlsFacts, TlsMode,
+    Answer, AuthOffer, BodySink, ClassRights, CloseReason, Config, Identity, Mechanism, Notice, Output,
+    PeerFacts, Question, Refusal, Session, Ticket, TlsFacts, TlsMode,
 };
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::xclient::{Attribute, Xclient};
 
 /// Everything that left the machine, in order; replies that follow one another are joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +20,29 @@ pub(crate) enum Event {
     Closed(CloseReason),
 }
 
+/// Where octets go.
+#[derive(Default)]
+pub(crate) struct Sink {
+    octets: Vec<u8>,
+    blob: Vec<u8>,
+}
+
+impl BodySink for Sink {
+    fn put(&mut self, octets: &[u8]) {
+        self.octets.extend_from_slice(octets);
+    }
+
+    fn put_blob(&mut self, octets: &[u8]) {
+        self.blob.extend_from_slice(octets);
+    }
+}
+
 /// One session and its driver.
 pub(crate) struct Scenario {
     session: Option<Session>,
     now: Instant,
-    body: Vec<u8>,
+    body: Sink,
+    extension: Answer,
     holds_answers: bool,
     held: Vec<(Ticket, Answer)>,
     commit: Answer,
@@ -40,21 +59,15 @@ pub(crate) fn tls() -> TlsFacts {
 
 /// A listener without TLS and without AUTH.
 pub(crate) fn config() -> Config {
-    Config {
-        hostname: "mx.example".to_owned(),
-        tls: TlsMode::None,
-        require_auth: false,
-        auth: AuthOffer::default(),
-        binarymime: false,
-        limits: Limits::default(),
-    }
+    Config { hostname: "mx.example".to_owned(), ..Config::default() }
 }
 
 /// A listener with STARTTLS and every mechanism inside of TLS.
 pub(crate) fn submission() -> Config {
     let inside_tls = Mechanism::ALL.to_vec();
     let auth = AuthOffer { inside_tls, outside_tls: Vec::new() };
-    Config { tls: TlsMode::StartTls, require_auth: true, auth, ..config() }
+    let rights = ClassRights::default().requiring_auth();
+    Config { tls: TlsMode::StartTls, rights, auth, ..config() }
 }
 
 // === impl Scenario ===
@@ -86,12 +99,17 @@ impl Scenario {
     }
 
     fn start(config: Config, tls: Option<TlsFacts>) -> Self {
+        Self::from(config, PeerFacts::anonymous("192.0.2.1:4711".parse().unwrap(), tls))
+    }
+
+    /// Opens a session of this peer.
+    pub(crate) fn from(config: Config, peer: PeerFacts) -> Self {
         let now = Instant::now();
-        let peer = PeerFacts { address: "192.0.2.1:4711".parse().unwrap(), tls };
         let mut scenario = Self {
             session: Some(Session::open(Arc::new(config), peer, now)),
             now,
-            body: Vec::new(),
+            body: Sink::default(),
+            extension: Answer::Accepted,
             holds_answers: false,
             held: Vec::new(),
             commit: Answer::Stored { queue_id: "01Q".to_owned() },
@@ -118,6 +136,12 @@ impl Scenario {
     /// Commits are answered with this refusal from now on.
     pub(crate) fn refuse_commits(mut self, refusal: Refusal) -> Self {
         self.commit = Answer::Refused(refusal);
+        self
+    }
+
+    /// Verbs between servers are answered with this refusal from now on.
+    pub(crate) fn refuse_extensions(mut self, refusal: Refusal) -> Self {
+        self.extension = Answer::Refused(refusal);
         self
     }
 
@@ -263,6 +287,20 @@ impl Scenario {
             .count()
     }
 
+    /// All that XEXCH50 brought.
+    pub(crate) fn blob(&self) -> &[u8] {
+        &self.body.blob
+    }
+
+    /// The evidence of every attack.
+    pub(crate) fn attacks(&self) -> Vec<&str> {
+        let attacks = self.events.iter().filter_map(|event| match event {
+            Event::Noticed(Notice::Attack { evidence, .. }) => Some(evidence.as_str()),
+            _ => None,
+        });
+        attacks.collect()
+    }
+
     pub(crate) fn rules(&self) -> Vec<&'static str> {
         let rules = self.events.iter().filter_map(|event| match event {
             Event::Noticed(Notice::Refused { rule, .. }) => Some(*rule),
@@ -278,7 +316,7 @@ impl Scenario {
             let (now, mut body) = (self.now, std::mem::take(&mut self.body));
             let taken = self.session().feed(now, rest, &mut body);
             self.body = body;
-            self.body_peak = self.body_peak.max(self.body.len());
+            self.body_peak = self.body_peak.max(self.body.octets.len());
             rest = &rest[taken..];
             self.drain();
             if rest.is_empty() || self.session().is_waiting() {
@@ -343,15 +381,28 @@ impl Scenario {
             }
             Question::Mail { .. } | Question::Recipient { .. } | Question::Body { .. } => Answer::Accepted,
             Question::Commit => {
-                self.stored.push(std::mem::take(&mut self.body));
+                self.stored.push(std::mem::take(&mut self.body.octets));
                 self.commit.clone()
             }
             Question::Abort => {
-                self.body.clear();
+                self.body.octets.clear();
                 return None;
             }
             Question::AuthenticateAbort => return None,
+            Question::Extension(_) | Question::ExtensionEnd => self.extension.clone(),
+            Question::Xclient(xclient) => self.overridden(&xclient),
         })
+    }
+
+    fn overridden(&self, xclient: &Xclient) -> Answer {
+        let address = xclient.attributes().iter().find_map(|attribute| match attribute {
+            Attribute::Addr(address) => *address,
+            _ => None,
+        });
+        match address {
+            Some(address) => Answer::Peer(PeerFacts::anonymous((address, 0).into(), None)),
+            None => Answer::Refused(Refusal::ExtensionDenied),
+        }
     }
 
     fn authenticate(mechanism: Mechanism, response: &[u8]) -> Answer {
@@ -375,6 +426,6 @@ impl Scenario {
     }
 
     fn joe(final_data: Option<Vec<u8>>) -> Answer {
-        Answer::Authenticated { identity: Identity { user: "joe@x.example".to_owned() }, final_data }
+        Answer::Authenticated { identity: Identity::of_user("joe@x.example".to_owned()), final_data }
     }
 }

@@ -1,4 +1,4 @@
-use gatepost_smtp::server::CloseReason;
+use gatepost_smtp::server::{ClassRights, CloseReason};
 
 use crate::scenario::{Event, Scenario, config, submission};
 
@@ -12,7 +12,7 @@ fn the_secured_session_knows_nothing_of_the_plaintext_one() {
 #[test]
 fn a_transaction_does_not_live_through_the_upgrade() {
     let mut config = submission();
-    config.require_auth = false;
+    config.rights = ClassRights::default();
     let scenario = Scenario::on(config).ready_for_body().say("STARTTLS", "220").secured();
     assert_eq!(scenario.asked("Abort"), 1);
     scenario.say("DATA", "503 5.5.1");
@@ -64,7 +64,7 @@ fn a_session_that_was_not_told_to_upgrade_does_not() {
     use gatepost_smtp::server::{Output, PeerFacts, Session};
 
     let now = std::time::Instant::now();
-    let peer = PeerFacts { address: "192.0.2.1:1".parse().unwrap(), tls: None };
+    let peer = PeerFacts::anonymous("192.0.2.1:1".parse().unwrap(), None);
     let session = Session::open(submission().into(), peer, now);
     let mut secured = session.into_secured(crate::scenario::tls(), now);
     assert_eq!(secured.poll(), Some(Output::Close(CloseReason::TlsFailed)));

@@ -437,5 +437,5 @@ impl Site {
 }
 
 fn identity(user: &str) -> Identity {
-    Identity { user: user.to_owned() }
+    Identity::of_user(user.to_owned())
 }

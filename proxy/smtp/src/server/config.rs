@@ -1,0 +1,166 @@
+//! What a listener lets its sessions do.
+
+use std::time::Duration;
+
+use super::rights::ClassRights;
+use crate::wire::limits;
+use crate::wire::verb::Verb;
+
+/// How this listener does TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// STARTTLS is offered; MAIL before it gets 530 5.7.0 where AUTH is required.
+    StartTls,
+    /// TLS from the first octet.
+    Implicit,
+    /// Plaintext for good.
+    None,
+}
+
+/// A SASL mechanism that this server can offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mechanism {
+    /// RFC 7677 with RFC 9266 channel binding.
+    ScramSha256Plus,
+    /// RFC 7677.
+    ScramSha256,
+    /// RFC 4616.
+    Plain,
+    /// The obsolete LOGIN, still asked for by clients.
+    Login,
+}
+
+/// What AUTH offers inside and outside of TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuthOffer {
+    /// Inside TLS, in the order of EHLO.
+    pub inside_tls: Vec<Mechanism>,
+    /// Outside: empty, or SCRAM-SHA-256 alone.
+    pub outside_tls: Vec<Mechanism>,
+}
+
+/// Bounds of one session. Every default is a named constant beside its rule in `wire::limits`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message, octets.
+    pub message_octets: u64,
+    /// RCPTs a transaction, at least 100 (RFC 5321 section 4.5.3.1.8).
+    pub recipients: usize,
+    /// Transactions a session.
+    pub transactions: u32,
+    /// Commands a session.
+    pub commands: u32,
+    /// Refusals before 421.
+    pub errors: u32,
+    /// A command must be complete this long after we are ready for it.
+    pub command: Duration,
+    /// Between two body octets (RFC 5321 section 4.5.3.2.5).
+    pub data_idle: Duration,
+    /// From the start of a body to its end.
+    pub data_total: Duration,
+    /// From accept to close.
+    pub session: Duration,
+    /// Octets that are dropped before 421: of refused chunks since the last stored message, of an illegal or oversized
+    /// DATA body beyond `message_octets`, of one over-long command line.
+    pub drain_octets: u64,
+}
+
+/// What a listener lets its sessions do. Shared by all of them.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Our name in the greeting and in EHLO; a checked domain name.
+    pub hostname: String,
+    /// How TLS begins here.
+    pub tls: TlsMode,
+    /// What each class of peers may do. Required AUTH is the anonymous class without the right to submit.
+    pub rights: ClassRights,
+    /// Whether the extension verbs have somebody behind us to work on them.
+    pub extensions: Extensions,
+    /// Verbs that the operator has switched off: 500 5.5.1, as if there were none.
+    pub switched_off: Vec<Verb>,
+    /// Which mechanisms are offered when.
+    pub auth: AuthOffer,
+    /// Whether BINARYMIME is offered.
+    pub binarymime: bool,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// What becomes of an extension verb from a peer that has the right to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extensions {
+    /// The backend has no use for them: not offered, and 502 5.5.1.
+    Unavailable,
+    /// A server behind us works on them: offered, checked, and asked for as `Question::Extension`.
+    PassThrough {
+        /// The largest blob of XEXCH50, octets; `limits::BLOB_OCTETS_MAX` at most, whatever stands here.
+        blob_octets: u64,
+    },
+}
+
+// === impl Mechanism ===
+
+impl Mechanism {
+    /// Every mechanism that the machine knows.
+    pub const ALL: [Self; 4] = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+
+    /// The name of the IANA registry, upper-case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+        }
+    }
+
+    /// The mechanism of that name, compared case-insensitively (RFC 4954 section 4).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it binds to the TLS channel and so makes sense inside TLS only.
+    #[must_use]
+    pub const fn binds_channel(self) -> bool {
+        matches!(self, Self::ScramSha256Plus)
+    }
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_octets: limits::MESSAGE_OCTETS,
+            recipients: limits::RECIPIENTS,
+            transactions: limits::TRANSACTIONS,
+            commands: limits::COMMANDS,
+            errors: limits::ERRORS,
+            command: limits::COMMAND_TIME,
+            data_idle: limits::DATA_IDLE_TIME,
+            data_total: limits::DATA_TOTAL_TIME,
+            session: limits::SESSION_TIME,
+            drain_octets: limits::DRAIN_OCTETS,
+        }
+    }
+}
+
+// === impl Config ===
+
+/// A listener in plaintext that asks nobody for a password. Names itself `localhost`.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: "localhost".to_owned(),
+            tls: TlsMode::None,
+            rights: ClassRights::default(),
+            extensions: Extensions::Unavailable,
+            switched_off: Vec::new(),
+            auth: AuthOffer::default(),
+            binarymime: false,
+            limits: Limits::default(),
+        }
+    }
+}
