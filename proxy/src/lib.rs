@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod admin;
+pub mod admission;
 pub mod authn;
 pub mod backend;
 pub mod cli;

@@ -1,4 +1,6 @@
-//! Permit, accept, serve.
+//! Permit, accept, learn whose connection it is, serve.
+
+pub mod proxy_protocol;
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::connection::{self, Context, Phase};
+use proxy_protocol::{Header, ReadError};
 
 /// A bound socket whose connections are being served.
 #[derive(Debug)]
@@ -150,10 +153,10 @@ async fn accept(
 
 /// `held` is given back when the connection is over, however it ends.
 async fn serve<H: Send>(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     context: Arc<Context>,
-    phase: watch::Receiver<Phase>,
+    mut phase: watch::Receiver<Phase>,
     held: H,
 ) {
     // Replies are whole when they are written; waiting for more would only delay them. A failure means that the peer
@@ -161,8 +164,52 @@ async fn serve<H: Send>(
     let _ = stream.set_nodelay(true);
     // On a dual-stack socket an IPv4 peer comes as ::ffff:a.b.c.d; rules and logs want the address itself.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    connection::serve(stream, peer, context, phase).await;
+    // On the heap only while it lasts.
+    let client = Box::pin(client(&mut stream, peer, &context, &mut phase)).await;
+    if let Some(client) = client {
+        connection::serve(stream, client, context, phase).await;
+    }
     drop(held);
+}
+
+/// Whose connection this is: the peer's own, or that of a client whom a balancer passes on. `None` where a balancer does not
+/// say it as it must: nobody can be told, since the client's protocol has not begun.
+async fn client(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    context: &Context,
+    phase: &mut watch::Receiver<Phase>,
+) -> Option<SocketAddr> {
+    if !context.balancers.contain(peer.ip()) {
+        return Some(peer);
+    }
+    let header = tokio::select! {
+        header = proxy_protocol::read(stream) => header,
+        _ = phase.changed() => return None,
+    };
+    let listener = &context.listener;
+    match header {
+        Ok(Header::Client(client)) => {
+            context.metrics.proxy_header("client");
+            tracing::debug!(listener, balancer = %peer, %client, "passed on by a balancer");
+            Some(client)
+        }
+        Ok(Header::Local) => {
+            context.metrics.proxy_header("local");
+            Some(peer)
+        }
+        // Balancers that only look whether the port is open do this every few seconds.
+        Err(error @ ReadError::Ended(_)) => {
+            context.metrics.proxy_header(error.name());
+            tracing::debug!(listener, balancer = %peer, %error, "no connection to pass on");
+            None
+        }
+        Err(error) => {
+            context.metrics.proxy_header(error.name());
+            tracing::warn!(listener, balancer = %peer, %error, "a balancer's connection is closed");
+            None
+        }
+    }
 }
 
 /// The peer has gone before we took its connection: nothing is wrong with us.

@@ -13,6 +13,7 @@ pub struct EdgeMetrics {
     open: IntGaugeVec,
     closed: IntCounterVec,
     accept_errors: IntCounterVec,
+    proxy_headers: IntCounterVec,
     octets: IntCounterVec,
     handshakes: IntCounterVec,
     authentications: IntCounterVec,
@@ -42,6 +43,7 @@ pub(crate) struct ListenerMetrics {
     mails_read: IntCounter,
     commit_seconds: Histogram,
     /// For labels that are only known when something happens; all of them come from lists of ours.
+    proxy_headers: IntCounterVec,
     closed: IntCounterVec,
     authentications: IntCounterVec,
     refusals: IntCounterVec,
@@ -89,6 +91,11 @@ impl EdgeMetrics {
             open,
             closed: counter("sessions_closed_total", "Sessions ended, by reason.", &["listener", "reason"])?,
             accept_errors: counter("accept_errors_total", "Failed accepts.", &["listener"])?,
+            proxy_headers: counter(
+                "proxy_headers_total",
+                "PROXY headers of balancers, by result.",
+                &["listener", "result"],
+            )?,
             octets: counter("octets_total", "Octets inside TLS, by direction.", &["listener", "direction"])?,
             handshakes: counter(
                 "tls_handshakes_total",
@@ -143,6 +150,7 @@ impl EdgeMetrics {
             mail_octets: self.mail_octets.with_label_values(&[name]),
             mails_read: self.mails_read.with_label_values(&[name]),
             commit_seconds: self.commit_seconds.clone(),
+            proxy_headers: self.proxy_headers.clone(),
             closed: self.closed.clone(),
             authentications: self.authentications.clone(),
             refusals: self.refusals.clone(),
@@ -169,6 +177,10 @@ impl ListenerMetrics {
         self.closed.with_label_values(&[self.listener.as_str(), reason]).inc();
         self.octets_in.inc_by(octets_in);
         self.octets_out.inc_by(octets_out);
+    }
+
+    pub(crate) fn proxy_header(&self, result: &'static str) {
+        self.proxy_headers.with_label_values(&[self.listener.as_str(), result]).inc();
     }
 
     pub(crate) fn handshake(&self, is_ok: bool) {

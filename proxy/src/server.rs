@@ -16,11 +16,14 @@ use gatepost_smtp::wire::verb::Verb;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
+use crate::admission::dnsbl::BlockLists;
+use crate::admission::stranger::StrangerChecks;
 use crate::authn::Authenticator;
 use crate::backend::Backend;
 use crate::connection::buffer::Pool;
 use crate::connection::mailbox_lock::MailboxLocks;
 use crate::connection::{Context, Dialect, Phase};
+use crate::listener::proxy_protocol::Balancers;
 use crate::listener::{Alive, Bound, Listener, Service};
 use crate::metrics::EdgeMetrics;
 use crate::tls::Tls;
@@ -45,6 +48,10 @@ pub struct ListenerSettings {
     pub tls: TlsMode,
     /// Connections at the same time; more wait in the backlog of the kernel.
     pub connections_max: usize,
+    /// Of whose connections a PROXY header is required.
+    pub balancers: Balancers,
+    /// What strangers have to wait for.
+    pub stranger_checks: StrangerChecks,
     /// What is spoken.
     pub protocol: Protocol,
 }
@@ -76,6 +83,8 @@ pub struct SmtpSettings {
 /// What the edge asks: the rooms behind it. Clones are the same rooms.
 #[derive(Clone)]
 pub struct Services {
+    /// DNS block and allow lists.
+    pub block_lists: BlockLists,
     /// Takes mails over.
     pub backend: Arc<dyn Backend>,
     /// Who is this, by SASL?
@@ -235,6 +244,8 @@ impl Server {
         let context = Context {
             listener: listener.name.clone(),
             tls: listener.tls,
+            balancers: listener.balancers.clone(),
+            stranger_checks: listener.stranger_checks,
             dialect: dialect(&settings.hostname, listener),
             services: self.services.clone(),
             metrics: self.services.metrics.listener(&listener.name),

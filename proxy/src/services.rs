@@ -20,10 +20,14 @@ use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
 use gatepost_smtp::server::{ClassRights, TlsMode};
 
+use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
+use crate::admission::stranger::StrangerChecks;
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
-use crate::config::{Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
+use crate::config::values::TimeSpan;
+use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::data_folder::DataFolder;
+use crate::listener::proxy_protocol::Balancers;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::telemetry::Metrics;
@@ -64,6 +68,9 @@ pub enum OpenError {
     /// The accounts.
     #[error("the accounts: {0}")]
     Directory(#[from] DirectoryError),
+    /// There is nobody to ask for block lists.
+    #[error("block lists: {0}")]
+    BlockLists(#[from] UnusableResolver),
     /// Two rooms count under one name: a bug.
     #[error("the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -118,6 +125,7 @@ impl Rooms {
             backend_settings(config),
         ));
         let edge = Services {
+            block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
@@ -147,6 +155,9 @@ impl Rooms {
         let (certificate, key) = tls_files(config, folder);
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
+        }
+        if let Err(error) = self.edge.block_lists.reload(block_list_settings(config)) {
+            tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
         match self.engine.reload_if_changed() {
@@ -205,7 +216,7 @@ pub fn server_settings(config: &Config) -> ServerSettings {
 
 fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
     let (tls, protocol) = match listener.service {
-        Service::Smtp { tls, require_auth, binarymime } => {
+        Service::Smtp { tls, require_auth, binarymime, .. } => {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
             let auth = authn_settings(config).offer(scram_outside_tls);
             let limits = smtp_limits(config);
@@ -223,8 +234,19 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         name: listener.name.to_string(),
         address: listener.address,
         tls,
+        stranger_checks: stranger_checks(listener.service),
+        balancers: Balancers::new(listener.proxy_protocol_from.iter().map(|it| it.network())),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
         protocol,
+    }
+}
+
+fn stranger_checks(service: Service) -> StrangerChecks {
+    match service {
+        Service::Smtp { pregreet_wait, dnsbl, .. } => {
+            StrangerChecks { pregreet_wait: pregreet_wait.map(TimeSpan::duration), dnsbl }
+        }
+        Service::Pop3 { .. } => StrangerChecks::default(),
     }
 }
 
@@ -253,6 +275,20 @@ fn smtp_limits(config: &Config) -> gatepost_smtp::server::Limits {
         session: written.session_timeout.map_or(default.session, |time| time.duration()),
         // As the default does: twice the largest mail, so that a mail that is a little too large is answered.
         drain_octets: message_octets.saturating_mul(2),
+    }
+}
+
+fn block_list_settings(config: &Config) -> dnsbl::Settings {
+    let list = |list: &config::BlockList| dnsbl::List {
+        zone: list.zone.to_string(),
+        weight: list.weight.value(),
+        answers: list.answers.iter().map(|answer| answer.network()).collect(),
+    };
+    dnsbl::Settings {
+        lists: config.dnsbl.lists.iter().map(list).collect(),
+        threshold: i32::from(config.dnsbl.threshold.get()),
+        timeout: config.dnsbl.timeout.duration(),
+        servers: config.dns.servers.iter().map(|server| server.address()).collect(),
     }
 }
 

@@ -19,8 +19,11 @@ use gatepost_smtp::server::{AuthOffer, ClassRights, Limits, TlsMode};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
+use crate::admission::dnsbl::{self, BlockLists};
+use crate::admission::stranger::StrangerChecks;
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{Embedded, Settings};
+use crate::listener::proxy_protocol::Balancers;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::tls::{Tls, generate_self_signed};
@@ -86,7 +89,14 @@ pub(crate) fn house() -> House {
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
     let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
     let backend = Arc::new(Embedded::new(directory.clone(), queue.clone(), scanner.clone(), settings));
+    let block_lists = dnsbl::Settings {
+        lists: Vec::new(),
+        threshold: 1,
+        timeout: Duration::from_secs(1),
+        servers: Vec::new(),
+    };
     let services = Services {
+        block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
         backend: Arc::clone(&backend) as Arc<_>,
         authenticator: Authenticator::new(directory, verifier.clone(), authn::Settings { scram: true }),
         verifier,
@@ -135,7 +145,15 @@ pub(crate) fn settings() -> ServerSettings {
 
 fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    ListenerSettings { name: name.into(), address, tls, connections_max: 10, protocol }
+    ListenerSettings {
+        name: name.into(),
+        address,
+        tls,
+        connections_max: 10,
+        balancers: Balancers::default(),
+        stranger_checks: StrangerChecks::default(),
+        protocol,
+    }
 }
 
 /// A stream that remembers its writes one by one.

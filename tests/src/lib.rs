@@ -9,14 +9,18 @@
 //!                                    ^ command: users, aliases, mailboxes
 //!                                    ^ smtp, pop3: scripted sockets over wire, with trust and scram
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
+//!                                    ^ balancer: HAProxy
+//! dns: a name server that knows what a test wants
 //! mail: what is sent, and what must be read back
 //! ```
 //!
 //! Helpers panic on surprise: a panic is how a test says what it saw.
 
+pub mod balancer;
 pub mod binary;
 pub mod clients;
 pub mod command;
+pub mod dns;
 pub mod http;
 pub mod mail;
 pub mod pop3;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::dnsbl::{Dns, Dnsbl};
+use super::network::TrustedNetwork;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
 
 /// The whole file.
@@ -18,6 +20,8 @@ pub(super) struct File {
     pub(super) tls: Option<Spanned<Tls>>,
     pub(super) auth: Auth,
     pub(super) limits: Limits,
+    pub(super) dns: Dns,
+    pub(super) dnsbl: Dnsbl,
     pub(super) scan: Scan,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
@@ -42,8 +46,12 @@ pub(super) struct Listener {
     pub(super) require_auth: Option<Spanned<bool>>,
     pub(super) auth_without_tls: Option<Spanned<AuthWithoutTls>>,
     pub(super) binarymime: Option<Spanned<bool>>,
+    pub(super) pregreet_wait: Option<Spanned<TimeSpan>>,
+    pub(super) dnsbl: Option<Spanned<bool>>,
     pub(super) backend: Option<Spanned<Backend>>,
     pub(super) connections: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) proxy_protocol_from: Vec<TrustedNetwork>,
 }
 
 /// Which protocol a listener speaks.

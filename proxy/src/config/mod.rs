@@ -6,7 +6,9 @@
 //! ```
 //! Without a file the embedded default holds, which is what `EXAMPLE` says line by line.
 
+mod dnsbl;
 mod file;
+pub mod network;
 mod problem;
 mod settings;
 pub mod values;
@@ -14,7 +16,9 @@ pub mod values;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, Unscannable};
+use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 use values::{Hostname, ListenerName, Octets, TimeSpan};
 
@@ -36,6 +40,10 @@ pub struct Config {
     pub scram: bool,
     /// Bounds of sessions.
     pub limits: Limits,
+    /// Which name servers are asked.
+    pub dns: Dns,
+    /// Block and allow lists.
+    pub dnsbl: Dnsbl,
     /// How mail is scanned.
     pub scan: Scan,
     /// The HTTP side; `None` where it is switched off.
@@ -55,6 +63,8 @@ pub struct Listener {
     pub service: Service,
     /// Connections at a time.
     pub connections: u32,
+    /// Balancers: a PROXY header is required of their connections, and believed.
+    pub proxy_protocol_from: Vec<TrustedNetwork>,
 }
 
 /// A protocol with the settings that make sense for it.
@@ -68,6 +78,10 @@ pub enum Service {
         require_auth: bool,
         /// Whether BINARYMIME is offered.
         binarymime: bool,
+        /// How long a stranger must be silent before the greeting; `None` where it comes at once, as always inside TLS.
+        pregreet_wait: Option<TimeSpan>,
+        /// Whether strangers are looked up in the block and allow lists.
+        dnsbl: bool,
     },
     /// Mail is read. Passwords travel inside TLS only, so there is no POP3 without it.
     Pop3 {
@@ -223,11 +237,23 @@ impl Config {
     /// What holds without a configuration file: everything on loopback, AUTH required, TLS offered everywhere.
     #[must_use]
     pub fn embedded_default() -> Self {
-        let smtp = |tls| Service::Smtp { tls, require_auth: true, binarymime: false };
+        let smtp = |tls| Service::Smtp {
+            tls,
+            require_auth: true,
+            binarymime: false,
+            pregreet_wait: None,
+            dnsbl: false,
+        };
         let pop3 = |tls| Service::Pop3 { tls };
         let listener = |name: &str, port, service| {
             let name = ListenerName::try_from(name.to_owned()).ok()?;
-            Some(Listener { name, address: loopback(port), service, connections: CONNECTIONS_DEFAULT })
+            Some(Listener {
+                name,
+                address: loopback(port),
+                service,
+                connections: CONNECTIONS_DEFAULT,
+                proxy_protocol_from: Vec::new(),
+            })
         };
         let listeners = [
             listener("smtp", SMTP_PORT, smtp(SmtpTls::StartTls)),
@@ -242,6 +268,8 @@ impl Config {
             tls: None,
             scram: true,
             limits: Limits::default(),
+            dns: Dns::default(),
+            dnsbl: Dnsbl::default(),
             scan: Scan::default(),
             admin: Some(Admin::default()),
             log: Log::default(),

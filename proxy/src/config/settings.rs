@@ -26,6 +26,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
             .map(|tls| TlsFiles { certificate: tls.certificate, key: tls.key }),
         scram: file.auth.scram.unwrap_or(true),
         limits: limits(&file.limits, &mut findings),
+        dns: file.dns,
+        dnsbl: file.dnsbl,
         scan: scan(file.scan),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
@@ -67,6 +69,7 @@ fn listener(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Lis
         address: *written.address.get_ref(),
         service: service?,
         connections: connections.unwrap_or(CONNECTIONS_DEFAULT),
+        proxy_protocol_from: written.proxy_protocol_from.clone(),
     })
 }
 
@@ -104,7 +107,13 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         );
     }
     let binarymime = written.binarymime.as_ref().is_some_and(|on| *on.get_ref());
-    Some(Service::Smtp { tls, require_auth, binarymime })
+    let pregreet_wait = written.pregreet_wait.as_ref().map(|wait| *wait.get_ref());
+    if let (Some(wait), SmtpTls::Implicit) = (&written.pregreet_wait, tls) {
+        findings.push(Finding::at(wait.span(), "inside TLS nobody can talk before the greeting"));
+    }
+    // Those who must log in are often at home, and the lists are full of such addresses.
+    let dnsbl = written.dnsbl.as_ref().map_or(!require_auth, |on| *on.get_ref());
+    Some(Service::Smtp { tls, require_auth, binarymime, pregreet_wait, dnsbl })
 }
 
 /// Where SCRAM is all that a listener may offer, it must not be switched off elsewhere.
@@ -124,6 +133,8 @@ fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         written.require_auth.as_ref().map(|value| ("require_auth", value.span())),
         written.auth_without_tls.as_ref().map(|value| ("auth_without_tls", value.span())),
         written.binarymime.as_ref().map(|value| ("binarymime", value.span())),
+        written.pregreet_wait.as_ref().map(|value| ("pregreet_wait", value.span())),
+        written.dnsbl.as_ref().map(|value| ("dnsbl", value.span())),
         written.backend.as_ref().map(|value| ("backend", value.span())),
     ];
     for (key, span) in smtp_only.into_iter().flatten() {

@@ -126,6 +126,18 @@ fn pop3_takes_neither_plaintext_nor_settings_of_smtp() {
 }
 
 #[test]
+fn a_balancer_is_a_network_and_never_everybody() {
+    let listener = |networks: &str| format!("{MINIMAL}proxy_protocol_from = [{networks}]\n");
+    let listed =
+        parse(&listener("\"10.0.0.0/8\", \"2001:db8::1\"")).unwrap().listeners.remove(0).proxy_protocol_from;
+    let listed: Vec<_> = listed.iter().map(|it| it.network().to_string()).collect();
+    assert_eq!(listed, ["10.0.0.0/8", "2001:db8::1/128"]);
+    let shown = refusal(&listener("\"0.0.0.0/0\""));
+    assert!(shown.contains("not an address or a network"), "{shown}");
+    assert!(parse(&with("\"smtp\"", "\"pop3\"")).unwrap().listeners[0].proxy_protocol_from.is_empty());
+}
+
+#[test]
 fn several_problems_are_reported_at_once() {
     let text = format!("{MINIMAL}{MINIMAL}connections = 0\n");
     let problems = Config::parse(Path::new("g.toml"), &text).unwrap_err();

@@ -25,6 +25,8 @@ use gatepost_smtp::server::{Config, TlsFacts, TlsMode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use crate::admission::stranger::StrangerChecks;
+use crate::listener::proxy_protocol::Balancers;
 use crate::metrics::ListenerMetrics;
 use crate::server::Services;
 use crate::session_id::SessionId;
@@ -56,6 +58,10 @@ pub(crate) struct Context {
     pub(crate) listener: String,
     /// How TLS begins.
     pub(crate) tls: TlsMode,
+    /// Of whose connections a PROXY header is required.
+    pub(crate) balancers: Balancers,
+    /// What strangers have to wait for.
+    pub(crate) stranger_checks: StrangerChecks,
     /// What is spoken.
     pub(crate) dialect: Dialect,
     /// Who answers.

@@ -14,6 +14,8 @@ fn mx(house: &House) -> Arc<Context> {
     Arc::new(Context {
         listener: "mx".into(),
         tls: TlsMode::None,
+        balancers: Balancers::default(),
+        stranger_checks: StrangerChecks::default(),
         dialect,
         services: house.services.clone(),
         metrics: house.services.metrics.listener("mx"),
