@@ -1,7 +1,7 @@
 //! The edge: sockets, TLS, sessions; and the binary's parts.
 //!
 //! ```text
-//! listener (permit, accept) -> connection (drive a machine) -> backend (embedded: the rooms of gatepost-core)
+//! listener (permit, accept) -> admission -> connection (drive a machine) -> backend (the rooms of gatepost-core)
 //!                              tls (handshake, reload)         authn (who is this?)
 //! ```
 //! Everything that waits for the network lives here, and nothing that blocks: files, SQLite, patterns and password

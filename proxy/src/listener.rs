@@ -8,10 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use gatepost_smtp::server::TlsMode;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
-use crate::connection::{self, Context, Phase};
+use crate::admission::slots::{Slot, Slots};
+use crate::admission::verdict::Refused;
+use crate::connection::{self, Context, Dialect, Phase};
 use proxy_protocol::{Header, ReadError};
 
 /// A bound socket whose connections are being served.
@@ -30,10 +35,8 @@ pub(crate) struct Listener {
 pub(crate) struct Service {
     /// What they share.
     pub(crate) context: Arc<Context>,
-    /// One for each that may still come.
-    pub(crate) permits: Arc<Semaphore>,
-    /// How many there may be at the same time.
-    pub(crate) connections_max: usize,
+    /// The places they take.
+    pub(crate) slots: Arc<Slots>,
 }
 
 /// Held by everything that a drain waits for.
@@ -121,11 +124,12 @@ async fn accept(
 ) {
     let mut pause = PAUSE_MIN;
     loop {
-        let permits = Arc::clone(&service.load().permits);
-        let permit = tokio::select! {
-            permit = permits.acquire_owned() => permit,
+        let slots = Arc::clone(&service.load().slots);
+        let slot = tokio::select! {
+            slot = slots.take() => slot,
             _ = phase.changed() => return,
         };
+        let Some(slot) = slot else { return };
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             _ = phase.changed() => return,
@@ -135,8 +139,7 @@ async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 pause = PAUSE_MIN;
-                let held = (permit, alive.clone());
-                tokio::spawn(serve(stream, peer, context, phase.clone(), held));
+                tokio::spawn(serve(stream, peer, context, phase.clone(), (slots, slot), alive.clone()));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -151,25 +154,67 @@ async fn accept(
     }
 }
 
-/// `held` is given back when the connection is over, however it ends.
-async fn serve<H: Send>(
+/// Admission, then the session. `place` and `alive` are given back when the connection is over, however it ends.
+async fn serve(
     mut stream: TcpStream,
     peer: SocketAddr,
     context: Arc<Context>,
     mut phase: watch::Receiver<Phase>,
-    held: H,
+    place: (Arc<Slots>, Slot),
+    alive: Alive,
 ) {
     // Replies are whole when they are written; waiting for more would only delay them. A failure means that the peer
     // is gone already, which the first read tells.
     let _ = stream.set_nodelay(true);
     // On a dual-stack socket an IPv4 peer comes as ::ffff:a.b.c.d; rules and logs want the address itself.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    // On the heap only while it lasts.
-    let client = Box::pin(client(&mut stream, peer, &context, &mut phase)).await;
-    if let Some(client) = client {
-        connection::serve(stream, client, context, phase).await;
+    // On the heap only while it lasts, as the checks below.
+    let Some(client) = Box::pin(client(&mut stream, peer, &context, &mut phase)).await else { return };
+    let (slots, slot) = place;
+    let admission = &context.services.admission;
+    match admission.admit(client.ip(), &slots, slot.is_reserve(), connection::now()) {
+        Ok(guest) => {
+            let slot = slots.make_room(slot, connection::now()).await;
+            let checked = tokio::select! {
+                checked = Box::pin(context.stranger_checks.make(&stream, &guest, &context.services.block_lists)) => checked,
+                // The session will hear of it at once.
+                _ = phase.changed() => Ok(()),
+                () = guest.displaced() => return,
+            };
+            match checked {
+                Ok(()) => connection::serve(stream, client, context, guest, phase).await,
+                Err(refused) => turn_away(&mut stream, &context, &refused).await,
+            }
+            drop(slot);
+        }
+        Err(refused) => turn_away(&mut stream, &context, &refused).await,
     }
-    drop(held);
+    drop(alive);
+}
+
+/// Says why, where that can be said without a handshake, and closes.
+async fn turn_away(stream: &mut TcpStream, context: &Context, refused: &Refused) {
+    if context.tls == TlsMode::Implicit {
+        return;
+    }
+    let farewell = match &context.dialect {
+        Dialect::Smtp(config) => {
+            let code = match refused.rule {
+                rule if rule.is_lasting() => "554 5.7.1",
+                rule if rule.is_ours() => "421 4.3.2",
+                _ => "421 4.7.0",
+            };
+            format!("{code} {} is not available to you now\r\n", config.hostname)
+        }
+        Dialect::Pop3(_) => "-ERR [SYS/TEMP] not available to you now\r\n".to_owned(),
+    };
+    let say = async {
+        // A peer that is gone need not be told.
+        let _ = stream.write_all(farewell.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    };
+    // The kernel takes so few octets at once, so this bound is for surprises.
+    let _ = timeout(TURN_AWAY_TIME_MAX, say).await;
 }
 
 /// Whose connection this is: the peer's own, or that of a client whom a balancer passes on. `None` where a balancer does not
@@ -180,7 +225,7 @@ async fn client(
     context: &Context,
     phase: &mut watch::Receiver<Phase>,
 ) -> Option<SocketAddr> {
-    if !context.balancers.contain(peer.ip()) {
+    if !context.balancers.contains(peer.ip()) {
         return Some(peer);
     }
     let header = tokio::select! {
@@ -226,3 +271,5 @@ const BACKLOG: u32 = 1024;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Not longer: the operator may have raised the limit meanwhile.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A place of the reserve is held meanwhile.
+const TURN_AWAY_TIME_MAX: Duration = Duration::from_secs(1);

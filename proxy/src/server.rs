@@ -13,17 +13,19 @@ use gatepost_core::directory::PasswordVerifier;
 use gatepost_core::store::MailStore;
 use gatepost_smtp::server::{AuthOffer, ClassRights, Config, Extensions, Limits, TlsMode};
 use gatepost_smtp::wire::verb::Verb;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::admission::Admission;
 use crate::admission::dnsbl::BlockLists;
+use crate::admission::networks::NetworkSet;
+use crate::admission::slots::Slots;
 use crate::admission::stranger::StrangerChecks;
 use crate::authn::Authenticator;
 use crate::backend::Backend;
 use crate::connection::buffer::Pool;
 use crate::connection::mailbox_lock::MailboxLocks;
 use crate::connection::{Context, Dialect, Phase};
-use crate::listener::proxy_protocol::Balancers;
 use crate::listener::{Alive, Bound, Listener, Service};
 use crate::metrics::EdgeMetrics;
 use crate::tls::Tls;
@@ -46,10 +48,10 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// How TLS begins.
     pub tls: TlsMode,
-    /// Connections at the same time; more wait in the backlog of the kernel.
+    /// Connections at the same time; beyond, a reserve is for who is known.
     pub connections_max: usize,
     /// Of whose connections a PROXY header is required.
-    pub balancers: Balancers,
+    pub balancers: NetworkSet,
     /// What strangers have to wait for.
     pub stranger_checks: StrangerChecks,
     /// What is spoken.
@@ -85,6 +87,8 @@ pub struct SmtpSettings {
 pub struct Services {
     /// DNS block and allow lists.
     pub block_lists: BlockLists,
+    /// Who may come in, and how often.
+    pub admission: Arc<Admission>,
     /// Takes mails over.
     pub backend: Arc<dyn Backend>,
     /// Who is this, by SASL?
@@ -148,6 +152,7 @@ impl Server {
         if let Some(tls) = &services.tls {
             tls.report_expiry(services.metrics.certificate_not_after());
         }
+        services.admission.watch();
         let mut server = Self {
             services,
             listeners: Vec::new(),
@@ -253,12 +258,17 @@ impl Server {
             locks: self.locks.clone(),
         };
         // Open connections go on counting unless the limit itself has changed; then they are forgiven.
-        let old = kept.map(Listener::service).filter(|old| old.connections_max == listener.connections_max);
-        let permits = old.map_or_else(
-            || Arc::new(Semaphore::new(listener.connections_max)),
-            |old| Arc::clone(&old.permits),
+        let old = kept.map(Listener::service);
+        let old = old.filter(|old| old.slots.general_max() == listener.connections_max);
+        let slots = old.map_or_else(
+            || {
+                let slots = Slots::new(listener.connections_max);
+                self.services.admission.look_after(&slots);
+                slots
+            },
+            |old| Arc::clone(&old.slots),
         );
-        Service { context: Arc::new(context), permits, connections_max: listener.connections_max }
+        Service { context: Arc::new(context), slots }
     }
 
     fn retire(&mut self, removed: Vec<Listener>) {

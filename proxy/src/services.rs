@@ -21,13 +21,14 @@ use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
 use gatepost_smtp::server::{ClassRights, TlsMode};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
+use crate::admission::networks::NetworkFileError;
 use crate::admission::stranger::StrangerChecks;
+use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
 use crate::config::values::TimeSpan;
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::data_folder::DataFolder;
-use crate::listener::proxy_protocol::Balancers;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::telemetry::Metrics;
@@ -71,6 +72,9 @@ pub enum OpenError {
     /// There is nobody to ask for block lists.
     #[error("block lists: {0}")]
     BlockLists(#[from] UnusableResolver),
+    /// Lists of networks.
+    #[error("admission: {0}")]
+    Admission(#[from] NetworkFileError),
     /// Two rooms count under one name: a bug.
     #[error("the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -126,6 +130,7 @@ impl Rooms {
         ));
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
+            admission: Admission::new(load_policy(config)?, admission::Metrics::register(registry)?),
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
@@ -149,9 +154,10 @@ impl Rooms {
         &self.tls
     }
 
-    /// Takes over what can change while the server runs: certificate, backend, rules. Check the certificate before
+    /// Takes over what can change while the server runs: admission, certificate, backend, rules. Check the certificate before
     /// (`load_tls`): here the old one stays where the new one is bad.
-    pub fn reload(&self, config: &Config, folder: &DataFolder) {
+    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
+        self.edge.admission.reload(policy);
         let (certificate, key) = tls_files(config, folder);
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
@@ -182,6 +188,18 @@ impl Rooms {
 pub fn load_tls(config: &Config, folder: &DataFolder) -> Result<Tls, TlsError> {
     let (certificate, key) = tls_files(config, folder);
     Tls::load(&certificate, &key)
+}
+
+/// Reads the lists of networks that the configuration means.
+///
+/// # Errors
+/// One of them cannot be used.
+pub fn load_policy(config: &Config) -> Result<Policy, NetworkFileError> {
+    let mut admission = config.admission.clone();
+    // No ban or limit may hit a balancer, with which it would hit everybody behind it.
+    let balancers = config.listeners.iter().flat_map(|listener| &listener.proxy_protocol_from);
+    admission.trusted.extend(balancers.map(|balancer| balancer.network()));
+    Policy::load(&admission)
 }
 
 /// The scanner's rules folder.
@@ -235,7 +253,7 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         address: listener.address,
         tls,
         stranger_checks: stranger_checks(listener.service),
-        balancers: Balancers::new(listener.proxy_protocol_from.iter().map(|it| it.network())),
+        balancers: listener.proxy_protocol_from.iter().map(|it| it.network()).collect(),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
         protocol,
     }

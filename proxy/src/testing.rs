@@ -21,9 +21,10 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::admission::dnsbl::{self, BlockLists};
 use crate::admission::stranger::StrangerChecks;
+use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{Embedded, Settings};
-use crate::listener::proxy_protocol::Balancers;
+use crate::config;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::tls::{Tls, generate_self_signed};
@@ -97,6 +98,7 @@ pub(crate) fn house() -> House {
     };
     let services = Services {
         block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
+        admission: admission(&registry, &config::Admission::default()),
         backend: Arc::clone(&backend) as Arc<_>,
         authenticator: Authenticator::new(directory, verifier.clone(), authn::Settings { scram: true }),
         verifier,
@@ -106,6 +108,10 @@ pub(crate) fn house() -> House {
         metrics: EdgeMetrics::register(&registry).unwrap(),
     };
     House { services, backend, queue, registry, folder }
+}
+
+pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Arc<Admission> {
+    Admission::new(Policy::load(settings).unwrap(), admission::Metrics::register(registry).unwrap())
 }
 
 /// A small segment: the folder of a test may lie in memory.
@@ -150,7 +156,7 @@ fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
         address,
         tls,
         connections_max: 10,
-        balancers: Balancers::default(),
+        balancers: Default::default(),
         stranger_checks: StrangerChecks::default(),
         protocol,
     }

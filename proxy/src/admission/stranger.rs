@@ -1,13 +1,13 @@
 //! The checks of strangers that take time. Whoever is trusted, listed or known from a log-in does not wait for them.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use super::dnsbl::BlockLists;
+use super::guest::Guest;
 use super::pregreet;
-use super::verdict::{Refused, Rule};
+use super::verdict::{Mode, Refused, Rule};
 
 /// Which of them a listener makes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,23 +21,34 @@ pub struct StrangerChecks {
 // === impl StrangerChecks ===
 
 impl StrangerChecks {
-    /// What both have found: who waits for the one need not wait for the other.
-    pub(super) async fn make(
+    /// Both at the same time: who waits for the one need not wait for the other.
+    ///
+    /// # Errors
+    /// The rule that refuses, and what it saw.
+    pub(crate) async fn make(
         self,
         stream: &TcpStream,
-        address: IpAddr,
+        guest: &Guest,
         block_lists: &BlockLists,
-    ) -> [Option<Refused>; 2] {
+    ) -> Result<(), Refused> {
+        if !guest.is_stranger() {
+            return Ok(());
+        }
         let early = async {
-            let early = pregreet::listen(stream, self.pregreet_wait?).await?;
+            let wait = self.pregreet_wait.filter(|_| guest.mode(Rule::Pregreet) != Mode::Off)?;
+            let early = pregreet::listen(stream, wait).await?;
             let evidence = format!("spoke before the greeting: {}", early.name());
             Some(Refused { rule: Rule::Pregreet, evidence })
         };
         let listed = async {
-            let evidence = if self.dnsbl { block_lists.refuse(address).await? } else { return None };
+            if !self.dnsbl || guest.mode(Rule::Dnsbl) == Mode::Off {
+                return None;
+            }
+            let evidence = block_lists.refuse(guest.address()).await?;
             Some(Refused { rule: Rule::Dnsbl, evidence })
         };
         let (early, listed) = tokio::join!(early, listed);
-        [early, listed]
+        guest.enforce(early)?;
+        guest.enforce(listed)
     }
 }

@@ -1,6 +1,7 @@
 //! One authentication exchange, whatever the mechanism.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use gatepost_core::directory::{Password, Plain, may_act_as};
@@ -9,6 +10,8 @@ use gatepost_smtp::server::{Identity, Mechanism};
 use super::login::Login;
 use super::scram::{AwaitingFinal, Candidate, Channel};
 use super::{Authenticator, scram};
+use crate::admission::guest::{Guest, LogIn};
+use crate::admission::verdict::Refused;
 
 /// `tls-exporter` of RFC 9266: 32 octets that both ends of one TLS connection can derive, and nobody else.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +25,9 @@ pub struct ChannelBinding {
 pub struct Exchange {
     authenticator: Authenticator,
     state: State,
+    guest: Option<Arc<Guest>>,
+    /// The name in SCRAM's first message, until its last.
+    claimed: String,
 }
 
 /// What comes next.
@@ -60,6 +66,7 @@ impl Exchange {
         mechanism: Mechanism,
         binding: Option<ChannelBinding>,
         plus_offered: bool,
+        guest: Option<Arc<Guest>>,
     ) -> Self {
         let has_scram = authenticator.settings.scram;
         let state = match (mechanism, binding) {
@@ -71,7 +78,7 @@ impl Exchange {
             }
             (Mechanism::ScramSha256 | Mechanism::ScramSha256Plus, _) => State::Over,
         };
-        Self { authenticator, state }
+        Self { authenticator, state, guest, claimed: String::new() }
     }
 
     /// Feeds the client's response, base64 decoded; `None` where the client sent no initial response.
@@ -92,13 +99,7 @@ impl Exchange {
             },
             (State::Login(login), response) => self.login(login, response).await,
             (State::ScramFirst(channel), Some(response)) => self.scram_first(channel, response),
-            (State::ScramFinal(awaiting), Some(response)) => match awaiting.finish(response) {
-                Some(scram::Proven { user, server_final }) => Step::Success {
-                    identity: Identity::of_user(user),
-                    final_data: Some(server_final.into_bytes()),
-                },
-                None => Step::Failed,
-            },
+            (State::ScramFinal(awaiting), Some(response)) => self.scram_final(*awaiting, response).await,
         }
     }
 
@@ -121,10 +122,36 @@ impl Exchange {
         let Ok(password) = Password::prepare(password) else {
             return Step::Failed;
         };
-        match self.authenticator.verifier.verify(user, password).await {
-            Ok(Some(identity)) => Step::Success { identity, final_data: None },
-            Ok(None) => Step::Failed,
-            Err(_) => Step::Unavailable,
+        let Ok(log_in) = self.log_in(user) else {
+            return Step::Unavailable;
+        };
+        let Ok(identity) = self.authenticator.verifier.verify(user, password).await else {
+            return Step::Unavailable;
+        };
+        settle(log_in, user, identity.as_ref()).await;
+        match identity {
+            Some(identity) => Step::Success { identity, final_data: None },
+            None => Step::Failed,
+        }
+    }
+
+    /// Whether admission lets this user try.
+    fn log_in(&self, user: &str) -> Result<Option<LogIn<'_>>, Refused> {
+        self.guest.as_ref().map(|guest| guest.log_in(user)).transpose()
+    }
+
+    async fn scram_final(&self, awaiting: AwaitingFinal, response: &[u8]) -> Step {
+        let Ok(log_in) = self.log_in(&self.claimed) else {
+            return Step::Unavailable;
+        };
+        let proven = awaiting.finish(response);
+        let identity = proven.as_ref().map(|proven| Identity::of_user(proven.user.clone()));
+        settle(log_in, &self.claimed, identity.as_ref()).await;
+        match (identity, proven) {
+            (Some(identity), Some(scram::Proven { server_final, .. })) => {
+                Step::Success { identity, final_data: Some(server_final.into_bytes()) }
+            }
+            _ => Step::Failed,
         }
     }
 
@@ -134,7 +161,9 @@ impl Exchange {
             return Step::Unavailable;
         }
         let directory = &self.authenticator.directory;
+        let mut claimed = String::new();
         let candidate = |name: &str| {
+            name.clone_into(&mut claimed);
             // Made for everybody, so that the time does not tell who needs one.
             let decoy = Candidate { user: None, verifier: directory.decoy_verifier(name) };
             let snapshot = directory.snapshot();
@@ -148,8 +177,21 @@ impl Exchange {
         let Some((server_first, awaiting)) = begun else {
             return Step::Failed;
         };
+        if self.log_in(&claimed).is_err() {
+            return Step::Unavailable;
+        }
+        self.claimed = claimed;
         self.state = State::ScramFinal(Box::new(awaiting));
         Step::Challenge(server_first.into_bytes())
+    }
+}
+
+/// Tells admission how a log-in went.
+async fn settle(log_in: Option<LogIn<'_>>, user: &str, identity: Option<&Identity>) {
+    match (log_in, identity) {
+        (Some(log_in), Some(identity)) => log_in.succeeded(&identity.user),
+        (Some(log_in), None) => log_in.failed(user).await,
+        (None, _) => {}
     }
 }
 

@@ -19,9 +19,12 @@ mod scram;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use gatepost_core::directory::{Directory, PasswordVerifier};
 use gatepost_smtp::server::{AuthOffer, Mechanism};
 
+use crate::admission::guest::Guest;
 pub use exchange::{ChannelBinding, Exchange, Step};
 
 /// Begins exchanges. Cheap to clone.
@@ -49,15 +52,16 @@ impl Authenticator {
     }
 
     /// Begins an exchange. `binding` is that of the TLS connection, where it has one; `plus_offered`: whether EHLO
-    /// offered SCRAM-SHA-256-PLUS on this connection. A mechanism that this site does not offer fails at its first step.
+    /// offered SCRAM-SHA-256-PLUS on this connection; `guest`: who is connected, for limits and lock-outs. A mechanism that this site does not offer fails at its first step.
     #[must_use]
     pub fn begin(
         &self,
         mechanism: Mechanism,
         binding: Option<ChannelBinding>,
         plus_offered: bool,
+        guest: Option<Arc<Guest>>,
     ) -> Exchange {
-        Exchange::begin(self.clone(), mechanism, binding, plus_offered)
+        Exchange::begin(self.clone(), mechanism, binding, plus_offered, guest)
     }
 }
 

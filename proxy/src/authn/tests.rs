@@ -51,7 +51,7 @@ async fn plus_fails_where_two_tls_connections_meet() {
     assert_eq!(site.dialog(Mechanism::ScramSha256Plus, relayed).await, Step::Failed);
     let other_kind = Client { binding: "tls-unique", ..Client::default() };
     assert_eq!(site.dialog(Mechanism::ScramSha256Plus, other_kind).await, Step::Failed);
-    let mut unbound = site.authenticator.begin(Mechanism::ScramSha256Plus, None, true);
+    let mut unbound = site.authenticator.begin(Mechanism::ScramSha256Plus, None, true, None);
     assert_eq!(unbound.step(Some(b"p=tls-exporter,,n=me@localhost,r=abc")).await, Step::Failed);
 }
 
@@ -81,7 +81,7 @@ async fn a_site_without_scram_neither_offers_nor_takes_it() {
     assert_eq!(settings.offer(true).outside_tls, []);
     let authenticator = Authenticator { settings, ..site.authenticator.clone() };
     for mechanism in [Mechanism::ScramSha256, Mechanism::ScramSha256Plus] {
-        let mut exchange = authenticator.begin(mechanism, Some(binding()), true);
+        let mut exchange = authenticator.begin(mechanism, Some(binding()), true, None);
         assert_eq!(exchange.step(None).await, Step::Failed);
     }
 }
@@ -193,7 +193,7 @@ impl Site {
     }
 
     fn begin(&self, mechanism: Mechanism) -> Exchange {
-        self.authenticator.begin(mechanism, Some(binding()), true)
+        self.authenticator.begin(mechanism, Some(binding()), true, None)
     }
 
     /// Runs a whole exchange; a client that ends first, or refuses to go on, has shown a fault of ours.

@@ -117,10 +117,14 @@ impl Running {
         if let Err(error) = services::load_tls(&config, &self.folder) {
             return rejected(&error);
         }
+        let policy = match services::load_policy(&config) {
+            Ok(policy) => policy,
+            Err(error) => return rejected(&error),
+        };
         if let Err(error) = self.server.reload(&services::server_settings(&config)) {
             return rejected(&error);
         }
-        self.rooms.reload(&config, &self.folder);
+        self.rooms.reload(&config, &self.folder, policy);
         self.log.reload(config.log);
         self.config = config;
         tracing::info!("the configuration was reloaded");
@@ -215,7 +219,7 @@ fn first_run_failure(error: &FirstRunError) -> Failure {
 
 fn open_failure(error: &OpenError) -> Failure {
     let exit = match error {
-        OpenError::Tls(_) | OpenError::Rules(_) => Exit::Configuration,
+        OpenError::Tls(_) | OpenError::Rules(_) | OpenError::Admission(_) => Exit::Configuration,
         _ => Exit::Failure,
     };
     Failure::new(exit, error)

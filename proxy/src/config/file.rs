@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::admission::Admission;
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
@@ -22,6 +23,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) dns: Dns,
     pub(super) dnsbl: Dnsbl,
+    pub(super) admission: Admission,
     pub(super) scan: Scan,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,

@@ -6,6 +6,7 @@
 //! ```
 //! Without a file the embedded default holds, which is what `EXAMPLE` says line by line.
 
+mod admission;
 mod dnsbl;
 mod file;
 pub mod network;
@@ -16,6 +17,7 @@ pub mod values;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use admission::{Admission, Rules};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, Unscannable};
 use network::TrustedNetwork;
@@ -44,6 +46,8 @@ pub struct Config {
     pub dns: Dns,
     /// Block and allow lists.
     pub dnsbl: Dnsbl,
+    /// Who may come in, and how often.
+    pub admission: Admission,
     /// How mail is scanned.
     pub scan: Scan,
     /// The HTTP side; `None` where it is switched off.
@@ -270,6 +274,7 @@ impl Config {
             limits: Limits::default(),
             dns: Dns::default(),
             dnsbl: Dnsbl::default(),
+            admission: Admission::default(),
             scan: Scan::default(),
             admin: Some(Admin::default()),
             log: Log::default(),

@@ -88,7 +88,13 @@ fn required_auth_without_tls_is_refused_unless_it_is_scram() {
     let none = with("\"starttls\"", "\"none\"");
     assert!(refusal(&none).contains("AUTH is required here, but without TLS there is none to offer"));
     let scram = parse(&format!("{none}auth_without_tls = \"scram\"\n")).unwrap();
-    let service = Service::Smtp { tls: SmtpTls::None { scram: true }, require_auth: true, binarymime: false };
+    let service = Service::Smtp {
+        tls: SmtpTls::None { scram: true },
+        require_auth: true,
+        binarymime: false,
+        pregreet_wait: None,
+        dnsbl: false,
+    };
     assert_eq!(scram.listeners[0].service, service);
     let open = parse(&format!("{none}require_auth = false\n")).unwrap();
     assert!(matches!(open.listeners[0].service, Service::Smtp { require_auth: false, .. }));
@@ -123,6 +129,20 @@ fn pop3_takes_neither_plaintext_nor_settings_of_smtp() {
     assert!(parse(&pop3).is_ok());
     assert!(refusal(&pop3.replace("starttls", "none")).contains("inside TLS only"));
     assert!(refusal(&format!("{pop3}require_auth = true\n")).contains("`require_auth` is a setting of SMTP"));
+}
+
+#[test]
+fn strangers_wait_only_where_a_greeting_follows() {
+    let checks = |text: &str| match parse(text).unwrap().listeners.remove(0).service {
+        Service::Smtp { pregreet_wait, dnsbl, .. } => (pregreet_wait, dnsbl),
+        Service::Pop3 { .. } => panic!("the listener speaks SMTP"),
+    };
+    assert_eq!(checks(MINIMAL), (None, false), "who logs in is not asked for in lists");
+    assert_eq!(checks(&format!("{MINIMAL}require_auth = false\n")), (None, true));
+    let wait = format!("{MINIMAL}pregreet_wait = \"6s\"\ndnsbl = true\n");
+    assert_eq!(checks(&wait), (Some(TimeSpan::seconds(6)), true));
+    assert!(refusal(&wait.replace("starttls", "implicit")).contains("inside TLS nobody can talk before"));
+    assert!(refusal(&wait.replace("\"smtp\"", "\"pop3\"")).contains("`pregreet_wait` is a setting of SMTP"));
 }
 
 #[test]

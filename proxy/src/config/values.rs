@@ -38,9 +38,7 @@ pub enum InvalidValue {
     #[error("not a size (write octets, or a number with KiB, MiB or GiB): {0:?}")]
     Octets(String),
     /// Not a network, or all of them.
-    #[error(
-        "not an address or a network such as 10.0.0.0/8 (its bits behind the prefix zero, and not everybody): {0:?}"
-    )]
+    #[error("not an address or a network such as 10.0.0.0/8, which must not be everybody: {0:?}")]
     TrustedNetwork(String),
     /// Not a length of time.
     #[error("not a length of time above zero and up to a day (write such as 20s, 5m or 1h): {0:?}")]

@@ -212,14 +212,16 @@ async fn answered<S: AsyncWrite + Unpin>(
 ) -> Result<(), WriteError> {
     let is_slow = std::future::poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await;
     if is_slow {
+        ledger.set_owed(true);
         transmit::write(stream, replies, ledger).await?;
         answer.await;
+        ledger.set_owed(false);
     }
     Ok(())
 }
 
 /// The runtime's clock, so that tests can stop it.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

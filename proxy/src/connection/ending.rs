@@ -18,6 +18,8 @@ pub enum Ending {
     WriteFailed,
     /// The drain's patience was spent.
     Cut,
+    /// A stranger that got nowhere made room for others.
+    Displaced,
     /// The machine took nothing, said nothing and waited for nothing. A defect of ours; closing is the safe answer.
     Stalled,
 }
@@ -35,6 +37,7 @@ impl Ending {
             Self::NotReading => "not_reading",
             Self::WriteFailed => "write_failed",
             Self::Cut => "cut",
+            Self::Displaced => "displaced",
             Self::Stalled => "stalled",
         }
     }
@@ -47,7 +50,8 @@ impl Ending {
             | Self::TlsFailed
             | Self::NotReading
             | Self::WriteFailed
-            | Self::Cut => false,
+            | Self::Cut
+            | Self::Displaced => false,
             Self::Smtp(_) | Self::Pop3(_) | Self::Stalled => true,
         }
     }

@@ -25,15 +25,17 @@ use gatepost_smtp::server::{Config, TlsFacts, TlsMode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use crate::admission::guest::Guest;
+use crate::admission::networks::NetworkSet;
 use crate::admission::stranger::StrangerChecks;
-use crate::listener::proxy_protocol::Balancers;
 use crate::metrics::ListenerMetrics;
 use crate::server::Services;
 use crate::session_id::SessionId;
 use crate::tls::{Exporter, Secured};
 pub(crate) use buffer::BUFFER_OCTETS;
 use buffer::Pool;
-use drive::{Driver, Stop, now};
+pub(crate) use drive::now;
+use drive::{Driver, Stop};
 pub use ending::Ending;
 use machine::Machine;
 use mailbox_lock::MailboxLocks;
@@ -59,7 +61,7 @@ pub(crate) struct Context {
     /// How TLS begins.
     pub(crate) tls: TlsMode,
     /// Of whose connections a PROXY header is required.
-    pub(crate) balancers: Balancers,
+    pub(crate) balancers: NetworkSet,
     /// What strangers have to wait for.
     pub(crate) stranger_checks: StrangerChecks,
     /// What is spoken.
@@ -92,14 +94,17 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// Where it came in.
     pub(crate) context: Arc<Context>,
+    /// What it may do how often.
+    pub(crate) guest: Arc<Guest>,
 }
 
-/// What a connection has cost.
+/// What a connection has cost, and who is to know that it gets somewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     octets_in: u64,
     octets_out: u64,
     mails: u64,
+    guest: Option<Arc<Guest>>,
 }
 
 /// Serves one connection to its end.
@@ -107,20 +112,22 @@ pub(crate) async fn serve<S>(
     stream: S,
     address: SocketAddr,
     context: Arc<Context>,
+    guest: Guest,
     mut phase: watch::Receiver<Phase>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let peer = Peer { session: SessionId::next(), address, context };
+    let peer = Peer { session: SessionId::next(), address, context, guest: Arc::new(guest) };
     let _open = peer.context.metrics.open();
     let started_at = now();
     tracing::debug!(session = %peer.session, listener = peer.context.listener, peer = %address, "connected");
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger { guest: Some(Arc::clone(&peer.guest)), ..Ledger::default() };
     let mut cut = phase.clone();
     let ending = tokio::select! {
         ending = conduct(stream, &peer, &mut ledger, &mut phase) => ending,
         // An error means that the server itself was dropped.
         _ = cut.wait_for(|phase| *phase == Phase::Cut) => Ending::Cut,
+        () = peer.guest.displaced() => Ending::Displaced,
     };
     close(&peer, &ledger, ending, now().saturating_duration_since(started_at));
 }
@@ -154,6 +161,24 @@ where
             let open =
                 |tls: Option<_>| Pop3Machine::open(Arc::clone(config), peer.clone(), tls.is_some(), now());
             converse(stream, open, peer, ledger, phase).await
+        }
+    }
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// The session has got somewhere.
+    fn progress(&self) {
+        if let Some(guest) = &self.guest {
+            guest.progress();
+        }
+    }
+
+    /// Whether the peer waits for us.
+    fn set_owed(&self, is_owed: bool) {
+        if let Some(guest) = &self.guest {
+            guest.set_owed(is_owed);
         }
     }
 }
@@ -232,10 +257,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let tls = peer.context.services.tls.as_ref()?;
+    peer.guest.handshake().ok()?;
     let result = tls.accept(stream).await;
     peer.context.metrics.handshake(result.is_ok());
     match result {
         Ok(secured) => {
+            peer.guest.progress();
             tracing::debug!(
                 session = %peer.session,
                 version = secured.facts.version,

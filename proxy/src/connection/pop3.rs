@@ -26,6 +26,9 @@ pub(super) struct Pop3Machine {
     gave_mail: bool,
 }
 
+/// Nothing is known about a password.
+struct Unchecked;
+
 // === impl Pop3Machine ===
 
 impl Pop3Machine {
@@ -44,15 +47,26 @@ impl Pop3Machine {
 
     async fn authenticate(&self, user: &str, password: Password) -> Answer {
         let context = &self.peer.context;
-        let result = context.services.verifier.verify(user, password).await;
-        let (outcome, answer) = match result {
+        let (outcome, answer) = match self.verify(user, password).await {
             Ok(Some(identity)) => ("ok", Answer::Authenticated(identity)),
             Ok(None) => ("failed", Answer::NotAuthenticated),
-            Err(_) => ("unavailable", Answer::Unavailable),
+            Err(Unchecked) => ("unavailable", Answer::Unavailable),
         };
         context.metrics.authenticated(POP3_MECHANISM, outcome);
         tracing::debug!(session = %self.peer.session, ?user, outcome, "POP3 log-in");
         answer
+    }
+
+    /// Under the same limits, bans and lock-outs as AUTH of SMTP.
+    async fn verify(&self, user: &str, password: Password) -> Result<Option<Identity>, Unchecked> {
+        let log_in = self.peer.guest.log_in(user).map_err(|_| Unchecked)?;
+        let verifier = &self.peer.context.services.verifier;
+        let identity = verifier.verify(user, password).await.map_err(|_| Unchecked)?;
+        match &identity {
+            Some(identity) => log_in.succeeded(&identity.user),
+            None => log_in.failed(user).await,
+        }
+        Ok(identity)
     }
 
     async fn open_mailbox(&mut self, identity: &Identity) -> Answer {

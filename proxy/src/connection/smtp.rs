@@ -10,8 +10,8 @@ use gatepost_smtp::server::{
     Answer, BodySink, Config, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session, Ticket,
     TlsFacts,
 };
-use gatepost_smtp::wire::params::MailParams;
-use gatepost_smtp::wire::path::ReversePath;
+use gatepost_smtp::wire::params::{MailParams, RcptParams};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::drive::now;
 use super::machine::{Machine, Step};
@@ -61,10 +61,7 @@ impl SmtpMachine {
                 return None;
             }
             Question::Mail { reverse_path, params } => self.begin(reverse_path, &params).await,
-            Question::Recipient { path, params } => match self.transaction.as_mut() {
-                Some(transaction) => answer(transaction.recipient(&path, &params).await),
-                None => Answer::Refused(Refusal::LocalError),
-            },
+            Question::Recipient { path, params } => answer(self.recipient(&path, &params).await),
             Question::Body { envelope } => match self.transaction.as_mut() {
                 Some(transaction) => answer(transaction.prepare(envelope).await),
                 None => Answer::Refused(Refusal::LocalError),
@@ -86,7 +83,8 @@ impl SmtpMachine {
         let binding = exporter.map(|exporter| ChannelBinding { exporter: exporter.0 });
         let plus_offered =
             binding.is_some() && self.config.auth.inside_tls.contains(&Mechanism::ScramSha256Plus);
-        self.peer.context.services.authenticator.begin(mechanism, binding, plus_offered)
+        let guest = Some(Arc::clone(&self.peer.guest));
+        self.peer.context.services.authenticator.begin(mechanism, binding, plus_offered, guest)
     }
 
     async fn step(&mut self, response: Option<&[u8]>) -> Answer {
@@ -108,6 +106,9 @@ impl SmtpMachine {
 
     async fn begin(&mut self, reverse_path: ReversePath, params: &MailParams) -> Answer {
         self.transaction = None;
+        if self.peer.guest.message().is_err() {
+            return Answer::Refused(Refusal::RateLimited);
+        }
         let origin = self.origin();
         match self.peer.context.services.backend.begin(origin, &reverse_path, params).await {
             Ok(transaction) => {
@@ -117,6 +118,17 @@ impl SmtpMachine {
             }
             Err(refusal) => Answer::Refused(refusal),
         }
+    }
+
+    async fn recipient(&mut self, path: &ForwardPath, params: &RcptParams) -> Result<(), Refusal> {
+        let guest = Arc::clone(&self.peer.guest);
+        guest.recipient().map_err(|_| Refusal::RateLimited)?;
+        let transaction = self.transaction.as_mut().ok_or(Refusal::LocalError)?;
+        let result = transaction.recipient(path, params).await;
+        if result == Err(Refusal::UnknownRecipient) {
+            guest.unknown_recipient().await;
+        }
+        result
     }
 
     async fn commit(&mut self) -> Answer {

@@ -47,6 +47,7 @@ where
     // A TLS stream may hold the last record back.
     bounded(deadline, stream.flush()).await?;
     ledger.octets_out = ledger.octets_out.saturating_add(size);
+    ledger.progress();
     Ok(())
 }
 

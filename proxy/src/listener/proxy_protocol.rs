@@ -10,7 +10,6 @@ mod header;
 use std::io;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use header::{BINARY_START, LENGTH_END, TEXT_START, payload_octets};
@@ -28,26 +27,6 @@ pub(crate) enum ReadError {
     /// It has said something else.
     #[error(transparent)]
     Header(#[from] HeaderError),
-}
-
-/// Whose word is taken for whose connection this is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Balancers(Vec<IpNet>);
-
-// === impl Balancers ===
-
-impl Balancers {
-    /// These networks.
-    #[must_use]
-    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self(networks.into_iter().collect())
-    }
-
-    /// Whether a header is required of this address.
-    #[must_use]
-    pub fn contain(&self, address: std::net::IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
-    }
 }
 
 // === impl ReadError ===

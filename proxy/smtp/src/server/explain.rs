@@ -34,6 +34,8 @@ pub enum Refusal {
     LocalError,
     /// 452 4.5.3.
     TooManyRecipients,
+    /// 451 4.7.1: too many messages or recipients within a while.
+    RateLimited,
     /// 554 5.4.6: more Received headers than the loop limit.
     RoutingLoop,
 
@@ -195,6 +197,7 @@ impl Refusal {
             Self::LocalError => explain("local.error", Us, 451, 3, 0, "Local error, try later"),
             // Our limit, not the peer's fault: RFC 5321 section 4.5.3.1.10 has it send the rest in the next transaction.
             Self::TooManyRecipients => explain("rcpt.too_many", Us, 452, 5, 3, "Too many recipients"),
+            Self::RateLimited => explain("admission.rate", Peer, 451, 7, 1, "Too many at once, try later"),
             Self::RoutingLoop => explain("content.loop", Peer, 554, 4, 6, "Too many hops"),
             Self::CommandFraming(fault) => {
                 explain(fault.rule(), Peer, 500, 5, 2, "Lines must end with CR LF")
