@@ -10,10 +10,13 @@ pub mod body;
 pub mod command;
 pub mod config;
 pub mod line;
+pub mod networks;
 pub mod pop3;
+pub mod proxy_header;
 pub mod queue_record;
 pub mod recovery;
 pub mod reply;
+pub mod rights;
 pub mod sasl;
 pub mod scan_plan;
 pub mod session;
@@ -29,6 +32,8 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them, in the order of a mail's way.
 pub const TARGETS: &[Target] = &[
+    ("networks", networks::check),
+    ("proxy_header", proxy_header::check),
     ("line", line::check),
     ("command", command::check),
     ("reply", reply::check),
@@ -37,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     ("session_model", session::check_against_model),
     ("session_split", session::check_splits),
     ("starttls", session::check_starttls),
+    ("rights", rights::check),
     ("sasl", sasl::check),
     ("pop3", pop3::check_splits),
     ("pop3_message", pop3::check_message),

@@ -1,5 +1,6 @@
 //! Line framing, against a reader that looks at one octet after the other.
 
+use gatepost_smtp::wire::limits;
 use gatepost_smtp::wire::line::{Fault, LineReader, LineStep};
 use gatepost_smtp::wire::verb::Verb;
 
@@ -28,7 +29,7 @@ fn read(stream: &[u8], cuts: Cuts) -> Vec<Found> {
     for piece in cuts.pieces(stream) {
         let mut rest = piece;
         while !rest.is_empty() {
-            let (taken, step) = reader.read(rest, |start| Verb::split(start).0.line_octets_max());
+            let (taken, step) = reader.read(rest, line_octets_max);
             rest = &rest[taken..];
             match step {
                 LineStep::Partial => assert!(rest.is_empty(), "what is left behind was not read"),
@@ -74,8 +75,18 @@ fn read_naively(stream: &[u8]) -> Vec<Found> {
 }
 
 fn end(line: Vec<u8>) -> Found {
-    let limit = Verb::split(&line[..line.len().min(START_OCTETS)]).0.line_octets_max();
+    let limit = line_octets_max(&line[..line.len().min(START_OCTETS)]);
     if line.len() + 2 > limit { Found::Overlong(line.len()) } else { Found::Line(line) }
+}
+
+/// The limits of the verb table that differ most.
+fn line_octets_max(start: &[u8]) -> usize {
+    match Verb::split(start).0 {
+        Verb::Auth => limits::AUTH_LINE_OCTETS,
+        Verb::Mail => limits::MAIL_LINE_OCTETS,
+        Verb::Xexch50 => limits::XEXCH50_LINE_OCTETS,
+        _ => limits::COMMAND_LINE_OCTETS,
+    }
 }
 
 /// The reader tells a line's limit by so many octets of it.

@@ -125,7 +125,7 @@ impl Mailbox {
                 match user.as_str() {
                     "busy@localhost" => Answer::Unavailable,
                     "me@localhost" | "locked@localhost" if is_right => {
-                        Answer::Authenticated(Identity { user })
+                        Answer::Authenticated(Identity::of_user(user))
                     }
                     _ => Answer::NotAuthenticated,
                 }

@@ -4,17 +4,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gatepost_smtp::server::{
-    Answer, AuthOffer, CloseReason, Config, Identity, Limits, Mechanism, Notice, Output, PeerFacts, Question,
-    Refusal, Session, TlsFacts, TlsMode,
+    Answer, AuthOffer, BodySink, ClassRights, CloseReason, Config, Extension, Extensions, Identity, Limits,
+    Mechanism, Notice, Output, PeerClass, PeerFacts, Question, Refusal, Right, Session, TlsFacts, TlsMode,
 };
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::verb::Verb;
+
+use crate::reply;
 
 /// One session and its driver.
 pub(crate) struct Peer {
     session: Option<Session>,
     now: Instant,
-    body: Vec<u8>,
+    sink: Sink,
     answers: Answers,
+    rights: ClassRights,
+    class: PeerClass,
+    user_class: PeerClass,
+    is_passed_through: bool,
+    /// Replies with 354 that have been allowed and not been given yet.
+    allowed_354: usize,
     /// Everything that left the machine, in order; replies that follow one another are joined.
     pub(crate) events: Vec<Event>,
     /// Replies since the last look.
@@ -24,6 +33,14 @@ pub(crate) struct Peer {
     pub(crate) is_in_transaction: bool,
     pub(crate) closed: Option<CloseReason>,
     pub(crate) is_upgrading: bool,
+}
+
+/// What the machine puts away.
+#[derive(Default)]
+struct Sink {
+    body: Vec<u8>,
+    blob: Vec<u8>,
+    blob_octets: u64,
 }
 
 /// What left the machine.
@@ -53,7 +70,11 @@ pub(crate) fn listener(choice: u8) -> Config {
     Config {
         hostname: HOSTNAME.to_owned(),
         tls,
-        require_auth: choice & 0x10 != 0,
+        rights: if choice & 0x10 == 0 {
+            ClassRights::default()
+        } else {
+            ClassRights::default().requiring_auth()
+        },
         auth: AuthOffer { inside_tls: Mechanism::ALL.to_vec(), outside_tls },
         binarymime: choice & 0x20 != 0,
         limits: Limits {
@@ -65,6 +86,7 @@ pub(crate) fn listener(choice: u8) -> Config {
             drain_octets: 900,
             ..Limits::default()
         },
+        ..Config::default()
     }
 }
 
@@ -78,14 +100,31 @@ pub(crate) fn answers(choice: u8) -> Answers {
 impl Peer {
     /// Opens a session; the greeting is read.
     pub(crate) fn open(config: Config, answers: Answers) -> Self {
+        Self::of_classes(config, answers, PeerClass::Anonymous, PeerClass::User)
+    }
+
+    /// As above, with a peer whose address says more, and another class for whoever authenticates.
+    pub(crate) fn of_classes(
+        config: Config,
+        answers: Answers,
+        class: PeerClass,
+        user_class: PeerClass,
+    ) -> Self {
         let now = Instant::now();
+        let rights = config.rights;
+        let is_passed_through = matches!(config.extensions, Extensions::PassThrough { .. });
         let tls = (config.tls == TlsMode::Implicit).then(tls);
-        let facts = PeerFacts { address: "192.0.2.1:4711".parse().unwrap(), tls };
+        let facts = PeerFacts { class, ..PeerFacts::anonymous("192.0.2.1:4711".parse().unwrap(), tls) };
         let mut peer = Self {
             session: Some(Session::open(Arc::new(config), facts, now)),
             now,
-            body: Vec::new(),
+            sink: Sink::default(),
             answers,
+            rights,
+            class,
+            user_class,
+            is_passed_through,
+            allowed_354: 0,
             events: Vec::new(),
             unread: Vec::new(),
             stored: Vec::new(),
@@ -102,10 +141,10 @@ impl Peer {
     pub(crate) fn feed(&mut self, octets: &[u8]) {
         let mut rest = octets;
         while !rest.is_empty() && self.closed.is_none() {
-            let (now, mut body) = (self.now, std::mem::take(&mut self.body));
+            let (now, mut sink) = (self.now, std::mem::take(&mut self.sink));
             let was_upgrading = self.is_upgrading;
-            let taken = self.session().feed(now, rest, &mut body);
-            self.body = body;
+            let taken = self.session().feed(now, rest, &mut sink);
+            self.sink = sink;
             rest = &rest[taken..];
             let outputs = self.drain();
             assert!(taken > 0 || outputs > 0, "no progress");
@@ -144,6 +183,22 @@ impl Peer {
         self.session.as_mut().unwrap()
     }
 
+    /// The rights are looked up by the house, not by the machine that it watches over.
+    fn extends(&mut self, extension: &Extension) -> Answer {
+        let right = right_of(extension);
+        let rights = self.rights;
+        let identity = self.session().identity().map(|identity| identity.class);
+        let class = identity.unwrap_or(self.class);
+        assert!(self.is_passed_through, "nobody works on {extension:?}");
+        assert!(rights.of(class).contains(right), "{extension:?} of a peer without the right");
+        if let Extension::Exch50(exch50) = extension {
+            assert!(exch50.octets <= BLOB_OCTETS);
+            self.sink.blob_octets = exch50.octets;
+            self.allowed_354 = 1;
+        }
+        Answer::Accepted
+    }
+
     fn drain(&mut self) -> usize {
         let mut count = 0;
         while let Some(output) = self.session().poll() {
@@ -174,6 +229,12 @@ impl Peer {
 
     fn sent(&mut self, octets: Vec<u8>) {
         assert!(!self.is_upgrading, "nothing is said between 220 and the handshake");
+        for (code, _) in reply::split(&octets) {
+            if code == 354 {
+                let left = self.allowed_354.checked_sub(1);
+                self.allowed_354 = left.expect("354 was said, and nobody is ready for a body or a blob");
+            }
+        }
         self.unread.extend_from_slice(&octets);
         match self.events.last_mut() {
             Some(Event::Sent(before)) => before.extend(octets),
@@ -182,13 +243,14 @@ impl Peer {
     }
 
     fn decide(&mut self, question: Question) -> Option<Answer> {
+        let class = self.user_class;
         Some(match question {
             Question::Authenticate { mechanism, initial_response } => match initial_response {
-                Some(response) => authenticate(mechanism, response.expose()),
+                Some(response) => authenticate(mechanism, response.expose(), class),
                 None if mechanism == Mechanism::Login => Answer::Challenge(b"Username:".to_vec()),
                 None => Answer::Challenge(Vec::new()),
             },
-            Question::AuthenticateContinue { response } => authenticate_continued(response.expose()),
+            Question::AuthenticateContinue { response } => authenticate_continued(response.expose(), class),
             Question::AuthenticateAbort => return None,
             Question::Mail { reverse_path: ReversePath::Mailbox(mailbox), .. }
                 if mailbox.local_part() == "forged" =>
@@ -198,7 +260,7 @@ impl Peer {
             Question::Mail { .. } => {
                 assert!(!self.is_in_transaction, "one transaction at a time");
                 self.is_in_transaction = true;
-                self.body.clear();
+                self.sink.body.clear();
                 Answer::Accepted
             }
             Question::Recipient { path: ForwardPath::Mailbox(mailbox), .. }
@@ -211,13 +273,27 @@ impl Peer {
                 assert!(self.is_in_transaction && !envelope.recipients.is_empty());
                 match self.answers {
                     Answers::RefusesBody => Answer::Refused(Refusal::StorageFull),
-                    _ => Answer::Accepted,
+                    _ => {
+                        self.allowed_354 = 1;
+                        Answer::Accepted
+                    }
                 }
             }
+            Question::Extension(extension) => self.extends(&extension),
+            Question::ExtensionEnd => {
+                let Sink { blob, blob_octets, .. } = &mut self.sink;
+                assert_eq!(
+                    std::mem::take(blob).len() as u64,
+                    std::mem::take(blob_octets),
+                    "exactly the blob"
+                );
+                Answer::Accepted
+            }
+            Question::Xclient(_) => panic!("nobody here may speak for others"),
             Question::Commit => {
                 assert!(self.is_in_transaction, "a commit belongs to a transaction");
                 self.is_in_transaction = false;
-                let body = std::mem::take(&mut self.body);
+                let body = std::mem::take(&mut self.sink.body);
                 if self.answers == Answers::RefusesCommit {
                     return Some(Answer::Refused(Refusal::Infected));
                 }
@@ -227,38 +303,61 @@ impl Peer {
             Question::Abort => {
                 assert!(self.is_in_transaction, "an abort belongs to a transaction");
                 self.is_in_transaction = false;
-                self.body.clear();
+                self.sink.body.clear();
                 return None;
             }
         })
     }
 }
 
-fn authenticate(mechanism: Mechanism, response: &[u8]) -> Answer {
+fn right_of(extension: &Extension) -> Right {
+    match extension {
+        Extension::Exch50(_) => Right::AcceptExch50,
+        Extension::LinkState(_) => Right::AcceptLinkState,
+        Extension::Line { verb: Verb::Etrn | Verb::Atrn, .. } => Right::AcceptDequeue,
+        Extension::Line { .. } => Right::AcceptOpaque,
+    }
+}
+
+// === impl Sink ===
+
+impl BodySink for Sink {
+    fn put(&mut self, octets: &[u8]) {
+        self.body.extend_from_slice(octets);
+    }
+
+    fn put_blob(&mut self, octets: &[u8]) {
+        self.blob.extend_from_slice(octets);
+    }
+}
+
+fn authenticate(mechanism: Mechanism, response: &[u8], class: PeerClass) -> Answer {
     match mechanism {
-        Mechanism::Plain if response == b"\0joe\0secret" => joe(None),
+        Mechanism::Plain if response == b"\0joe\0secret" => joe(None, class),
         Mechanism::ScramSha256 if response == b"client-first" => Answer::Challenge(b"server-first".to_vec()),
         Mechanism::Login if response == b"joe" => Answer::Challenge(b"Password:".to_vec()),
         _ => Answer::Refused(Refusal::AuthenticationFailed),
     }
 }
 
-fn authenticate_continued(response: &[u8]) -> Answer {
+fn authenticate_continued(response: &[u8], class: PeerClass) -> Answer {
     match response {
-        b"\0joe\0secret" | b"secret" => joe(None),
+        b"\0joe\0secret" | b"secret" => joe(None, class),
         b"joe" => Answer::Challenge(b"Password:".to_vec()),
-        b"client-final" => joe(Some(b"v=final".to_vec())),
+        b"client-final" => joe(Some(b"v=final".to_vec()), class),
         _ => Answer::Refused(Refusal::AuthenticationFailed),
     }
 }
 
-fn joe(final_data: Option<Vec<u8>>) -> Answer {
-    Answer::Authenticated { identity: Identity { user: USER.to_owned() }, final_data }
+fn joe(final_data: Option<Vec<u8>>, class: PeerClass) -> Answer {
+    Answer::Authenticated { identity: Identity { user: USER.to_owned(), class }, final_data }
 }
 
 fn tls() -> TlsFacts {
     TlsFacts { version: "TLSv1.3".to_owned(), cipher: "TLS_AES_256_GCM_SHA384".to_owned() }
 }
 
+/// The largest blob where there is a server behind us.
+pub(crate) const BLOB_OCTETS: u64 = 300;
 pub(crate) const HOSTNAME: &str = "mx.example";
 pub(crate) const USER: &str = "joe@x.example";

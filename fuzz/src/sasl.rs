@@ -48,7 +48,7 @@ fn check_plain(message: &[u8]) {
 /// Who does not know the password stays outside, whatever he says.
 fn check_hostile(is_plus: bool, input: &mut Input<'_>) {
     let (mechanism, binding) = channel(is_plus);
-    let mut exchange = SITE.begin(mechanism, binding, true);
+    let mut exchange = SITE.begin(mechanism, binding, true, None);
     for _ in 0..4 {
         let response = input.octets();
         match now(exchange.step(Some(response))) {
@@ -63,7 +63,7 @@ fn check_hostile(is_plus: bool, input: &mut Input<'_>) {
 /// A client that knows the password gets in; with one octet changed in what it says last it does not.
 fn check_changed(is_plus: bool, input: &mut Input<'_>) {
     let (mechanism, binding) = channel(is_plus);
-    let mut exchange = SITE.begin(mechanism, binding, is_plus);
+    let mut exchange = SITE.begin(mechanism, binding, is_plus, None);
     let gs2 = if is_plus { "p=tls-exporter,," } else { "n,," };
     let bare = "n=me@localhost,r=clientnonce";
     let Step::Challenge(server_first) = now(exchange.step(Some(format!("{gs2}{bare}").as_bytes()))) else {

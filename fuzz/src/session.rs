@@ -1,7 +1,7 @@
 //! The whole SMTP session: against a model of what the client may conclude from the replies, and against itself in other
 //! splits.
 
-use gatepost_smtp::server::{CloseReason, TlsMode};
+use gatepost_smtp::server::{CloseReason, PeerClass, Right, TlsMode};
 
 use crate::body::{NaiveData, first_fault, with_last_line_ended};
 use crate::input::{Cuts, Input};
@@ -15,7 +15,7 @@ pub fn check_against_model(octets: &[u8]) {
     let (choice, house, cuts) = (input.octet(), input.octet(), input.cuts());
     let config = listener(choice);
     let mut model = Model {
-        require_auth: config.require_auth,
+        require_auth: !config.rights.of(PeerClass::Anonymous).contains(Right::Submit),
         is_secured: config.tls == TlsMode::Implicit,
         ..Model::default()
     };
