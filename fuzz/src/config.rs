@@ -9,7 +9,7 @@ use crate::input::Input;
 /// A text, or the commented example with some octets changed, which gets deeper.
 pub fn check(octets: &[u8]) {
     let mut input = Input::new(octets);
-    if input.octet() % 2 == 0 {
+    if input.octet().is_multiple_of(2) {
         return check_text(&String::from_utf8_lossy(input.rest()));
     }
     let mut text = uncommented();

@@ -101,7 +101,7 @@ impl Image {
         let crc = crc32c::crc32c(&covered).rotate_right(15).wrapping_add(0xa282_ead8);
         self.octets.extend([&fixed[..], &crc.to_le_bytes(), payload].concat());
         self.octets.resize(self.octets.len().next_multiple_of(8), 0);
-        start..start + 20 + payload.len()
+        start..self.octets.len()
     }
 
     fn survivors(&self, damaged: &[u8]) -> Vec<u64> {
