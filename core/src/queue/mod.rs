@@ -35,6 +35,8 @@ mod shared;
 mod supply;
 mod writer;
 
+#[doc(hidden)]
+pub use envelope::reencode_message;
 pub use error::OpenError;
 pub use handle::{Queue, Snapshot};
 pub use id::{IdGenerator, QueueId};

@@ -75,10 +75,20 @@ impl std::str::FromStr for Network {
 
     /// IPv4 networks that are written as IPv6 ones (`::ffff:192.0.2.0/120`) become what they are, as peers do.
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
-        let network = match text.parse::<IpNet>() {
-            Ok(network) => network,
-            Err(_) => IpNet::from(text.parse::<IpAddr>().map_err(|_| InvalidNetwork(text.to_owned()))?),
+        // Not by `IpNet`, which takes 010 for 10, where others take it for 8.
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let read = || {
+            let address: IpAddr = address.parse().ok()?;
+            match bits {
+                None => Some(IpNet::from(address)),
+                Some(bits) if bits.bytes().all(|octet| octet.is_ascii_digit()) => {
+                    IpNet::new(address, bits.parse().ok()?).ok()
+                }
+                Some(_) => None,
+            }
         };
+        let network = read().ok_or_else(|| InvalidNetwork(text.to_owned()))?;
         Ok(Self(canonical(network).trunc()))
     }
 }
@@ -222,7 +232,8 @@ mod tests {
         assert_eq!(network("192.0.2.1").to_string(), "192.0.2.1/32");
         assert_eq!(network("192.0.2.77/24").to_string(), "192.0.2.0/24");
         assert_eq!(network("::ffff:192.0.2.0/120").to_string(), "192.0.2.0/24");
-        for bad in ["", "192.0.2.0/33", "example.org", "192.0.2", "::/129"] {
+        for bad in ["", "192.0.2.010/24", "192.0.2.0/+24", "192.0.2.0/33", "example.org", "192.0.2", "::/129"]
+        {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }
     }

@@ -1,0 +1,4 @@
+//! See `gatepost_fuzz::pop3`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| gatepost_fuzz::pop3::check_message(octets));
