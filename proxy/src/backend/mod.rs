@@ -19,7 +19,7 @@ pub use embedded::Embedded;
 
 /// Takes mails over. Chosen per listener.
 pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
-    /// MAIL: may this peer, who has these rights, send as that address, and is there room?
+    /// MAIL: may this peer, with these rights, send as that address, and is there room?
     ///
     /// # Errors
     /// The refusal that MAIL is answered with.
