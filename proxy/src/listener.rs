@@ -211,8 +211,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: u32 = 1024;
+/// Connections that come faster than a task gets its turn; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
 /// Out of descriptors or memory: sessions that end will free some soon.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Not longer: the operator may have raised the limit meanwhile.
