@@ -116,8 +116,8 @@ fn unnamed() -> impl Iterator<Item = String> {
     std::iter::repeat_with(|| "unknown".to_owned())
 }
 
-/// The kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: i32 = 1024;
+/// Connections that come faster than a task gets its turn; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
 
 #[cfg(test)]
 mod tests {

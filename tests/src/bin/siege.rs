@@ -61,9 +61,7 @@ fn siege(name: &str, rules: &str) {
     thread::sleep(RAMP);
     let (mut taken, started_at) = (Vec::new(), Instant::now());
     while started_at.elapsed() < MEASURED {
-        let before = Instant::now();
-        send(&server, &trust);
-        taken.push(before.elapsed());
+        taken.push(send(&server, &trust));
         thread::sleep(Duration::from_millis(20));
     }
     let memory = status(server.pid(), "VmHWM");
@@ -79,21 +77,35 @@ fn siege(name: &str, rules: &str) {
         begun.load(Ordering::Relaxed),
         closed.load(Ordering::Relaxed),
     );
-    println!("  mails {}, p50 {:?}, p99 {:?}, longest {:?}", taken.len(), at(50), at(99), at(100));
+    println!("  mails {}, p50 {:?}, p99 {:?}", taken.len(), at(50).all, at(99).all);
+    println!("  the longest: {:?}", at(100));
     println!("  memory at its peak {} MiB", memory / 1024);
-    assert!(at(99) < Duration::from_secs(1), "p99 must stay below a second");
+    assert!(at(99).all < Duration::from_secs(1), "p99 must stay below a second");
 }
 
-/// Connects, logs in, sends a mail.
-fn send(server: &Server, trust: &Arc<ClientConfig>) {
+/// Connects, logs in, sends a mail. What each of them took, and all of it.
+fn send(server: &Server, trust: &Arc<ClientConfig>) -> Taken {
+    let started_at = Instant::now();
     let mut smtp = Smtp::connect_tls(server.ports.implicit, Arc::clone(trust));
+    let greeted = started_at.elapsed();
     smtp.say("EHLO client.example").must("250");
     smtp.auth(&server.users[0]);
+    let logged_in = started_at.elapsed();
     smtp.say("MAIL FROM:<me@localhost>").must("250");
     smtp.say("RCPT TO:<me@localhost>").must("250");
     smtp.say("DATA").must("354");
     smtp.say(&format!("Subject: siege\r\n\r\n{}.", "A line of the mail.\r\n".repeat(200))).must("250");
+    let all = started_at.elapsed();
     smtp.say("QUIT").must("221");
+    Taken { all, greeted, logged_in }
+}
+
+/// When a mail had got how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Taken {
+    all: Duration,
+    greeted: Duration,
+    logged_in: Duration,
 }
 
 /// What a session costs that says EHLO and nothing more, in the clear and in TLS.
