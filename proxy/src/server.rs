@@ -26,7 +26,7 @@ use crate::authn::Authenticator;
 use crate::backend::Backend;
 use crate::connection::buffer::Pool;
 use crate::connection::mailbox_lock::MailboxLocks;
-use crate::connection::{Context, Dialect, PeerClasses, Phase};
+use crate::connection::{Context, Dialect, PeerClasses, PeerQuirks, Phase};
 use crate::listener::{Alive, Bound, Listener, Service};
 use crate::metrics::EdgeMetrics;
 use crate::tls::Tls;
@@ -55,6 +55,8 @@ pub struct ListenerSettings {
     pub balancers: NetworkSet,
     /// Who is more than a stranger before he authenticates.
     pub classes: PeerClasses,
+    /// Which deviations an address is allowed.
+    pub quirks: PeerQuirks,
     /// What strangers have to wait for.
     pub stranger_checks: StrangerChecks,
     /// What is spoken.
@@ -256,6 +258,7 @@ impl Server {
             tls: listener.tls,
             balancers: listener.balancers.clone(),
             classes: listener.classes.clone(),
+            quirks: listener.quirks.clone(),
             stranger_checks: listener.stranger_checks,
             dialect: dialect(&settings.hostname, listener),
             services: self.services.clone(),

@@ -163,6 +163,7 @@ fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
         connections_max: 10,
         balancers: Default::default(),
         classes: Default::default(),
+        quirks: Default::default(),
         stranger_checks: StrangerChecks::default(),
         protocol,
     }

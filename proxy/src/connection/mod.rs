@@ -14,6 +14,7 @@ pub mod ending;
 mod machine;
 pub(crate) mod mailbox_lock;
 mod pop3;
+mod quirks;
 mod smtp;
 mod transmit;
 
@@ -43,6 +44,7 @@ pub use ending::Ending;
 use machine::Machine;
 use mailbox_lock::MailboxLocks;
 use pop3::Pop3Machine;
+pub use quirks::PeerQuirks;
 use smtp::SmtpMachine;
 
 /// How far the server has come with going down.
@@ -67,6 +69,8 @@ pub(crate) struct Context {
     pub(crate) balancers: NetworkSet,
     /// Who is more than a stranger.
     pub(crate) classes: PeerClasses,
+    /// Which deviations an address is allowed.
+    pub(crate) quirks: PeerQuirks,
     /// What strangers have to wait for.
     pub(crate) stranger_checks: StrangerChecks,
     /// What is spoken.

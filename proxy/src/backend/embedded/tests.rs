@@ -150,7 +150,7 @@ async fn trust_headers_are_gone_before_the_mail_is_kept_and_that_is_told() {
 async fn a_server_with_the_right_may_set_trust_headers() {
     let house = house();
     let (reverse_path, path) = (reverse("someone@example.org"), forward("me@localhost"));
-    let rights = Rights::default().with(Right::AcceptHeadersOrganization);
+    let rights = ClassRights::default().of(PeerClass::Server);
     let begun = house.backend.begin(origin(None), rights, &reverse_path, &MailParams::default()).await;
     let mut transaction = begun.unwrap();
     let recipients = vec![Recipient { path, params: RcptParams::default() }];
