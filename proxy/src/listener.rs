@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use gatepost_core::events::{About, What, evidence};
 use gatepost_smtp::server::TlsMode;
+use gatepost_smtp::wire::token::Tokens;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -17,6 +19,7 @@ use tokio::time::timeout;
 use crate::admission::slots::{Slot, Slots};
 use crate::admission::verdict::Refused;
 use crate::connection::{self, Context, Dialect, Phase};
+use crate::session_id::SessionId;
 use proxy_protocol::{Header, ReadError};
 
 /// A bound socket whose connections are being served.
@@ -179,17 +182,20 @@ async fn serve(
             };
             match checked {
                 Ok(()) => connection::serve(stream, client, context, guest, phase).await,
-                Err(refused) => turn_away(&mut stream, &context, &refused).await,
+                Err(refused) => turn_away(&mut stream, client, &context, &refused).await,
             }
             drop(slot);
         }
-        Err(refused) => turn_away(&mut stream, &context, &refused).await,
+        Err(refused) => turn_away(&mut stream, client, &context, &refused).await,
     }
     drop(alive);
 }
 
 /// Says why, where that can be said without a handshake, and closes.
-async fn turn_away(stream: &mut TcpStream, context: &Context, refused: &Refused) {
+async fn turn_away(stream: &mut TcpStream, client: SocketAddr, context: &Context, refused: &Refused) {
+    let session = SessionId::next();
+    let token = Tokens::seeded(session.number()).draw().to_string();
+    record(session, &token, client, context, refused);
     if context.tls == TlsMode::Implicit {
         return;
     }
@@ -200,7 +206,7 @@ async fn turn_away(stream: &mut TcpStream, context: &Context, refused: &Refused)
                 rule if rule.is_ours() => "421 4.3.2",
                 _ => "421 4.7.0",
             };
-            format!("{code} {} is not available to you now\r\n", config.hostname)
+            format!("{code} {} is not available to you now [{token}]\r\n", config.hostname)
         }
         Dialect::Pop3(_) => "-ERR [SYS/TEMP] not available to you now\r\n".to_owned(),
     };
@@ -211,6 +217,25 @@ async fn turn_away(stream: &mut TcpStream, context: &Context, refused: &Refused)
     };
     // The kernel takes so few octets at once, so this bound is for surprises.
     let _ = timeout(TURN_AWAY_TIME_MAX, say).await;
+}
+
+/// Keeps the refusal for `gatepost explain`. The session that there would have been lends it its name.
+fn record(session: SessionId, token: &str, client: SocketAddr, context: &Context, refused: &Refused) {
+    let about = About {
+        session: Some(session.to_string()),
+        queue_id: None,
+        listener: Some(context.listener.clone()),
+        peer: Some(client),
+    };
+    let what = What::Refused {
+        rule: refused.rule.name().into(),
+        verb: "connect".into(),
+        code: None,
+        evidence: Some(evidence(&refused.evidence)),
+        limit: None,
+        token: Some(token.to_owned()),
+    };
+    context.services.events.record(about, what);
 }
 
 /// Whose connection this is: the peer's own, or that of a client whom a balancer passes on. `None` where a balancer does not

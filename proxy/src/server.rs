@@ -26,7 +26,7 @@ use crate::authn::Authenticator;
 use crate::backend::Backend;
 use crate::connection::buffer::Pool;
 use crate::connection::mailbox_lock::MailboxLocks;
-use crate::connection::{Context, Dialect, PeerClasses, Phase};
+use crate::connection::{Context, Dialect, PeerClasses, PeerQuirks, Phase};
 use crate::listener::{Alive, Bound, Listener, Service};
 use crate::metrics::EdgeMetrics;
 use crate::sockets::{SocketError, Sockets};
@@ -58,6 +58,8 @@ pub struct ListenerSettings {
     pub relays: NetworkSet,
     /// Who is more than a stranger before he authenticates.
     pub classes: PeerClasses,
+    /// Which deviations an address is allowed.
+    pub quirks: PeerQuirks,
     /// What strangers have to wait for.
     pub stranger_checks: StrangerChecks,
     /// What is spoken.
@@ -294,6 +296,7 @@ impl Server {
             balancers: listener.balancers.clone(),
             relays: listener.relays.clone(),
             classes: listener.classes.clone(),
+            quirks: listener.quirks.clone(),
             stranger_checks: listener.stranger_checks,
             dialect: dialect(&settings.hostname, listener),
             services: self.services.clone(),

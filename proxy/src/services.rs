@@ -31,7 +31,7 @@ use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
 use crate::config::values::TimeSpan;
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
-use crate::connection::PeerClasses;
+use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
@@ -286,6 +286,7 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         relays: listener.xclient_from.iter().map(|it| it.network()).collect(),
         stranger_checks: stranger_checks(listener.service),
         classes: classes(listener),
+        quirks: quirks(config),
         balancers: listener.proxy_protocol_from.iter().map(|it| it.network()).collect(),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
         protocol,
@@ -306,6 +307,14 @@ fn classes(listener: &Listener) -> PeerClasses {
         .peers
         .iter()
         .flat_map(|peers| peers.networks.iter().map(|listed| (listed.network().into(), peers.class.into())));
+    listed.collect()
+}
+
+fn quirks(config: &Config) -> PeerQuirks {
+    let listed = config
+        .quirks
+        .iter()
+        .flat_map(|quirk| quirk.networks.iter().map(|listed| (listed.network().into(), quirk.quirks())));
     listed.collect()
 }
 

@@ -91,3 +91,30 @@ fn what_nobody_knows_is_said_with_the_reach_of_the_log() {
     assert!(outcome.stderr.contains("nothing is known of 000000"), "{outcome}");
     assert_eq!(server.cli(["explain", "what?"]).outcome().code(), 64);
 }
+
+#[test]
+fn a_tolerated_deviation_is_told() {
+    let quirk = "[[quirk]]\nnetworks = [\"127.0.0.1\"]\nallow = [\"space_after_colon\"]";
+    let server = Setup::new().open_listener().sections(quirk).start();
+    let mut smtp = server.smtp_open();
+    smtp.say("MAIL FROM: <someone@remote.example>").must("250 2.1.0");
+    let token = token(smtp.say("RCPT TO: <nobody@localhost>").must("550 5.1.1"));
+    let story = explained(&server, &token, "was tolerated by quirk space_after_colon");
+    assert!(story.contains("rcpt.unknown: <nobody@localhost>"), "{story}");
+}
+
+#[test]
+fn a_stamp_of_ours_that_a_stranger_brings_is_gone() {
+    let server = edge();
+    let mut smtp = server.smtp_open();
+    let content = mail::small("stamped");
+    let forged = [b"X-Gatepost-Scan: clean\r\n\tfor sure\r\n".as_slice(), &content].concat();
+    let id = smtp.mail("someone@remote.example", &["me@localhost"], &forged).queue_id();
+    let stored = server.inbox(1).remove(0);
+    mail::assert_same_octets(mail::below_trace(&stored), &content);
+    explained(
+        &server,
+        &id,
+        "had headers that its sender has no right to set; they were removed: X-Gatepost- 1",
+    );
+}

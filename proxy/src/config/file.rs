@@ -11,6 +11,7 @@ use super::admission::Admission;
 use super::classes::{PeerNetworks, SwitchableVerb, WrittenRights};
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
+use super::quirk::QuirkNetworks;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// The whole file.
@@ -19,6 +20,7 @@ use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 pub(super) struct File {
     pub(super) server: Server,
     pub(super) listener: Vec<Spanned<Listener>>,
+    pub(super) quirk: Vec<QuirkNetworks>,
     pub(super) tls: Option<Spanned<Tls>>,
     pub(super) auth: Auth,
     pub(super) limits: Limits,

@@ -12,6 +12,7 @@ mod dnsbl;
 mod file;
 pub mod network;
 mod problem;
+mod quirk;
 mod settings;
 pub mod values;
 
@@ -26,6 +27,7 @@ pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
+pub use quirk::{Quirk, QuirkNetworks};
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
@@ -56,6 +58,8 @@ pub struct Config {
     pub dnsbl: Dnsbl,
     /// Who may come in, and how often.
     pub admission: Admission,
+    /// Which deviations are tolerated from whom.
+    pub quirks: Vec<QuirkNetworks>,
     /// How mail is scanned.
     pub scan: Scan,
     /// The HTTP side; `None` where it is switched off.
@@ -307,6 +311,7 @@ impl Config {
             dns: Dns::default(),
             dnsbl: Dnsbl::default(),
             admission: Admission::default(),
+            quirks: Vec::new(),
             scan: Scan::default(),
             admin: Some(Admin::default()),
             log: Log::default(),

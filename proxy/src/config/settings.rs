@@ -31,6 +31,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         dns: file.dns,
         dnsbl: file.dnsbl,
         admission: file.admission,
+        quirks: file.quirk,
         scan: scan(file.scan),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },

@@ -162,6 +162,18 @@ fn a_balancer_is_a_network_and_never_everybody() {
 }
 
 #[test]
+fn quirks_are_for_listed_networks_alone() {
+    let quirk = |networks: &str, allow: &str| {
+        format!("{MINIMAL}[[quirk]]\nnetworks = [{networks}]\nallow = [{allow}]\n")
+    };
+    let quirks = parse(&quirk("\"192.0.2.17\"", "\"space_after_colon\"")).unwrap().quirks.remove(0);
+    assert!(quirks.quirks().space_after_colon && !quirks.quirks().bare_lf_normalise);
+    assert!(refusal(&quirk("\"::/0\"", "\"space_after_colon\"")).contains("not an address or a network"));
+    assert!(refusal(&quirk("\"192.0.2.17\"", "\"anything\"")).contains("bare_lf_normalise"));
+    assert!(parse(MINIMAL).unwrap().quirks.is_empty());
+}
+
+#[test]
 fn classes_have_networks_and_rights() {
     let text = format!(
         "{MINIMAL}peers = [{{ class = \"partner\", networks = [\"10.0.0.0/8\"] }}]\n\

@@ -15,6 +15,7 @@ pub mod ending;
 mod machine;
 pub(crate) mod mailbox_lock;
 mod pop3;
+mod quirks;
 mod smtp;
 mod transmit;
 
@@ -44,6 +45,7 @@ pub use ending::Ending;
 use machine::Machine;
 use mailbox_lock::MailboxLocks;
 use pop3::Pop3Machine;
+pub use quirks::PeerQuirks;
 use smtp::SmtpMachine;
 
 /// How far the server has come with going down.
@@ -70,6 +72,8 @@ pub(crate) struct Context {
     pub(crate) relays: NetworkSet,
     /// Who is more than a stranger.
     pub(crate) classes: PeerClasses,
+    /// Which deviations an address is allowed.
+    pub(crate) quirks: PeerQuirks,
     /// What strangers have to wait for.
     pub(crate) stranger_checks: StrangerChecks,
     /// What is spoken.

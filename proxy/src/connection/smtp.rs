@@ -53,6 +53,7 @@ impl SmtpMachine {
         let facts = PeerFacts {
             class: peer.context.classes.of(peer.address.ip()),
             may_xclient: peer.context.relays.contains(peer.address.ip()),
+            quirks: peer.context.quirks.of(peer.address.ip()),
             ..PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()))
         };
         let tokens = Tokens::seeded(peer.session.number());
@@ -170,7 +171,7 @@ impl SmtpMachine {
     async fn begin(&mut self, reverse_path: ReversePath, params: &MailParams) -> Answer {
         self.transaction = None;
         if self.peer.guest.message().is_err() {
-            return Answer::Refused(Refusal::RateLimited);
+            return self.judged(Err(Refusal::RateLimited), || reverse_path.to_string());
         }
         let (origin, rights) = (self.origin(), self.session.rights());
         match self.peer.context.services.backend.begin(origin, rights, &reverse_path, params).await {

@@ -18,6 +18,7 @@ fn mx(house: &House) -> Arc<Context> {
         balancers: Default::default(),
         relays: Default::default(),
         classes: Default::default(),
+        quirks: Default::default(),
         stranger_checks: StrangerChecks::default(),
         dialect,
         services: house.services.clone(),

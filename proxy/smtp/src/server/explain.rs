@@ -171,6 +171,7 @@ impl Refusal {
                 | Self::ScanUnavailable
                 | Self::ContentRejected
                 | Self::LocalError
+                | Self::RateLimited
                 | Self::TooManyRecipients
                 | Self::RoutingLoop
                 | Self::BodyFraming(_)
