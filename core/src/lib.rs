@@ -14,6 +14,7 @@ pub mod delivery;
 pub mod directory;
 pub mod disk;
 pub mod events;
+pub mod filter;
 pub mod intake;
 pub mod queue;
 pub mod scan;

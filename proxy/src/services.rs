@@ -15,6 +15,7 @@ use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::{self, Log};
+use gatepost_core::filter;
 use gatepost_core::intake::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
@@ -140,6 +141,7 @@ impl Rooms {
             scanner.clone(),
             events.clone(),
             memory.clone(),
+            Some(filter::Metrics::register(registry)?),
             backend_settings(config),
         ));
         let edge = Services {

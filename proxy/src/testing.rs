@@ -104,6 +104,7 @@ pub(crate) fn house() -> House {
         scanner.clone(),
         events.clone(),
         MemoryBudget::default(),
+        None,
         settings,
     );
     let backend = Arc::new(backend);

@@ -56,10 +56,8 @@ fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
         let plain = smtp.say(&format!("AUTH PLAIN {}", plain_response("", &user.name, &user.password)));
         let scram = smtp.auth_scram(user, &Binding::None);
         smtp.say("MAIL FROM:<me@localhost>").must("530 5.7.0");
-        (plain, scram)
+        [plain, scram].map(|reply| (reply.must("535 5.7.8").code, without_token(&reply)))
     });
-    answers[0].0.must("535 5.7.8");
-    answers[0].1.must("535 5.7.8");
     assert_eq!(answers[0], answers[1]);
 }
 
@@ -253,4 +251,9 @@ fn tls_1_2_and_1_3_are_spoken_and_bound_to_where_that_is_safe() {
         smtp.auth_scram(server.me(), &binding).must("235 2.7.0");
         smtp.quit();
     }
+}
+
+/// The reply's text but for the name of this one refusal.
+fn without_token(reply: &gatepost_tests::smtp::Reply) -> Vec<String> {
+    reply.lines.iter().map(|line| line.split(" [").next().unwrap_or_default().to_owned()).collect()
 }

@@ -39,7 +39,7 @@ fn the_token_of_a_refusal_leads_to_its_rule_and_evidence() {
     smtp.say("MAIL FROM:<someone@remote.example>").must("250 2.1.0");
     let refused = smtp.say("RCPT TO:<nobody@localhost>");
     let token = token(refused.must("550 5.1.1"));
-    smtp.say("NOOP \x1b]0;title").must("250");
+    smtp.say("NOOP \x1b]0;title").must("501");
     smtp.say("HELP! \x1b").must("500");
     smtp.quit();
     let story = explained(&server, &token, "HELP!");

@@ -157,7 +157,7 @@ fn verbs_out_of_order_and_unknown_ones_are_refused() {
     smtp.say("MAIL FROM:<a@b.example>").must("250 2.1.0");
     smtp.say("MAIL FROM:<a@b.example>").must("503 5.5.1");
     smtp.say("XYZZY").must("500 5.5.1");
-    smtp.say("XEXCH50 2 2").must("500 5.5.1");
+    smtp.say("XEXCH50 2 2").must("504 5.7.0");
     smtp.say("RCPT TO:<me@localhost>").must("250 2.1.5");
     smtp.say("EHLO client.example").must("250");
     smtp.say("RCPT TO:<me@localhost>").must("503 5.5.1");

@@ -69,6 +69,24 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token: Option<String>,
     },
+    /// A verb that is for servers, or for nobody, from a peer without the right to it. It was refused as well.
+    #[serde(rename = "attack")]
+    Attack {
+        /// The rule that it broke.
+        rule: Cow<'static, str>,
+        /// The verb.
+        verb: Cow<'static, str>,
+        /// What the peer is.
+        class: Cow<'static, str>,
+        /// What it said.
+        evidence: String,
+    },
+    /// A deviation was tolerated, as the configuration allows this peer.
+    #[serde(rename = "quirk")]
+    Quirk {
+        /// Its name in the configuration.
+        quirk: Cow<'static, str>,
+    },
     /// Somebody has proved who he is.
     #[serde(rename = "authenticated")]
     Authenticated {
@@ -82,6 +100,12 @@ pub enum What {
     Scanned {
         /// What it said.
         verdict: String,
+    },
+    /// Trust headers were taken out of a mail whose sender has no right to them.
+    #[serde(rename = "mail.headers_stripped")]
+    Stripped {
+        /// Their names, each with its number.
+        fields: String,
     },
     /// A mail was made durable and answered with 250.
     #[serde(rename = "mail.accepted")]
@@ -182,8 +206,11 @@ impl What {
             Self::SessionClosed { .. } => 101,
             Self::Refused { .. } => 201,
             Self::Authenticated { .. } => 202,
+            Self::Attack { .. } => 203,
+            Self::Quirk { .. } => 204,
             Self::Scanned { .. } => 301,
             Self::Accepted { .. } => 302,
+            Self::Stripped { .. } => 303,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,

@@ -13,11 +13,23 @@ impl fmt::Display for Event {
                 write!(f, " was disconnected: {reason}")
             }
             What::Refused { .. } => self.refused(f),
+            What::Attack { rule, verb, class, evidence } => {
+                self.subject(f)?;
+                write!(f, " ({class}) tried {verb}, which breaks rule {rule}: {evidence}")
+            }
+            What::Quirk { quirk } => {
+                self.subject(f)?;
+                write!(f, " was tolerated by quirk {quirk}")
+            }
             What::Authenticated { user, mechanism } => {
                 self.subject(f)?;
                 write!(f, " authenticated as {user} by {mechanism}")
             }
             What::Scanned { verdict } => write!(f, "the scan of the mail said: {verdict}"),
+            What::Stripped { fields } => {
+                self.mail(f)?;
+                write!(f, " had headers that its sender has no right to set; they were removed: {fields}")
+            }
             What::Accepted { sender, recipients, octets, user } => {
                 self.mail(f)?;
                 write!(f, " was accepted from ")?;

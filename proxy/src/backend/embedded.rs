@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use gatepost_core::BoxFuture;
 use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::events::{About, Log, What};
+use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
 use gatepost_core::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission, binarymime, trace};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
@@ -39,6 +40,7 @@ struct Rooms {
     scanner: Scanner,
     events: Log,
     memory: MemoryBudget,
+    filter_metrics: Option<filter::Metrics>,
     settings: ArcSwap<Settings>,
 }
 
@@ -46,6 +48,7 @@ struct Rooms {
 struct EmbeddedTransaction {
     rooms: Arc<Rooms>,
     origin: Origin,
+    trust: Trust,
     body: Option<Incoming>,
     /// The sink before there is a body.
     nowhere: Discard,
@@ -54,6 +57,7 @@ struct EmbeddedTransaction {
 /// From `prepare` on.
 struct Incoming {
     envelope: Envelope,
+    firewall: HeaderFirewall,
     buffer: BodyBuffer,
     received: ReceivedCounter,
     /// Why the body cannot be kept: told by `commit`.
@@ -71,10 +75,12 @@ impl Embedded {
         scanner: Scanner,
         events: Log,
         memory: MemoryBudget,
+        filter_metrics: Option<filter::Metrics>,
         settings: Settings,
     ) -> Self {
         let settings = ArcSwap::from_pointee(settings);
-        Self { rooms: Arc::new(Rooms { directory, queue, scanner, events, memory, settings }) }
+        let rooms = Rooms { directory, queue, scanner, events, memory, filter_metrics, settings };
+        Self { rooms: Arc::new(rooms) }
     }
 
     /// Takes new settings on; they hold for commits from now on.
@@ -96,7 +102,8 @@ impl Backend for Embedded {
                 return Err(Refusal::SenderNotOwned);
             }
             let rooms = Arc::clone(&self.rooms);
-            let transaction = EmbeddedTransaction { rooms, origin, body: None, nowhere: Discard };
+            let transaction =
+                EmbeddedTransaction { rooms, origin, trust: trust(rights), body: None, nowhere: Discard };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -124,6 +131,7 @@ impl Transaction for EmbeddedTransaction {
             self.origin.received_at_ms = unix_ms();
             self.body = Some(Incoming {
                 envelope,
+                firewall: self.rooms.firewall(self.trust),
                 buffer: BodyBuffer::new(self.rooms.queue.spool(), self.rooms.memory.clone()),
                 received: ReceivedCounter::default(),
                 failure: None,
@@ -153,9 +161,9 @@ impl Transaction for EmbeddedTransaction {
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
-            let Self { rooms, origin, body, nowhere: _ } = *self;
+            let Self { rooms, origin, trust, body, nowhere: _ } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
-            rooms.take_over(origin, incoming).await
+            rooms.take_over(origin, trust, incoming).await
         })
     }
 }
@@ -172,15 +180,22 @@ impl Incoming {
     }
 
     /// The whole body, durable where it is large.
-    async fn finish(self) -> Result<(Envelope, Body), Refusal> {
+    async fn finish(mut self) -> Result<(Envelope, Body, Stripped), Refusal> {
+        let (received, buffer) = (&mut self.received, &mut self.buffer);
+        let stripped = self.firewall.finish(&mut |octets| {
+            received.look(octets);
+            buffer.put(octets);
+        });
         if let Some(failure) = self.failure {
             return Err(failure);
         }
         if self.received.count() > RECEIVED_FIELDS_MAX {
             return Err(Refusal::RoutingLoop);
         }
+        // Where the section is too large, what stood in the rest of it was not looked at.
+        let stripped = stripped.map_err(|_| Refusal::ContentRejected)?;
         let body = self.buffer.finish().await.map_err(refusal)?;
-        Ok((self.envelope, body))
+        Ok((self.envelope, body, stripped))
     }
 }
 
@@ -190,8 +205,11 @@ impl BodySink for Incoming {
         if self.failure.is_some() {
             return;
         }
-        self.received.look(octets);
-        self.buffer.put(octets);
+        let (received, buffer) = (&mut self.received, &mut self.buffer);
+        self.firewall.put(octets, &mut |octets| {
+            received.look(octets);
+            buffer.put(octets);
+        });
     }
 }
 
@@ -214,19 +232,21 @@ impl Rooms {
             && (!is_local || rights.contains(Right::AcceptAuthoritativeDomainSender))
     }
 
-    async fn take_over(&self, origin: Origin, incoming: Incoming) -> Result<String, Refusal> {
-        let (mut envelope, mut body) = incoming.finish().await?;
+    async fn take_over(&self, origin: Origin, trust: Trust, incoming: Incoming) -> Result<String, Refusal> {
+        let (mut envelope, mut body, stripped) = incoming.finish().await?;
         if envelope.params.body == BodyKind::BinaryMime {
-            body = self.reencode(body).await?;
+            body = self.reencode(body, trust).await?;
             envelope.params.body = BodyKind::EightBitMime;
         }
         let settings = self.settings.load_full();
         let stamp = self.scan(&body, &origin, settings.scan_time_max).await?;
         let id = self.queue.allocate_id();
+        let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
         let submission = Submission { envelope, origin };
         let trace = trace::received(&settings.hostname, id, &submission);
         let message = NewMessage { id, submission, trace, body, stamp };
         let queue_id = self.queue.append(message).await.map_err(refusal)?;
+        self.tell_stripped(about, &stripped);
         Ok(queue_id.to_string())
     }
 
@@ -257,24 +277,52 @@ impl Rooms {
 
     /// To lines that are legal as 8BITMIME, so that store, POP3 and next hops see nothing else. Only where BINARYMIME is
     /// switched on.
-    async fn reencode(&self, body: Body) -> Result<Body, Refusal> {
+    ///
+    /// Its lines are other ones than those that came in, so they go through a firewall of their own.
+    async fn reencode(&self, body: Body, trust: Trust) -> Result<Body, Refusal> {
         let octets = tokio::task::spawn_blocking(move || {
             let octets = body.read().map_err(|_| Refusal::StorageFailed)?;
             binarymime::reencode(&octets).map_err(|_| Refusal::ContentRejected)
         });
         let octets = octets.await.map_err(|_| Refusal::LocalError)??;
         let mut buffer = BodyBuffer::new(self.queue.spool(), self.memory.clone());
+        let mut firewall = self.firewall(trust);
         for piece in octets.chunks(crate::connection::BUFFER_OCTETS) {
-            buffer.put(piece);
+            firewall.put(piece, &mut |octets| buffer.put(octets));
             buffer.settle().await.map_err(refusal)?;
         }
+        firewall.finish(&mut |octets| buffer.put(octets)).map_err(|_| Refusal::ContentRejected)?;
         buffer.finish().await.map_err(refusal)
+    }
+
+    fn firewall(&self, trust: Trust) -> HeaderFirewall {
+        HeaderFirewall::new(self.settings.load().hostname.as_str().into(), trust)
+    }
+
+    fn tell_stripped(&self, about: About, stripped: &Stripped) {
+        if stripped.is_empty() {
+            return;
+        }
+        if let Some(metrics) = &self.filter_metrics {
+            metrics.count(stripped);
+        }
+        let (session, queue_id) = (about.session.as_deref(), about.queue_id.as_deref());
+        let fields = stripped.to_string();
+        tracing::info!(session, queue_id, fields, "trust headers were removed");
+        self.events.record(about, What::Stripped { fields });
     }
 }
 
 impl std::fmt::Debug for Rooms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rooms").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+fn trust(rights: Rights) -> Trust {
+    Trust {
+        organization: rights.contains(Right::AcceptHeadersOrganization),
+        forest: rights.contains(Right::AcceptHeadersForest),
     }
 }
 

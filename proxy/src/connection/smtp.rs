@@ -248,10 +248,13 @@ impl SmtpMachine {
                 metrics.attacked(rule, verb);
                 let (peer, class) = (self.peer.address, class.name());
                 tracing::warn!(%session, %peer, rule, verb, class, ?evidence, "attack");
+                let (rule, verb, class) = (rule.into(), verb.into(), class.into());
+                self.peer.record(What::Attack { rule, verb, class, evidence: evidence.to_string() });
             }
             Notice::Quirk { quirk } => {
                 metrics.tolerated(quirk);
                 tracing::debug!(%session, quirk, "a deviation was tolerated");
+                self.peer.record(What::Quirk { quirk: quirk.into() });
             }
             Notice::Stored { queue_id, octets, recipients } => {
                 metrics.mail_accepted(octets);

@@ -131,6 +131,44 @@ async fn a_mail_that_goes_in_circles_is_refused() {
 }
 
 #[tokio::test]
+async fn trust_headers_are_gone_before_the_mail_is_kept_and_that_is_told() {
+    let house = house();
+    let mail = b"Return-Path: <x@y>\r\nX-Gatepost-Scan: clean\r\n\tfolded\r\nSubject: hi\r\n\r\nReturn-Path: body\r\n";
+    let id = send(&house, mail).await.unwrap();
+    let claim = house.queue.claim().await.unwrap();
+    assert_eq!(claim.message.body.read().unwrap(), &b"Subject: hi\r\n\r\nReturn-Path: body\r\n"[..]);
+    house.services.events.flush().await;
+    let told = gatepost_core::events::History::open(&house.folder().join("events")).of_mail(&id).unwrap();
+    let fields = "X-Gatepost- 1, Return-Path 1".to_owned();
+    assert_eq!(
+        told.events.into_iter().map(|event| event.what).collect::<Vec<_>>(),
+        [What::Stripped { fields }]
+    );
+}
+
+#[tokio::test]
+async fn a_server_with_the_right_may_set_trust_headers() {
+    let house = house();
+    let (reverse_path, path) = (reverse("someone@example.org"), forward("me@localhost"));
+    let rights = ClassRights::default().of(PeerClass::Anonymous).with(Right::AcceptHeadersOrganization);
+    let begun = house.backend.begin(origin(None), rights, &reverse_path, &MailParams::default()).await;
+    let mut transaction = begun.unwrap();
+    let recipients = vec![Recipient { path, params: RcptParams::default() }];
+    transaction.prepare(Envelope { reverse_path, params: MailParams::default(), recipients }).await.unwrap();
+    let mail = b"X-MS-Exchange-Organization-SCL: -1\r\n\r\nbody\r\n";
+    transaction.sink().put(mail);
+    transaction.commit().await.unwrap();
+    assert_eq!(house.queue.claim().await.unwrap().message.body.read().unwrap(), &mail[..]);
+}
+
+#[tokio::test]
+async fn a_header_section_without_end_is_refused() {
+    let house = house();
+    let mail = b"Subject: endless\r\n".repeat(70_000);
+    assert_eq!(send(&house, &mail).await, Err(Refusal::ContentRejected));
+}
+
+#[tokio::test]
 async fn a_transaction_that_is_dropped_leaves_nothing() {
     let house = house();
     let transaction = filled(&house, &b"Subject: large\r\n".repeat(40_000)).await;
