@@ -130,6 +130,7 @@ impl SmtpMachine {
         Ok(PeerFacts {
             class: self.peer.context.classes.of(self.peer.address.ip()),
             may_xclient: true,
+            quirks: self.peer.context.quirks.of(self.peer.address.ip()),
             ..PeerFacts::anonymous(self.peer.address, None)
         })
     }
