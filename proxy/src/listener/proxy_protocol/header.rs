@@ -73,8 +73,9 @@ pub(super) fn payload_octets(octets: &[u8]) -> Option<usize> {
 /// Section 2.1.
 fn text(octets: &[u8]) -> Result<Header, HeaderError> {
     let header = v1::Header::try_from(octets).map_err(|_| HeaderError::Malformed)?;
-    // The parser stops behind the first line, and takes `+25` for a port.
+    // The parser stops behind the first line, lets it end with a bare LF, and takes `+25` for a port.
     if header.header.len() != octets.len()
+        || !octets.ends_with(b"\r\n")
         || (header.addresses != v1::Addresses::Unknown && octets.contains(&b'+'))
     {
         return Err(HeaderError::Malformed);
