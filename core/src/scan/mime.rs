@@ -53,6 +53,9 @@ pub(super) struct Parts<'a> {
     delimiter: Vec<u8>,
 }
 
+/// The MIME fields of a header section, unfolded, and the body behind it.
+type HeaderReading<'a> = (Vec<u8>, &'a [u8]);
+
 /// Undoes a transfer encoding the way the most forgiving reader does: nothing is an error.
 pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
     match encoding {
@@ -65,12 +68,17 @@ pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
 // === impl Entity ===
 
 impl<'a> Entity<'a> {
-    /// Splits header section and body and reads the MIME fields.
-    pub(super) fn parse(octets: &'a [u8]) -> Result<Self, Obstacle> {
-        let (fields, body) = mime_fields(octets)?;
+    /// Splits header section and body and reads the MIME fields. More than one entity where readers disagree about the end
+    /// of the header section; the first is the standard's.
+    pub(super) fn readings(octets: &'a [u8]) -> Result<Vec<Self>, Obstacle> {
+        let readings = mime_fields(octets)?;
+        Ok(readings.into_iter().map(|(fields, body)| Self::new(&fields, body)).collect())
+    }
+
+    fn new(fields: &[u8], body: &'a [u8]) -> Self {
         let mut entity = Self { media_types: Vec::new(), encodings: Vec::new(), body };
         let parser = MessageParser::new().with_mime_headers();
-        if let Some(parsed) = parser.parse_headers(&fields) {
+        if let Some(parsed) = parser.parse_headers(fields) {
             for header in parsed.headers() {
                 match (&header.name, &header.value) {
                     (HeaderName::ContentType, HeaderValue::ContentType(value)) => {
@@ -86,7 +94,7 @@ impl<'a> Entity<'a> {
         if entity.encodings.is_empty() {
             entity.encodings.push(TransferEncoding::Identity);
         }
-        Ok(entity)
+        entity
     }
 
     fn add_encoding(&mut self, encoding: TransferEncoding) {
@@ -195,10 +203,13 @@ fn boundary_octets(value: &str) -> Vec<u8> {
     readable.trim_end().as_bytes().to_vec()
 }
 
-/// The MIME fields of a header section, unfolded, one a line, and the body. The section ends at the first empty line.
-fn mime_fields(octets: &[u8]) -> Result<(Vec<u8>, &[u8]), Obstacle> {
+/// The MIME fields of a header section, unfolded, one a line, and the body, once for every place where some reader ends the
+/// section: at the first empty line, at the first line of blanks alone (RFC 5322 section 4.2 calls it a fold, many readers an
+/// end), and before the first line that is neither a field nor the folded rest of one. Usually they are one place.
+fn mime_fields(octets: &[u8]) -> Result<Vec<HeaderReading<'_>>, Obstacle> {
+    let mut readings = Vec::new();
     let mut fields = Vec::new();
-    let mut wanted = false;
+    let (mut wanted, mut blank_seen, mut stray_seen) = (false, false, false);
     let mut rest = octets;
     loop {
         if octets.len().saturating_sub(rest.len()) > HEADER_OCTETS_MAX {
@@ -209,13 +220,21 @@ fn mime_fields(octets: &[u8]) -> Result<(Vec<u8>, &[u8]), Obstacle> {
                 Some(split) => split,
                 None => (rest, &[][..]),
             };
-        rest = after;
         let text = line.trim_ascii_end();
         if line.is_empty() || matches!(line, b"\n" | b"\r\n") {
-            fields.extend_from_slice(b"\r\n\r\n");
-            return Ok((fields, rest));
+            readings.insert(0, (ended(&fields), after));
+            return Ok(readings);
         }
-        if matches!(line.first(), Some(b' ' | b'\t')) {
+        let folded = matches!(line.first(), Some(b' ' | b'\t'));
+        if text.is_empty() && !blank_seen {
+            blank_seen = true;
+            readings.push((ended(&fields), after));
+        } else if !folded && !stray_seen && !blank_seen && memchr::memchr(b':', text).is_none() {
+            stray_seen = true;
+            readings.push((ended(&fields), rest));
+        }
+        rest = after;
+        if folded {
             if wanted {
                 fields.push(b' ');
                 fields.extend_from_slice(text.trim_ascii_start());
@@ -233,6 +252,11 @@ fn mime_fields(octets: &[u8]) -> Result<(Vec<u8>, &[u8]), Obstacle> {
             return Err(Obstacle::HeadersTooLong);
         }
     }
+}
+
+/// The fields and the empty line that the parser wants behind them.
+fn ended(fields: &[u8]) -> Vec<u8> {
+    [fields, b"\r\n\r\n"].concat()
 }
 
 fn is_mime_field(line: &[u8]) -> bool {

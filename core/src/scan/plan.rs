@@ -119,17 +119,27 @@ impl<'v> Walk<'v> {
         if self.walked_octets > WALKED_OCTETS_MAX {
             return self.give_up(name, Obstacle::TooLarge);
         }
-        let entity = match Entity::parse(octets) {
-            Ok(entity) => entity,
-            Err(obstacle) => return self.obstacle(name, obstacle),
-        };
+        match Entity::readings(octets) {
+            Ok(readings) => readings.iter().try_for_each(|entity| self.reading(name, entity, assumed, depth)),
+            Err(obstacle) => self.obstacle(name, obstacle),
+        }
+    }
+
+    /// One way to read a part.
+    fn reading(
+        &mut self,
+        name: &ItemName,
+        entity: &Entity<'_>,
+        assumed: Assumed,
+        depth: usize,
+    ) -> ControlFlow<()> {
         let name = match entity.media_types.first() {
             Some(media) => name.typed(media.label()),
             None => name.clone(),
         };
         // Where several types or an encoding contradict the parts, a reader may as well see one body.
         let is_plain = entity.media_types.len() <= 1 && entity.encodings == [TransferEncoding::Identity];
-        if self.multipart(&name, &entity, depth)? == Found::Parts && is_plain {
+        if self.multipart(&name, entity, depth)? == Found::Parts && is_plain {
             return ControlFlow::Continue(());
         }
         if entity.media_types.iter().any(|media| media.is("message", "partial")) {
@@ -140,7 +150,7 @@ impl<'v> Walk<'v> {
             types => types.iter().any(mime::MediaType::is_message),
         };
         for encoding in &entity.encodings {
-            self.leaf(&name, &entity, *encoding, is_message, depth)?;
+            self.leaf(&name, entity, *encoding, is_message, depth)?;
         }
         ControlFlow::Continue(())
     }

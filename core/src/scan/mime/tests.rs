@@ -45,9 +45,9 @@ fn a_delimiter_stands_at_the_beginning_of_a_line() {
 
 #[test]
 fn the_header_section_ends_at_the_first_empty_line() {
-    let entity =
-        Entity::parse(b"Subject: x\r\nContent-Type: Text/HTML\r\n\r\nContent-Type: image/png\r\n\r\nbody")
-            .unwrap();
+    let readings =
+        Entity::readings(b"Subject: x\r\nContent-Type: Text/HTML\r\n\r\nContent-Type: image/png\r\n\r\nbody");
+    let [entity] = &readings.unwrap()[..] else { panic!("one reading") };
     assert_eq!(entity.media_types.len(), 1);
     assert!(entity.media_types[0].is("text", "html"));
     assert_eq!(entity.body, b"Content-Type: image/png\r\n\r\nbody");
@@ -55,7 +55,8 @@ fn the_header_section_ends_at_the_first_empty_line() {
 
 #[test]
 fn an_entity_without_fields_is_all_body_as_it_stands() {
-    let entity = Entity::parse(b"\r\nbody").unwrap();
+    let readings = Entity::readings(b"\r\nbody").unwrap();
+    let [entity] = &readings[..] else { panic!("one reading") };
     assert!(entity.media_types.is_empty());
     assert_eq!(entity.encodings, [TransferEncoding::Identity]);
     assert_eq!(entity.body, b"body");

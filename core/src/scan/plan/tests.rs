@@ -162,6 +162,17 @@ fn what_a_lax_reader_decodes_is_decoded() {
         ),
         ("part in the epilogue", wrapped(boundary, base64, "--b\r\n\r\nhello\r\n--b--", "")),
         ("no multipart at all", wrapped(base64, "", "", "")),
+        ("blanks end a part's header", wrapped(boundary, &format!("{base64} "), "--b", "")),
+        ("a tab ends the message's header", wrapped(&format!("{base64}\t\r\n"), "", "", "")),
+        (
+            "blanks do not end the header",
+            wrapped(boundary, &format!("X: y\r\n \r\n{base64}"), "--b", "\r\n--b--\r\n"),
+        ),
+        (
+            "blanks end the header before another type",
+            wrapped(&format!("{boundary} \r\nContent-Type: text/plain\r\n"), base64, "--b", ""),
+        ),
+        ("no line between header and body", wrapped(boundary, &format!("{base64}{coded}\r\n"), "--b", "")),
     ];
     for (case, message) in cases {
         assert!(Everything::of(&message).decoded(&eicar()), "{case}");
