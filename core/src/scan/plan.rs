@@ -149,28 +149,51 @@ impl<'v> Walk<'v> {
             [] => assumed == Assumed::Message,
             types => types.iter().any(mime::MediaType::is_message),
         };
+        if is_message && !entity.encodings.contains(&TransferEncoding::Identity) {
+            // A reader that knows RFC 2046 section 5.2.1 ignores the encoding.
+            self.entity(&name.inside("message"), entity.body, Assumed::Text, depth.saturating_add(1))?;
+        }
         for encoding in &entity.encodings {
             self.leaf(&name, entity, *encoding, is_message, depth)?;
         }
         ControlFlow::Continue(())
     }
 
-    /// The parts of a multipart. Where several `Content-Type` fields name several boundaries, readers disagree about which one
-    /// counts, so each is followed.
+    /// The parts of a multipart, as it stands and decoded: RFC 2045 section 6.4 forbids to encode one, and readers disagree
+    /// about what then counts.
     fn multipart(&mut self, name: &ItemName, entity: &Entity<'_>, depth: usize) -> ControlFlow<(), Found> {
+        if entity.media_types.iter().all(|media| media.boundaries.is_empty()) {
+            return ControlFlow::Continue(Found::None);
+        }
+        let mut found = self.parts(name, entity, entity.body, depth)?;
+        for encoding in entity.encodings.iter().filter(|encoding| **encoding != TransferEncoding::Identity) {
+            let decoded = mime::decode(entity.body, *encoding);
+            self.count_octets(name, decoded.len())?;
+            if self.parts(name, entity, &decoded, depth)? == Found::Parts {
+                found = Found::Parts;
+            }
+        }
+        ControlFlow::Continue(found)
+    }
+
+    /// The parts of one body. Where several `Content-Type` fields name several boundaries, readers disagree about which one
+    /// counts, so each is followed.
+    fn parts(
+        &mut self,
+        name: &ItemName,
+        entity: &Entity<'_>,
+        body: &[u8],
+        depth: usize,
+    ) -> ControlFlow<(), Found> {
         let mut found = Found::None;
         for media in &entity.media_types {
             let assumed = if media.is("multipart", "digest") { Assumed::Message } else { Assumed::Text };
             for boundary in &media.boundaries {
-                let parts = mime::Parts::new(entity.body, boundary);
-                for (part, number) in parts.zip(1_usize..) {
+                let inside = mime::Parts::new(body, boundary);
+                for (part, number) in inside.zip(1_usize..) {
                     found = Found::Parts;
-                    self.entity(
-                        &name.inside(&format!("part {number}")),
-                        part,
-                        assumed,
-                        depth.saturating_add(1),
-                    )?;
+                    let name = name.inside(&format!("part {number}"));
+                    self.entity(&name, part, assumed, depth.saturating_add(1))?;
                 }
             }
         }
