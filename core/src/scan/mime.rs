@@ -5,6 +5,8 @@
 //! sections must be bounded *before* anything is built of them. And a reader may see a part where a strict parser sees none:
 //! the rules here are as lax as the laxest reader, since what a scanner overlooks is what an attacker sends.
 
+mod boundary;
+
 use std::borrow::Cow;
 
 use base64::Engine as _;
@@ -13,12 +15,17 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 
 use super::verdict::Obstacle;
+use boundary::LaxTypes;
+
+pub(super) use boundary::has_delimiter;
 
 /// A message or a part: what its MIME fields say, and its body. Never empty: `encodings` holds `Identity` if nothing is said.
 #[derive(Debug)]
 pub(super) struct Entity<'a> {
     /// Of every `Content-Type` field, in order; usually one or none.
     pub(super) media_types: Vec<MediaType>,
+    /// What the same fields mean to laxer readers; only the boundaries that `media_types` does not have.
+    pub(super) lax: LaxTypes,
     /// The different ones of all `Content-Transfer-Encoding` fields; usually one.
     pub(super) encodings: Vec<TransferEncoding>,
     /// What follows the header section.
@@ -76,7 +83,8 @@ impl<'a> Entity<'a> {
     }
 
     fn new(fields: &[u8], body: &'a [u8]) -> Self {
-        let mut entity = Self { media_types: Vec::new(), encodings: Vec::new(), body };
+        let mut entity =
+            Self { media_types: Vec::new(), lax: LaxTypes::default(), encodings: Vec::new(), body };
         let parser = MessageParser::new().with_mime_headers();
         if let Some(parsed) = parser.parse_headers(fields) {
             for header in parsed.headers() {
@@ -91,6 +99,9 @@ impl<'a> Entity<'a> {
                 }
             }
         }
+        fields.split(|octet| *octet == b'\n').filter_map(type_value).for_each(|value| entity.lax.add(value));
+        let media_types = &entity.media_types;
+        entity.lax.boundaries.retain(|lax| !media_types.iter().any(|media| media.boundaries.contains(lax)));
         if entity.encodings.is_empty() {
             entity.encodings.push(TransferEncoding::Identity);
         }
@@ -257,6 +268,12 @@ fn mime_fields(octets: &[u8]) -> Result<Vec<HeaderReading<'_>>, Obstacle> {
 /// The fields and the empty line that the parser wants behind them.
 fn ended(fields: &[u8]) -> Vec<u8> {
     [fields, b"\r\n\r\n"].concat()
+}
+
+/// The value of an unfolded line, if it is a `Content-Type`.
+fn type_value(line: &[u8]) -> Option<&[u8]> {
+    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+    name.trim_ascii_end().eq_ignore_ascii_case(b"content-type").then(|| value.get(1..))?
 }
 
 fn is_mime_field(line: &[u8]) -> bool {

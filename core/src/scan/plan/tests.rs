@@ -189,9 +189,66 @@ fn what_a_lax_reader_decodes_is_decoded() {
             "a message that only says it is encoded",
             wrapped(&format!("Content-Type: message/rfc822\r\n{base64}"), "", base64.trim_end(), ""),
         ),
+        (
+            "boundary in single quotes",
+            wrapped("Content-Type: multipart/mixed; boundary='b'\r\n", base64, "--b", ""),
+        ),
+        (
+            "no semicolon before the boundary",
+            wrapped("Content-Type: multipart/mixed boundary=b\r\n", base64, "--b", ""),
+        ),
+        (
+            "comment before the boundary",
+            wrapped("Content-Type: multipart/mixed; boundary=(x)b\r\n", base64, "--b", ""),
+        ),
+        (
+            "backslash in the boundary",
+            wrapped("Content-Type: multipart/mixed; boundary=\"b\\c\"\r\n", base64, "--b\\c", ""),
+        ),
+        (
+            "boundary without closing quote",
+            wrapped("Content-Type: multipart/mixed; boundary=\"b\r\n", base64, "--b", ""),
+        ),
+        ("no boundary", wrapped("Content-Type: multipart/mixed\r\n", base64, "--b", "")),
+        (
+            "another boundary",
+            wrapped("Content-Type: multipart/mixed; boundary=c\r\n", base64, "--b", "\r\n--b--\r\n"),
+        ),
+        (
+            "type in an encoded word",
+            wrapped("Content-Type: =?us-ascii?Q?multipart/mixed;_boundary=3Db?=\r\n", base64, "--b", ""),
+        ),
+        (
+            "boundary in an encoded word",
+            wrapped("Content-Type: multipart/mixed; boundary=\"=?us-ascii?Q?b?=\"\r\n", base64, "--b", ""),
+        ),
     ];
     for (case, message) in cases {
         assert!(Everything::of(&message).decoded(&eicar()), "{case}");
+    }
+}
+
+#[test]
+fn a_multipart_of_which_readers_guess_the_boundary_is_an_obstacle() {
+    let body = b"--b\r\n\r\nhello\r\n--b--";
+    for value in [
+        "multipart/mixed",
+        "multipart/mixed; boundary=\"\"",
+        "=?us-ascii?Q?multipart/mixed;_boundary=3Db?=",
+        "multipart/mixed; boundary=\"=?us-ascii?Q?b?=\"",
+        "=?us-ascii?Q?multipart/mixed;_boundary=3Db?=; boundary=c",
+    ] {
+        let everything = Everything::of(&message(&format!("Content-Type: {value}\r\n"), body));
+        assert_eq!(everything.obstacles, [Obstacle::Broken], "{value}");
+    }
+    for value in [
+        "multipart/mixed; boundary=b",
+        "multipart/mixed; boundary=\"b\"; charset=utf-8",
+        "application/pdf; name=\"=?utf-8?Q?multipart?=\"",
+        "text/plain; name=\"multipart/mixed\"",
+    ] {
+        let everything = Everything::of(&message(&format!("Content-Type: {value}\r\n"), body));
+        assert_eq!(everything.obstacles, [], "{value}");
     }
 }
 
