@@ -46,6 +46,14 @@ pub(super) struct MediaType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TransferEncoding {
     Base64,
+    /// Base64 to a reader that begins anew on every line.
+    Base64ByLine,
+    /// Base64 to a reader that skips padding as it skips any other junk.
+    Base64Joined,
+    /// Base64 to a reader for whom a junk character takes the place of six bits.
+    Base64Placed,
+    /// Base64 to a reader that knows the alphabet of RFC 4648 section 5 too.
+    Base64Url,
     Identity,
     QuotedPrintable,
 }
@@ -68,6 +76,20 @@ pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
     match encoding {
         TransferEncoding::Identity => Cow::Borrowed(body),
         TransferEncoding::Base64 => Cow::Owned(decode_base64(body)),
+        TransferEncoding::Base64ByLine => {
+            Cow::Owned(decode_mapped(body, |octet| if octet == b'\n' { b'=' } else { octet }))
+        }
+        TransferEncoding::Base64Joined => {
+            Cow::Owned(decode_mapped(body, |octet| if octet == b'=' { b' ' } else { octet }))
+        }
+        TransferEncoding::Base64Placed => {
+            Cow::Owned(decode_mapped(body, |octet| if is_junk(octet) { b'A' } else { octet }))
+        }
+        TransferEncoding::Base64Url => Cow::Owned(decode_mapped(body, |octet| match octet {
+            b'-' => b'+',
+            b'_' => b'/',
+            octet => octet,
+        })),
         TransferEncoding::QuotedPrintable => Cow::Owned(decode_quoted_printable(body)),
     }
 }
@@ -102,6 +124,9 @@ impl<'a> Entity<'a> {
         fields.split(|octet| *octet == b'\n').filter_map(type_value).for_each(|value| entity.lax.add(value));
         let media_types = &entity.media_types;
         entity.lax.boundaries.retain(|lax| !media_types.iter().any(|media| media.boundaries.contains(lax)));
+        if entity.encodings.contains(&TransferEncoding::Base64) {
+            base64_readings(body).for_each(|encoding| entity.add_encoding(encoding));
+        }
         if entity.encodings.is_empty() {
             entity.encodings.push(TransferEncoding::Identity);
         }
@@ -284,6 +309,41 @@ fn is_mime_field(line: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"content-type") || name.eq_ignore_ascii_case(b"content-transfer-encoding")
 }
 
+/// As what else a base64 body is read where it is not as RFC 2045 section 6.8 wants it. Nothing for ordinary mail.
+fn base64_readings(body: &[u8]) -> impl Iterator<Item = TransferEncoding> {
+    let is_digit = |octet: &u8| is_base64_digit(*octet);
+    let digits_end = body.iter().rposition(is_digit).unwrap_or(0);
+    let digits = body.get(..digits_end).unwrap_or_default();
+    let uneven = digits
+        .split_inclusive(|octet| *octet == b'\n')
+        .filter(|line| line.ends_with(b"\n"))
+        .any(|line| line.iter().filter(|octet| is_digit(octet)).count() % 4 != 0);
+    let joined = memchr::memchr(b'=', digits).is_some();
+    let placed = digits.iter().any(|octet| is_junk(*octet));
+    let url = memchr::memchr2(b'-', b'_', body).is_some();
+    [
+        uneven.then_some(TransferEncoding::Base64ByLine),
+        joined.then_some(TransferEncoding::Base64Joined),
+        placed.then_some(TransferEncoding::Base64Placed),
+        url.then_some(TransferEncoding::Base64Url),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn is_base64_digit(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/')
+}
+
+fn is_junk(octet: u8) -> bool {
+    !is_base64_digit(octet) && !octet.is_ascii_whitespace() && octet != b'='
+}
+
+fn decode_mapped(body: &[u8], map: impl Fn(u8) -> u8) -> Vec<u8> {
+    let mapped: Vec<u8> = body.iter().map(|octet| map(*octet)).collect();
+    decode_base64(&mapped)
+}
+
 /// Skips what is not of the alphabet. Padding ends one run and begins the next: readers differ in whether they go on after it,
 /// and going on shows the engine what either of them would see.
 fn decode_base64(body: &[u8]) -> Vec<u8> {
@@ -291,9 +351,7 @@ fn decode_base64(body: &[u8]) -> Vec<u8> {
     let mut run = Vec::with_capacity(body.len());
     for segment in body.split(|octet| *octet == b'=') {
         run.clear();
-        run.extend(
-            segment.iter().filter(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/')),
-        );
+        run.extend(segment.iter().filter(|octet| is_base64_digit(**octet)));
         // A lone last character holds six bits and no octet.
         if run.len() % 4 == 1 {
             run.pop();

@@ -16,6 +16,20 @@ proptest! {
     }
 
     #[test]
+    fn ordinary_base64_has_one_reading(octets in prop::collection::vec(any::<u8>(), 0..500)) {
+        prop_assert_eq!(base64_readings(&base64_lines(&octets)).count(), 0);
+    }
+
+    #[test]
+    fn the_other_alphabet_of_base64_is_known(octets in prop::collection::vec(any::<u8>(), 0..500)) {
+        let url: Vec<u8> = base64_lines(&octets)
+            .into_iter()
+            .map(|octet| match octet { b'+' => b'-', b'/' => b'_', octet => octet })
+            .collect();
+        prop_assert_eq!(&*decode(&url, TransferEncoding::Base64Url), &octets[..]);
+    }
+
+    #[test]
     fn decoding_never_grows(octets in prop::collection::vec(any::<u8>(), 0..500)) {
         for encoding in [TransferEncoding::Base64, TransferEncoding::Identity, TransferEncoding::QuotedPrintable] {
             prop_assert!(decode(&octets, encoding).len() <= octets.len());

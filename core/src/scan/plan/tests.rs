@@ -257,10 +257,17 @@ fn base64_with_noise_or_padding_in_the_middle_is_decoded() {
     let virus = eicar();
     let (head, tail) = virus.split_at(10);
     let padded = [base64_lines(head), base64_lines(tail)].concat();
+    // Each is right for one kind of reader only.
+    let coded = base64_lines(&virus);
+    let (first, second) = coded.split_at(18);
+    let joined = [first, b"=", second].concat();
+    let placed = [b"!!!!".as_slice(), &coded, b"QUFB"].concat();
+    let shifted = [b"AA!A".as_slice(), &coded].concat();
+    let by_line = [b"A\r\n".as_slice(), &coded].concat();
     let noisy: Vec<u8> = base64_lines(&virus).iter().flat_map(|octet| [*octet, b'!', b' ']).collect();
-    for body in [padded, noisy] {
+    for body in [padded, noisy, joined, placed, shifted, by_line] {
         let everything = Everything::of(&message("Content-Transfer-Encoding: base64\r\n", &body));
-        assert!(everything.has(&virus));
+        assert!(everything.decoded(&virus));
     }
 }
 
