@@ -5,6 +5,8 @@
 //! sections must be bounded *before* anything is built of them. And a reader may see a part where a strict parser sees none:
 //! the rules here are as lax as the laxest reader, since what a scanner overlooks is what an attacker sends.
 
+mod boundary;
+
 use std::borrow::Cow;
 
 use base64::Engine as _;
@@ -13,12 +15,17 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 
 use super::verdict::Obstacle;
+use boundary::LaxTypes;
+
+pub(super) use boundary::has_delimiter;
 
 /// A message or a part: what its MIME fields say, and its body. Never empty: `encodings` holds `Identity` if nothing is said.
 #[derive(Debug)]
 pub(super) struct Entity<'a> {
     /// Of every `Content-Type` field, in order; usually one or none.
     pub(super) media_types: Vec<MediaType>,
+    /// What the same fields mean to laxer readers; only the boundaries that `media_types` does not have.
+    pub(super) lax: LaxTypes,
     /// The different ones of all `Content-Transfer-Encoding` fields; usually one.
     pub(super) encodings: Vec<TransferEncoding>,
     /// What follows the header section.
@@ -39,6 +46,14 @@ pub(super) struct MediaType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TransferEncoding {
     Base64,
+    /// Base64 to a reader that begins anew on every line.
+    Base64ByLine,
+    /// Base64 to a reader that skips padding as it skips any other junk.
+    Base64Joined,
+    /// Base64 to a reader for whom a junk character takes the place of six bits.
+    Base64Placed,
+    /// Base64 to a reader that knows the alphabet of RFC 4648 section 5 too.
+    Base64Url,
     Identity,
     QuotedPrintable,
 }
@@ -53,11 +68,28 @@ pub(super) struct Parts<'a> {
     delimiter: Vec<u8>,
 }
 
+/// The MIME fields of a header section, unfolded, and the body behind it.
+type HeaderReading<'a> = (Vec<u8>, &'a [u8]);
+
 /// Undoes a transfer encoding the way the most forgiving reader does: nothing is an error.
 pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
     match encoding {
         TransferEncoding::Identity => Cow::Borrowed(body),
         TransferEncoding::Base64 => Cow::Owned(decode_base64(body)),
+        TransferEncoding::Base64ByLine => {
+            Cow::Owned(decode_mapped(body, |octet| if octet == b'\n' { b'=' } else { octet }))
+        }
+        TransferEncoding::Base64Joined => {
+            Cow::Owned(decode_mapped(body, |octet| if octet == b'=' { b' ' } else { octet }))
+        }
+        TransferEncoding::Base64Placed => {
+            Cow::Owned(decode_mapped(body, |octet| if is_junk(octet) { b'A' } else { octet }))
+        }
+        TransferEncoding::Base64Url => Cow::Owned(decode_mapped(body, |octet| match octet {
+            b'-' => b'+',
+            b'_' => b'/',
+            octet => octet,
+        })),
         TransferEncoding::QuotedPrintable => Cow::Owned(decode_quoted_printable(body)),
     }
 }
@@ -65,12 +97,18 @@ pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
 // === impl Entity ===
 
 impl<'a> Entity<'a> {
-    /// Splits header section and body and reads the MIME fields.
-    pub(super) fn parse(octets: &'a [u8]) -> Result<Self, Obstacle> {
-        let (fields, body) = mime_fields(octets)?;
-        let mut entity = Self { media_types: Vec::new(), encodings: Vec::new(), body };
+    /// Splits header section and body and reads the MIME fields. More than one entity where readers disagree about the end
+    /// of the header section; the first is the standard's.
+    pub(super) fn readings(octets: &'a [u8]) -> Result<Vec<Self>, Obstacle> {
+        let readings = mime_fields(octets)?;
+        Ok(readings.into_iter().map(|(fields, body)| Self::new(&fields, body)).collect())
+    }
+
+    fn new(fields: &[u8], body: &'a [u8]) -> Self {
+        let mut entity =
+            Self { media_types: Vec::new(), lax: LaxTypes::default(), encodings: Vec::new(), body };
         let parser = MessageParser::new().with_mime_headers();
-        if let Some(parsed) = parser.parse_headers(&fields) {
+        if let Some(parsed) = parser.parse_headers(fields) {
             for header in parsed.headers() {
                 match (&header.name, &header.value) {
                     (HeaderName::ContentType, HeaderValue::ContentType(value)) => {
@@ -83,10 +121,16 @@ impl<'a> Entity<'a> {
                 }
             }
         }
+        fields.split(|octet| *octet == b'\n').filter_map(type_value).for_each(|value| entity.lax.add(value));
+        let media_types = &entity.media_types;
+        entity.lax.boundaries.retain(|lax| !media_types.iter().any(|media| media.boundaries.contains(lax)));
+        if entity.encodings.contains(&TransferEncoding::Base64) {
+            base64_readings(body).for_each(|encoding| entity.add_encoding(encoding));
+        }
         if entity.encodings.is_empty() {
             entity.encodings.push(TransferEncoding::Identity);
         }
-        Ok(entity)
+        entity
     }
 
     fn add_encoding(&mut self, encoding: TransferEncoding) {
@@ -195,10 +239,13 @@ fn boundary_octets(value: &str) -> Vec<u8> {
     readable.trim_end().as_bytes().to_vec()
 }
 
-/// The MIME fields of a header section, unfolded, one a line, and the body. The section ends at the first empty line.
-fn mime_fields(octets: &[u8]) -> Result<(Vec<u8>, &[u8]), Obstacle> {
+/// The MIME fields of a header section, unfolded, one a line, and the body, once for every place where some reader ends the
+/// section: at the first empty line, at the first line of blanks alone (RFC 5322 section 4.2 calls it a fold, many readers an
+/// end), and before the first line that is neither a field nor the folded rest of one. Usually they are one place.
+fn mime_fields(octets: &[u8]) -> Result<Vec<HeaderReading<'_>>, Obstacle> {
+    let mut readings = Vec::new();
     let mut fields = Vec::new();
-    let mut wanted = false;
+    let (mut wanted, mut blank_seen, mut stray_seen) = (false, false, false);
     let mut rest = octets;
     loop {
         if octets.len().saturating_sub(rest.len()) > HEADER_OCTETS_MAX {
@@ -209,13 +256,21 @@ fn mime_fields(octets: &[u8]) -> Result<(Vec<u8>, &[u8]), Obstacle> {
                 Some(split) => split,
                 None => (rest, &[][..]),
             };
-        rest = after;
         let text = line.trim_ascii_end();
         if line.is_empty() || matches!(line, b"\n" | b"\r\n") {
-            fields.extend_from_slice(b"\r\n\r\n");
-            return Ok((fields, rest));
+            readings.insert(0, (ended(&fields), after));
+            return Ok(readings);
         }
-        if matches!(line.first(), Some(b' ' | b'\t')) {
+        let folded = matches!(line.first(), Some(b' ' | b'\t'));
+        if text.is_empty() && !blank_seen {
+            blank_seen = true;
+            readings.push((ended(&fields), after));
+        } else if !folded && !stray_seen && !blank_seen && memchr::memchr(b':', text).is_none() {
+            stray_seen = true;
+            readings.push((ended(&fields), rest));
+        }
+        rest = after;
+        if folded {
             if wanted {
                 fields.push(b' ');
                 fields.extend_from_slice(text.trim_ascii_start());
@@ -235,12 +290,58 @@ fn mime_fields(octets: &[u8]) -> Result<(Vec<u8>, &[u8]), Obstacle> {
     }
 }
 
+/// The fields and the empty line that the parser wants behind them.
+fn ended(fields: &[u8]) -> Vec<u8> {
+    [fields, b"\r\n\r\n"].concat()
+}
+
+/// The value of an unfolded line, if it is a `Content-Type`.
+fn type_value(line: &[u8]) -> Option<&[u8]> {
+    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+    name.trim_ascii_end().eq_ignore_ascii_case(b"content-type").then(|| value.get(1..))?
+}
+
 fn is_mime_field(line: &[u8]) -> bool {
     let Some((name, _)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) else {
         return false;
     };
     let name = name.trim_ascii_end();
     name.eq_ignore_ascii_case(b"content-type") || name.eq_ignore_ascii_case(b"content-transfer-encoding")
+}
+
+/// As what else a base64 body is read where it is not as RFC 2045 section 6.8 wants it. Nothing for ordinary mail.
+fn base64_readings(body: &[u8]) -> impl Iterator<Item = TransferEncoding> {
+    let is_digit = |octet: &u8| is_base64_digit(*octet);
+    let digits_end = body.iter().rposition(is_digit).unwrap_or(0);
+    let digits = body.get(..digits_end).unwrap_or_default();
+    let uneven = digits
+        .split_inclusive(|octet| *octet == b'\n')
+        .filter(|line| line.ends_with(b"\n"))
+        .any(|line| line.iter().filter(|octet| is_digit(octet)).count() % 4 != 0);
+    let joined = memchr::memchr(b'=', digits).is_some();
+    let placed = digits.iter().any(|octet| is_junk(*octet));
+    let url = memchr::memchr2(b'-', b'_', body).is_some();
+    [
+        uneven.then_some(TransferEncoding::Base64ByLine),
+        joined.then_some(TransferEncoding::Base64Joined),
+        placed.then_some(TransferEncoding::Base64Placed),
+        url.then_some(TransferEncoding::Base64Url),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn is_base64_digit(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/')
+}
+
+fn is_junk(octet: u8) -> bool {
+    !is_base64_digit(octet) && !octet.is_ascii_whitespace() && octet != b'='
+}
+
+fn decode_mapped(body: &[u8], map: impl Fn(u8) -> u8) -> Vec<u8> {
+    let mapped: Vec<u8> = body.iter().map(|octet| map(*octet)).collect();
+    decode_base64(&mapped)
 }
 
 /// Skips what is not of the alphabet. Padding ends one run and begins the next: readers differ in whether they go on after it,
@@ -250,9 +351,7 @@ fn decode_base64(body: &[u8]) -> Vec<u8> {
     let mut run = Vec::with_capacity(body.len());
     for segment in body.split(|octet| *octet == b'=') {
         run.clear();
-        run.extend(
-            segment.iter().filter(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/')),
-        );
+        run.extend(segment.iter().filter(|octet| is_base64_digit(**octet)));
         // A lone last character holds six bits and no octet.
         if run.len() % 4 == 1 {
             run.pop();

@@ -119,17 +119,27 @@ impl<'v> Walk<'v> {
         if self.walked_octets > WALKED_OCTETS_MAX {
             return self.give_up(name, Obstacle::TooLarge);
         }
-        let entity = match Entity::parse(octets) {
-            Ok(entity) => entity,
-            Err(obstacle) => return self.obstacle(name, obstacle),
-        };
+        match Entity::readings(octets) {
+            Ok(readings) => readings.iter().try_for_each(|entity| self.reading(name, entity, assumed, depth)),
+            Err(obstacle) => self.obstacle(name, obstacle),
+        }
+    }
+
+    /// One way to read a part.
+    fn reading(
+        &mut self,
+        name: &ItemName,
+        entity: &Entity<'_>,
+        assumed: Assumed,
+        depth: usize,
+    ) -> ControlFlow<()> {
         let name = match entity.media_types.first() {
             Some(media) => name.typed(media.label()),
             None => name.clone(),
         };
         // Where several types or an encoding contradict the parts, a reader may as well see one body.
         let is_plain = entity.media_types.len() <= 1 && entity.encodings == [TransferEncoding::Identity];
-        if self.multipart(&name, &entity, depth)? == Found::Parts && is_plain {
+        if self.multipart(&name, entity, depth)? == Found::Parts && is_plain {
             return ControlFlow::Continue(());
         }
         if entity.media_types.iter().any(|media| media.is("message", "partial")) {
@@ -139,30 +149,107 @@ impl<'v> Walk<'v> {
             [] => assumed == Assumed::Message,
             types => types.iter().any(mime::MediaType::is_message),
         };
+        if is_message && !entity.encodings.contains(&TransferEncoding::Identity) {
+            // A reader that knows RFC 2046 section 5.2.1 ignores the encoding.
+            self.entity(&name.inside("message"), entity.body, Assumed::Text, depth.saturating_add(1))?;
+        }
         for encoding in &entity.encodings {
-            self.leaf(&name, &entity, *encoding, is_message, depth)?;
+            self.leaf(&name, entity, *encoding, is_message, depth)?;
         }
         ControlFlow::Continue(())
     }
 
-    /// The parts of a multipart. Where several `Content-Type` fields name several boundaries, readers disagree about which one
-    /// counts, so each is followed.
+    /// The parts of a multipart, as it stands and decoded: RFC 2045 section 6.4 forbids to encode one, and readers disagree
+    /// about what then counts.
     fn multipart(&mut self, name: &ItemName, entity: &Entity<'_>, depth: usize) -> ControlFlow<(), Found> {
+        let lax = &entity.lax;
+        let has_boundary = entity.media_types.iter().any(|media| !media.boundaries.is_empty());
+        if !has_boundary && lax.boundaries.is_empty() && !lax.is_multipart {
+            return ControlFlow::Continue(Found::None);
+        }
+        let mut found = self.parts(name, entity, entity.body, depth)?;
+        for encoding in entity.encodings.iter().filter(|encoding| **encoding != TransferEncoding::Identity) {
+            let decoded = mime::decode(entity.body, *encoding);
+            self.count_octets(name, decoded.len())?;
+            if self.parts(name, entity, &decoded, depth)? == Found::Parts {
+                found = Found::Parts;
+            }
+        }
+        ControlFlow::Continue(found)
+    }
+
+    /// The parts of one body. Where several `Content-Type` fields name several boundaries, readers disagree about which one
+    /// counts, so each is followed.
+    fn parts(
+        &mut self,
+        name: &ItemName,
+        entity: &Entity<'_>,
+        body: &[u8],
+        depth: usize,
+    ) -> ControlFlow<(), Found> {
         let mut found = Found::None;
+        let mut boundaries = 0_usize;
         for media in &entity.media_types {
             let assumed = if media.is("multipart", "digest") { Assumed::Message } else { Assumed::Text };
             for boundary in &media.boundaries {
-                let parts = mime::Parts::new(entity.body, boundary);
-                for (part, number) in parts.zip(1_usize..) {
+                boundaries = boundaries.saturating_add(1);
+                if self.split(name, body, boundary, assumed, depth)? == Found::Parts {
                     found = Found::Parts;
-                    self.entity(
-                        &name.inside(&format!("part {number}")),
-                        part,
-                        assumed,
-                        depth.saturating_add(1),
-                    )?;
                 }
             }
+        }
+        let lax = self.lax_parts(name, entity, body, depth)?;
+        if !entity.lax.is_multipart || !mime::has_delimiter(body) {
+            return ControlFlow::Continue(found);
+        }
+        let has_boundary = boundaries > 0 || !entity.lax.boundaries.is_empty();
+        if entity.lax.is_coded || !has_boundary {
+            // Readers guess, each in his own way.
+            self.obstacle(name, Obstacle::Broken)?;
+        }
+        if entity.lax.is_coded || (found == Found::None && lax == Found::None) {
+            // Under the empty boundary, every line that might be a delimiter is one.
+            self.split(name, body, b"", Assumed::Text, depth)?;
+        }
+        ControlFlow::Continue(found)
+    }
+
+    /// The parts under boundaries that the standard does not know, which thus prove nothing about the body as a whole.
+    fn lax_parts(
+        &mut self,
+        name: &ItemName,
+        entity: &Entity<'_>,
+        body: &[u8],
+        depth: usize,
+    ) -> ControlFlow<(), Found> {
+        let assumed = if entity.lax.is_digest { Assumed::Message } else { Assumed::Text };
+        let mut found = Found::None;
+        for boundary in &entity.lax.boundaries {
+            self.walked_octets = self.walked_octets.saturating_add(body.len());
+            if self.walked_octets > WALKED_OCTETS_MAX {
+                self.give_up(name, Obstacle::TooLarge)?;
+            }
+            if self.split(name, body, boundary, assumed, depth)? == Found::Parts {
+                found = Found::Parts;
+            }
+        }
+        ControlFlow::Continue(found)
+    }
+
+    /// The parts under one boundary.
+    fn split(
+        &mut self,
+        name: &ItemName,
+        body: &[u8],
+        boundary: &[u8],
+        assumed: Assumed,
+        depth: usize,
+    ) -> ControlFlow<(), Found> {
+        let mut found = Found::None;
+        for (part, number) in mime::Parts::new(body, boundary).zip(1_usize..) {
+            found = Found::Parts;
+            let name = name.inside(&format!("part {number}"));
+            self.entity(&name, part, assumed, depth.saturating_add(1))?;
         }
         ControlFlow::Continue(found)
     }

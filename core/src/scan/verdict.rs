@@ -41,7 +41,8 @@ pub enum Obstacle {
     TooManyEntries,
     /// An entry grows out of all proportion, or all parts together grow too large: a decompression bomb.
     TooLarge,
-    /// An archive is damaged, contradicts itself, or is packed by a method that we do not know.
+    /// An archive is damaged, contradicts itself, or is packed by a method that we do not know; or a multipart does not say
+    /// plainly where its parts begin.
     Broken,
     /// A fragment of a message (`message/partial`), of which no one ever sees the whole before the reader does.
     Fragment,
@@ -116,7 +117,7 @@ impl fmt::Display for Obstacle {
             Self::HeadersTooLong => "header section too long",
             Self::TooManyEntries => "too many archive entries",
             Self::TooLarge => "expands too far",
-            Self::Broken => "damaged or unknown archive",
+            Self::Broken => "damaged or unknown archive or multipart",
             Self::Fragment => "fragment of a message",
         })
     }

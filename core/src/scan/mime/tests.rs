@@ -16,6 +16,20 @@ proptest! {
     }
 
     #[test]
+    fn ordinary_base64_has_one_reading(octets in prop::collection::vec(any::<u8>(), 0..500)) {
+        prop_assert_eq!(base64_readings(&base64_lines(&octets)).count(), 0);
+    }
+
+    #[test]
+    fn the_other_alphabet_of_base64_is_known(octets in prop::collection::vec(any::<u8>(), 0..500)) {
+        let url: Vec<u8> = base64_lines(&octets)
+            .into_iter()
+            .map(|octet| match octet { b'+' => b'-', b'/' => b'_', octet => octet })
+            .collect();
+        prop_assert_eq!(&*decode(&url, TransferEncoding::Base64Url), &octets[..]);
+    }
+
+    #[test]
     fn decoding_never_grows(octets in prop::collection::vec(any::<u8>(), 0..500)) {
         for encoding in [TransferEncoding::Base64, TransferEncoding::Identity, TransferEncoding::QuotedPrintable] {
             prop_assert!(decode(&octets, encoding).len() <= octets.len());
@@ -45,9 +59,9 @@ fn a_delimiter_stands_at_the_beginning_of_a_line() {
 
 #[test]
 fn the_header_section_ends_at_the_first_empty_line() {
-    let entity =
-        Entity::parse(b"Subject: x\r\nContent-Type: Text/HTML\r\n\r\nContent-Type: image/png\r\n\r\nbody")
-            .unwrap();
+    let readings =
+        Entity::readings(b"Subject: x\r\nContent-Type: Text/HTML\r\n\r\nContent-Type: image/png\r\n\r\nbody");
+    let [entity] = &readings.unwrap()[..] else { panic!("one reading") };
     assert_eq!(entity.media_types.len(), 1);
     assert!(entity.media_types[0].is("text", "html"));
     assert_eq!(entity.body, b"Content-Type: image/png\r\n\r\nbody");
@@ -55,7 +69,8 @@ fn the_header_section_ends_at_the_first_empty_line() {
 
 #[test]
 fn an_entity_without_fields_is_all_body_as_it_stands() {
-    let entity = Entity::parse(b"\r\nbody").unwrap();
+    let readings = Entity::readings(b"\r\nbody").unwrap();
+    let [entity] = &readings[..] else { panic!("one reading") };
     assert!(entity.media_types.is_empty());
     assert_eq!(entity.encodings, [TransferEncoding::Identity]);
     assert_eq!(entity.body, b"body");

@@ -161,7 +161,7 @@ fn an_inspection_reads_well() {
     let text = inspection.to_string();
     assert!(text.contains("part 1: clean (7 octets)"), "{text}");
     assert!(text.contains("verdict: infected: EICAR_Test_File\n"), "{text}");
-    assert!(text.ends_with(&format!("scanned with yara/{}/2\n", engine.identity().signatures())), "{text}");
+    assert!(text.ends_with(&format!("scanned with yara/{}/3\n", engine.identity().signatures())), "{text}");
 }
 
 fn rule(name: &str, text: &str) -> String {
