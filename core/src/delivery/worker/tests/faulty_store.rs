@@ -93,6 +93,10 @@ impl MailStore for FaultyStore {
         self.inner.remove_mailbox(mailbox)
     }
 
+    fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.close()
     }
