@@ -37,12 +37,28 @@ pub fn spawn(name: impl Into<String>, work: impl FnOnce() + Send + 'static) -> i
         if let Some(watch) = watch {
             watch.started();
         }
+        let _obituary = Obituary;
         work();
     });
     if let (Err(_), Some(watch)) = (&spawned, watch) {
         watch.missing();
     }
     spawned.map(drop)
+}
+
+/// Says that a thread ended in the middle of its work. Whoever waits for it learns only that it is closed.
+struct Obituary;
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let thread = thread::current();
+            tracing::error!(
+                thread = thread.name(),
+                "a thread died of a panic: what it served stays closed until a restart"
+            );
+        }
+    }
 }
 
 static WATCH: OnceLock<Box<dyn Watch>> = OnceLock::new();

@@ -53,6 +53,12 @@ pub enum FolderError {
         /// Which.
         path: PathBuf,
     },
+    /// Something else has its name.
+    #[error("{} is not a folder: name one with --data", path.display())]
+    NotAFolder {
+        /// What.
+        path: PathBuf,
+    },
     /// It, or something in it, cannot be made or read.
     #[error("{}: {error}", path.display())]
     Io {
@@ -115,6 +121,7 @@ impl DataFolder {
     /// # Errors
     /// It cannot be made, belongs to somebody else, or is open to others.
     pub fn prepare(root: PathBuf) -> Result<Self, FolderError> {
+        refuse_other_than_folder(&root)?;
         make_private_folder(&root)?;
         Self::open(root)
     }
@@ -127,6 +134,7 @@ impl DataFolder {
         if !root.exists() {
             return Err(FolderError::Missing { path: root });
         }
+        refuse_other_than_folder(&root)?;
         check_private(&root, FOLDER_MODE)?;
         Ok(Self { root })
     }
@@ -273,6 +281,14 @@ pub fn check_private(path: &Path, wanted: u32) -> Result<(), FolderError> {
     Ok(())
 }
 
+fn refuse_other_than_folder(path: &Path) -> Result<(), FolderError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => Err(FolderError::NotAFolder { path: path.to_owned() }),
+        // What is missing or cannot be looked at is told by whoever uses it.
+        _ => Ok(()),
+    }
+}
+
 fn first_of_list(list: &Path) -> Option<PathBuf> {
     let text = list.to_str()?;
     text.split(':').find(|part| !part.is_empty()).map(PathBuf::from)
@@ -318,6 +334,17 @@ mod tests {
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o750)).unwrap();
         let refused = DataFolder::prepare(root).unwrap_err().to_string();
         assert!(refused.contains("has mode 0750") && refused.contains("chmod 0700"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_named() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        for refused in [DataFolder::prepare(path.clone()), DataFolder::open(path.clone())] {
+            let text = refused.unwrap_err().to_string();
+            assert_eq!(text, format!("{} is not a folder: name one with --data", path.display()));
+        }
     }
 
     #[test]

@@ -175,6 +175,12 @@ impl Rooms {
         &self.queue
     }
 
+    /// The mailboxes.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<SqliteStore> {
+        &self.store
+    }
+
     /// Certificate and key in use.
     #[must_use]
     pub const fn tls(&self) -> &Arc<Tls> {

@@ -1,10 +1,11 @@
 //! The one door through which every reader gets a message: POP3, and `gatepost mailbox show|export`.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -21,7 +22,19 @@ pub struct ScanGate {
     scanner: Scanner,
     /// In units of `BUDGET_UNIT` octets.
     memory: Arc<Semaphore>,
+    accounts: Accounts,
     metrics: Option<Metrics>,
+}
+
+/// What is left of each account's share, for accounts that read now. Clones are the same map.
+#[derive(Clone, Default)]
+struct Accounts(Arc<Mutex<HashMap<String, Weak<Semaphore>>>>);
+
+/// A message's part of the budget and of its account's share.
+#[derive(Debug)]
+struct Share {
+    _of_account: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
 /// A message that may be shown.
@@ -55,7 +68,7 @@ pub enum Withheld {
 /// A message's octets together with their share of the budget.
 struct Budgeted {
     octets: Bytes,
-    _share: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 // === impl ScanGate ===
@@ -64,7 +77,8 @@ impl ScanGate {
     /// A gate between this store and all its readers.
     #[must_use]
     pub fn new(store: Arc<dyn MailStore>, scanner: Scanner, metrics: Option<Metrics>) -> Self {
-        Self { store, scanner, memory: Arc::new(Semaphore::new(BUDGET_UNITS as usize)), metrics }
+        let memory = Arc::new(Semaphore::new(BUDGET_UNITS as usize));
+        Self { store, scanner, memory, accounts: Accounts::default(), metrics }
     }
 
     /// Hands out a message, scanning it first (high priority, bounded wait) unless its stamp is current. Returns within
@@ -85,7 +99,7 @@ impl ScanGate {
 
     async fn try_release(&self, mailbox: &str, uid: u32) -> Result<Released, Withheld> {
         let summary = self.store.summary(mailbox, uid).await.map_err(unavailable)?.ok_or(Withheld::Gone)?;
-        let share = self.share(summary.octets).await?;
+        let share = self.share(mailbox, summary.octets).await?;
         let message = self.store.fetch(mailbox, uid).await.map_err(unavailable)?.ok_or(Withheld::Gone)?;
         self.vouch(mailbox, uid, &message).await?;
         Ok(Released {
@@ -96,13 +110,20 @@ impl ScanGate {
         })
     }
 
-    /// A message larger than the whole budget takes all of it.
-    async fn share(&self, octets: u64) -> Result<OwnedSemaphorePermit, Withheld> {
+    /// A message larger than the whole budget takes all of it, one larger than an account's share all of that.
+    async fn share(&self, mailbox: &str, octets: u64) -> Result<Share, Withheld> {
         let units = u32::try_from(octets.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX).clamp(1, BUDGET_UNITS);
-        match timeout(MEMORY_WAIT_MAX, Arc::clone(&self.memory).acquire_many_owned(units)).await {
+        let account = self.accounts.share_of(mailbox);
+        let acquire = async {
+            // The account's first: who waits for his own readers takes nothing from others meanwhile.
+            let of_account = account.acquire_many_owned(units.min(ACCOUNT_UNITS)).await?;
+            let of_all = Arc::clone(&self.memory).acquire_many_owned(units).await?;
+            Ok::<_, AcquireError>(Share { _of_account: of_account, _of_all: of_all })
+        };
+        match timeout(MEMORY_WAIT_MAX, acquire).await {
             Ok(Ok(share)) => Ok(share),
             Ok(Err(_)) | Err(_) => {
-                warn!(octets, "no memory for another message being read");
+                warn!(mailbox, octets, "no memory for another message being read");
                 Err(Withheld::Unavailable)
             }
         }
@@ -157,6 +178,22 @@ impl std::fmt::Debug for ScanGate {
     }
 }
 
+// === impl Accounts ===
+
+impl Accounts {
+    fn share_of(&self, mailbox: &str) -> Arc<Semaphore> {
+        let name = mailbox.to_ascii_lowercase();
+        let mut shares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&name).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(ACCOUNT_UNITS as usize));
+        shares.insert(name, Arc::downgrade(&share));
+        share
+    }
+}
+
 // === impl Budgeted ===
 
 impl AsRef<[u8]> for Budgeted {
@@ -168,6 +205,10 @@ impl AsRef<[u8]> for Budgeted {
 /// What readers may hold together: 256 MiB, five mails of the largest size, or a quarter of a million small ones.
 const BUDGET_UNITS: u32 = 256 * 1024;
 const BUDGET_UNIT: u64 = 1024;
+
+/// What the readers of one account may hold together: a quarter of all. It has room for one mail of the default largest
+/// size, and readers of one account who do not take what they asked for leave the rest to others.
+const ACCOUNT_UNITS: u32 = BUDGET_UNITS / 4;
 
 /// Mail programs wait a minute or more for RETR; this and the scan must fit.
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(15);

@@ -18,6 +18,9 @@ pub enum Setback {
     /// to tell the sender, the mail stays in the queue: it must not vanish in silence.
     #[error("5.1.1 the mailbox that this was accepted for is gone")]
     RecipientGone,
+    /// The attempt ended in a panic: a bug of ours, which the log tells.
+    #[error("4.3.0 internal error during delivery")]
+    Panicked,
 }
 
 // === impl Setback ===
@@ -27,7 +30,7 @@ impl Setback {
     #[must_use]
     pub fn delay(self, attempts: u32) -> Duration {
         let backoff = match self {
-            Self::Scan | Self::Store(_) => LOCAL_BACKOFF,
+            Self::Scan | Self::Store(_) | Self::Panicked => LOCAL_BACKOFF,
             Self::RecipientGone => GONE_BACKOFF,
         };
         backoff.delay(attempts)

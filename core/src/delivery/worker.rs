@@ -1,7 +1,12 @@
 //! The workers: each takes one due mail after the other to its end.
 
+use std::future::poll_fn;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -133,7 +138,13 @@ impl Worker {
                 claim = self.rooms.queue.claim() => claim,
             };
             let Some(claim) = claim else { return };
-            if !self.handle(claim).await {
+            let id = claim.id;
+            // A panic gives the claim back to the queue: the mail is due again at once.
+            let handled = caught(self.handle(claim)).await.unwrap_or_else(|_| {
+                error!(queue_id = %id, "a delivery worker panicked after its attempt; it goes on after a pause");
+                false
+            });
+            if !handled {
                 self.pause().await;
             }
         }
@@ -144,7 +155,10 @@ impl Worker {
         let (id, message) = (claim.id, Arc::clone(&claim.message));
         let session = message.submission.origin.session.as_str();
         let attempts = claim.attempts.saturating_add(1);
-        let attempted = self.attempt(&claim).await;
+        let attempted = caught(self.attempt(&claim)).await.unwrap_or_else(|_| {
+            error!(queue_id = %id, session, "a delivery worker panicked over this mail; the mail is put off");
+            all(&claim.pending, Setback::Panicked)
+        });
         let outcomes = attempted.iter().map(|(index, result)| (*index, outcome(result, attempts))).collect();
         if let Err(error) = self.rooms.queue.settle(claim, outcomes).await {
             error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");
@@ -268,6 +282,17 @@ impl Worker {
             debug!("the pause after a failed flush ends early");
         }
     }
+}
+
+/// Runs a future to its end, or to its panic: a bug that one mail meets must not cost the others their worker. Nothing
+/// that a worker holds is changed halfway: the rooms guard their own state.
+async fn caught<T>(future: impl Future<Output = T>) -> thread::Result<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
+    })
+    .await
 }
 
 fn outcome(result: &Result<Disposition, Setback>, attempts: u32) -> Outcome {

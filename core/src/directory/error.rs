@@ -62,7 +62,10 @@ pub enum EditError {
         domain: String,
     },
     /// Users or aliases still live there.
-    #[error("{domain} still has {addresses} users and aliases: remove them first")]
+    #[error(
+        "{domain} still has {addresses} {}",
+        if *addresses == 1 { "user or alias: remove it first" } else { "users and aliases: remove them first" }
+    )]
     DomainInUse {
         /// Which.
         domain: String,

@@ -104,9 +104,16 @@ impl Spool {
         BodyFile { spool: self.clone(), name, octets, hash, kept: AtomicBool::new(true) }
     }
 
-    /// The length of a file, if it is there.
-    pub(crate) fn file_octets(&self, name: &str) -> Option<u64> {
-        self.shared.disk.open(&self.shared.path(name), true).ok()?.len().ok()
+    /// The length of a file. `None`: it is not there.
+    ///
+    /// # Errors
+    /// The disk's: such a file may be there all the same.
+    pub(crate) fn file_octets(&self, name: &str) -> io::Result<Option<u64>> {
+        match self.shared.disk.open(&self.shared.path(name), true).and_then(|file| file.len()) {
+            Ok(octets) => Ok(Some(octets)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes what no record names. Returns how many files that were.

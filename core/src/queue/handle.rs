@@ -183,6 +183,12 @@ impl Queue {
         self.free_space.is_low()
     }
 
+    /// Whether nothing can be appended any more: the queue was closed, or its writer died.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed() || self.writer.is_closed()
+    }
+
     /// Stops the writer after what it has been given; every later append gets `Closed`, every claim `None`.
     pub async fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
@@ -273,3 +279,24 @@ const READERS: usize = 2;
 const LOOK_PAUSE: Duration = Duration::from_secs(30);
 /// A disk that cannot be read is left alone for a minute.
 const REREAD_PAUSE_MS: u64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::message;
+    use super::*;
+    use crate::disk::SimulatedDisk;
+    use crate::intake::Body;
+
+    #[tokio::test]
+    async fn a_queue_whose_writer_is_gone_says_that_it_is_closed() {
+        let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
+        let settings = Settings { segment_octets: 1024 * 1024, free_octets_min: 0 };
+        let (mut queue, _recovered) = Queue::open(disk, Path::new("/queue"), settings, None).unwrap();
+        assert!(!queue.is_closed());
+        // What a panic of the writer's thread leaves behind.
+        queue.writer = mpsc::channel(1).0;
+        assert!(queue.is_closed());
+        let refused = queue.append(message(QueueId(1), 1, Body::Memory("body".into()))).await;
+        assert!(matches!(refused, Err(AppendError::Closed)));
+    }
+}

@@ -206,14 +206,21 @@ impl Recovery<'_> {
         }
     }
 
-    /// A message whose body file is gone or has another length cannot be delivered.
+    /// A message whose body file is gone or has another length cannot be delivered. One whose file cannot be read now
+    /// stays: its delivery is tried until the disk lets it be read.
     fn check_bodies(&mut self) -> Result<(), OpenError> {
         let index = &self.state.index;
         self.files.retain(|id, _| index.get(*id).is_some());
         let lost: Vec<QueueId> = self
             .files
             .iter()
-            .filter(|(_, (name, octets))| self.spool.file_octets(name) != Some(*octets))
+            .filter(|(id, (name, octets))| match self.spool.file_octets(name) {
+                Ok(found) => found != Some(*octets),
+                Err(error) => {
+                    tracing::error!(queue_id = %id, %error, "the body file of a mail cannot be read now; the mail stays queued");
+                    false
+                }
+            })
             .map(|(id, _)| *id)
             .collect();
         for id in lost {

@@ -60,6 +60,9 @@ pub trait MailStore: Send + Sync + 'static {
     /// find his predecessor's mail.
     fn remove_mailbox(&self, mailbox: &str) -> BoxFuture<'_, Result<bool, StoreError>>;
 
+    /// Whether nothing can be changed any more: the database was closed, or its writer died.
+    fn is_closed(&self) -> bool;
+
     /// Finishes what was handed in and closes the database. Every later call fails with `Closed`.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

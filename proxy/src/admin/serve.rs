@@ -1,5 +1,6 @@
 //! Connections of the HTTP side: few, short, bounded.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -18,10 +18,10 @@ use crate::tls::Tls;
 
 /// Serves until it is dropped; its connections end with it.
 pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, router: Router) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    // Oldest first.
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -31,12 +31,18 @@ pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, router: 
             }
         };
         let (tls, router) = (tls.clone(), router.clone());
-        connections.spawn(async move {
-            let _permit = permit;
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = open.pop_front()
+        {
+            tracing::debug!("the oldest admin connection was cut to make room for another");
+            oldest.abort();
+        }
+        open.push_back(connections.spawn(async move {
             if timeout(CONNECTION_TIME, connection(stream, tls, router)).await.is_err() {
                 tracing::debug!(%peer, "an admin connection was cut at its time limit");
             }
-        });
+        }));
         while connections.try_join_next().is_some() {}
     }
 }
@@ -63,14 +69,15 @@ async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
     }
 }
 
-/// A scraper, a few probes and an operator; whoever opens more waits in the backlog of the kernel.
-const CONNECTIONS_MAX: usize = 32;
+/// A scraper, a few probes and an operator need far fewer. Whoever opens more cuts the oldest, which has had its answer
+/// long ago unless it is idle: connections that say nothing cannot keep a probe waiting.
+const CONNECTIONS_MAX: usize = 64;
 /// From accept to close, whatever happens on it: a slow reader cannot hold its place. Scrapers connect anew.
 const CONNECTION_TIME: Duration = Duration::from_secs(120);
 /// For the TLS handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// For the head of a request, from its first octet or from the end of the request before it.
-const HEADER_TIME: Duration = Duration::from_secs(30);
+const HEADER_TIME: Duration = Duration::from_secs(5);
 /// hyper's least is 8 KiB; no request here needs more than a token.
 const BUFFER_OCTETS_MAX: usize = 16 * 1024;
 /// When the process is out of file descriptors, trying at once again would only burn CPU.

@@ -85,6 +85,20 @@ async fn a_head_without_end_is_refused() {
 }
 
 #[tokio::test]
+async fn idle_connections_do_not_keep_a_probe_waiting() {
+    let server = start(None, Arc::default()).await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(TcpStream::connect(server.address()).await.unwrap());
+    }
+    // Less than any time limit of a connection.
+    let probe = tokio::time::timeout(std::time::Duration::from_secs(4), get(&server, "/healthz", ""));
+    assert!(probe.await.unwrap().ends_with("alive\n"));
+    let mut octets = [0];
+    assert_eq!(idle[0].read(&mut octets).await.unwrap_or(0), 0, "the oldest was cut");
+}
+
+#[tokio::test]
 async fn tls_without_a_certificate_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let credential = crate::data_folder::DataFolder::prepare(folder.path().join("d"))

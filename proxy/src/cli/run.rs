@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gatepost_core::queue::Queue;
+use gatepost_core::store::{MailStore as _, SqliteStore};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
@@ -166,7 +167,7 @@ impl Running {
                 let socket = sockets
                     .take(ADMIN_SOCKET, settings.address())
                     .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-                let readiness = readiness(&metrics, rooms.queue(), &is_draining);
+                let readiness = readiness(&metrics, rooms.queue(), rooms.store(), &is_draining);
                 let tls = Some(rooms.tls().clone());
                 let admin = AdminServer::start(settings, socket, tls, metrics, readiness);
                 Some(admin.map_err(|error| admin_failure(&error))?)
@@ -295,12 +296,20 @@ fn welcome(
     output.finish()
 }
 
-fn readiness(metrics: &Metrics, queue: &Queue, is_draining: &Arc<AtomicBool>) -> Readiness {
-    let (metrics, queue, is_draining) = (metrics.clone(), queue.clone(), Arc::clone(is_draining));
+fn readiness(
+    metrics: &Metrics,
+    queue: &Queue,
+    store: &Arc<SqliteStore>,
+    is_draining: &Arc<AtomicBool>,
+) -> Readiness {
+    let (metrics, queue) = (metrics.clone(), queue.clone());
+    let (store, is_draining) = (Arc::clone(store), Arc::clone(is_draining));
     Arc::new(move || {
         let reasons = [
             (is_draining.load(Ordering::Relaxed), "the server is stopping"),
             (metrics.gauge(QUEUE_STOPPED) != Some(0.0), "the queue accepts nothing since a flush failed"),
+            (queue.is_closed(), "the queue is closed: its writer has ended"),
+            (store.is_closed(), "the mailboxes are closed: their writer has ended"),
             (queue.is_full(), "too little space is left on the disk"),
         ];
         reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()

@@ -85,7 +85,7 @@ pub(super) fn folder_failure(error: &FolderError) -> Failure {
             Exit::Configuration
         }
         FolderError::Missing { .. } => Exit::Failure,
-        FolderError::Io { .. } => Exit::CannotCreate,
+        FolderError::Io { .. } | FolderError::NotAFolder { .. } => Exit::CannotCreate,
         FolderError::Locked { .. } => Exit::Unavailable,
     };
     Failure::new(exit, error)

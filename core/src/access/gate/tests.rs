@@ -130,7 +130,25 @@ async fn octets_count_against_the_budget_until_they_are_dropped() {
 async fn a_reader_waits_for_memory_only_so_long() {
     let house = House::with_a_mail().await;
     let _all = Arc::clone(&house.gate.memory).acquire_many_owned(BUDGET_UNITS).await.unwrap();
-    assert_eq!(house.gate.share(1).await.unwrap_err(), Withheld::Unavailable);
+    assert_eq!(house.gate.share(ALICE, 1).await.unwrap_err(), Withheld::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_readers_of_one_account_leave_memory_to_the_others() {
+    let house = House::with_a_mail().await;
+    let large = 50 * 1024 * 1024;
+    let held = house.gate.share(ALICE, large).await.unwrap();
+    // Case does not make another account of it.
+    for name in [ALICE, "Alice@LOCALHOST"] {
+        assert_eq!(house.gate.share(name, large).await.unwrap_err(), Withheld::Unavailable);
+    }
+    for other in ["bob@localhost", "carol@localhost", "dave@localhost"] {
+        drop(house.gate.share(other, large).await.unwrap());
+    }
+    drop(held);
+    // A message beyond the share is shown all the same, alone.
+    let _largest = house.gate.share(ALICE, 200 * 1024 * 1024).await.unwrap();
+    assert_eq!(house.gate.accounts.0.lock().unwrap().len(), 1, "accounts that hold nothing are forgotten");
 }
 
 #[tokio::test]

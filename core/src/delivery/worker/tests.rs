@@ -71,6 +71,25 @@ async fn a_large_mail_whose_file_is_damaged_is_kept_and_not_delivered() {
 }
 
 #[tokio::test]
+async fn a_worker_that_panics_puts_its_mail_off_and_goes_on_with_the_next() {
+    let house = House::new();
+    let running = house.start().await;
+    running.store.panics.store(true, Ordering::SeqCst);
+    for _ in 0..=Settings::default().workers.get() {
+        running.accept(Some(house.engine.stamp()), &[ALICE]).await;
+    }
+    let waiting = running.until_queue(|waiting| waiting.iter().all(|mail| mail.attempts == 1)).await;
+    let reason = waiting[0].last_reason.as_ref().unwrap();
+    assert_eq!(reason, "4.3.0 internal error during delivery");
+
+    running.store.panics.store(false, Ordering::SeqCst);
+    running.accept(Some(house.engine.stamp()), &[BOB]).await;
+    running.until_queue(|left| left.len() == waiting.len()).await;
+    assert_eq!(running.count(BOB).await, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn an_alias_reaches_all_its_mailboxes_once() {
     let house = House::new();
     let running = house.start().await;

@@ -45,6 +45,9 @@ fn edits_that_make_no_sense_are_refused_and_change_nothing() {
         directory.remove_domain("example.org"),
         Err(EditError::DomainInUse { addresses: 2, .. })
     ));
+    let in_use = |addresses| EditError::DomainInUse { domain: "localhost".to_owned(), addresses }.to_string();
+    assert_eq!(in_use(1), "localhost still has 1 user or alias: remove it first");
+    assert_eq!(in_use(2), "localhost still has 2 users and aliases: remove them first");
     assert!(matches!(directory.remove_domain("example.net"), Err(EditError::UnknownDomain { .. })));
     assert!(matches!(directory.remove_user("you@example.org"), Err(EditError::UnknownUser { .. })));
     let unset = directory.set_password("you@example.org", &password(), Scram::Off);

@@ -156,6 +156,10 @@ impl MailStore for SqliteStore {
         Box::pin(async move { self.counted(self.writer.change(0, apply).await) })
     }
 
+    fn is_closed(&self) -> bool {
+        self.writer.is_closed()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.readers.close().await;

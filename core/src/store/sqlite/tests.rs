@@ -311,6 +311,20 @@ async fn a_closed_store_says_so() {
 }
 
 #[tokio::test]
+async fn a_store_whose_writer_died_of_a_panic_says_that_it_is_closed() {
+    let place = Place::new();
+    let store = place.open();
+    assert!(!store.is_closed());
+    let change = store.writer.change(0, |_| -> Result<(), Fault> { panic!("a bug in a change") });
+    assert_eq!(change.await.unwrap_err(), StoreError::Closed);
+    // The answer is dropped while the thread still unwinds.
+    while !store.is_closed() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.list(ALICE).await.unwrap(), Listing::default(), "readers go on");
+}
+
+#[tokio::test]
 async fn another_process_may_have_the_database_open() {
     let place = Place::new();
     let (server, tool) = (place.open(), place.open());

@@ -87,6 +87,11 @@ impl Writer {
         self.requests.send(Request::Forget(queue_id, recipients)).await.map_err(|_| StoreError::Closed)
     }
 
+    /// Whether the thread takes nothing any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
     pub(super) async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.requests.send(Request::Close(done)).await.is_ok() {

@@ -19,6 +19,8 @@ pub(super) struct FaultyStore {
     pub(super) mute: AtomicBool,
     /// Every delivery fails.
     pub(super) full: AtomicBool,
+    /// Every delivery panics.
+    pub(super) panics: AtomicBool,
     pub(super) committed: Notify,
 }
 
@@ -26,7 +28,13 @@ pub(super) struct FaultyStore {
 
 impl FaultyStore {
     pub(super) fn new(inner: SqliteStore) -> Self {
-        Self { inner, mute: AtomicBool::new(false), full: AtomicBool::new(false), committed: Notify::new() }
+        Self {
+            inner,
+            mute: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
+            committed: Notify::new(),
+        }
     }
 
     async fn told<T>(&self, answer: T) -> T {
@@ -38,6 +46,7 @@ impl FaultyStore {
 impl MailStore for FaultyStore {
     fn deliver(&self, delivery: Delivery) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>> {
         Box::pin(async move {
+            assert!(!self.panics.load(Ordering::SeqCst), "a bug in the store");
             if self.full.load(Ordering::SeqCst) {
                 return Err(StoreError::Full);
             }
@@ -91,6 +100,10 @@ impl MailStore for FaultyStore {
 
     fn remove_mailbox(&self, mailbox: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.inner.remove_mailbox(mailbox)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.inner.is_closed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
