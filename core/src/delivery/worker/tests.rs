@@ -36,8 +36,8 @@ async fn a_stamped_mail_lies_in_its_mailboxes_without_another_scan() {
         assert_eq!(message.mark, Some(ScanMark { stamp: house.engine.stamp(), threat: None }));
     }
     assert_eq!(house.engine.scans(), 0);
-    assert_eq!(running.counted("gatepost_delivery_recipients_total", "delivered"), 2.0);
-    running.stop().await;
+    let counters = running.stop().await;
+    assert_eq!(counters.of("gatepost_delivery_recipients_total", "delivered"), 2.0);
     assert_eq!(house.dispositions(), 0);
 }
 
@@ -179,8 +179,8 @@ async fn a_recipient_who_is_gone_stays_visible_and_the_others_get_their_mail() {
     assert_eq!(pending, [false, true]);
     assert!(waiting[0].last_reason.as_ref().unwrap().starts_with("5.1.1 "), "{waiting:?}");
     assert!(waiting[0].not_before_ms > now_ms());
-    assert_eq!(running.counted("gatepost_delivery_retries_total", "recipient_gone"), 1.0);
-    running.stop().await;
+    let counters = running.stop().await;
+    assert_eq!(counters.of("gatepost_delivery_retries_total", "recipient_gone"), 1.0);
 }
 
 #[tokio::test]

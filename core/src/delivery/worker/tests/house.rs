@@ -130,18 +130,12 @@ impl Running {
         self.store.inner.list(mailbox).await.unwrap().messages.len()
     }
 
-    /// A counter with one label.
-    pub(super) fn counted(&self, name: &str, label: &str) -> f64 {
-        let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap();
-        let mut metrics = family.get_metric().iter();
-        metrics.find(|metric| metric.get_label()[0].value() == label).unwrap().get_counter().get_value()
-    }
-
-    pub(super) async fn stop(self) {
+    /// What was counted is whole now: a worker counts behind the record that others can see already.
+    pub(super) async fn stop(self) -> Counters {
         self.workers.stop().await;
         self.queue.close().await;
         self.store.inner.close().await;
+        Counters(self.registry)
     }
 
     /// The power fails: nothing that is running comes to an end.
@@ -204,4 +198,19 @@ async fn accept_body(queue: &Queue, body: Body, stamp: Option<Stamp>, recipients
         stamp,
     };
     queue.append(message).await.unwrap()
+}
+
+/// The counters of workers that have stopped.
+pub(super) struct Counters(prometheus::Registry);
+
+// === impl Counters ===
+
+impl Counters {
+    /// A counter with one label.
+    pub(super) fn of(&self, name: &str, label: &str) -> f64 {
+        let families = self.0.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        let mut metrics = family.get_metric().iter();
+        metrics.find(|metric| metric.get_label()[0].value() == label).unwrap().get_counter().get_value()
+    }
 }
