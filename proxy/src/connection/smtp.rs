@@ -32,7 +32,7 @@ pub(super) struct SmtpMachine {
     peer: Peer,
     tls: Option<(TlsFacts, Option<Exporter>)>,
     /// From AUTH to its last word.
-    exchange: Option<(Mechanism, Exchange)>,
+    exchange: Option<Box<(Mechanism, Exchange)>>,
     /// From MAIL to commit or abort.
     transaction: Option<Box<dyn Transaction>>,
     /// Of the transaction, for its one log line.
@@ -65,7 +65,7 @@ impl SmtpMachine {
     async fn find(&mut self, question: Question) -> Option<Answer> {
         Some(match question {
             Question::Authenticate { mechanism, initial_response } => {
-                self.exchange = Some((mechanism, self.begin_exchange(mechanism)));
+                self.exchange = Some(Box::new((mechanism, self.begin_exchange(mechanism))));
                 self.step(initial_response.as_ref().map(|secret| secret.expose())).await
             }
             Question::AuthenticateContinue { response } => self.step(Some(response.expose())).await,
@@ -145,7 +145,7 @@ impl SmtpMachine {
     }
 
     async fn step(&mut self, response: Option<&[u8]>) -> Answer {
-        let Some((mechanism, exchange)) = self.exchange.as_mut() else {
+        let Some((mechanism, exchange)) = self.exchange.as_deref_mut() else {
             return Answer::Refused(Refusal::LocalError);
         };
         let (outcome, answer) = match exchange.step(response).await {

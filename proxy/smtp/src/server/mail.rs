@@ -40,7 +40,8 @@ impl Session {
         match answer {
             Answer::Accepted => {
                 let envelope = Envelope { reverse_path, params, recipients: Vec::new() };
-                self.transaction = Some(Transaction { envelope, has_refused_recipient: false, chunks: None });
+                let transaction = Transaction { envelope, has_refused_recipient: false, chunks: None };
+                self.transaction = Some(Box::new(transaction));
                 self.has_refused_chunk = false;
                 self.reply(&Reply::fixed(250, 1, 0, "Sender OK"));
             }

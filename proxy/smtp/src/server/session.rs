@@ -49,7 +49,8 @@ pub struct Session {
     pub(super) reader: LineReader,
     pub(super) hello: Option<Hello>,
     pub(super) identity: Option<Identity>,
-    pub(super) transaction: Option<Transaction>,
+    /// In a box, since most sessions idle without one.
+    pub(super) transaction: Option<Box<Transaction>>,
     /// Set where a chunk was refused: those that were sent behind it are refused without being counted as errors.
     pub(super) has_refused_chunk: bool,
     /// Set within a series of X-LINK2STATE.
