@@ -280,15 +280,21 @@ async fn a_drain_tells_idle_sessions_and_stops_listening() {
     assert!(TcpStream::connect(mx).await.is_err());
 }
 
-#[tokio::test]
-async fn a_drain_lets_a_mail_under_way_arrive() {
-    let (house, server) = start();
-    let mut client = Client::connect(address(&server, "mx")).await;
+/// A client of the MX whose next octets are a body.
+async fn within_a_body(server: &Server) -> Client<TcpStream> {
+    let mut client = Client::connect(address(server, "mx")).await;
     client.reply().await;
     client.expect("EHLO client.example", "250").await;
     client.expect("MAIL FROM:<a@example.org>", "250").await;
     client.expect("RCPT TO:<me@localhost>", "250").await;
     client.expect("DATA", "354").await;
+    client
+}
+
+#[tokio::test]
+async fn a_drain_lets_a_mail_under_way_arrive() {
+    let (house, server) = start();
+    let mut client = within_a_body(&server).await;
     let drained = tokio::spawn(server.drain(Duration::from_secs(20)));
     tokio::time::sleep(Duration::from_millis(50)).await;
     client.expect("Subject: hi\r\n\r\nHello\r\n.", "250").await;
@@ -301,12 +307,7 @@ async fn a_drain_lets_a_mail_under_way_arrive() {
 #[tokio::test]
 async fn a_drain_cuts_what_does_not_end() {
     let (_house, server) = start();
-    let mut client = Client::connect(address(&server, "mx")).await;
-    client.reply().await;
-    client.expect("EHLO client.example", "250").await;
-    client.expect("MAIL FROM:<a@example.org>", "250").await;
-    client.expect("RCPT TO:<me@localhost>", "250").await;
-    client.expect("DATA", "354").await;
+    let mut client = within_a_body(&server).await;
     server.drain(Duration::from_millis(50)).await;
     assert!(client.is_closed().await);
 }
