@@ -80,6 +80,21 @@ impl Wire {
         Ok(())
     }
 
+    /// Ends TLS from our side by its own farewell, and goes on in the clear over the same connection.
+    ///
+    /// # Panics
+    /// Outside of TLS.
+    pub fn leave_tls(&mut self) {
+        let Stream::Tls(mut stream) = std::mem::replace(&mut self.stream, Stream::Upgrading) else {
+            panic!("no TLS to leave");
+        };
+        stream.conn.send_close_notify();
+        // A server that has gone already has heard enough.
+        stream.flush().ok();
+        self.unread.clear();
+        self.stream = Stream::Plain(stream.sock);
+    }
+
     /// Sends octets in one write.
     ///
     /// # Panics
