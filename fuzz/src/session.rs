@@ -151,6 +151,15 @@ impl Model {
         match reason {
             CloseReason::Quit => assert_eq!((verb(unit), code), ("QUIT".to_owned(), Some(221))),
             CloseReason::BadFraming => assert!(matches!(code, Some(500..=599)), "{code:?}"),
+            CloseReason::ForeignProtocol => {
+                let word =
+                    unit.split(|octet| matches!(octet, b' ' | b'\t' | b'\r')).next().unwrap_or_default();
+                let is_method = [&b"GET"[..], b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"PRI"]
+                    .into_iter()
+                    .chain([&b"CONNECT"[..], b"OPTIONS", b"TRACE"])
+                    .any(|method| method == word);
+                assert!(is_method && code == Some(500), "{code:?} {:?}", unit.escape_ascii());
+            }
             CloseReason::BudgetSpent | CloseReason::TooManyErrors | CloseReason::DrainLimit => {
                 assert_eq!(code, Some(421));
             }
