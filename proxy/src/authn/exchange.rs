@@ -145,13 +145,12 @@ impl Exchange {
             return Step::Unavailable;
         };
         let proven = awaiting.finish(response);
-        let identity = proven.as_ref().map(|proven| Identity::of_user(proven.user.clone()));
-        settle(log_in, &self.claimed, identity.as_ref()).await;
-        match (identity, proven) {
-            (Some(identity), Some(scram::Proven { server_final, .. })) => {
+        settle(log_in, &self.claimed, proven.as_ref().map(|proven| &proven.identity)).await;
+        match proven {
+            Some(scram::Proven { identity, server_final }) => {
                 Step::Success { identity, final_data: Some(server_final.into_bytes()) }
             }
-            _ => Step::Failed,
+            None => Step::Failed,
         }
     }
 
@@ -165,11 +164,11 @@ impl Exchange {
         let candidate = |name: &str| {
             name.clone_into(&mut claimed);
             // Made for everybody, so that the time does not tell who needs one.
-            let decoy = Candidate { user: None, verifier: directory.decoy_verifier(name) };
+            let decoy = Candidate { identity: None, verifier: directory.decoy_verifier(name) };
             let snapshot = directory.snapshot();
             let known = snapshot.account(name).and_then(|account| {
                 let verifier = account.credentials.scram()?.clone();
-                Some(Candidate { user: Some(account.name.to_string()), verifier })
+                Some(Candidate { identity: Some(account.identity()), verifier })
             });
             known.unwrap_or(decoy)
         };

@@ -4,9 +4,9 @@
 use std::io::Cursor;
 
 use gatepost_core::directory::{
-    Directory, Metrics, Password, PasswordVerifier, Scram, Settings as VerifierSettings,
+    AccountClass, Directory, Metrics, Password, PasswordVerifier, Scram, Settings as VerifierSettings,
 };
-use gatepost_smtp::server::Identity;
+use gatepost_smtp::server::{Identity, PeerClass};
 use rsasl::callback::{Context, Request, SessionCallback, SessionData};
 use rsasl::prelude::{Mechname, SASLClient, SASLConfig, SessionError, State};
 use rsasl::property::{AuthId, AuthzId, Password as PasswordProperty};
@@ -30,6 +30,18 @@ async fn a_wrong_password_and_an_unknown_user_fail_alike() {
         assert_eq!(site.dialog(mechanism, wrong).await, Step::Failed, "{mechanism:?}");
         let unknown = Client { user: "you@localhost", ..Client::default() };
         assert_eq!(site.dialog(mechanism, unknown).await, Step::Failed, "{mechanism:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_in_gives_the_class_of_its_account_and_no_other() {
+    let site = Site::open(Scram::On);
+    for (user, class) in [("me@localhost", PeerClass::User), ("relay@localhost", PeerClass::Server)] {
+        for mechanism in MECHANISMS {
+            let step = site.dialog(mechanism, Client { user, ..Client::default() }).await;
+            let Step::Success { identity, .. } = step else { panic!("{mechanism:?}: {step:?}") };
+            assert_eq!(identity, Identity { user: user.to_owned(), class }, "{mechanism:?}");
+        }
     }
 }
 
@@ -186,6 +198,8 @@ impl Site {
         directory.add_domain("localhost").unwrap();
         directory.add_user("me@localhost", &Password::prepare(b"pencil").unwrap(), scram).unwrap();
         directory.add_user("other@localhost", &Password::prepare(b"pencil").unwrap(), scram).unwrap();
+        let (pencil, server) = (Password::prepare(b"pencil").unwrap(), AccountClass::Server);
+        directory.add_account("relay@localhost", server, &pencil, scram).unwrap();
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let settings = VerifierSettings { threads: 1, waiting: 8 };
         let verifier = PasswordVerifier::start(directory.clone(), settings, metrics).unwrap();
