@@ -15,7 +15,7 @@ use super::drive::now;
 use super::machine::{Machine, Step};
 use super::mailbox_lock::MailboxLock;
 use super::{Ending, Peer};
-use crate::tls::Exporter;
+use crate::tls::Proof;
 
 /// One POP3 session and what it holds.
 pub(super) struct Pop3Machine {
@@ -182,7 +182,7 @@ impl Machine for Pop3Machine {
         self.session.deadline()
     }
 
-    fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, now: Instant) -> Self {
+    fn into_secured(self, _facts: TlsFacts, _proof: Proof, now: Instant) -> Self {
         Self { session: self.session.into_secured(now), peer: self.peer, mailbox: None, gave_mail: false }
     }
 }
