@@ -392,7 +392,7 @@ fn authn_settings(config: &Config) -> authn::Settings {
 fn backend_settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         hostname: config.hostname.to_string(),
-        scan_time_max: config.scan.session_budget.duration(),
+        scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
     }
 }
 

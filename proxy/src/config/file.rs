@@ -152,6 +152,7 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Scan {
     pub(super) rules: Option<PathBuf>,
+    pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) unscannable: Option<Unscannable>,
 }

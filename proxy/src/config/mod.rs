@@ -184,6 +184,8 @@ pub struct Limits {
 pub struct Scan {
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
+    /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
+    pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
@@ -258,13 +260,13 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let session_budget = self.scan.session_budget;
+        let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
         Self {
             data: running.data.clone(),
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { session_budget, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, ..running.scan.clone() },
             admin: running.admin.clone(),
             ..self
         }
@@ -348,7 +350,7 @@ impl Default for Limits {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { rules: None, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+        Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
     }
 }
 

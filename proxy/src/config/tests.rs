@@ -262,12 +262,12 @@ fn an_admin_address_outside_loopback_needs_tls_and_a_credential() {
 #[test]
 fn a_reload_keeps_what_needs_a_restart_and_takes_the_rest() {
     let running = Config::embedded_default();
-    let sections =
-        "[auth]\nscram = false\n[server]\ndata = \"/d\"\n[scan]\nrules = \"/r\"\nsession_budget = \"1s\"\n";
+    let sections = "[auth]\nscram = false\n[server]\ndata = \"/d\"\n[scan]\nrules = \"/r\"\nin_session = false\nsession_budget = \"1s\"\n";
     let reloaded = parse(&format!("{MINIMAL}{sections}")).unwrap().with_fixed_parts_of(&running);
     assert!(reloaded.scram && reloaded.data.is_none() && reloaded.scan.rules.is_none());
     assert_eq!(reloaded.admin, running.admin);
     assert_eq!(reloaded.scan.session_budget, TimeSpan::seconds(1));
+    assert!(!reloaded.scan.in_session);
     assert_eq!(reloaded.listeners.len(), 1);
 }
 

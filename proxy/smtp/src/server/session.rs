@@ -269,10 +269,13 @@ impl Session {
         if self.reader.take_normalised() {
             self.outputs.notice(Notice::BARE_LF);
         }
+        let drain_octets = self.config.limits.drain_octets;
         match step {
-            LineStep::Partial if self.reader.octets() > self.config.limits.drain_octets => {
+            // First, however the line ends: the same octets in one piece must hear the same.
+            LineStep::Partial | LineStep::Fault(_) if self.reader.octets() > drain_octets => {
                 self.refuse(Refusal::DrainLimit);
             }
+            LineStep::Overlong { octets, .. } if octets > drain_octets => self.refuse(Refusal::DrainLimit),
             LineStep::Partial => {}
             LineStep::Line(line) if is_response => self.on_response(&line),
             LineStep::Line(line) => self.on_line(&line, taken < octets.len(), body),
