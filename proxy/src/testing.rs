@@ -172,6 +172,7 @@ fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
         balancers: Default::default(),
         relays: Default::default(),
         classes: Default::default(),
+        clients: None,
         quirks: Default::default(),
         stranger_checks: StrangerChecks::default(),
         protocol,

@@ -174,7 +174,9 @@ impl Running {
             }
             None => None,
         };
-        let server = Server::start_on(sockets, &services::server_settings(&config), rooms.edge())
+        let settings = services::server_settings(&config, rooms.tls())
+            .map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let server = Server::start_on(sockets, &settings, rooms.edge())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let running = Self { config, folder, log, sandbox, rooms, server, admin, is_draining };
         running.announce();
@@ -217,7 +219,11 @@ impl Running {
             Ok(policy) => policy,
             Err(error) => return rejected(&error),
         };
-        if let Err(error) = self.server.reload(&services::server_settings(&config)) {
+        let settings = match services::server_settings(&config, self.rooms.tls()) {
+            Ok(settings) => settings,
+            Err(error) => return rejected(&error),
+        };
+        if let Err(error) = self.server.reload(&settings) {
             return rejected(&error);
         }
         self.rooms.reload(&config, &self.folder, policy);

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
-pub use classes::{NetworkClass, PeerNetworks, SwitchableVerb};
+pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
@@ -87,6 +87,8 @@ pub struct Listener {
     pub rights: ClassRights,
     /// Who is more than a stranger before he authenticates.
     pub peers: Vec<PeerNetworks>,
+    /// Who may log in by a certificate; `None`: nobody is asked for one.
+    pub client_certificates: Option<ClientCertificates>,
     /// Verbs that do not exist here.
     pub switched_off: Vec<SwitchableVerb>,
 }
@@ -292,6 +294,7 @@ impl Config {
                 xclient_from: Vec::new(),
                 rights: ClassRights::default(),
                 peers: Vec::new(),
+                client_certificates: None,
                 switched_off: Vec::new(),
             })
         };
