@@ -14,6 +14,7 @@ pub mod dnsbl;
 pub mod guest;
 mod known_good;
 mod lockout;
+pub mod memory;
 pub mod metrics;
 pub mod networks;
 pub mod overload;
@@ -32,7 +33,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use gatepost_core::intake::MemoryBudget;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
@@ -42,6 +42,7 @@ use concurrency::{Concurrency, Counted};
 use guest::Guest;
 use known_good::KnownGood;
 use lockout::Lockouts;
+use memory::Memory;
 pub use metrics::Metrics;
 use networks::{NetworkFileError, NetworkSet};
 use overload::Level;
@@ -67,7 +68,7 @@ pub struct Admission {
     log_lines: DefaultDirectRateLimiter,
     level: AtomicU8,
     slots: Mutex<Vec<Weak<Slots>>>,
-    memory: MemoryBudget,
+    memory: Memory,
     metrics: Metrics,
 }
 
@@ -154,7 +155,7 @@ impl Rates {
 impl Admission {
     /// Of a policy, and the memory that is watched. Nothing is remembered of an earlier run.
     #[must_use]
-    pub fn new(policy: Policy, memory: MemoryBudget, metrics: Metrics) -> Arc<Self> {
+    pub fn new(policy: Policy, memory: Memory, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             policy: ArcSwap::from_pointee(policy),
             concurrency: Arc::default(),
@@ -204,8 +205,12 @@ impl Admission {
         if standing != Standing::Trusted {
             self.enforce(&policy, address, check_reserve(standing, on_reserve, slots))?;
         }
+        let memory = match self.memory.enter(standing) {
+            Ok(memory) => Arc::new(memory),
+            Err(refused) => return Err(self.refuse(address, refused)),
+        };
         let occupant = Arc::new(slots.enter(standing == Standing::Stranger, now));
-        Ok(Guest::new(Arc::clone(self), address, standing, occupant, counted))
+        Ok(Guest::new(Arc::clone(self), address, standing, occupant, memory, counted))
     }
 
     /// The checks that know nothing of a listener.
@@ -232,6 +237,12 @@ impl Admission {
             )?;
         }
         Ok((standing, counted))
+    }
+
+    /// What peers make the process hold is drawn from it.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Has the places of a listener counted and watched.
@@ -299,10 +310,23 @@ impl Admission {
     /// Logs and counts what a check has found, and lets it hold where its rule enforces.
     fn enforce(&self, policy: &Policy, address: IpAddr, found: Option<Refused>) -> Result<(), Refused> {
         let Some(refused) = found else { return Ok(()) };
-        let mode = policy.settings.rules.mode(refused.rule);
-        if mode == Mode::Off {
-            return Ok(());
+        match policy.settings.rules.mode(refused.rule) {
+            Mode::Off => Ok(()),
+            Mode::Detect => {
+                self.tell(address, &refused, Mode::Detect);
+                Ok(())
+            }
+            Mode::Enforce => Err(self.refuse(address, refused)),
         }
+    }
+
+    /// What holds whatever the modes say.
+    fn refuse(&self, address: IpAddr, refused: Refused) -> Refused {
+        self.tell(address, &refused, Mode::Enforce);
+        refused
+    }
+
+    fn tell(&self, address: IpAddr, refused: &Refused, mode: Mode) {
         self.metrics.refused(refused.rule, mode);
         let (rule, evidence) = (refused.rule.name(), &refused.evidence);
         // A flood must not become one of log lines.
@@ -313,7 +337,6 @@ impl Admission {
         } else {
             tracing::info!(rule, evidence, peer = %address, "refused");
         }
-        if mode == Mode::Enforce { Err(refused) } else { Ok(()) }
     }
 }
 
