@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod admission_file;
 pub mod authn;
 pub mod backend;
 pub mod cli;

@@ -28,6 +28,7 @@ use crate::admission::memory::Memory;
 use crate::admission::networks::NetworkFileError;
 use crate::admission::stranger::StrangerChecks;
 use crate::admission::{self, Admission, Policy};
+use crate::admission_file::AdmissionFile;
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded};
 use crate::config::values::TimeSpan;
@@ -44,6 +45,7 @@ pub struct Rooms {
     edge: Services,
     backend: Arc<Embedded>,
     shares: Shares,
+    remembered: AdmissionFile,
     tls: Arc<Tls>,
     queue: Queue,
     store: Arc<SqliteStore>,
@@ -170,7 +172,8 @@ impl Rooms {
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
-        Ok(Self { edge, backend, shares, tls, queue, store, engine, workers, events })
+        let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
+        Ok(Self { edge, backend, shares, remembered, tls, queue, store, engine, workers, events })
     }
 
     /// What the edge works with.
@@ -219,6 +222,7 @@ impl Rooms {
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
+        self.remembered.close().await;
         self.workers.stop().await;
         self.queue.close().await;
         self.store.close().await;

@@ -80,6 +80,16 @@ impl Guest {
         self.admission.metrics.displaced();
     }
 
+    /// Whether somebody from there has waited for the greeting lately.
+    pub(super) fn has_waited(&self) -> bool {
+        self.admission.passed.has(self.address, now())
+    }
+
+    /// Somebody from there has waited for the greeting.
+    pub(super) fn waited(&self) {
+        self.admission.passed.add(self.address, now());
+    }
+
     /// Whether nothing is known of the address.
     pub(super) fn is_stranger(&self) -> bool {
         self.standing == Standing::Stranger

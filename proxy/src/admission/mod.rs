@@ -21,6 +21,7 @@ pub mod overload;
 pub mod prefix;
 mod pregreet;
 mod rate;
+pub mod remembered;
 pub(crate) mod slots;
 pub mod stranger;
 pub mod verdict;
@@ -46,6 +47,7 @@ use memory::Memory;
 pub use metrics::Metrics;
 use networks::{NetworkFileError, NetworkSet};
 use overload::Level;
+use pregreet::Passed;
 use rate::Rate;
 use slots::Slots;
 use verdict::{Mode, Refused, Rule};
@@ -58,6 +60,7 @@ pub struct Admission {
     bans: Bans,
     lockouts: Lockouts,
     known_good: KnownGood,
+    passed: Passed,
     /// How many answers may be held back at the same time.
     tarpit: Semaphore,
     /// Password checks of strangers under way.
@@ -153,7 +156,7 @@ impl Rates {
 // === impl Admission ===
 
 impl Admission {
-    /// Of a policy, and the memory that is watched. Nothing is remembered of an earlier run.
+    /// Of a policy, and the memory that is watched. It knows nobody yet: see [`remembered`].
     #[must_use]
     pub fn new(policy: Policy, memory: Memory, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
@@ -162,6 +165,7 @@ impl Admission {
             bans: Bans::default(),
             lockouts: Lockouts::default(),
             known_good: KnownGood::default(),
+            passed: Passed::default(),
             tarpit: Semaphore::new(TARPIT_MAX),
             verifications: Arc::new(Semaphore::new(STRANGER_VERIFICATIONS_MAX)),
             handshakes: RateLimiter::direct(Quota::per_second(STRANGER_HANDSHAKES)),

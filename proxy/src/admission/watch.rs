@@ -56,6 +56,7 @@ impl Admission {
         self.metrics.set_bans(self.bans.sweep(now));
         self.lockouts.sweep(now);
         self.known_good.sweep(now);
+        self.passed.sweep(now);
         for rate in self.policy.load().rates.all() {
             rate.sweep();
         }
