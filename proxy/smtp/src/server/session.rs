@@ -368,12 +368,17 @@ impl Session {
         if self.is_attack(verb) {
             self.tell_attack(verb, Evidence::of(verb.name().as_bytes()));
         }
-        self.refuse(if verb == Verb::Bdat { Refusal::ChunkSyntax } else { Refusal::LineTooLong });
+        self.refuse(match verb {
+            Verb::Bdat => Refusal::ChunkSyntax,
+            Verb::Http => Refusal::ForeignProtocol,
+            _ => Refusal::LineTooLong,
+        });
     }
 
     fn tell_attack(&mut self, verb: Verb, evidence: Evidence) {
         let rule = match verb {
             Verb::Forbidden(_) => Refusal::ForbiddenVerb.rule(),
+            Verb::Http => Refusal::ForeignProtocol.rule(),
             _ => Refusal::ExtensionDenied.rule(),
         };
         self.outputs.notice(Notice::Attack { rule, verb: verb.name(), class: self.class(), evidence });
