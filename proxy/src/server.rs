@@ -178,12 +178,13 @@ impl Server {
             tls.report_expiry(services.metrics.certificate_not_after());
         }
         services.admission.watch();
+        let pool = Pool::new(services.admission.memory().whole.clone());
         let mut server = Self {
             services,
             sockets,
             listeners: Vec::new(),
             retired: Vec::new(),
-            pool: Pool::default(),
+            pool,
             locks: MailboxLocks::default(),
             alive,
             all_gone,

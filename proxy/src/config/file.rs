@@ -144,6 +144,7 @@ pub(super) struct Limits {
     pub(super) session_timeout: Option<TimeSpan>,
     pub(super) session_octets: Option<Spanned<Octets>>,
     pub(super) data_rate: Option<u32>,
+    pub(super) memory: Option<Spanned<Octets>>,
     pub(super) body_memory: Option<Spanned<Octets>>,
     pub(super) drain_timeout: Option<TimeSpan>,
 }

@@ -175,7 +175,9 @@ pub struct Limits {
     pub session_octets: Option<Octets>,
     /// Octets a second that a body must come at.
     pub data_rate: Option<u32>,
-    /// Memory for bodies on their way in, of all sessions together; beyond, they go on in files.
+    /// Memory that all peers together may make the process hold.
+    pub memory: Octets,
+    /// The share of bodies on their way in; beyond, they go on in files.
     pub body_memory: Octets,
     /// How long sessions may go on after SIGTERM.
     pub drain_timeout: TimeSpan,
@@ -343,7 +345,8 @@ impl Default for Limits {
             session_timeout: None,
             session_octets: None,
             data_rate: None,
-            body_memory: BODY_MEMORY_DEFAULT,
+            memory: MEMORY_DEFAULT,
+            body_memory: MEMORY_DEFAULT.half().half(),
             drain_timeout: DRAIN_DEFAULT,
         }
     }
@@ -402,8 +405,8 @@ pub(crate) const CONNECTIONS_DEFAULT: u32 = 200;
 const MESSAGE_DEFAULT: Octets = Octets::mebi(50);
 /// Twice that: a mail is in memory as a whole while it is scanned, so who wants more should have counted.
 const MESSAGE_BYPASS_DEFAULT: Octets = Octets::mebi(100);
-/// A thousand bodies of the largest size that is kept in memory.
-const BODY_MEMORY_DEFAULT: Octets = Octets::mebi(256);
+/// Some 20,000 sessions in TLS, or a few scans of the largest mails; half of what the smallest machines have.
+const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 /// Ten times what RFC 5321 section 4.5.3.1.8 asks for at least.
 const RECIPIENTS_DEFAULT: u32 = 1000;
 /// Below the 90 s that systemd gives a service to stop.

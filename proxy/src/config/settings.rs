@@ -221,11 +221,23 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
     {
         findings.push(Finding::at(octets.span(), format!("must be at least {MESSAGE_MIN}")));
     }
-    if let Some(memory) = &written.body_memory
-        && *memory.get_ref() < BODY_MEMORY_MIN
+    if let Some(memory) = &written.memory
+        && *memory.get_ref() < MEMORY_MIN
     {
-        findings.push(Finding::at(memory.span(), format!("must be at least {BODY_MEMORY_MIN}")));
+        findings.push(Finding::at(memory.span(), format!("must be at least {MEMORY_MIN}")));
     }
+    let memory = written.memory.as_ref().map_or(default.memory, |memory| *memory.get_ref());
+    if let Some(bodies) = &written.body_memory
+        && !(BODY_MEMORY_MIN..=memory.half()).contains(bodies.get_ref())
+    {
+        let most = memory.half();
+        findings.push(
+            Finding::at(bodies.span(), format!("must lie between {BODY_MEMORY_MIN} and {most}"))
+                .hint("bodies get at most half of `memory`"),
+        );
+    }
+    // By default a quarter: a thousand bodies of the largest size that is kept in memory.
+    let bodies = written.body_memory.as_ref().map_or(memory.half().half(), |bodies| *bodies.get_ref());
     let recipients = at_least(written.recipients.as_ref(), RECIPIENTS_MIN, "recipients", findings);
     Limits {
         message,
@@ -240,7 +252,8 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
         session_timeout: written.session_timeout,
         session_octets: written.session_octets.as_ref().map(|octets| *octets.get_ref()),
         data_rate: written.data_rate,
-        body_memory: written.body_memory.as_ref().map_or(default.body_memory, |memory| *memory.get_ref()),
+        memory,
+        body_memory: bodies,
         drain_timeout: written.drain_timeout.unwrap_or(default.drain_timeout),
     }
 }
@@ -289,6 +302,8 @@ fn at_least(value: Option<&Spanned<u32>>, least: u32, key: &str, findings: &mut 
 
 /// RFC 5321 section 4.5.3.1.7: 64K octets must be accepted.
 const MESSAGE_MIN: Octets = Octets::mebi(1);
+/// A single mail of the default largest size may take 100 MiB while it is scanned.
+const MEMORY_MIN: Octets = Octets::mebi(256);
 /// Below, hardly any body would be in memory at all.
 const BODY_MEMORY_MIN: Octets = Octets::mebi(8);
 /// Above, a single mail could fill the disks that Gatepost is made for.

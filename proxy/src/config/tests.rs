@@ -65,6 +65,19 @@ fn every_commented_setting_of_the_example_is_a_real_one() {
 }
 
 #[test]
+fn bodies_get_a_quarter_of_the_memory_and_at_most_half() {
+    let limits = |text: &str| parse(&format!("{MINIMAL}[limits]\n{text}\n")).unwrap().limits;
+    let two = limits("memory = \"2 GiB\"");
+    assert_eq!((two.memory, two.body_memory), (Octets::mebi(2048), Octets::mebi(512)));
+    let half = "memory = \"512 MiB\"\nbody_memory = \"256 MiB\"";
+    assert_eq!(limits(half).body_memory, Octets::mebi(256));
+    let shown = refusal(&format!("[limits]\n{}", half.replace("256", "257")));
+    assert!(shown.contains("g.toml:3:15: must lie between 8 MiB and 256 MiB"), "{shown}");
+    let shown = refusal("[limits]\nmemory = \"255 MiB\"");
+    assert!(shown.contains("g.toml:2:10: must be at least 256 MiB"), "{shown}");
+}
+
+#[test]
 fn a_typo_is_named_with_its_line_and_the_right_key() {
     let shown = refusal(&with("address", "adress"));
     assert!(shown.starts_with("g.toml:5:1: unknown field `adress`"), "{shown}");

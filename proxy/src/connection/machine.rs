@@ -43,6 +43,9 @@ pub(crate) trait Machine: Send + Sized {
     /// We are going down.
     fn shutdown(&mut self, now: Instant);
 
+    /// What the peer is told where others need its place.
+    fn displaced(&self) -> String;
+
     /// When to call `tick` at the latest.
     fn deadline(&self) -> Instant;
 

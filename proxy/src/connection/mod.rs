@@ -20,14 +20,16 @@ mod smtp;
 mod transmit;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_core::access::pop3 as pop3_protocol;
 use gatepost_core::events::{About, What};
 use gatepost_smtp::server::{Config, TlsFacts, TlsMode};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::admission::guest::Guest;
 use crate::admission::networks::NetworkSet;
@@ -157,11 +159,22 @@ pub(crate) async fn serve<S>(
     tracing::debug!(session = %peer.session, listener = peer.context.listener, peer = %address, "connected");
     let mut ledger = Ledger { guest: Some(Arc::clone(&peer.guest)), ..Ledger::default() };
     let mut cut = phase.clone();
-    let ending = tokio::select! {
-        ending = conduct(stream, &peer, &mut ledger, &mut phase) => ending,
-        // An error means that the server itself was dropped.
-        _ = cut.wait_for(|phase| *phase == Phase::Cut) => Ending::Cut,
-        () = peer.guest.displaced() => Ending::Displaced,
+    let ending = {
+        let mut conducted = pin!(conduct(stream, &peer, &mut ledger, &mut phase));
+        let ending = tokio::select! {
+            ending = &mut conducted => Some(ending),
+            // An error means that the server itself was dropped.
+            _ = cut.wait_for(|phase| *phase == Phase::Cut) => Some(Ending::Cut),
+            () = peer.guest.displaced() => None,
+        };
+        match ending {
+            Some(ending) => ending,
+            None => {
+                // One of the two that wait for it was woken: the other is the conversation, which can say so.
+                peer.guest.ask_to_leave();
+                Box::pin(timeout(LEAVE_TIME_MAX, conducted)).await.unwrap_or(Ending::Displaced)
+            }
+        }
     };
     close(&peer, &ledger, ending, now().saturating_duration_since(started_at));
 }
@@ -169,6 +182,9 @@ pub(crate) async fn serve<S>(
 /// The one line and the counters that every connection ends with.
 fn close(peer: &Peer, ledger: &Ledger, ending: Ending, duration: Duration) {
     peer.context.metrics.closed(ending.name(), ledger.octets_in, ledger.octets_out);
+    if ending == Ending::Displaced {
+        peer.guest.has_left();
+    }
     if !ending.is_ordinary() {
         peer.record(What::SessionClosed { reason: ending.name().into() });
     }
@@ -294,6 +310,9 @@ where
 {
     if ending.deserves_farewell() {
         transmit::farewell(stream, &peer.context.pool).await;
+    } else if ending == Ending::Displaced {
+        // The place is wanted at once: what was said is sent off, and nobody waits for its arrival.
+        let _ = Box::pin(timeout(LEAVE_TIME_MAX, stream.shutdown())).await;
     }
     ending
 }
@@ -325,6 +344,8 @@ where
     }
 }
 
+/// For the farewell of a session whose place is needed: a write that does not have to wait.
+const LEAVE_TIME_MAX: Duration = Duration::from_millis(200);
 /// A good part of a body: who dribbles does not get there soon.
 const PROGRESS_OCTETS: u64 = 16 * 1024;
 

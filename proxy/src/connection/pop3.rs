@@ -11,7 +11,7 @@ use gatepost_core::events::{What, evidence};
 use gatepost_core::store::Listing;
 use gatepost_smtp::server::{Identity, PeerClass, TlsFacts};
 
-use super::drive::now;
+use super::drive::{as_octets, now};
 use super::machine::{Machine, Step};
 use super::mailbox_lock::MailboxLock;
 use super::{Ending, Peer};
@@ -95,6 +95,10 @@ impl Pop3Machine {
         };
         match context.services.store.list(lock.mailbox()).await {
             Ok(listing) => {
+                let octets = ENTRY_OCTETS.saturating_mul(as_octets(listing.messages.len()));
+                if self.peer.guest.hold(octets).is_err() {
+                    return Answer::Unavailable;
+                }
                 self.mailbox = Some(lock);
                 Answer::Opened(maildrop(&listing))
             }
@@ -178,6 +182,10 @@ impl Machine for Pop3Machine {
         self.session.shutdown();
     }
 
+    fn displaced(&self) -> String {
+        "-ERR [SYS/TEMP] this place is needed for others, try later\r\n".to_owned()
+    }
+
     fn deadline(&self) -> Instant {
         self.session.deadline()
     }
@@ -215,5 +223,7 @@ fn maildrop(listing: &Listing) -> Maildrop {
 
 /// The label of USER/PASS and AUTH PLAIN, which the session does not tell apart.
 const POP3_MECHANISM: &str = "pop3-password";
+/// A message of an open mailbox: uid, size and mark in the session, and what the store has listed meanwhile.
+const ENTRY_OCTETS: u64 = 64;
 /// Longer than the gate waits for a scan and the verifier for a thread: a bound for a room that hangs.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);

@@ -371,6 +371,10 @@ impl Machine for SmtpMachine {
         self.session.shutdown(now);
     }
 
+    fn displaced(&self) -> String {
+        format!("421 4.3.2 {} needs this place for others, try later\r\n", self.config.hostname)
+    }
+
     fn deadline(&self) -> Instant {
         self.session.deadline()
     }

@@ -94,6 +94,10 @@ impl Machine for Letters {
         self.steps.push_back(closing(CloseReason::Shutdown));
     }
 
+    fn displaced(&self) -> String {
+        "room".to_owned()
+    }
+
     fn deadline(&self) -> Instant {
         self.started_at + Duration::from_secs(300)
     }
