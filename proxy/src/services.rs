@@ -387,6 +387,7 @@ fn smtp_limits(config: &Config) -> gatepost_smtp::server::Limits {
     let message_octets = written.message.count();
     gatepost_smtp::server::Limits {
         message_octets,
+        message_octets_bypass: written.message_bypass.count(),
         recipients: usize::try_from(written.recipients).unwrap_or(usize::MAX),
         transactions: written.transactions.unwrap_or(default.transactions),
         commands: written.commands.unwrap_or(default.commands),

@@ -191,11 +191,7 @@ impl Incoming {
 
     /// The whole body, durable where it is large.
     async fn finish(mut self) -> Result<(Envelope, Body, Stripped), Refusal> {
-        let (received, buffer) = (&mut self.received, &mut self.buffer);
-        let stripped = self.firewall.finish(&mut |octets| {
-            received.look(octets);
-            buffer.put(octets);
-        });
+        let stripped = self.firewall.finish(&mut |octets| self.buffer.put(octets));
         if let Some(failure) = self.failure {
             return Err(failure);
         }
@@ -215,11 +211,9 @@ impl BodySink for Incoming {
         if self.failure.is_some() {
             return;
         }
-        let (received, buffer) = (&mut self.received, &mut self.buffer);
-        self.firewall.put(octets, &mut |octets| {
-            received.look(octets);
-            buffer.put(octets);
-        });
+        // In front of the firewall, which may take out what a loop is known by.
+        self.received.look(octets);
+        self.firewall.put(octets, &mut |octets| self.buffer.put(octets));
     }
 }
 
@@ -336,6 +330,7 @@ fn trust(rights: Rights) -> Trust {
     Trust {
         organization: rights.contains(Right::AcceptHeadersOrganization),
         forest: rights.contains(Right::AcceptHeadersForest),
+        routing: rights.contains(Right::AcceptHeadersRouting),
     }
 }
 

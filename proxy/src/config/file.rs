@@ -133,6 +133,7 @@ pub(super) struct Auth {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) message: Option<Spanned<Octets>>,
+    pub(super) message_bypass: Option<Spanned<Octets>>,
     pub(super) recipients: Option<Spanned<u32>>,
     pub(super) transactions: Option<Spanned<u32>>,
     pub(super) commands: Option<Spanned<u32>>,

@@ -153,6 +153,8 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Largest message.
     pub message: Octets,
+    /// The same for peers that may bypass it; where it is smaller, the larger one holds.
+    pub message_bypass: Octets,
     /// Recipients a transaction, at least 100.
     pub recipients: u32,
     /// Transactions a session.
@@ -332,6 +334,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message: MESSAGE_DEFAULT,
+            message_bypass: MESSAGE_BYPASS_DEFAULT,
             recipients: RECIPIENTS_DEFAULT,
             transactions: None,
             commands: None,
@@ -400,6 +403,8 @@ const ADMIN_PORT: u16 = 2580;
 pub(crate) const CONNECTIONS_DEFAULT: u32 = 200;
 /// Large enough for what mail programs send today, with base64's third on top of a 35 MiB attachment.
 const MESSAGE_DEFAULT: Octets = Octets::mebi(50);
+/// Twice that: a mail is in memory as a whole while it is scanned, so who wants more should have counted.
+const MESSAGE_BYPASS_DEFAULT: Octets = Octets::mebi(100);
 /// Some 20,000 sessions in TLS, or a few scans of the largest mails; half of what the smallest machines have.
 const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 /// Ten times what RFC 5321 section 4.5.3.1.8 asks for at least.

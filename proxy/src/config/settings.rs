@@ -207,6 +207,15 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
         findings
             .push(Finding::at(message.span(), format!("must lie between {MESSAGE_MIN} and {MESSAGE_MAX}")));
     }
+    let message = written.message.as_ref().map_or(default.message, |message| *message.get_ref());
+    if let Some(bypass) = &written.message_bypass
+        && !(message..=MESSAGE_MAX).contains(bypass.get_ref())
+    {
+        findings.push(Finding::at(
+            bypass.span(),
+            format!("must lie between `message`, which is {message}, and {MESSAGE_MAX}"),
+        ));
+    }
     if let Some(octets) = &written.session_octets
         && *octets.get_ref() < MESSAGE_MIN
     {
@@ -231,7 +240,8 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
     let bodies = written.body_memory.as_ref().map_or(memory.half().half(), |bodies| *bodies.get_ref());
     let recipients = at_least(written.recipients.as_ref(), RECIPIENTS_MIN, "recipients", findings);
     Limits {
-        message: written.message.as_ref().map_or(default.message, |message| *message.get_ref()),
+        message,
+        message_bypass: written.message_bypass.as_ref().map_or(default.message_bypass, |it| *it.get_ref()),
         recipients: recipients.unwrap_or(default.recipients),
         transactions: at_least(written.transactions.as_ref(), 1, "transactions", findings),
         commands: at_least(written.commands.as_ref(), COMMANDS_MIN, "commands", findings),

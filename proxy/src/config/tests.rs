@@ -252,8 +252,15 @@ fn a_configuration_without_a_listener_is_refused() {
 
 #[test]
 fn the_limits_stay_within_what_the_standard_asks_for() {
-    for limits in ["recipients = 99", "message = 1000", "message = \"2 GiB\"", "errors = 0", "commands = 10"]
-    {
+    for limits in [
+        "recipients = 99",
+        "message = 1000",
+        "message = \"2 GiB\"",
+        "message_bypass = \"49 MiB\"",
+        "message_bypass = \"2 GiB\"",
+        "errors = 0",
+        "commands = 10",
+    ] {
         let shown = refusal(&format!("{MINIMAL}[limits]\n{limits}\n"));
         assert!(shown.contains("must "), "{limits}: {shown}");
     }
