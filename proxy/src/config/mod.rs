@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
-pub use classes::{NetworkClass, PeerNetworks, SwitchableVerb};
+pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
@@ -87,6 +87,8 @@ pub struct Listener {
     pub rights: ClassRights,
     /// Who is more than a stranger before he authenticates.
     pub peers: Vec<PeerNetworks>,
+    /// Who may log in by a certificate; `None`: nobody is asked for one.
+    pub client_certificates: Option<ClientCertificates>,
     /// Verbs that do not exist here.
     pub switched_off: Vec<SwitchableVerb>,
 }
@@ -171,7 +173,9 @@ pub struct Limits {
     pub session_octets: Option<Octets>,
     /// Octets a second that a body must come at.
     pub data_rate: Option<u32>,
-    /// Memory for bodies on their way in, of all sessions together; beyond, they go on in files.
+    /// Memory that all peers together may make the process hold.
+    pub memory: Octets,
+    /// The share of bodies on their way in; beyond, they go on in files.
     pub body_memory: Octets,
     /// How long sessions may go on after SIGTERM.
     pub drain_timeout: TimeSpan,
@@ -292,6 +296,7 @@ impl Config {
                 xclient_from: Vec::new(),
                 rights: ClassRights::default(),
                 peers: Vec::new(),
+                client_certificates: None,
                 switched_off: Vec::new(),
             })
         };
@@ -337,7 +342,8 @@ impl Default for Limits {
             session_timeout: None,
             session_octets: None,
             data_rate: None,
-            body_memory: BODY_MEMORY_DEFAULT,
+            memory: MEMORY_DEFAULT,
+            body_memory: MEMORY_DEFAULT.half().half(),
             drain_timeout: DRAIN_DEFAULT,
         }
     }
@@ -394,8 +400,8 @@ const ADMIN_PORT: u16 = 2580;
 pub(crate) const CONNECTIONS_DEFAULT: u32 = 200;
 /// Large enough for what mail programs send today, with base64's third on top of a 35 MiB attachment.
 const MESSAGE_DEFAULT: Octets = Octets::mebi(50);
-/// A thousand bodies of the largest size that is kept in memory.
-const BODY_MEMORY_DEFAULT: Octets = Octets::mebi(256);
+/// Some 20,000 sessions in TLS, or a few scans of the largest mails; half of what the smallest machines have.
+const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 /// Ten times what RFC 5321 section 4.5.3.1.8 asks for at least.
 const RECIPIENTS_DEFAULT: u32 = 1000;
 /// Below the 90 s that systemd gives a service to stop.

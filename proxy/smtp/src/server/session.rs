@@ -49,6 +49,8 @@ pub struct Session {
     pub(super) reader: LineReader,
     pub(super) hello: Option<Hello>,
     pub(super) identity: Option<Identity>,
+    /// Whether the peer itself has shown a certificate that was verified.
+    pub(super) has_certificate: bool,
     /// In a box, since most sessions idle without one.
     pub(super) transaction: Option<Box<Transaction>>,
     /// Set where a chunk was refused: those that were sent behind it are refused without being counted as errors.
@@ -237,7 +239,7 @@ impl Session {
         self.identity.as_ref()
     }
 
-    /// What the peer is now: what its account is once it has authenticated, else what its address or certificate says.
+    /// What the peer is now: what its account is once it has authenticated, else what its address says.
     #[must_use]
     pub fn class(&self) -> PeerClass {
         self.identity.as_ref().map_or(self.peer.class, |identity| identity.class)

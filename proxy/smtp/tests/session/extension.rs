@@ -197,6 +197,16 @@ fn xclient_begins_the_session_anew_for_listed_addresses() {
     scenario.say("MAIL FROM:<a@b>", "530").greeted().say("XCLIENT ADDR=198.51.100.8", "530 5.7.0");
 }
 
+/// Else whoever is behind a relay with a certificate would be that relay.
+#[test]
+fn the_certificate_of_a_relay_proves_nothing_of_its_client() {
+    let relay = listed_relay().with_certificate().greeted();
+    let (scenario, heard) =
+        relay.say("XCLIENT ADDR=198.51.100.7", "220 mx.example").send(b"EHLO c\r\n").heard();
+    assert!(heard.contains("250-AUTH ") && !heard.contains("EXTERNAL"), "{heard}");
+    scenario.say("AUTH EXTERNAL =", "504 5.5.4");
+}
+
 #[test]
 fn xclient_has_its_place_and_its_grammar() {
     listed_relay().say("XCLIENT ADDR=198.51.100.7", "503");

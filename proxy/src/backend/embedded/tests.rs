@@ -216,6 +216,18 @@ async fn only_local_mailboxes_are_accepted_whoever_asks() {
 }
 
 #[tokio::test]
+async fn recipients_are_refused_while_there_is_no_memory_for_them() {
+    let house = house();
+    house.memory.resize(RECIPIENT_OCTETS);
+    let mut transaction = begin(&house, None, &reverse("a@example.org")).await.unwrap();
+    let (path, params) = (forward("me@localhost"), RcptParams::default());
+    assert_eq!(transaction.recipient(&path, &params).await, Ok(()));
+    assert_eq!(transaction.recipient(&path, &params).await, Err(Refusal::StorageFull));
+    drop(transaction);
+    assert_eq!(house.memory.used(), 0);
+}
+
+#[tokio::test]
 async fn a_user_sends_as_himself_only() {
     let house = house();
     let me = Some("me@localhost");
