@@ -72,6 +72,7 @@ fn siege(name: &str, rules: &str, listener_keys: &str, open_min: usize) {
     let memory = status(server.pid(), "VmHWM");
     let sessions = server.metric("gatepost_edge_sessions_open");
     let drawn = server.metric("gatepost_admission_memory_octets");
+    let metrics = server.http("/metrics").1;
     is_over.store(true, Ordering::Relaxed);
     attack.join().expect("the attackers do not panic");
 
@@ -84,6 +85,9 @@ fn siege(name: &str, rules: &str, listener_keys: &str, open_min: usize) {
         begun.load(Ordering::Relaxed),
         closed.load(Ordering::Relaxed),
     );
+    for line in metrics.lines().filter(|line| WHY_CLOSED.iter().any(|name| line.starts_with(name))) {
+        println!("  {line}");
+    }
     println!("  mails {}, p50 {:?}, p99 {:?}", taken.len(), at(50).all, at(99).all);
     println!("  the longest: {:?}", at(100));
     println!("  sessions that the server had at the end {sessions}");
@@ -184,4 +188,6 @@ const BUDGET_MIB: u64 = 1024;
 const RAMP: Duration = Duration::from_secs(18);
 /// Handshakes that go no further are ended after half a minute.
 const MEASURED: Duration = Duration::from_secs(20);
+/// How those ended who were closed, or did not come in.
+const WHY_CLOSED: [&str; 2] = ["gatepost_edge_sessions_closed_total{", "gatepost_admission_refusals_total{"];
 const IDLE: u64 = 2_000;
