@@ -7,6 +7,8 @@
 //! store ------------/
 //! ```
 
+mod clients;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
-use gatepost_smtp::server::TlsMode;
+use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
 use crate::admission::memory::Memory;
@@ -38,7 +40,8 @@ use crate::data_folder::DataFolder;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::telemetry::Metrics;
-use crate::tls::{Tls, TlsError};
+use crate::tls::{ClientCertificates, Tls, TlsError};
+pub use clients::check_authorities;
 
 /// The opened rooms.
 pub struct Rooms {
@@ -291,20 +294,33 @@ pub fn scan_settings(config: &Config) -> scan::Settings {
     scan::Settings { unscannable, ..scan::Settings::default() }
 }
 
-/// The edge's settings.
-#[must_use]
-pub fn server_settings(config: &Config) -> ServerSettings {
-    ServerSettings {
+/// The edge's settings. Reads the files of client certificates; their handshakes use the server's certificate of `tls`.
+///
+/// # Errors
+/// A file cannot be used.
+pub fn server_settings(config: &Config, tls: &Tls) -> Result<ServerSettings, TlsError> {
+    let settings = |listener| {
+        let clients = clients::load(listener, tls)?;
+        Ok(listener_settings(config, listener, clients))
+    };
+    Ok(ServerSettings {
         hostname: config.hostname.to_string(),
-        listeners: config.listeners.iter().map(|listener| listener_settings(config, listener)).collect(),
-    }
+        listeners: config.listeners.iter().map(settings).collect::<Result<_, TlsError>>()?,
+    })
 }
 
-fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
+fn listener_settings(
+    config: &Config,
+    listener: &Listener,
+    clients: Option<ClientCertificates>,
+) -> ListenerSettings {
     let (tls, protocol) = match listener.service {
         Service::Smtp { tls, require_auth, binarymime, .. } => {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
-            let auth = authn_settings(config).offer(scram_outside_tls);
+            let mut auth = authn_settings(config).offer(scram_outside_tls);
+            if clients.is_some() {
+                auth.inside_tls.insert(0, Mechanism::External);
+            }
             let limits = smtp_limits(config);
             let rights = if require_auth { listener.rights.requiring_auth() } else { listener.rights };
             let switched_off = listener.switched_off.iter().map(|verb| verb.verb()).collect();
@@ -323,6 +339,7 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         relays: listener.xclient_from.iter().map(|it| it.network()).collect(),
         stranger_checks: stranger_checks(listener.service),
         classes: classes(listener),
+        clients,
         quirks: quirks(config),
         balancers: listener.proxy_protocol_from.iter().map(|it| it.network()).collect(),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
@@ -406,7 +423,7 @@ fn authn_settings(config: &Config) -> authn::Settings {
 fn backend_settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         hostname: config.hostname.to_string(),
-        scan_time_max: config.scan.session_budget.duration(),
+        scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
     }
 }
 
@@ -430,8 +447,6 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use gatepost_smtp::server::Mechanism;
-
     use super::*;
     use crate::config::SandboxMode;
     use crate::first_run;
@@ -443,7 +458,7 @@ mod tests {
     }
 
     fn smtp(config: &Config) -> SmtpSettings {
-        match server_settings(config).listeners.remove(0).protocol {
+        match listener_settings(config, &config.listeners[0], None).protocol {
             Protocol::Smtp(settings) => settings,
             Protocol::Pop3(_) => panic!("the listener speaks SMTP"),
         }

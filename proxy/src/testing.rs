@@ -93,7 +93,7 @@ pub(crate) fn house() -> House {
     let store = folder.path().join("store").join("default.sqlite");
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
-    let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
+    let settings = Settings { hostname: "mx.example".into(), scan_time_max: Some(SCAN_TIME_MAX) };
     let memory = MemoryBudget::default();
     let events = Log::start(&folder.path().join("events"), None).unwrap();
     let backend = Arc::new(Embedded::new(
@@ -176,6 +176,7 @@ fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
         balancers: Default::default(),
         relays: Default::default(),
         classes: Default::default(),
+        clients: None,
         quirks: Default::default(),
         stranger_checks: StrangerChecks::default(),
         protocol,

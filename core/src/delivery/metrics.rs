@@ -77,7 +77,7 @@ impl Metrics {
         }
     }
 
-    pub(super) fn count_retry(&self, setback: Setback) {
+    pub(super) fn count_retry(&self, setback: &Setback) {
         match setback {
             Setback::Scan => self.retried_scan.inc(),
             Setback::Store(_) => self.retried_store.inc(),

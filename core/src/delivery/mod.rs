@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! queue.claim -> worker -> scan (unless stamped) -> local: directory -> store.deliver | store.record
-//!                                                      queue.settle <-+-> store.forget
+//!                                            closing: queue.settle <-+-> store.forget
 //! ```
 //! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
 //! replay gets the answer that was given before and does nothing twice.
 
+pub mod attempt;
+mod closing;
 pub mod disposition;
 pub mod local;
 pub mod loops;
@@ -17,6 +19,8 @@ pub(crate) mod testing;
 mod trace;
 pub mod worker;
 
+pub use attempt::{Attempt, HopReport};
+use closing::Closing;
 pub use disposition::Disposition;
 pub use loops::{RECEIVED_MAX, count_received};
 pub use metrics::Metrics;

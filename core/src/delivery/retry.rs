@@ -6,7 +6,7 @@ use crate::queue::Backoff;
 use crate::store::StoreError;
 
 /// Why a recipient was not served in this attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Setback {
     /// The scanner had no verdict, or one that does not let the mail pass; nothing is delivered unscanned.
     #[error("4.7.1 waiting for a virus scan that can vouch for this message")]
@@ -28,7 +28,7 @@ pub enum Setback {
 impl Setback {
     /// How long to wait when `attempts` attempts, this one among them, were in vain.
     #[must_use]
-    pub fn delay(self, attempts: u32) -> Duration {
+    pub fn delay(&self, attempts: u32) -> Duration {
         let backoff = match self {
             Self::Scan | Self::Store(_) | Self::Panicked => LOCAL_BACKOFF,
             Self::RecipientGone => GONE_BACKOFF,

@@ -7,18 +7,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::local::Plan;
 use super::retry::Setback;
-use super::{Disposition, Metrics, trace};
+use super::{Attempt, Closing, Disposition, Metrics};
 use crate::directory::Directory;
 use crate::events::Log;
-use crate::queue::{Claim, NewMessage, Outcome, Queue};
+use crate::queue::{Claim, NewMessage, Queue};
 use crate::scan::{Priority, Scanner, Stamp, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
 
@@ -56,7 +56,7 @@ pub struct Workers {
 struct Worker {
     rooms: Rooms,
     scan_deadline: Duration,
-    metrics: Option<Metrics>,
+    closing: Closing,
     stop: watch::Receiver<bool>,
 }
 
@@ -66,9 +66,6 @@ enum Clearance {
     Infected { threat: String },
     Unknown,
 }
-
-/// What one attempt came to for one recipient.
-type Attempt = (usize, Result<Disposition, Setback>);
 
 // === impl Settings ===
 
@@ -105,7 +102,7 @@ impl Workers {
                 let worker = Worker {
                     rooms: rooms.clone(),
                     scan_deadline: settings.scan_deadline,
-                    metrics: metrics.clone(),
+                    closing: Closing::new(&rooms, metrics.clone()),
                     stop: stopped.clone(),
                 };
                 tokio::spawn(worker.run())
@@ -152,37 +149,20 @@ impl Worker {
 
     /// One attempt, from the claim to its durable outcome; answers whether the queue could keep that.
     async fn handle(&self, claim: Claim) -> bool {
-        let (id, message) = (claim.id, Arc::clone(&claim.message));
-        let session = message.submission.origin.session.as_str();
-        let attempts = claim.attempts.saturating_add(1);
+        let id = claim.id;
         let attempted = caught(self.attempt(&claim)).await.unwrap_or_else(|_| {
+            let session = claim.message.submission.origin.session.as_str();
             error!(queue_id = %id, session, "a delivery worker panicked over this mail; the mail is put off");
-            all(&claim.pending, Setback::Panicked)
+            Attempt::put_off(&claim.pending, &Setback::Panicked)
         });
-        let outcomes = attempted.iter().map(|(index, result)| (*index, outcome(result, attempts))).collect();
-        if let Err(error) = self.rooms.queue.settle(claim, outcomes).await {
-            error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");
-            if let Some(metrics) = &self.metrics {
-                metrics.settle_failures.inc();
-            }
-            return false;
-        }
-        self.report(&message, &attempted);
-        let done = attempted.iter().filter(|(_, result)| result.is_ok());
-        let forget: Vec<u32> = done.filter_map(|(index, _)| u32::try_from(*index).ok()).collect();
-        if !forget.is_empty()
-            && let Err(error) = self.rooms.store.forget(id, forget).await
-        {
-            debug!(queue_id = %id, session, %error, "dispositions stay remembered until the next start");
-        }
-        true
+        self.closing.close(claim, attempted).await
     }
 
     async fn attempt(&self, claim: &Claim) -> Vec<Attempt> {
         match self.clear(&claim.message).await {
             Clearance::Clean(stamp) => self.deliver(claim, stamp).await,
             Clearance::Infected { threat } => self.delete(claim, &threat).await,
-            Clearance::Unknown => all(&claim.pending, Setback::Scan),
+            Clearance::Unknown => Attempt::put_off(&claim.pending, &Setback::Scan),
         }
     }
 
@@ -208,7 +188,7 @@ impl Worker {
     async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Vec<Attempt> {
         let message = &claim.message;
         let plan = Plan::new(message, &claim.pending, |path| self.rooms.directory.resolve(path));
-        let mut attempted = all(&plan.gone, Setback::RecipientGone);
+        let mut attempted = Attempt::put_off(&plan.gone, &Setback::RecipientGone);
         if plan.copies.is_empty() {
             return attempted;
         }
@@ -220,8 +200,8 @@ impl Worker {
             copies: plan.copies,
         };
         match self.rooms.store.deliver(delivery).await {
-            Ok(dispositions) => attempted.extend(done(dispositions)),
-            Err(error) => attempted.extend(all(&plan.served, Setback::Store(error))),
+            Ok(dispositions) => attempted.extend(Attempt::ended(dispositions)),
+            Err(error) => attempted.extend(Attempt::put_off(&plan.served, &Setback::Store(error))),
         }
         attempted
     }
@@ -237,41 +217,8 @@ impl Worker {
             .map(|recipient| (recipient, deleted.clone()))
             .collect();
         match self.rooms.store.record(claim.id, dispositions).await {
-            Ok(dispositions) => done(dispositions).collect(),
-            Err(error) => all(&claim.pending, Setback::Store(error)),
-        }
-    }
-
-    fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
-        let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
-        for (recipient, result) in attempted {
-            trace::record(&self.rooms.events, message, *recipient, result);
-            match result {
-                Ok(disposition) => debug!(%queue_id, session, recipient, ?disposition, "recipient done"),
-                Err(Setback::RecipientGone) => {
-                    let address =
-                        message.submission.envelope.recipients.get(*recipient).map(|known| &known.path);
-                    error!(
-                        %queue_id, session, recipient, ?address,
-                        "accepted for a mailbox that is gone; kept in the queue, since nobody could be told"
-                    );
-                }
-                Err(setback) => warn!(%queue_id, session, recipient, %setback, "recipient put off"),
-            }
-            if let Some(metrics) = &self.metrics {
-                match result {
-                    Ok(disposition) => metrics.count_done(disposition),
-                    Err(setback) => metrics.count_retry(*setback),
-                }
-            }
-        }
-        let finished = attempted.iter().filter(|(_, result)| result.is_ok()).count();
-        if finished > 0 {
-            let waited_ms = now_ms().saturating_sub(message.submission.origin.received_at_ms);
-            info!(%queue_id, session, recipients = finished, waited_ms, "recipients have their disposition");
-            if let Some(metrics) = &self.metrics {
-                metrics.seconds.observe(Duration::from_millis(waited_ms).as_secs_f64());
-            }
+            Ok(dispositions) => Attempt::ended(dispositions).collect(),
+            Err(error) => Attempt::put_off(&claim.pending, &Setback::Store(error)),
         }
     }
 
@@ -293,32 +240,6 @@ async fn caught<T>(future: impl Future<Output = T>) -> thread::Result<T> {
         polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
     })
     .await
-}
-
-fn outcome(result: &Result<Disposition, Setback>, attempts: u32) -> Outcome {
-    match result {
-        Ok(disposition) => Outcome::Done(disposition.clone()),
-        Err(setback) => {
-            let delay_ms = u64::try_from(setback.delay(attempts).as_millis()).unwrap_or(u64::MAX);
-            let not_before_ms = now_ms().saturating_add(delay_ms);
-            Outcome::Retry { reason: setback.to_string(), not_before_ms }
-        }
-    }
-}
-
-fn all(recipients: &[usize], setback: Setback) -> Vec<Attempt> {
-    recipients.iter().map(|index| (*index, Err(setback))).collect()
-}
-
-fn done(dispositions: Vec<(u32, Disposition)>) -> impl Iterator<Item = Attempt> {
-    dispositions
-        .into_iter()
-        .filter_map(|(recipient, disposition)| Some((usize::try_from(recipient).ok()?, Ok(disposition))))
-}
-
-fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A delivery waits for two flushes, the store's and the queue's; these many share them. Each holds at most 256 KiB of

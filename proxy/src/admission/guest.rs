@@ -181,6 +181,18 @@ impl Guest {
         Ok(LogIn { guest: self, _turn: turn })
     }
 
+    /// Somebody wants to log in as who his certificate says he is: there is nothing to guess, so no user is locked out by
+    /// it, and none is known by his password.
+    ///
+    /// # Errors
+    /// The address is banned.
+    pub(crate) fn log_in_by_certificate(&self) -> Result<LogIn<'_>, Refused> {
+        if self.standing != Standing::Trusted {
+            self.enforce(self.admission.check_ban(self.address, now()))?;
+        }
+        Ok(LogIn { guest: self, _turn: None })
+    }
+
     fn count(&self, rule: Rule) -> Result<(), Refused> {
         if self.standing == Standing::Trusted {
             return Ok(());

@@ -31,7 +31,8 @@ pub struct Settings {
     /// Our name in `Received:`; a checked domain name.
     pub hostname: String,
     /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
-    pub scan_time_max: Duration,
+    /// `None`: it does not wait at all.
+    pub scan_time_max: Option<Duration>,
 }
 
 /// Who does the work.
@@ -248,7 +249,10 @@ impl Rooms {
             envelope.params.body = BodyKind::EightBitMime;
         }
         let settings = self.settings.load_full();
-        let stamp = self.scan(&body, &origin, settings.scan_time_max).await?;
+        let stamp = match settings.scan_time_max {
+            Some(time_max) => self.scan(&body, &origin, time_max).await?,
+            None => None,
+        };
         let id = self.queue.allocate_id();
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
         let submission = Submission { envelope, origin };

@@ -178,7 +178,10 @@ impl Running {
             }
             None => None,
         };
-        let server = Server::start_on(sockets, &server_settings(&config, open_files), rooms.edge())
+        let settings = services::server_settings(&config, rooms.tls())
+            .map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let settings = within(open_files, settings);
+        let server = Server::start_on(sockets, &settings, rooms.edge())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let running = Self { config, folder, log, sandbox, open_files, rooms, server, admin, is_draining };
         running.announce();
@@ -221,7 +224,11 @@ impl Running {
             Ok(policy) => policy,
             Err(error) => return rejected(&error),
         };
-        if let Err(error) = self.server.reload(&server_settings(&config, self.open_files)) {
+        let settings = match services::server_settings(&config, self.rooms.tls()) {
+            Ok(settings) => within(self.open_files, settings),
+            Err(error) => return rejected(&error),
+        };
+        if let Err(error) = self.server.reload(&settings) {
             return rejected(&error);
         }
         self.rooms.reload(&config, &self.folder, policy);
@@ -281,9 +288,8 @@ impl Signals {
     }
 }
 
-/// What the listeners are to do, within what there can be.
-fn server_settings(config: &Config, open_files: OpenFiles) -> ServerSettings {
-    let mut settings = services::server_settings(config);
+/// What the listeners are to do, as far as there can be sockets for it.
+fn within(open_files: OpenFiles, mut settings: ServerSettings) -> ServerSettings {
     open_files.fit(&mut settings.listeners).report(open_files);
     settings
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::admission::Admission;
-use super::classes::{PeerNetworks, SwitchableVerb, WrittenRights};
+use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
@@ -75,6 +75,7 @@ pub(super) struct Listener {
     pub(super) xclient_from: Option<Spanned<Vec<TrustedNetwork>>>,
     pub(super) rights: Option<Spanned<WrittenRights>>,
     pub(super) peers: Option<Spanned<Vec<PeerNetworks>>>,
+    pub(super) client_certificates: Option<Spanned<ClientCertificates>>,
     pub(super) switched_off: Option<Spanned<Vec<SwitchableVerb>>>,
 }
 
@@ -152,6 +153,7 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Scan {
     pub(super) rules: Option<PathBuf>,
+    pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) unscannable: Option<Unscannable>,
 }

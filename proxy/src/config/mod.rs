@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
-pub use classes::{NetworkClass, PeerNetworks, SwitchableVerb};
+pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
@@ -87,6 +87,8 @@ pub struct Listener {
     pub rights: ClassRights,
     /// Who is more than a stranger before he authenticates.
     pub peers: Vec<PeerNetworks>,
+    /// Who may log in by a certificate; `None`: nobody is asked for one.
+    pub client_certificates: Option<ClientCertificates>,
     /// Verbs that do not exist here.
     pub switched_off: Vec<SwitchableVerb>,
 }
@@ -184,6 +186,8 @@ pub struct Limits {
 pub struct Scan {
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
+    /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
+    pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
@@ -258,13 +262,13 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let session_budget = self.scan.session_budget;
+        let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
         Self {
             data: running.data.clone(),
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { session_budget, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, ..running.scan.clone() },
             admin: running.admin.clone(),
             ..self
         }
@@ -292,6 +296,7 @@ impl Config {
                 xclient_from: Vec::new(),
                 rights: ClassRights::default(),
                 peers: Vec::new(),
+                client_certificates: None,
                 switched_off: Vec::new(),
             })
         };
@@ -348,7 +353,7 @@ impl Default for Limits {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { rules: None, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+        Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
     }
 }
 

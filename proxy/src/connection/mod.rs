@@ -37,7 +37,7 @@ use crate::admission::stranger::StrangerChecks;
 use crate::metrics::ListenerMetrics;
 use crate::server::Services;
 use crate::session_id::SessionId;
-use crate::tls::{Exporter, Secured};
+use crate::tls::{ClientCertificates, Proof, Secured};
 pub(crate) use buffer::BUFFER_OCTETS;
 use buffer::Pool;
 pub use classes::PeerClasses;
@@ -74,6 +74,8 @@ pub(crate) struct Context {
     pub(crate) relays: NetworkSet,
     /// Who is more than a stranger.
     pub(crate) classes: PeerClasses,
+    /// Who may prove himself by a certificate; `None`: nobody is asked for one.
+    pub(crate) clients: Option<ClientCertificates>,
     /// Which deviations an address is allowed.
     pub(crate) quirks: PeerQuirks,
     /// What strangers have to wait for.
@@ -246,7 +248,7 @@ impl Ledger {
 /// TLS first, later or never, as the listener says.
 async fn converse<S, M>(
     mut stream: S,
-    open: impl FnOnce(Option<(TlsFacts, Option<Exporter>)>) -> M,
+    open: impl FnOnce(Option<(TlsFacts, Proof)>) -> M,
     peer: &Peer,
     ledger: &mut Ledger,
     phase: &mut watch::Receiver<Phase>,
@@ -256,20 +258,20 @@ where
     M: Machine,
 {
     if peer.context.tls == TlsMode::Implicit {
-        let Some(Secured { stream, facts, exporter }) = shake_hands(stream, peer).await else {
+        let Some(Secured { stream, facts, proof }) = shake_hands(stream, peer).await else {
             return Ending::TlsFailed;
         };
-        let machine = Box::new(open(Some((facts, exporter))));
+        let machine = Box::new(open(Some((facts, proof))));
         return Box::pin(speak(stream, machine, peer, ledger, phase)).await;
     }
     let mut machine = Box::new(open(None));
     let driver = Driver::new(&mut stream, machine.as_mut(), ledger, &peer.context.pool, phase);
     match driver.run().await {
         Stop::Upgrade => {
-            let Some(Secured { stream, facts, exporter }) = shake_hands(stream, peer).await else {
+            let Some(Secured { stream, facts, proof }) = shake_hands(stream, peer).await else {
                 return Ending::TlsFailed;
             };
-            let machine = Box::new(machine.into_secured(facts, exporter, now()));
+            let machine = Box::new(machine.into_secured(facts, proof, now()));
             Box::pin(speak(stream, machine, peer, ledger, phase)).await
         }
         Stop::Closed(ending) => {
@@ -321,7 +323,7 @@ where
 {
     let tls = peer.context.services.tls.as_ref()?;
     peer.guest.handshake().ok()?;
-    let result = tls.accept(stream).await;
+    let result = tls.accept(stream, peer.context.clients.as_ref()).await;
     peer.context.metrics.handshake(result.is_ok());
     match result {
         Ok(secured) => {
@@ -330,6 +332,7 @@ where
                 session = %peer.session,
                 version = secured.facts.version,
                 cipher = secured.facts.cipher,
+                certificate_of = secured.proof.client.as_ref().map(|client| tracing::field::debug(&client.name)),
                 "TLS established",
             );
             Some(secured)

@@ -9,13 +9,13 @@ use gatepost_core::access::pop3::{Answer, Config, Entry, Maildrop, Output, Quest
 use gatepost_core::directory::Password;
 use gatepost_core::events::{What, evidence};
 use gatepost_core::store::Listing;
-use gatepost_smtp::server::{Identity, TlsFacts};
+use gatepost_smtp::server::{Identity, PeerClass, TlsFacts};
 
 use super::drive::{as_octets, now};
 use super::machine::{Machine, Step};
 use super::mailbox_lock::MailboxLock;
 use super::{Ending, Peer};
-use crate::tls::Exporter;
+use crate::tls::Proof;
 
 /// One POP3 session and what it holds.
 pub(super) struct Pop3Machine {
@@ -65,16 +65,27 @@ impl Pop3Machine {
         answer
     }
 
-    /// Under the same limits, bans and lock-outs as AUTH of SMTP.
+    /// Under the same limits, bans and lock-outs as AUTH of SMTP. An account without a mailbox hears the same as a wrong
+    /// password, after the same time.
     async fn verify(&self, user: &str, password: Password) -> Result<Option<Identity>, Unchecked> {
         let log_in = self.peer.guest.log_in(user).map_err(|_| Unchecked)?;
         let verifier = &self.peer.context.services.verifier;
         let identity = verifier.verify(user, password).await.map_err(|_| Unchecked)?;
+        let identity = identity.filter(|identity| self.has_mailbox(identity));
         match &identity {
             Some(identity) => log_in.succeeded(&identity.user),
             None => log_in.failed(user).await,
         }
         Ok(identity)
+    }
+
+    fn has_mailbox(&self, identity: &Identity) -> bool {
+        let has_mailbox = identity.class == PeerClass::User;
+        if !has_mailbox {
+            let (session, user, class) = (&self.peer.session, &identity.user, identity.class.name());
+            tracing::info!(%session, user, class, "an account of this class has no mailbox to read");
+        }
+        has_mailbox
     }
 
     async fn open_mailbox(&mut self, identity: &Identity) -> Answer {
@@ -179,7 +190,7 @@ impl Machine for Pop3Machine {
         self.session.deadline()
     }
 
-    fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, now: Instant) -> Self {
+    fn into_secured(self, _facts: TlsFacts, _proof: Proof, now: Instant) -> Self {
         Self { session: self.session.into_secured(now), peer: self.peer, mailbox: None, gave_mail: false }
     }
 }

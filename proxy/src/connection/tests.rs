@@ -17,6 +17,7 @@ fn mx(house: &House) -> Arc<Context> {
         tls: TlsMode::None,
         balancers: Default::default(),
         relays: Default::default(),
+        clients: None,
         classes: Default::default(),
         quirks: Default::default(),
         stranger_checks: StrangerChecks::default(),

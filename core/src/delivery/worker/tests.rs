@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use self::house::{ALICE, BOB, BODY, House, accept_large};
 use super::*;
+use crate::delivery::closing::now_ms;
 use crate::disk::Disk;
 use crate::queue::Summary;
 use crate::scan;
