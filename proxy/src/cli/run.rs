@@ -25,7 +25,6 @@ use crate::service_manager;
 use crate::services::{self, OpenError, Rooms};
 use crate::sockets::Sockets;
 use crate::telemetry::{self, LogHandle, Metrics};
-use crate::tls::{Tls, TlsError};
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Arguments {
@@ -179,8 +178,9 @@ impl Running {
             }
             None => None,
         };
-        let settings = server_settings(&config, rooms.tls(), open_files)
+        let settings = services::server_settings(&config, rooms.tls())
             .map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let settings = within(open_files, settings);
         let server = Server::start_on(sockets, &settings, rooms.edge())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let running = Self { config, folder, log, sandbox, open_files, rooms, server, admin, is_draining };
@@ -224,8 +224,8 @@ impl Running {
             Ok(policy) => policy,
             Err(error) => return rejected(&error),
         };
-        let settings = match server_settings(&config, self.rooms.tls(), self.open_files) {
-            Ok(settings) => settings,
+        let settings = match services::server_settings(&config, self.rooms.tls()) {
+            Ok(settings) => within(self.open_files, settings),
             Err(error) => return rejected(&error),
         };
         if let Err(error) = self.server.reload(&settings) {
@@ -288,11 +288,10 @@ impl Signals {
     }
 }
 
-/// What the listeners are to do, within what there can be.
-fn server_settings(config: &Config, tls: &Tls, open_files: OpenFiles) -> Result<ServerSettings, TlsError> {
-    let mut settings = services::server_settings(config, tls)?;
+/// What the listeners are to do, as far as there can be sockets for it.
+fn within(open_files: OpenFiles, mut settings: ServerSettings) -> ServerSettings {
     open_files.fit(&mut settings.listeners).report(open_files);
-    Ok(settings)
+    settings
 }
 
 /// Makes the first user, if this is the first start, and says so where only the right eyes are.
