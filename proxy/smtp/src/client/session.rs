@@ -1,0 +1,3 @@
+//! WIP
+#[derive(Debug)]
+pub struct Session {}
