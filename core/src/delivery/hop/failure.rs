@@ -80,11 +80,13 @@ impl HopFailure {
             Self::Connect(_) | Self::ConnectTimedOut => "4.4.1",
             Self::Tls(_) | Self::Session(Failure::NoTls | Failure::Injected | Failure::TlsFailed) => "4.7.5",
             Self::Session(Failure::NoAuth) => "4.7.0",
-            Self::Session(Failure::Closed(_) | Failure::TimedOut(_) | Failure::ServiceClosing { .. }) => "4.4.2",
+            Self::Session(Failure::Closed(_) | Failure::TimedOut(_) | Failure::ServiceClosing { .. }) => {
+                "4.4.2"
+            }
             Self::Session(Failure::Refused { .. }) => "4.3.2",
-            Self::Session(
-                Failure::Unexpected { .. } | Failure::Unsolicited(_) | Failure::NoReply { .. },
-            ) => "4.5.0",
+            Self::Session(Failure::Unexpected { .. } | Failure::Unsolicited(_) | Failure::NoReply { .. }) => {
+                "4.5.0"
+            }
             Self::Session(Failure::BadContent | Failure::Aborted(_)) | Self::Body(_) => "4.3.0",
         }
     }

@@ -1,8 +1,9 @@
 //! The next hop: one SMTP or LMTP server at one address, and a mail taken there.
 //!
 //! ```text
-//! NextHop (whoever routes) -> Courier::connect -> Connection::deliver -> Served a recipient, and the connection again
-//!                                                      source: trace headers, then the body, in parts
+//! NextHop (whoever routes) -> Courier::connect -> Connection::deliver(Consignment) -> Served a recipient
+//!                                                 |  source: head, then body, in parts
+//!                                                 +- wire: octets both ways, deadlines
 //! ```
 //! Which servers there are, in which order they are tried and when again is decided elsewhere. Here: sockets, TLS, time,
 //! and `gatepost_smtp::client`, which knows the protocol.
@@ -20,15 +21,18 @@
 //! holds for a crash of ours between that reply and the flush of the queue's record.
 
 mod connection;
+mod consignment;
 mod courier;
 mod failure;
 mod next_hop;
 mod served;
 mod source;
 pub mod tls;
+mod wire;
 
 pub use connection::{Connection, Delivered};
-pub use courier::{Courier, Settings};
+pub use consignment::Consignment;
+pub use courier::{Courier, Settings, StartError};
 pub use failure::{HopFailure, TlsFailure};
 pub use next_hop::{InsecureLogin, NextHop};
 pub use served::{Served, Verdict};

@@ -38,6 +38,17 @@ pub enum Verdict {
     Failed(HopFailure),
 }
 
+// === impl Served ===
+
+impl Served {
+    /// Of a recipient whom the hop was not asked about, such as where there is no connection.
+    pub fn failed(recipient: usize, hop: &str, failure: &HopFailure) -> Self {
+        let reply = failure.reply().map(ToString::to_string);
+        let report = HopReport { name: hop.to_owned(), reply, takes_dsn: false };
+        Self { recipient, verdict: Verdict::Failed(failure.clone()), report }
+    }
+}
+
 // === impl Verdict ===
 
 impl Verdict {

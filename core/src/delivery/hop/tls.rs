@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
@@ -82,6 +84,10 @@ impl Trust {
         Ok(Self { config: Arc::new(config), name, is_verified: true })
     }
 
+    pub(super) fn named(&self, name: ServerName<'static>) -> Self {
+        Self { name, ..self.clone() }
+    }
+
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }
@@ -92,7 +98,9 @@ impl Trust {
 }
 
 fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Unusable> {
-    ClientConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions().map_err(Unusable)
+    ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(Unusable)
 }
 
 fn provider() -> CryptoProvider {

@@ -82,7 +82,11 @@ impl Login {
     /// Where one of them is empty, over `LOGIN_OCTETS`, or has a NUL, which separates them in PLAIN (RFC 4616).
     pub fn new(user: String, password: Secret) -> Result<Self, InvalidLogin> {
         let fits = |octets: &[u8]| (1..=LOGIN_OCTETS).contains(&octets.len()) && !octets.contains(&0);
-        if fits(user.as_bytes()) && fits(password.expose()) { Ok(Self { user, password }) } else { Err(InvalidLogin) }
+        if fits(user.as_bytes()) && fits(password.expose()) {
+            Ok(Self { user, password })
+        } else {
+            Err(InvalidLogin)
+        }
     }
 
     pub(super) fn user(&self) -> &str {
@@ -142,7 +146,9 @@ mod tests {
     fn a_login_that_a_mechanism_would_tear_apart_is_none() {
         let login = |user: &str, password: &[u8]| Login::new(user.to_owned(), Secret::new(password.to_vec()));
         assert!(login("user", b"pass word").is_ok());
-        for (user, password) in [("", "x"), ("x", ""), ("a\0b", "x"), ("x", "a\0b"), (&"x".repeat(1_001), "x")] {
+        for (user, password) in
+            [("", "x"), ("x", ""), ("a\0b", "x"), ("x", "a\0b"), (&"x".repeat(1_001), "x")]
+        {
             assert_eq!(login(user, password.as_bytes()), Err(InvalidLogin));
         }
         assert!(!format!("{:?}", login("user", b"hunter2")).contains("hunter2"));

@@ -176,12 +176,15 @@ pub enum Fault {
 pub enum Output {
     /// Write these octets. `Debug` shows their number alone: they may hold a password.
     Send(Vec<u8>),
-    /// Start TLS now; then `secured` or `tls_failed`. Only produced with nothing buffered.
+    /// Start TLS now; then `into_secured` or `tls_failed`. Only produced with nothing buffered.
     Upgrade,
     /// The session is open: `begin` a mail, or `quit`.
     Ready,
-    /// The next part of the body is wanted: `body`. Ask for it once all that was to be written is written.
-    NeedBody,
+    /// The next part of the body is wanted: `body`, once all that was to be written is written.
+    NeedBody {
+        /// At most so many octets, and at least one of them where this is not 0.
+        octets_max: u64,
+    },
     /// The mail is over: one outcome a recipient, in the order of the envelope. `Ready` or `Close` follows.
     Done(Vec<Outcome>),
     /// Close the connection: after a good QUIT, or for the reason given.
@@ -212,9 +215,9 @@ impl Failure {
     #[must_use]
     pub const fn reply(&self) -> Option<&ServerReply> {
         match self {
-            Self::Refused { reply, .. } | Self::ServiceClosing { reply, .. } | Self::Unexpected { reply, .. } => {
-                Some(reply)
-            }
+            Self::Refused { reply, .. }
+            | Self::ServiceClosing { reply, .. }
+            | Self::Unexpected { reply, .. } => Some(reply),
             _ => None,
         }
     }
@@ -264,7 +267,7 @@ impl fmt::Debug for Output {
             Self::Send(octets) => write!(f, "Send({} octets)", octets.len()),
             Self::Upgrade => f.write_str("Upgrade"),
             Self::Ready => f.write_str("Ready"),
-            Self::NeedBody => f.write_str("NeedBody"),
+            Self::NeedBody { octets_max } => write!(f, "NeedBody({octets_max} octets)"),
             Self::Done(outcomes) => f.debug_tuple("Done").field(outcomes).finish(),
             Self::Close(ending) => f.debug_tuple("Close").field(ending).finish(),
         }

@@ -4,8 +4,8 @@
 //! octets -> wire::reply_parse -> session: greeting, EHLO, STARTTLS, AUTH -> transaction: MAIL .. end of data -> outcomes
 //! ```
 //! `config` is what the machine knows of a server beforehand, `contract` holds the values that cross its border, and
-//! `session` takes them in. Feed one input (`feed`, `secured`, `tls_failed`, `begin`, `body`, `quit`, `tick`, `eof`),
-//! drain `poll` until `None`, then wait for the next input or `deadline`, whichever comes first. `feed` takes all octets.
+//! `session` takes them in. Feed one input (`feed`, `into_secured`, `tls_failed`, `begin`, `body`, `abort`, `quit`,
+//! `tick`, `eof`), drain `poll` until `None`, then wait for the next input or `deadline`, whichever comes first. `feed` takes all octets.
 //!
 //! # Promises
 //! - The server decides nothing that it was not asked: a reply to no command ends the session, and so does whatever
@@ -16,12 +16,15 @@
 //! - The end of data is sent once, behind the whole body. A body that cannot be finished is broken off without it.
 //! - Memory is bounded: one reply of `reply_parse::REPLY_OCTETS`, one group of commands, one part of a body.
 
+mod body;
 pub mod capabilities;
 pub mod config;
 pub mod contract;
+mod opening;
 pub mod session;
+mod transaction;
 
 pub use capabilities::{Capabilities, SizeOffer};
 pub use config::{Config, InvalidLogin, Login, Patience, Protocol, StartTls};
 pub use contract::{Content, Failure, Fault, Mail, Outcome, Output, Stage, Unsuited};
-pub use session::Session;
+pub use session::{NotReady, Session};

@@ -155,12 +155,6 @@ impl LineReader {
         self.octets
     }
 
-    /// Whether a line has begun that has not ended.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.octets > 0 || self.at != At::Text
-    }
-
     fn is_overlong(&self) -> bool {
         matches!(self.at, At::OverlongText | At::OverlongCr)
     }

@@ -104,12 +104,6 @@ impl ReplyReader {
         self.begun = Some(reply);
         Ok(None)
     }
-
-    /// Whether nothing of a further reply has come.
-    #[must_use]
-    pub fn is_between_replies(&self) -> bool {
-        self.begun.is_none() && !self.lines.has_begun()
-    }
 }
 
 // === impl ServerReply ===
@@ -145,8 +139,9 @@ impl ServerReply {
         let mut numbers = word.split('.');
         let class = numbers.next()?;
         let is_class = class.len() == 1 && class.parse() == Ok(self.code.checked_div(100)?);
-        let mut is_number =
-            |_: ()| numbers.next().is_some_and(|n| matches!(n.len(), 1..=3) && n.bytes().all(|o| o.is_ascii_digit()));
+        let mut is_number = |_: ()| {
+            numbers.next().is_some_and(|n| matches!(n.len(), 1..=3) && n.bytes().all(|o| o.is_ascii_digit()))
+        };
         (is_class && is_number(()) && is_number(()) && numbers.next().is_none()).then_some(word)
     }
 
