@@ -75,17 +75,14 @@ impl<'a> Wire<'a> {
     pub(super) async fn converse(mut self, mut source: Option<Source<'_>>) -> Conversation {
         let (mut outcomes, mut unreadable) = (None, None);
         let mut wanted = None;
-        let mut is_ready = false;
         let stop = loop {
             match self.session.poll() {
                 Some(Output::Send(octets)) => self.outgoing.extend_from_slice(&octets),
                 Some(Output::NeedBody { octets_max }) => wanted = Some(octets_max),
                 Some(Output::Done(done)) => outcomes = Some(done),
-                // What came together with the last reply, such as 421, is still to be heard.
-                Some(Output::Ready) => is_ready = true,
+                Some(Output::Ready) => break Stop::Ready,
                 Some(Output::Upgrade) => break Stop::Upgrade,
                 Some(Output::Close(ending)) => break Stop::Closed(ending),
-                None if is_ready => break Stop::Ready,
                 None if self.has_written() && !self.is_broken && wanted.is_some() => {
                     match next_part(source.as_mut(), wanted.take().unwrap_or_default()).await {
                         Ok(part) => self.session.body(now(), &part),

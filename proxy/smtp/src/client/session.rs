@@ -285,7 +285,8 @@ impl Session {
         if self.state == State::Closed {
             return;
         }
-        self.outputs.retain(|output| !matches!(output, Output::Upgrade));
+        // Not given out yet, they would promise what is over.
+        self.outputs.retain(|output| !matches!(output, Output::Upgrade | Output::Ready));
         if let Some(transaction) = self.transaction.take() {
             let outcomes = transaction.into_outcomes(&failure);
             self.outputs.push_back(Output::Done(outcomes));
