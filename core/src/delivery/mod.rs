@@ -10,6 +10,7 @@
 pub mod attempt;
 mod closing;
 pub mod disposition;
+pub mod hop;
 pub mod local;
 pub mod loops;
 pub mod metrics;
