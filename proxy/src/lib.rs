@@ -20,6 +20,7 @@ pub mod first_run;
 pub mod hardening;
 pub mod listener;
 pub mod metrics;
+pub mod relay;
 pub mod sandbox;
 pub mod server;
 pub mod service_manager;

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use gatepost_core::delivery::mx::is_public;
 use ipnet::Ipv4Net;
 use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-pub(crate) use name::is_public;
 use name::query_name;
 pub use resolver::{Resolver, SystemResolver, UnusableResolver};
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Folders;
 use crate::config::{Admin, Admission, Config};
+use crate::relay;
 
 /// What a server with this configuration needs, the configuration's own file included: a reload reads it again.
 #[must_use]
@@ -23,7 +24,7 @@ pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let tls = config.tls.iter().flat_map(|tls| [tls.certificate.as_path(), tls.key.as_path()]);
     let Admission { trusted_files, allow_files, deny_files, .. } = &config.admission;
     let lists = [trusted_files, allow_files, deny_files].into_iter().flatten().map(PathBuf::as_path);
-    tls.chain(config.admin.as_ref().and_then(Admin::credential)).chain(lists)
+    tls.chain(config.admin.as_ref().and_then(Admin::credential)).chain(lists).chain(relay::files(config))
 }
 
 /// The folder of the name, and where that is a link, the folder of the file.
