@@ -22,6 +22,7 @@ pub mod hardening;
 pub mod listener;
 pub mod metrics;
 pub mod open_files;
+pub mod relay;
 pub mod sandbox;
 pub mod server;
 pub mod service_manager;

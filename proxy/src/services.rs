@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gatepost_core::access::{self, ScanGate, pop3};
+use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
@@ -32,12 +33,13 @@ use crate::admission::stranger::StrangerChecks;
 use crate::admission::{self, Admission, Policy};
 use crate::admission_file::AdmissionFile;
 use crate::authn::{self, Authenticator};
-use crate::backend::embedded::{self, Embedded};
+use crate::backend::embedded::{self, Embedded, Relay};
 use crate::config::values::TimeSpan;
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
 use crate::metrics::EdgeMetrics;
+use crate::relay::{self, RelayError};
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::telemetry::Metrics;
 use crate::tls::{ClientCertificates, Tls, TlsError};
@@ -54,6 +56,7 @@ pub struct Rooms {
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
+    remote: Option<Remote>,
     events: Log,
 }
 
@@ -91,6 +94,9 @@ pub enum OpenError {
     /// There is nobody to ask for block lists.
     #[error("block lists: {0}")]
     BlockLists(#[from] UnusableResolver),
+    /// Delivery to other servers.
+    #[error("delivery: {0}")]
+    Relay(#[from] RelayError),
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
@@ -137,12 +143,14 @@ impl Rooms {
             directory::Settings::default(),
             directory::Metrics::register(registry)?,
         )?;
+        let remote = relay::start(config, registry)?;
         let workers = Workers::start(
             delivery::Rooms {
                 queue: queue.clone(),
                 scanner: scanner.clone(),
                 directory: directory.clone(),
                 store: store.clone(),
+                remote: remote.clone(),
                 events: events.clone(),
             },
             &delivery::Settings::default(),
@@ -176,7 +184,7 @@ impl Rooms {
             metrics: EdgeMetrics::register(registry)?,
         };
         let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
-        Ok(Self { edge, backend, shares, remembered, tls, queue, store, engine, workers, events })
+        Ok(Self { edge, backend, shares, remembered, tls, queue, store, engine, workers, remote, events })
     }
 
     /// What the edge works with.
@@ -203,8 +211,8 @@ impl Rooms {
         &self.tls
     }
 
-    /// Takes over what can change while the server runs: admission, certificate, backend, rules. Check the certificate before
-    /// (`load_tls`): here the old one stays where the new one is bad.
+    /// Takes over what can change while the server runs: admission, certificate, backend, routes, rules. Check certificate
+    /// and routes before (`load_tls`, `relay::load`): here the old ones stay where the new ones are bad.
     pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
         self.edge.admission.reload(policy);
         self.shares.resize(config);
@@ -216,6 +224,11 @@ impl Rooms {
             tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
+        match (&self.remote, relay::load(config)) {
+            (Some(remote), Ok(Some(settings))) => remote.reload(settings),
+            (_, Err(error)) => tracing::error!(%error, "the new routes cannot be used; the old ones stay"),
+            (_, Ok(_)) => (),
+        }
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
             Reload::Replaced => tracing::info!("the scanner uses new rules"),
@@ -424,6 +437,7 @@ fn authn_settings(config: &Config) -> authn::Settings {
 fn backend_settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         hostname: config.hostname.to_string(),
+        relay: config.remote.as_ref().map(|remote| Relay { internal: remote.internal_addresses }),
         scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
     }
 }

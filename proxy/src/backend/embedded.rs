@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gatepost_core::BoxFuture;
+use gatepost_core::delivery::mx::is_public;
 use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
@@ -14,7 +15,7 @@ use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
 use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
-use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::path::{Domain, ForwardPath, ReversePath};
 
 use super::received::ReceivedCounter;
 use super::{Backend, Discard, Transaction, unix_ms};
@@ -30,9 +31,18 @@ pub struct Embedded {
 pub struct Settings {
     /// Our name in `Received:`; a checked domain name.
     pub hostname: String,
+    /// How mail for other domains is taken from those with the right; `None`: not at all.
+    pub relay: Option<Relay>,
     /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
     /// `None`: it does not wait at all.
     pub scan_time_max: Option<Duration>,
+}
+
+/// Mail for other domains is sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// Whether an address literal may be one of loopback or of a private network.
+    pub internal: bool,
 }
 
 /// Who does the work.
@@ -50,7 +60,7 @@ struct Rooms {
 struct EmbeddedTransaction {
     rooms: Arc<Rooms>,
     origin: Origin,
-    trust: Trust,
+    rights: Rights,
     /// Of the recipients.
     drawn: Drawn,
     body: Option<Incoming>,
@@ -107,9 +117,9 @@ impl Backend for Embedded {
                 return Err(Refusal::SenderNotOwned);
             }
             let rooms = Arc::clone(&self.rooms);
-            let (trust, drawn) = (trust(rights), rooms.memory.clone().draw());
+            let drawn = rooms.memory.clone().draw();
             let transaction =
-                EmbeddedTransaction { rooms, origin, trust, drawn, body: None, nowhere: Discard };
+                EmbeddedTransaction { rooms, origin, rights, drawn, body: None, nowhere: Discard };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -130,6 +140,7 @@ impl Transaction for EmbeddedTransaction {
                 }
                 Resolution::Local(_) => Ok(()),
                 Resolution::UnknownLocal => Err(Refusal::UnknownRecipient),
+                Resolution::Foreign if self.may_send_on(path) => Ok(()),
                 Resolution::Foreign => Err(Refusal::RelayDenied),
             }
         })
@@ -140,7 +151,7 @@ impl Transaction for EmbeddedTransaction {
             self.origin.received_at_ms = unix_ms();
             self.body = Some(Incoming {
                 envelope,
-                firewall: self.rooms.firewall(self.trust),
+                firewall: self.rooms.firewall(trust(self.rights)),
                 buffer: BodyBuffer::new(self.rooms.queue.spool(), self.rooms.memory.clone()),
                 received: ReceivedCounter::default(),
                 failure: None,
@@ -171,10 +182,25 @@ impl Transaction for EmbeddedTransaction {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
             // The recipients are held until the queue has them.
-            let Self { rooms, origin, trust, drawn: _drawn, body, nowhere: _ } = *self;
+            let Self { rooms, origin, rights, drawn: _drawn, body, nowhere: _ } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
-            rooms.take_over(origin, trust, incoming).await
+            rooms.take_over(origin, trust(rights), incoming).await
         })
+    }
+}
+
+impl EmbeddedTransaction {
+    /// Only where mail leaves this server at all, and only for who may send to anybody.
+    fn may_send_on(&self, path: &ForwardPath) -> bool {
+        let Some(relay) = self.rooms.settings.load().relay else { return false };
+        let is_reachable = match path {
+            ForwardPath::Postmaster => false,
+            ForwardPath::Mailbox(mailbox) => match mailbox.domain() {
+                Domain::Address(address) => relay.internal || is_public(*address),
+                Domain::Name(_) => true,
+            },
+        };
+        is_reachable && self.rights.contains(Right::AcceptAnyRecipient)
     }
 }
 

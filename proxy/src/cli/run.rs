@@ -18,6 +18,7 @@ use crate::data_folder::DataFolder;
 use crate::first_run::{self, FirstRunError};
 use crate::hardening;
 use crate::open_files::OpenFiles;
+use crate::relay;
 use crate::sandbox::accounts::Account;
 use crate::sandbox::{self, Sandbox, SandboxError};
 use crate::server::{Server, ServerSettings, StartError};
@@ -220,6 +221,9 @@ impl Running {
         if let Err(error) = services::load_tls(&config, &self.folder) {
             return rejected(&error);
         }
+        if let Err(error) = relay::load(&config) {
+            return rejected(&error);
+        }
         let policy = match services::load_policy(&config) {
             Ok(policy) => policy,
             Err(error) => return rejected(&error),
@@ -343,6 +347,7 @@ fn first_run_failure(error: &FirstRunError) -> Failure {
 fn open_failure(error: &OpenError) -> Failure {
     let exit = match error {
         OpenError::Tls(_) | OpenError::Rules(_) | OpenError::Admission(_) => Exit::Configuration,
+        OpenError::Relay(error) if error.is_of_the_configuration() => Exit::Configuration,
         _ => Exit::Failure,
     };
     Failure::new(exit, error)

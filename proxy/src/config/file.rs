@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::admission::Admission;
 use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
+use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
@@ -27,6 +28,8 @@ pub(super) struct File {
     pub(super) dns: Dns,
     pub(super) dnsbl: Dnsbl,
     pub(super) admission: Admission,
+    pub(super) delivery: WrittenDelivery,
+    pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) scan: Scan,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,

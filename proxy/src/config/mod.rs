@@ -8,6 +8,7 @@
 
 mod admission;
 mod classes;
+mod delivery;
 mod dnsbl;
 mod file;
 pub mod network;
@@ -23,6 +24,7 @@ use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
 pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
+pub use delivery::{Remote, Route};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
@@ -60,6 +62,8 @@ pub struct Config {
     pub admission: Admission,
     /// Which deviations are tolerated from whom.
     pub quirks: Vec<QuirkNetworks>,
+    /// How mail leaves this server; `None`: not at all.
+    pub remote: Option<Remote>,
     /// How mail is scanned.
     pub scan: Scan,
     /// The HTTP side; `None` where it is switched off.
@@ -252,11 +256,15 @@ impl Config {
     /// This configuration, but with what `running` cannot change before a restart; a wish to change it is logged.
     #[must_use]
     pub fn with_fixed_parts_of(self, running: &Self) -> Self {
+        let authorities =
+            |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
             ("server.sandbox", self.sandbox != running.sandbox),
             ("auth.scram", self.scram != running.scram),
+            ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
+            ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("admin", self.admin != running.admin),
@@ -265,7 +273,12 @@ impl Config {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
         let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
+        let remote = match (self.remote, &running.remote) {
+            (Some(new), Some(running)) => Some(Remote { authorities: running.authorities.clone(), ..new }),
+            (_, running) => running.clone(),
+        };
         Self {
+            remote,
             data: running.data.clone(),
             user: running.user.clone(),
             sandbox: running.sandbox,
@@ -321,6 +334,7 @@ impl Config {
             dnsbl: Dnsbl::default(),
             admission: Admission::default(),
             quirks: Vec::new(),
+            remote: None,
             scan: Scan::default(),
             admin: Some(Admin::default()),
             log: Log::default(),

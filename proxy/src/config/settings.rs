@@ -33,6 +33,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         dnsbl: file.dnsbl,
         admission: file.admission,
         quirks: file.quirk,
+        remote: file.delivery.check(file.route, &mut findings),
         scan: scan(file.scan),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },

@@ -125,7 +125,7 @@ async fn a_scan_that_takes_too_long_leaves_the_mail_unstamped() {
 #[tokio::test]
 async fn without_a_scan_in_the_session_the_mail_is_left_to_the_queue() {
     let house = house();
-    house.backend.reload(Settings { hostname: "mx.example".into(), scan_time_max: None });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay: None, scan_time_max: None });
     let body = format!("Subject: x\r\n\r\n{VIRUS}\r\n");
     let id = send(&house, body.as_bytes()).await.unwrap();
     let details = house.queue.show(id.parse().unwrap()).await.unwrap();

@@ -96,6 +96,7 @@ impl Idle {
             scanner,
             directory: directory.clone(),
             store: Arc::clone(&store) as Arc<dyn MailStore>,
+            remote: None,
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();
