@@ -20,7 +20,7 @@ use gatepost_core::intake::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
-use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
+use gatepost_core::store::{self, MailStore, SqliteStore};
 use gatepost_smtp::server::TlsMode;
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
@@ -63,9 +63,9 @@ pub enum OpenError {
     /// The mailboxes.
     #[error("the mailboxes: {0}")]
     Store(#[from] store::OpenError),
-    /// The mailboxes, once open.
-    #[error("the mailboxes: {0}")]
-    Sweep(#[from] StoreError),
+    /// The workers of delivery.
+    #[error("delivery: {0}")]
+    Delivery(#[from] delivery::StartError),
     /// The scanner's rules.
     #[error("the scanner's rules: {0}")]
     Rules(#[from] yara::StartError),
@@ -131,6 +131,7 @@ impl Rooms {
                 events: events.clone(),
             },
             &delivery::Settings::default(),
+            delivery_policy(config),
             Some(delivery::Metrics::register(registry)?),
         )
         .await?;
@@ -200,6 +201,7 @@ impl Rooms {
             tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
+        self.workers.reload(delivery_policy(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
             Reload::Replaced => tracing::info!("the scanner uses new rules"),
@@ -377,6 +379,10 @@ fn backend_settings(config: &Config) -> embedded::Settings {
         hostname: config.hostname.to_string(),
         scan_time_max: config.scan.session_budget.duration(),
     }
+}
+
+fn delivery_policy(config: &Config) -> delivery::Policy {
+    delivery::Policy { hostname: config.hostname.to_string(), schedules: config.schedules }
 }
 
 fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! queue.claim -> worker -> scan (unless stamped) -> local: directory -> store.deliver | store.record
-//!                                            closing: queue.settle <-+-> store.forget
+//!                                  closing: queue.settle_with <------+-> store.forget
+//!                                           dsn: notifications --^
 //! ```
 //! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
 //! replay gets the answer that was given before and does nothing twice.
@@ -10,10 +11,12 @@
 pub mod attempt;
 mod closing;
 pub mod disposition;
+mod dsn;
 pub mod local;
 pub mod loops;
 pub mod metrics;
 pub mod retry;
+pub mod schedule_policy;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trace;
@@ -21,7 +24,9 @@ pub mod worker;
 
 pub use attempt::{Attempt, HopReport};
 use closing::Closing;
+pub use closing::Policy;
 pub use disposition::Disposition;
 pub use loops::{RECEIVED_MAX, count_received};
 pub use metrics::Metrics;
-pub use worker::{Rooms, Settings, Workers};
+pub use schedule_policy::{Retries, Schedule, Schedules};
+pub use worker::{Rooms, Settings, StartError, Workers};

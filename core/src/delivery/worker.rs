@@ -1,6 +1,7 @@
 //! The workers: each takes one due mail after the other to its end.
 
 use std::future::poll_fn;
+use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -15,7 +16,7 @@ use tracing::{debug, error, warn};
 
 use super::local::Plan;
 use super::retry::Setback;
-use super::{Attempt, Closing, Disposition, Metrics};
+use super::{Attempt, Closing, Disposition, Metrics, Policy};
 use crate::directory::Directory;
 use crate::events::Log;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
@@ -47,10 +48,21 @@ pub struct Rooms {
 }
 
 /// The running workers. Dropped without `stop`, they go on until the queue is closed.
-#[derive(Debug)]
 pub struct Workers {
+    closing: Closing,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+/// Why the workers cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The mailboxes cannot be used.
+    #[error("the mailboxes: {0}")]
+    Store(#[from] StoreError),
+    /// The operating system refuses a thread or randomness.
+    #[error("the threads of delivery: {0}")]
+    System(#[from] io::Error),
 }
 
 struct Worker {
@@ -82,12 +94,14 @@ impl Workers {
     /// comes in.
     ///
     /// # Errors
-    /// When the store is damaged or cannot be used; a full disk or a busy database is no reason not to start.
+    /// When the store is damaged or cannot be used, or the operating system refuses a thread; a full disk or a busy
+    /// database is no reason not to start.
     pub async fn start(
         rooms: Rooms,
         settings: &Settings,
+        policy: Policy,
         metrics: Option<Metrics>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, StartError> {
         let held = rooms.queue.ids().into_iter().collect();
         match rooms.store.forget_all_but(held).await {
             Err(error @ (StoreError::Full | StoreError::Busy)) => {
@@ -96,19 +110,25 @@ impl Workers {
             }
             swept => swept?,
         }
+        let closing = Closing::start(rooms.clone(), policy, metrics)?;
         let (stop, stopped) = watch::channel(false);
         let tasks = (0..settings.workers.get())
             .map(|_| {
                 let worker = Worker {
                     rooms: rooms.clone(),
                     scan_deadline: settings.scan_deadline,
-                    closing: Closing::new(&rooms, metrics.clone()),
+                    closing: closing.clone(),
                     stop: stopped.clone(),
                 };
                 tokio::spawn(worker.run())
             })
             .collect();
-        Ok(Self { stop, tasks })
+        Ok(Self { closing, stop, tasks })
+    }
+
+    /// Takes a new policy on; it holds for attempts that end from now on.
+    pub fn reload(&self, policy: Policy) {
+        self.closing.reload(policy);
     }
 
     /// Lets every worker finish the mail it holds, then returns. Queue and store stay open.
@@ -192,7 +212,7 @@ impl Worker {
     async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Vec<Attempt> {
         let message = &claim.message;
         let plan = Plan::new(message, &claim.pending, |path| self.rooms.directory.resolve(path));
-        let mut attempted = Attempt::put_off(&plan.gone, &Setback::RecipientGone);
+        let mut attempted = Attempt::given_up(&plan.gone, GONE);
         if plan.copies.is_empty() {
             return attempted;
         }
@@ -256,6 +276,9 @@ const WORKERS_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
 /// Longer than the session's budget: nobody waits here, and a large archive may need it.
 const SCAN_DEADLINE_DEFAULT: Duration = Duration::from_secs(120);
+
+/// The address was local when the mail was accepted and is not, or nobody's, now.
+const GONE: &str = "5.1.1 the mailbox that this was accepted for is gone";
 
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 

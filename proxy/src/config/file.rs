@@ -12,6 +12,7 @@ use super::classes::{PeerNetworks, SwitchableVerb, WrittenRights};
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
+use super::schedule::WrittenSchedule;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// The whole file.
@@ -28,6 +29,7 @@ pub(super) struct File {
     pub(super) dnsbl: Dnsbl,
     pub(super) admission: Admission,
     pub(super) scan: Scan,
+    pub(super) delivery: Delivery,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
 }
@@ -163,6 +165,14 @@ pub enum Unscannable {
     Accept,
     /// Refused like a virus.
     Refuse,
+}
+
+/// `[delivery]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Delivery {
+    pub(super) local: WrittenSchedule,
+    pub(super) outbound: WrittenSchedule,
 }
 
 /// `[admin]`

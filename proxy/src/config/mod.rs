@@ -13,12 +13,14 @@ mod file;
 pub mod network;
 mod problem;
 mod quirk;
+mod schedule;
 mod settings;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use gatepost_core::delivery::Schedules;
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
@@ -62,6 +64,8 @@ pub struct Config {
     pub quirks: Vec<QuirkNetworks>,
     /// How mail is scanned.
     pub scan: Scan,
+    /// How often a mail is tried, and for how long.
+    pub schedules: Schedules,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -313,6 +317,7 @@ impl Config {
             admission: Admission::default(),
             quirks: Vec::new(),
             scan: Scan::default(),
+            schedules: Schedules::default(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
 use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
@@ -33,6 +34,10 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         admission: file.admission,
         quirks: file.quirk,
         scan: scan(file.scan),
+        schedules: Schedules {
+            local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
+            outbound: file.delivery.outbound.check(Retries::MODERN_OUTBOUND, &mut findings),
+        },
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
     };
