@@ -6,6 +6,7 @@
 mod faulty_store;
 mod house;
 mod notices;
+mod simulation;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
