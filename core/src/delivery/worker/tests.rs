@@ -5,6 +5,7 @@
 
 mod faulty_store;
 mod house;
+mod kb883522;
 mod notices;
 mod simulation;
 

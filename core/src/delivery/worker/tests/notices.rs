@@ -7,7 +7,7 @@ use crate::intake::Body;
 use crate::queue::Backoff;
 
 /// Each attempt follows the one before at once; the mail is late after one and given up after two.
-fn hasty() -> Schedule {
+pub(super) fn hasty() -> Schedule {
     let pause = Duration::from_millis(8);
     Schedule {
         retries: Retries::Exponential(Backoff { first: pause, longest: pause }),
@@ -16,7 +16,7 @@ fn hasty() -> Schedule {
     }
 }
 
-async fn fetch(running: &Running, mailbox: &str, uid: u32) -> String {
+pub(super) async fn fetch(running: &Running, mailbox: &str, uid: u32) -> String {
     let message = running.store.inner.fetch(mailbox, uid).await.unwrap().expect("a mail");
     String::from_utf8(message.octets.to_vec()).unwrap()
 }
