@@ -52,6 +52,11 @@ impl Closing {
         self.policy.store(Arc::new(policy));
     }
 
+    /// A mail's header section, or the beginning of it; empty where it cannot be read now.
+    pub(super) async fn header(&self, message: &Arc<NewMessage>) -> Vec<u8> {
+        self.notifier.header(message).await.unwrap_or_default()
+    }
+
     /// Writes what became of the recipients into the queue, which is their removal where they are done; then lets the
     /// store forget them. Answers whether the queue could keep it.
     pub(super) async fn close(&self, claim: Claim, attempted: Vec<Attempt>) -> bool {

@@ -16,7 +16,7 @@ use tracing::{debug, error, warn};
 
 use super::local::Plan;
 use super::retry::Setback;
-use super::{Attempt, Closing, Disposition, Metrics, Policy};
+use super::{Attempt, Closing, Disposition, Metrics, Policy, delivered_to};
 use crate::directory::Directory;
 use crate::events::Log;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
@@ -211,8 +211,10 @@ impl Worker {
 
     async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Vec<Attempt> {
         let message = &claim.message;
-        let plan = Plan::new(message, &claim.pending, |path| self.rooms.directory.resolve(path));
+        let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.directory.resolve(path));
         let mut attempted = Attempt::given_up(&plan.gone, GONE);
+        let looped = plan.take_out_loops(&delivered_to(&self.closing.header(message).await));
+        attempted.extend(Attempt::given_up(&looped, LOOPED));
         if plan.copies.is_empty() {
             return attempted;
         }
@@ -279,6 +281,9 @@ const SCAN_DEADLINE_DEFAULT: Duration = Duration::from_secs(120);
 
 /// The address was local when the mail was accepted and is not, or nobody's, now.
 const GONE: &str = "5.1.1 the mailbox that this was accepted for is gone";
+
+/// RFC 3463: routing loop detected.
+const LOOPED: &str = "5.4.6 the mail has been in this mailbox already";
 
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 

@@ -96,6 +96,21 @@ impl Notifier {
         Some(NewMessage { id, submission, trace, body: Body::Memory(body.into()), stamp: None })
     }
 
+    /// The header section as it came in, or the beginning of it.
+    ///
+    /// # Errors
+    /// The mail cannot be read.
+    pub(in crate::delivery) async fn header(&self, message: &Arc<NewMessage>) -> io::Result<Vec<u8>> {
+        let returned = match &message.body {
+            body @ Body::Memory(_) => Returned::read(&[], body, false)?,
+            body @ Body::File(_) => {
+                let body = body.clone();
+                self.readers.run(move || Returned::read(&[], &body, false)).await??
+            }
+        };
+        Ok(returned.into_octets())
+    }
+
     /// A mail that cannot be read any more is reported without its content: somebody must hear of it.
     async fn read_back(&self, subject: &Subject) -> Returned {
         let message = Arc::clone(&subject.message);

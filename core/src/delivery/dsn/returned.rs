@@ -53,6 +53,12 @@ impl Returned {
         }
     }
 
+    pub(super) fn into_octets(self) -> Vec<u8> {
+        match self {
+            Self::Whole(octets) | Self::Headers(octets) => octets,
+        }
+    }
+
     fn headers(mut octets: Vec<u8>) -> Self {
         let end = if octets.starts_with(b"\r\n") {
             0

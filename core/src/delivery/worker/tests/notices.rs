@@ -170,3 +170,21 @@ async fn of_a_large_mail_the_headers_come_back_out_of_its_file() {
     assert!(report.len() < 10_000);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_mail_that_has_been_in_a_mailbox_does_not_come_into_it_again() {
+    let house = House::new();
+    let running = house.start().await;
+    let stamp = Some(house.engine.stamp());
+    let body = Body::Memory("Subject: round\r\nDelivered-To: Bob@localhost\r\n\r\nand round\r\n".into());
+    let recipients = vec![(BOB, ""), ("all@localhost", "")];
+    Mail { sender: "<sender@example.org>", stamp, recipients, body, ..Mail::default() }
+        .accept(&running.queue)
+        .await;
+    running.until_queue_empty().await;
+    assert_eq!((running.count(ALICE).await, running.count(BOB).await), (1, 0));
+    let counters = running.stop().await;
+    // The notification has nowhere to go.
+    assert_eq!(counters.of("gatepost_delivery_recipients_total", "bounced"), 2.0);
+    assert_eq!(counters.of("gatepost_delivery_notified_total", "failed"), 1.0);
+}
