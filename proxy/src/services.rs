@@ -14,6 +14,7 @@ use gatepost_core::access::{self, ScanGate, pop3};
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::intake::MemoryBudget;
@@ -33,6 +34,7 @@ use crate::config::values::TimeSpan;
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
+use crate::dkim_keys::{self, KeyFileError};
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::telemetry::Metrics;
@@ -81,6 +83,9 @@ pub enum OpenError {
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
+    /// Keys that mail is signed with.
+    #[error("dkim: {0}")]
+    Dkim(#[from] KeyFileError),
     /// The event log.
     #[error("the event log: {0}")]
     Events(std::io::Error),
@@ -145,6 +150,7 @@ impl Rooms {
             memory.clone(),
             backend_settings(config),
         ));
+        backend.sign_with(dkim_keys::load(config)?);
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: Admission::new(
@@ -190,7 +196,7 @@ impl Rooms {
 
     /// Takes over what can change while the server runs: admission, certificate, backend, rules. Check the certificate before
     /// (`load_tls`): here the old one stays where the new one is bad.
-    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
+    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy, signers: Signers) {
         self.edge.admission.reload(policy);
         self.memory.resize(config.limits.body_memory.count());
         let (certificate, key) = tls_files(config, folder);
@@ -201,6 +207,7 @@ impl Rooms {
             tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
+        self.backend.sign_with(signers);
         self.workers.reload(delivery_policy(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),

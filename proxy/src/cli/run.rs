@@ -15,6 +15,7 @@ use super::{Exit, Failure, Site};
 use crate::admin::{AdminError, AdminServer, Readiness};
 use crate::config::{Config, SandboxMode};
 use crate::data_folder::DataFolder;
+use crate::dkim_keys;
 use crate::first_run::{self, FirstRunError};
 use crate::hardening;
 use crate::sandbox::accounts::Account;
@@ -217,10 +218,14 @@ impl Running {
             Ok(policy) => policy,
             Err(error) => return rejected(&error),
         };
+        let signers = match dkim_keys::load(&config) {
+            Ok(signers) => signers,
+            Err(error) => return rejected(&error),
+        };
         if let Err(error) = self.server.reload(&services::server_settings(&config)) {
             return rejected(&error);
         }
-        self.rooms.reload(&config, &self.folder, policy);
+        self.rooms.reload(&config, &self.folder, policy, signers);
         self.log.reload(config.log);
         self.config = config;
         tracing::info!("the configuration was reloaded");

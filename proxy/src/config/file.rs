@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::admission::Admission;
 use super::classes::{PeerNetworks, SwitchableVerb, WrittenRights};
+use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
@@ -30,6 +31,7 @@ pub(super) struct File {
     pub(super) admission: Admission,
     pub(super) scan: Scan,
     pub(super) delivery: Delivery,
+    pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
 }

@@ -8,6 +8,7 @@
 
 mod admission;
 mod classes;
+mod dkim;
 mod dnsbl;
 mod file;
 pub mod network;
@@ -25,6 +26,7 @@ use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
 pub use classes::{NetworkClass, PeerNetworks, SwitchableVerb};
+pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
@@ -66,6 +68,8 @@ pub struct Config {
     pub scan: Scan,
     /// How often a mail is tried, and for how long.
     pub schedules: Schedules,
+    /// With which keys mail is signed; no selector of a domain is there twice.
+    pub dkim: Vec<DkimKey>,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -318,6 +322,7 @@ impl Config {
             quirks: Vec::new(),
             scan: Scan::default(),
             schedules: Schedules::default(),
+            dkim: Vec::new(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }

@@ -23,7 +23,8 @@ pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let tls = config.tls.iter().flat_map(|tls| [tls.certificate.as_path(), tls.key.as_path()]);
     let Admission { trusted_files, allow_files, deny_files, .. } = &config.admission;
     let lists = [trusted_files, allow_files, deny_files].into_iter().flatten().map(PathBuf::as_path);
-    tls.chain(config.admin.as_ref().and_then(Admin::credential)).chain(lists)
+    let dkim = config.dkim.iter().map(|key| key.key.as_path());
+    tls.chain(config.admin.as_ref().and_then(Admin::credential)).chain(lists).chain(dkim)
 }
 
 /// The folder of the name, and where that is a link, the folder of the file.
