@@ -16,7 +16,8 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::config::{self, Config, Service};
+use crate::backend::behind::{Behind, ListError, RecipientList, Recipients};
+use crate::config::{self, Backend, Config, Listener, Service};
 use crate::data_folder::{FILE_MODE, FolderError, check_private};
 
 /// Why mail cannot leave as the configuration says.
@@ -53,6 +54,9 @@ pub enum RelayError {
     /// No thread, or no TLS.
     #[error(transparent)]
     Courier(#[from] hop::StartError),
+    /// The list of recipients of the server behind.
+    #[error("the list of recipients: {0}")]
+    Recipients(#[from] ListError),
     /// Our own name cannot be said to other servers.
     #[error("the server's name cannot be said to other servers: {0:?}")]
     Hostname(String),
@@ -72,6 +76,7 @@ impl RelayError {
             | Self::NoLogin { .. }
             | Self::InvalidLogin { .. }
             | Self::Authorities { .. }
+            | Self::Recipients(_)
             | Self::Hostname(_) => true,
             Self::NameServers(_) | Self::Courier(_) | Self::Metrics(_) => false,
         }
@@ -108,6 +113,7 @@ pub fn load(config: &Config) -> Result<Option<remote::Settings>, RelayError> {
     let smtp = config.listeners.iter().filter(|listener| matches!(listener.service, Service::Smtp { .. }));
     Ok(Some(remote::Settings {
         routes: Routes::new(routes),
+        relayed: config.relay.as_ref().map(|relay| relay.domains.clone()).unwrap_or_default(),
         ourselves: Ourselves {
             hostname: config.hostname.as_str().to_ascii_lowercase(),
             listeners: smtp.map(|listener| listener.address).collect(),
@@ -118,12 +124,49 @@ pub fn load(config: &Config) -> Result<Option<remote::Settings>, RelayError> {
     }))
 }
 
+/// Whether the files that it needs can be used.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check(config: &Config) -> Result<(), RelayError> {
+    load(config)?;
+    recipients(config).map(drop)
+}
+
+/// Whom the server behind is taken mail for; `None` where there is none.
+///
+/// # Errors
+/// Its list of recipients cannot be used.
+pub fn recipients(config: &Config) -> Result<Option<Recipients>, RelayError> {
+    let Some(relay) = &config.relay else { return Ok(None) };
+    Ok(Some(match &relay.recipients {
+        config::Recipients::Any => Recipients::Any,
+        config::Recipients::Listed(path) => Recipients::Listed(RecipientList::load(path)?),
+    }))
+}
+
+/// The server behind, as listeners of the relay need it.
+///
+/// # Errors
+/// As `recipients`.
+pub fn behind(config: &Config, remote: Option<&Remote>) -> Result<Option<Behind>, RelayError> {
+    let (Some(recipients), Some(remote)) = (recipients(config)?, remote) else { return Ok(None) };
+    let is_relay = |it: &&Listener| matches!(it.service, Service::Smtp { backend: Backend::Relay, .. });
+    let listeners = config.listeners.iter().filter(is_relay).map(|it| it.name.to_string()).collect();
+    Ok(Some(Behind { listeners, remote: remote.clone(), recipients }))
+}
+
 /// Every file that the configuration names for it.
 pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
-    config.remote.iter().flat_map(|remote| {
+    let list = config.relay.as_ref().and_then(|relay| match &relay.recipients {
+        config::Recipients::Listed(path) => Some(path.as_path()),
+        config::Recipients::Any => None,
+    });
+    let remote = config.remote.iter().flat_map(|remote| {
         let credentials = remote.routes.iter().filter_map(|route| route.credentials.as_deref());
         credentials.chain(remote.authorities.as_deref())
-    })
+    });
+    remote.chain(list)
 }
 
 fn route(written: &config::Route) -> Result<Route, RelayError> {

@@ -173,6 +173,7 @@ impl Rooms {
             backend_settings(config),
         ));
         backend.sign_with(dkim_keys::load(config)?);
+        backend.stand_before(relay::behind(config, remote.as_ref())?);
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: Admission::new(
@@ -235,6 +236,10 @@ impl Rooms {
             (Some(remote), Ok(Some(settings))) => remote.reload(settings),
             (_, Err(error)) => tracing::error!(%error, "the new routes cannot be used; the old ones stay"),
             (_, Ok(_)) => (),
+        }
+        match relay::behind(config, self.remote.as_ref()) {
+            Ok(behind) => self.backend.stand_before(behind),
+            Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
         }
         self.backend.sign_with(signers);
         self.workers.reload(delivery_policy(config));

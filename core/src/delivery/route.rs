@@ -8,6 +8,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use gatepost_smtp::client::{Login, Protocol};
@@ -24,7 +25,7 @@ pub struct Routes(Vec<Arc<Route>>);
 pub struct Route {
     /// For whom.
     pub domains: Vec<DomainPattern>,
-    /// Tried in this order; at least one.
+    /// At least one. Those with a weight share the mail, and come first; then the others, in this order.
     pub hops: Vec<RouteHop>,
     /// What they speak.
     pub protocol: Protocol,
@@ -52,6 +53,8 @@ pub struct RouteHop {
     pub host: HopHost,
     /// Its TCP port.
     pub port: u16,
+    /// Its share of the connections, against those of the others with a weight; `None`: only where these fail.
+    pub weight: Option<NonZeroU16>,
 }
 
 /// A host as it is written.
@@ -135,6 +138,18 @@ impl Routes {
 // === impl DomainPattern ===
 
 impl DomainPattern {
+    /// Whether a recipient's domain is meant. An address literal is meant by `Any` alone.
+    #[must_use]
+    pub fn is_of(&self, path: &ForwardPath) -> bool {
+        let ForwardPath::Mailbox(mailbox) = path else { return false };
+        match mailbox.domain() {
+            Domain::Address(_) => *self == Self::Any,
+            Domain::Name(name) => {
+                name.parse::<DomainName>().is_ok_and(|name| self.closeness(name.as_str()).is_some())
+            }
+        }
+    }
+
     /// How much it says about a domain; `None` where it is about others.
     fn closeness(&self, domain: &str) -> Option<usize> {
         match self {
@@ -193,7 +208,7 @@ mod tests {
     fn route(domains: &[DomainPattern], port: u16) -> Route {
         Route {
             domains: domains.to_vec(),
-            hops: vec![RouteHop { host: HopHost::Name("hop.example".into()), port }],
+            hops: vec![RouteHop { host: HopHost::Name("hop.example".into()), port, weight: None }],
             protocol: Protocol::Smtp,
             tls: RouteTls::default(),
             login: None,
@@ -214,6 +229,18 @@ mod tests {
         assert_eq!(to(&routes, "a@[IPv6:2001:db8::1]"), "[2001:db8::1]");
         assert_eq!(to(&routes, "a@300.1.2.3"), "nowhere", "no name, and no address either");
         assert_eq!(to(&routes, "postmaster"), "nowhere");
+    }
+
+    #[test]
+    fn a_pattern_means_the_recipients_of_its_domains() {
+        let is_of = |pattern: &DomainPattern, path: &str| pattern.is_of(&path.parse().unwrap());
+        let below = DomainPattern::Below("example.org".into());
+        let exactly = DomainPattern::Exactly("xn--bcher-kva.example".into());
+        assert!(is_of(&below, "<a@b.Example.org>") && is_of(&exactly, "<a@BÜCHER.example>"));
+        for path in ["<a@example.org>", "<a@notexample.org>", "<a@[192.0.2.1]>", "<postmaster>"] {
+            assert!(!is_of(&below, path), "{path}");
+        }
+        assert!(is_of(&DomainPattern::Any, "<a@[192.0.2.1]>"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use gatepost_smtp::wire::path::ForwardPath;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
@@ -19,7 +20,7 @@ use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
 use super::{Attempt, Closing, Disposition, Metrics, Policy, delivered_to};
-use crate::directory::Directory;
+use crate::directory::{Directory, Resolution};
 use crate::events::Log;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
 use crate::scan::{Priority, Scanner, Stamp, Verdict};
@@ -97,6 +98,19 @@ enum Clearance {
 impl Default for Settings {
     fn default() -> Self {
         Self { workers: WORKERS_DEFAULT, scan_deadline: SCAN_DEADLINE_DEFAULT }
+    }
+}
+
+// === impl Rooms ===
+
+impl Rooms {
+    fn resolve(&self, path: &ForwardPath) -> Resolution {
+        if self.relays(path) { Resolution::Foreign } else { self.directory.resolve(path) }
+    }
+
+    /// Whether a recipient lives on a server behind this one.
+    pub(super) fn relays(&self, path: &ForwardPath) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.relays(path))
     }
 }
 
@@ -264,7 +278,7 @@ impl Worker {
 
     async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Progress {
         let message = &claim.message;
-        let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.directory.resolve(path));
+        let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.resolve(path));
         let mut attempted = Attempt::given_up(&plan.gone, GONE);
         let looped = plan.take_out_loops(&delivered_to(&self.closing.header(message).await));
         attempted.extend(Attempt::given_up(&looped, LOOPED));

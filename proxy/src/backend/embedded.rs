@@ -1,9 +1,10 @@
-//! The default backend: Gatepost itself. Directory, intake, scan and queue of `gatepost_core`, in this order.
+//! The default backend: Gatepost itself. Directory, intake, scan and queue of `gatepost_core`, in this order. On listeners
+//! with `backend = "relay"` it takes mail for the server behind as well.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use gatepost_core::BoxFuture;
 use gatepost_core::delivery::mx::is_public;
 use gatepost_core::directory::{Directory, Resolution};
@@ -18,6 +19,7 @@ use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
 use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
 use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
 
+use super::behind::Behind;
 use super::received::ReceivedCounter;
 use super::{Backend, Discard, Transaction, unix_ms};
 
@@ -55,6 +57,7 @@ struct Rooms {
     filter_metrics: Option<filter::Metrics>,
     memory: MemoryBudget,
     signers: ArcSwap<Signers>,
+    behind: ArcSwapOption<Behind>,
     settings: ArcSwap<Settings>,
 }
 
@@ -63,6 +66,8 @@ struct EmbeddedTransaction {
     rooms: Arc<Rooms>,
     origin: Origin,
     rights: Rights,
+    /// Set on listeners that stand before another server.
+    behind: Option<Arc<Behind>>,
     /// Of the recipients.
     drawn: Drawn,
     body: Option<Incoming>,
@@ -104,6 +109,7 @@ impl Embedded {
                 filter_metrics,
                 memory,
                 signers,
+                behind: ArcSwapOption::empty(),
                 settings,
             }),
         }
@@ -118,6 +124,11 @@ impl Embedded {
     pub fn sign_with(&self, signers: Signers) {
         self.rooms.signers.store(Arc::new(signers));
     }
+
+    /// Takes mail for a server behind as well, in sessions of its listeners and for transactions from now on.
+    pub fn stand_before(&self, behind: Option<Behind>) {
+        self.rooms.behind.store(behind.map(Arc::new));
+    }
 }
 
 impl Backend for Embedded {
@@ -129,13 +140,14 @@ impl Backend for Embedded {
         _params: &'a MailParams,
     ) -> BoxFuture<'a, Result<Box<dyn Transaction>, Refusal>> {
         Box::pin(async move {
-            if !self.rooms.may_send(&origin, rights, reverse_path) {
+            let rooms = Arc::clone(&self.rooms);
+            let behind = rooms.behind.load_full().filter(|it| it.listeners.contains(&origin.listener));
+            if !rooms.may_send(&origin, rights, reverse_path, behind.as_deref()) {
                 return Err(Refusal::SenderNotOwned);
             }
-            let rooms = Arc::clone(&self.rooms);
             let drawn = rooms.memory.clone().draw();
             let transaction =
-                EmbeddedTransaction { rooms, origin, rights, drawn, body: None, nowhere: Discard };
+                EmbeddedTransaction { rooms, origin, rights, behind, drawn, body: None, nowhere: Discard };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -150,15 +162,17 @@ impl Transaction for EmbeddedTransaction {
         _params: &'a RcptParams,
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
-            match self.rooms.directory.resolve(path) {
-                Resolution::Local(_) if !self.drawn.try_grow(RECIPIENT_OCTETS, 0) => {
-                    Err(Refusal::StorageFull)
+            if let Some(behind) = self.behind.as_ref().filter(|behind| behind.has(path)) {
+                behind.admit(path)?;
+            } else {
+                match self.rooms.directory.resolve(path) {
+                    Resolution::Local(_) => {}
+                    Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
+                    Resolution::Foreign if self.may_send_on(path) => {}
+                    Resolution::Foreign => return Err(Refusal::RelayDenied),
                 }
-                Resolution::Local(_) => Ok(()),
-                Resolution::UnknownLocal => Err(Refusal::UnknownRecipient),
-                Resolution::Foreign if self.may_send_on(path) => Ok(()),
-                Resolution::Foreign => Err(Refusal::RelayDenied),
             }
+            if self.drawn.try_grow(RECIPIENT_OCTETS, 0) { Ok(()) } else { Err(Refusal::StorageFull) }
         })
     }
 
@@ -198,7 +212,7 @@ impl Transaction for EmbeddedTransaction {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
             // The recipients are held until the queue has them.
-            let Self { rooms, origin, rights, drawn: _drawn, body, nowhere: _ } = *self;
+            let Self { rooms, origin, rights, drawn: _drawn, body, .. } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
             rooms.take_over(origin, trust(rights), incoming).await
         })
@@ -263,7 +277,13 @@ impl BodySink for Incoming {
 
 impl Rooms {
     /// A user sends as himself; others as whom their class may send as.
-    fn may_send(&self, origin: &Origin, rights: Rights, reverse_path: &ReversePath) -> bool {
+    fn may_send(
+        &self,
+        origin: &Origin,
+        rights: Rights,
+        reverse_path: &ReversePath,
+        behind: Option<&Behind>,
+    ) -> bool {
         let is_own = |user: &String| self.directory.may_send_as(user, reverse_path);
         if origin.user.as_ref().is_some_and(is_own) {
             return true;
@@ -271,7 +291,9 @@ impl Rooms {
         let is_local = match reverse_path {
             ReversePath::Null => false,
             ReversePath::Mailbox(mailbox) => {
-                self.directory.resolve(&ForwardPath::Mailbox(mailbox.clone())) != Resolution::Foreign
+                let path = ForwardPath::Mailbox(mailbox.clone());
+                behind.is_some_and(|behind| behind.has(&path))
+                    || self.directory.resolve(&path) != Resolution::Foreign
             }
         };
         rights.contains(Right::AcceptAnySender)

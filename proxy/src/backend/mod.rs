@@ -4,6 +4,7 @@
 //! `sink` with `settle` between reads, then `commit`. **250 comes only out of `commit`.** Dropping a transaction before
 //! that is the abort: it leaves nothing behind.
 
+pub mod behind;
 pub mod embedded;
 mod received;
 

@@ -10,9 +10,10 @@ use clap::Subcommand;
 use super::output::{Output, Table};
 use super::{Exit, Failure, Site};
 use crate::admin::Credential;
-use crate::config::{Admin, Config, EXAMPLE, Listener, Pop3Tls, Service, SmtpTls};
+use crate::config::{Admin, Backend, Config, EXAMPLE, Listener, Pop3Tls, Service, SmtpTls};
 use crate::data_folder::{DataFolder, Environment};
 use crate::dkim_keys;
+use crate::relay;
 use crate::sandbox;
 use crate::sandbox::accounts::Account;
 use crate::services;
@@ -68,6 +69,7 @@ fn check(file: Option<&Path>, site: &Site, output: &mut Output) -> Result<(), Fa
     services::check_authorities(&config).map_err(|error| wrong(&error))?;
     services::load_policy(&config).map_err(|error| wrong(&error))?;
     dkim_keys::load(&config).map_err(|error| wrong(&error))?;
+    relay::check(&config).map_err(|error| wrong(&error))?;
     if let Some(credential) = config.admin.as_ref().and_then(Admin::credential) {
         Credential::load(credential).map_err(|error| wrong(&error))?;
     }
@@ -122,14 +124,18 @@ fn summarise(config: &Config, output: &mut Output) -> Result<(), Failure> {
 
 fn service(listener: &Listener) -> String {
     match listener.service {
-        Service::Smtp { tls, require_auth, .. } => {
+        Service::Smtp { tls, require_auth, backend, .. } => {
             let tls = match tls {
                 SmtpTls::StartTls => "STARTTLS",
                 SmtpTls::Implicit => "TLS",
                 SmtpTls::None { scram: true } => "no TLS, AUTH by SCRAM only",
                 SmtpTls::None { scram: false } => "no TLS, no AUTH",
             };
-            let who = if require_auth { "AUTH required" } else { "anybody, for local recipients" };
+            let who = match (require_auth, backend) {
+                (true, _) => "AUTH required",
+                (false, Backend::Embedded) => "anybody, for local recipients",
+                (false, Backend::Relay) => "anybody, for recipients here and behind",
+            };
             format!("SMTP, {tls}, {who}")
         }
         Service::Pop3 { tls: Pop3Tls::Stls } => "POP3, STLS".to_owned(),

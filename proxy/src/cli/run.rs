@@ -222,7 +222,7 @@ impl Running {
         if let Err(error) = services::load_tls(&config, &self.folder) {
             return rejected(&error);
         }
-        if let Err(error) = relay::load(&config) {
+        if let Err(error) = relay::check(&config) {
             return rejected(&error);
         }
         let policy = match services::load_policy(&config) {

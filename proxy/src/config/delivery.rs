@@ -1,13 +1,16 @@
 //! `[delivery.remote]` and `[[route]]`: whether mail leaves this server, and which way.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
 use gatepost_core::delivery::route::{DomainPattern, HopHost, RouteHop, RouteTls};
 use gatepost_core::directory::DomainName;
 use gatepost_smtp::client::Protocol;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::problem::Finding;
@@ -34,7 +37,7 @@ pub struct Remote {
 pub struct Route {
     /// For whom; at least one.
     pub domains: Vec<DomainPattern>,
-    /// Tried in this order; at least one.
+    /// At least one. Those with a weight share the mail, and come first; then the others, in this order.
     pub hops: Vec<RouteHop>,
     /// What they speak.
     pub protocol: Protocol,
@@ -67,17 +70,17 @@ pub(super) struct WrittenRemote {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenRoute {
-    domains: Spanned<Vec<Pattern>>,
-    hops: Spanned<Vec<Hop>>,
+    pub(super) domains: Spanned<Vec<Pattern>>,
+    pub(super) hops: Spanned<Vec<Hop>>,
     #[serde(default)]
-    protocol: WrittenProtocol,
-    tls: Option<WrittenTls>,
-    credentials: Option<Spanned<PathBuf>>,
+    pub(super) protocol: WrittenProtocol,
+    pub(super) tls: Option<WrittenTls>,
+    pub(super) credentials: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum WrittenProtocol {
+pub(super) enum WrittenProtocol {
     #[default]
     Smtp,
     Lmtp,
@@ -85,7 +88,7 @@ enum WrittenProtocol {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum WrittenTls {
+pub(super) enum WrittenTls {
     Never,
     Opportunistic,
     Encrypted,
@@ -96,14 +99,21 @@ enum WrittenTls {
 /// `*`, `*.example.org` or `example.org`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-struct Pattern(DomainPattern);
+pub(super) struct Pattern(pub(super) DomainPattern);
 
-/// A host name or an address, with a port or without.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-struct Hop {
+/// A host name or an address, with a port or without; or a table with such a host and its weight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hop {
     host: HopHost,
     port: Option<u16>,
+    weight: Option<NonZeroU16>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WeightedHop {
+    host: String,
+    weight: NonZeroU16,
 }
 
 /// Why a value was refused.
@@ -145,7 +155,7 @@ impl WrittenRemote {
 // === impl WrittenRoute ===
 
 impl WrittenRoute {
-    fn check(self, findings: &mut Vec<Finding>) -> Route {
+    pub(super) fn check(self, findings: &mut Vec<Finding>) -> Route {
         if self.domains.get_ref().is_empty() {
             findings.push(Finding::at(self.domains.span(), "a route needs a domain").hint("[\"*\"] is all"));
         }
@@ -185,7 +195,11 @@ impl WrittenRoute {
         Route {
             domains: self.domains.into_inner().into_iter().map(|pattern| pattern.0).collect(),
             hops: hops
-                .map(|hop| RouteHop { host: hop.host, port: hop.port.unwrap_or(default_port) })
+                .map(|Hop { host, port, weight }| RouteHop {
+                    host,
+                    port: port.unwrap_or(default_port),
+                    weight,
+                })
                 .collect(),
             protocol,
             tls,
@@ -212,15 +226,42 @@ impl TryFrom<String> for Pattern {
 
 // === impl Hop ===
 
+/// By hand, since an untagged enum would hide what is wrong with either form.
+impl<'de> Deserialize<'de> for Hop {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = Hop;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a host or { host, weight }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Hop, E> {
+                Hop::try_from(text.to_owned()).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Hop, A::Error> {
+                let WeightedHop { host, weight } = WeightedHop::deserialize(MapAccessDeserializer::new(map))?;
+                let hop = Hop::try_from(host).map_err(de::Error::custom)?;
+                Ok(Hop { weight: Some(weight), ..hop })
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
 impl TryFrom<String> for Hop {
     type Error = InvalidRoute;
 
     fn try_from(text: String) -> Result<Self, InvalidRoute> {
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self { host: HopHost::Address(address), port: None });
+            return Ok(Self { host: HopHost::Address(address), port: None, weight: None });
         }
         if let Some(socket) = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0) {
-            return Ok(Self { host: HopHost::Address(socket.ip()), port: Some(socket.port()) });
+            return Ok(Self { host: HopHost::Address(socket.ip()), port: Some(socket.port()), weight: None });
         }
         let (name, port) = match text.rsplit_once(':') {
             Some((name, port)) => (name, port.parse().ok().filter(|port| *port != 0).map(Some)),
@@ -228,7 +269,7 @@ impl TryFrom<String> for Hop {
         };
         match (Hostname::try_from(name.to_owned()), port) {
             (Ok(name), Some(port)) => {
-                Ok(Self { host: HopHost::Name(name.as_str().to_ascii_lowercase()), port })
+                Ok(Self { host: HopHost::Name(name.as_str().to_ascii_lowercase()), port, weight: None })
             }
             _ => Err(InvalidRoute::Hop(text)),
         }
@@ -276,6 +317,25 @@ mod tests {
         assert_eq!(hops(&format!("{to}tls = \"implicit\""))[0], "mail.example:465");
         assert_eq!(route(to).unwrap().tls, RouteTls::Opportunistic);
         assert_eq!(route(&format!("{to}credentials = \"/x\"")).unwrap().tls, RouteTls::Verified);
+    }
+
+    #[test]
+    fn a_hop_may_have_a_weight() {
+        let hops =
+            |text: &str| route(&format!("domains = [\"*\"]\nhops = [{text}]\n")).map(|route| route.hops);
+        let weights = |text: &str| hops(text).unwrap().iter().map(|hop| hop.weight).collect::<Vec<_>>();
+        let mixed = "\"spare.example\", { host = \"[2001:db8::1]:26\", weight = 3 }";
+        assert_eq!(weights(mixed), [None, NonZeroU16::new(3)]);
+        for (bad, why) in [
+            ("{ host = \"a.example\", weight = 0 }", "nonzero"),
+            ("{ host = \"a b\", weight = 1 }", "not a host"),
+            ("{ host = \"a.example\" }", "missing field `weight`"),
+            ("{ host = \"a.example\", wieght = 1 }", "did you mean `weight`"),
+            ("1", "a host or { host, weight }"),
+        ] {
+            let error = hops(bad).unwrap_err();
+            assert!(error.contains(why), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
+use super::relay::WrittenRelay;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// The whole file.
@@ -31,6 +32,7 @@ pub(super) struct File {
     pub(super) admission: Admission,
     pub(super) delivery: WrittenDelivery,
     pub(super) route: Vec<Spanned<WrittenRoute>>,
+    pub(super) relay: Option<Spanned<WrittenRelay>>,
     pub(super) scan: Scan,
     pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) admin: Option<Spanned<Admin>>,

@@ -15,6 +15,7 @@ mod file;
 pub mod network;
 mod problem;
 mod quirk;
+mod relay;
 mod schedule;
 mod settings;
 pub mod values;
@@ -34,6 +35,7 @@ pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 pub use quirk::{Quirk, QuirkNetworks};
+pub use relay::{Recipients, Relay};
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
@@ -68,6 +70,8 @@ pub struct Config {
     pub quirks: Vec<QuirkNetworks>,
     /// How mail leaves this server; `None`: not at all.
     pub remote: Option<Remote>,
+    /// What listeners stand before whose backend is the relay; set where there is one, and then `remote` is set as well.
+    pub relay: Option<Relay>,
     /// How mail is scanned.
     pub scan: Scan,
     /// How often a mail is tried, and for how long.
@@ -120,12 +124,24 @@ pub enum Service {
         pregreet_wait: Option<TimeSpan>,
         /// Whether strangers are looked up in the block and allow lists.
         dnsbl: bool,
+        /// Who takes the mail.
+        backend: Backend,
     },
     /// Mail is read. Passwords travel inside TLS only, so there is no POP3 without it.
     Pop3 {
         /// How TLS begins.
         tls: Pop3Tls,
     },
+}
+
+/// What stands behind an SMTP listener.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The mailboxes here.
+    #[default]
+    Embedded,
+    /// Those too, and the mail server of `Relay`.
+    Relay,
 }
 
 /// TLS of an SMTP listener. "AUTH required, but impossible" cannot be written.
@@ -306,6 +322,7 @@ impl Config {
             binarymime: false,
             pregreet_wait: None,
             dnsbl: false,
+            backend: Backend::Embedded,
         };
         let pop3 = |tls| Service::Pop3 { tls };
         let listener = |name: &str, port, service| {
@@ -343,6 +360,7 @@ impl Config {
             admission: Admission::default(),
             quirks: Vec::new(),
             remote: None,
+            relay: None,
             scan: Scan::default(),
             schedules: Schedules::default(),
             dkim: Vec::new(),

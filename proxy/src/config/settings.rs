@@ -6,11 +6,11 @@ use std::ops::Range;
 use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
-use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
+use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
-    Admin, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls, Scan,
-    Service, SmtpTls, TlsFiles,
+    Admin, Backend, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls,
+    Scan, Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -18,6 +18,10 @@ use crate::config::values::{Hostname, Octets};
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
     let file: File = toml::from_str(text).map_err(|error| vec![Finding::of_toml(&error)])?;
     let mut findings = Vec::new();
+    let mut remote = file.delivery.remote.check(file.route, &mut findings);
+    let relay_span = file.relay.as_ref().map(Spanned::span);
+    let relay = file.relay.map(|relay| relay.into_inner().check(remote.as_mut(), &mut findings));
+    check_backends(&file.listener, relay_span, &mut findings);
     let config = Config {
         hostname: file.server.hostname.unwrap_or_else(Hostname::of_this_machine),
         data: file.server.data,
@@ -39,7 +43,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
             local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
             outbound: file.delivery.outbound.check(Retries::MODERN_OUTBOUND, &mut findings),
         },
-        remote: file.delivery.remote.check(file.route, &mut findings),
+        remote,
+        relay,
         dkim: dkim(file.dkim, &mut findings),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
@@ -91,14 +96,18 @@ fn listener(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Lis
 }
 
 fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service> {
-    if let Some(backend) = &written.backend
-        && *backend.get_ref() != Backend::Embedded
-    {
-        findings.push(
-            Finding::at(backend.span(), "this backend comes with a later version")
-                .hint("\"embedded\" is the one that this version has"),
-        );
-    }
+    let backend = match written.backend.as_ref().map(Spanned::get_ref) {
+        None | Some(file::Backend::Embedded) => Backend::Embedded,
+        Some(file::Backend::Relay) => Backend::Relay,
+        Some(file::Backend::PassThrough) => {
+            let span = written.backend.as_ref().map(Spanned::span).unwrap_or_default();
+            findings.push(
+                Finding::at(span, "this backend comes with a later version")
+                    .hint("this version has \"embedded\" and \"relay\""),
+            );
+            Backend::Embedded
+        }
+    };
     let require_auth = written.require_auth.as_ref().is_none_or(|required| *required.get_ref());
     let scram =
         written.auth_without_tls.as_ref().is_some_and(|auth| *auth.get_ref() == AuthWithoutTls::Scram);
@@ -141,7 +150,7 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
     }
     // Those who must log in are often at home, and the lists are full of such addresses.
     let dnsbl = written.dnsbl.as_ref().map_or(!require_auth, |on| *on.get_ref());
-    Some(Service::Smtp { tls, require_auth, binarymime, pregreet_wait, dnsbl })
+    Some(Service::Smtp { tls, require_auth, binarymime, pregreet_wait, dnsbl, backend })
 }
 
 fn check_client_certificates(
@@ -160,6 +169,27 @@ fn check_client_certificates(
     }
     if let Some(name) = written.get_ref().repeated_name() {
         findings.push(Finding::at(written.span(), format!("{name} is named twice")));
+    }
+}
+
+/// A backend that is the relay needs its section, and the section is for such a backend.
+fn check_backends(
+    listeners: &[Spanned<file::Listener>],
+    relay: Option<Range<usize>>,
+    findings: &mut Vec<Finding>,
+) {
+    let backends = listeners.iter().filter_map(|listener| listener.get_ref().backend.as_ref());
+    let relays: Vec<_> = backends.filter(|backend| *backend.get_ref() == file::Backend::Relay).collect();
+    match (relay, relays.first()) {
+        (None, Some(backend)) => findings.push(
+            Finding::at(backend.span(), "there is no mail server behind this listener")
+                .hint("name its domains and hops in [relay]"),
+        ),
+        (Some(relay), None) => findings.push(
+            Finding::at(relay, "no listener takes mail for these domains")
+                .hint("backend = \"relay\" in a [[listener]]"),
+        ),
+        (None, None) | (Some(_), Some(_)) => {}
     }
 }
 

@@ -12,9 +12,9 @@ use super::super::retry::Setback;
 use super::super::route::Destination;
 use super::super::worker::caught;
 use super::super::{Attempt, Disposition, HopReport};
-use super::Inner;
 use super::destinations::{Blame, Place, Ticket};
 use super::targets::{Finder, NoTarget};
+use super::{Inner, Settings};
 use crate::queue::NewMessage;
 
 /// What is known so far.
@@ -97,9 +97,7 @@ impl Inner {
         if trip.is_over() {
             return self.end(trip, place, destination);
         }
-        let finder =
-            Finder { resolver: &*self.tools.resolver, settings: &settings, roots: &self.tools.roots };
-        let targets = match finder.targets(destination).await {
+        let targets = match self.finder(&settings).targets(destination).await {
             Ok(targets) => targets,
             Err(why) => return self.no_target(trip, place, &why),
         };
@@ -110,6 +108,10 @@ impl Inner {
             }
         }
         self.end(trip, place, destination)
+    }
+
+    pub(super) fn finder<'a>(&'a self, settings: &'a Settings) -> Finder<'a> {
+        Finder { resolver: &*self.tools.resolver, settings, roots: &self.tools.roots, health: &self.hops }
     }
 
     /// A server that has closed a connection meanwhile is no failure: nothing was asked of it.
@@ -136,10 +138,18 @@ impl Inner {
         match self.tools.courier.connect(target).await {
             Ok(connection) => {
                 self.tools.metrics.count_opened();
+                // What failed before is that hop's, and its destination has another.
+                trip.failure = None;
                 self.deliver(trip, place, connection).await;
+                if trip.is_over() {
+                    self.hops.served(target.address());
+                } else {
+                    self.hops.failed(target.address());
+                }
             }
             Err(failure) => {
                 self.tools.metrics.count_failed();
+                self.hops.failed(target.address());
                 trip.failed(target, failure);
             }
         }

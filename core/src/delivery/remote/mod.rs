@@ -8,6 +8,7 @@
 
 mod attempt;
 mod destinations;
+mod hops;
 pub mod metrics;
 mod targets;
 mod throttle;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use gatepost_smtp::wire::path::ForwardPath;
 use rustls::RootCertStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -26,13 +28,14 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use self::destinations::{Denied, Destinations, Ticket};
+use self::hops::HopHealth;
 pub use self::metrics::Metrics;
 use self::throttle::Throttle;
 use super::dns::Resolver;
 use super::hop::{Connection, Courier};
 use super::mx::Ourselves;
 use super::retry::Setback;
-use super::route::{Destination, Routes};
+use super::route::{Destination, DomainPattern, Routes};
 use super::{Attempt, Disposition};
 use crate::queue::{NewMessage, QueueId};
 
@@ -47,6 +50,8 @@ pub struct Remote {
 pub struct Settings {
     /// Ways that were laid by hand.
     pub routes: Routes,
+    /// Domains that live behind this server: their mail goes on, whatever the directory says of them. Each has a route.
+    pub relayed: Vec<DomainPattern>,
     /// Not to be sent to.
     pub ourselves: Ourselves,
     /// Where mail exchangers listen: 25.
@@ -73,6 +78,7 @@ struct Inner {
     settings: ArcSwap<Settings>,
     tools: Tools,
     destinations: Arc<Destinations<Connection>>,
+    hops: HopHealth,
     throttle: ArcSwap<Throttle>,
     /// One for each mail in delivery.
     slots: Arc<Semaphore>,
@@ -109,6 +115,7 @@ impl Remote {
             settings: ArcSwap::from_pointee(settings),
             tools,
             destinations: Arc::new(Destinations::new()),
+            hops: HopHealth::default(),
             slots: Arc::new(Semaphore::new(MAILS_MAX)),
             tasks: Mutex::new(JoinSet::new()),
             unsettled: Mutex::new(HashMap::new()),
@@ -124,6 +131,12 @@ impl Remote {
             self.inner.throttle.store(Arc::new(Throttle::new(settings.rate)));
         }
         self.inner.settings.store(Arc::new(settings));
+    }
+
+    /// Whether a recipient lives on a server behind this one.
+    #[must_use]
+    pub fn relays(&self, path: &ForwardPath) -> bool {
+        self.inner.settings.load().relayed.iter().any(|domain| domain.is_of(path))
     }
 
     /// Asks for room for these recipients. Those of a destination that is put off, and those who have none, are done with.
@@ -227,6 +240,7 @@ async fn sweep(inner: std::sync::Weak<Inner>) {
         tokio::time::sleep(SWEEP_PAUSE).await;
         let Some(inner) = inner.upgrade() else { return };
         let stale = inner.destinations.sweep();
+        inner.hops.sweep();
         inner.throttle.load().sweep();
         let (known, put_off) = inner.destinations.count();
         inner.tools.metrics.tell_destinations(known, put_off);

@@ -13,6 +13,7 @@ use super::super::hop::{InsecureLogin, NextHop, TlsDemand};
 use super::super::mx::{self, Host, Reach, Unroutable};
 use super::super::route::{Destination, HopHost, Route, RouteTls};
 use super::Settings;
+use super::hops::{self, HopHealth};
 
 /// Why there is nobody to try. `Display` begins with an enhanced status code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,7 @@ pub(super) struct Finder<'a> {
     pub(super) resolver: &'a dyn Resolver,
     pub(super) settings: &'a Settings,
     pub(super) roots: &'a Arc<RootCertStore>,
+    pub(super) health: &'a HopHealth,
 }
 
 // === impl NoTarget ===
@@ -94,10 +96,10 @@ impl Finder<'_> {
         Ok(plain(name, socket))
     }
 
-    /// Hops that were written down: private addresses are meant.
+    /// Hops that were written down: private addresses are meant. Who has failed lately comes last.
     async fn route(&self, route: &Route) -> Result<Vec<NextHop>, NoTarget> {
         let (mut targets, mut why_not) = (Vec::new(), None);
-        for hop in &route.hops {
+        for hop in hops::order(&route.hops, hops::random) {
             let host = match &hop.host {
                 HopHost::Address(address) => Host { name: None, addresses: vec![*address] },
                 HopHost::Name(name) => match mx::written_host(self.resolver, name).await {
@@ -119,6 +121,7 @@ impl Finder<'_> {
                 });
             }
         }
+        self.health.well_first(&mut targets);
         match (targets.is_empty(), why_not) {
             (true, Some(why_not)) => Err(why_not.into()),
             (true, None) => Err(NoTarget::Route("it has no hops".to_owned())),

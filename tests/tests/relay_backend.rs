@@ -1,0 +1,178 @@
+//! Gatepost before another mail server: `backend = "relay"`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use gatepost_tests::mail;
+use gatepost_tests::next_hop::{NextHop, Taken};
+use gatepost_tests::ports;
+use gatepost_tests::server::Server;
+use gatepost_tests::setup::Setup;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+/// A file with those who are known, in a folder that the sandbox knows.
+struct List {
+    folder: TempDir,
+}
+
+// === impl List ===
+
+impl List {
+    fn new(text: &str) -> Self {
+        let list = Self { folder: tempfile::tempdir().expect("a folder") };
+        list.write(text);
+        list
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.path(), text).expect("the list can be written");
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("recipients")
+    }
+
+    fn keys(&self) -> String {
+        format!("recipients = \"list\"\nrecipient_file = {:?}", self.path())
+    }
+}
+
+/// A server before these hops; `keys` are those of `[relay]`.
+fn before(hops: &str, keys: &str) -> Server {
+    let relay = format!(
+        "[delivery.remote]\nenabled = true\n[relay]\ndomains = [\"behind.example\", \"*.behind.example\"]\nhops = [{hops}]\n{keys}\n"
+    );
+    Setup::new().open_listener().listener_keys("backend = \"relay\"").sections(&relay).start()
+}
+
+fn hop(hop: &NextHop) -> String {
+    format!("\"{}\"", hop.address)
+}
+
+fn send(server: &Server, to: &[&str], content: &[u8]) {
+    let mut stranger = server.smtp_open();
+    stranger.mail("someone@remote.example", to, content).must("250 2.0.0");
+    stranger.quit();
+}
+
+/// Behind the trace that we have put before it.
+fn below_trace(taken: &Taken) -> &[u8] {
+    let end = taken.octets.windows(7).position(|word| word == b"\r\nFrom:").expect("the header") + 2;
+    assert!(taken.octets.starts_with(b"Received: "), "{:?}", String::from_utf8_lossy(&taken.octets[..end]));
+    &taken.octets[end..]
+}
+
+#[test]
+fn strangers_mail_for_the_domains_behind_arrives_there_as_it_came() {
+    let behind = NextHop::start();
+    let server = before(&hop(&behind), "recipients = \"any\"");
+    let content = mail::small("for-behind");
+    send(&server, &["ann@Behind.example", "bob@sub.behind.example", "me@localhost"], &content);
+    let taken = behind.taken(1).remove(0);
+    assert!(taken.sender.starts_with("<someone@remote.example>"), "{taken:?}");
+    let recipients: Vec<_> = taken.recipients.iter().map(|path| path.split(' ').next().unwrap()).collect();
+    assert_eq!(recipients, ["<ann@Behind.example>", "<bob@sub.behind.example>"]);
+    mail::assert_same_octets(below_trace(&taken), &content);
+    mail::assert_same_octets(mail::below_trace(&server.inbox(1)[0]), &content);
+    server.wait_for_empty_queue();
+}
+
+#[test]
+fn strangers_reach_nobody_else_and_users_reach_everybody() {
+    let (behind, smart) = (NextHop::start(), NextHop::start());
+    let route = format!("recipients = \"any\"\n[[route]]\ndomains = [\"*\"]\nhops = [{}]\n", hop(&smart));
+    let server = before(&hop(&behind), &route);
+    let mut stranger = server.smtp_open();
+    stranger.say("MAIL FROM:<someone@remote.example>").must("250 2.1.0");
+    for other in
+        ["ann@other.example", "ann@notbehind.example", "ann@[127.0.0.1]", "ann%other.example@localhost"]
+    {
+        let answer = stranger.say(&format!("RCPT TO:<{other}>"));
+        assert_eq!(answer.code, 550, "{other}");
+    }
+    stranger.quit();
+    let mut user = server.smtp_as_me();
+    user.mail("me@localhost", &["ann@other.example", "ann@behind.example"], &mail::small("out"))
+        .must("250 2.0.0");
+    user.quit();
+    assert!(behind.taken(1)[0].recipients[0].starts_with("<ann@behind.example>"));
+    assert!(smart.taken(1)[0].recipients[0].starts_with("<ann@other.example>"));
+}
+
+#[test]
+fn a_domain_that_lives_behind_is_not_delivered_here_although_its_users_log_in_here() {
+    let behind = NextHop::start();
+    let relay = format!(
+        "[delivery.remote]\nenabled = true\n[relay]\ndomains = [\"localhost\"]\nhops = [{}]\nrecipients = \"any\"\n",
+        hop(&behind)
+    );
+    let server = Setup::new().open_listener().listener_keys("backend = \"relay\"").sections(&relay).start();
+    let mut user = server.smtp_as_me();
+    user.mail("me@localhost", &["me@localhost", "colleague@localhost"], &mail::small("home"))
+        .must("250 2.0.0");
+    user.quit();
+    assert_eq!(behind.taken(1)[0].recipients.len(), 2);
+    server.assert_no_mail();
+}
+
+#[test]
+fn a_list_says_who_is_known_and_a_reload_reads_it_again() {
+    let behind = NextHop::start();
+    let list = List::new("ann@behind.example\n@sub.behind.example\n");
+    let server = before(&hop(&behind), &list.keys());
+    let ask = |recipient: &str| {
+        let mut stranger = server.smtp_open();
+        stranger.say("MAIL FROM:<someone@remote.example>").must("250 2.1.0");
+        let answer = stranger.say(&format!("RCPT TO:<{recipient}>"));
+        stranger.quit();
+        answer
+    };
+    ask("Ann@behind.example").must("250 2.1.5");
+    ask("anybody@sub.behind.example").must("250 2.1.5");
+    ask("bob@behind.example").must("550 5.1.1");
+    assert_eq!(behind.connections(), 0, "nobody was asked");
+    list.write("not a recipient\n");
+    server.signal(Signal::HUP);
+    server.wait_for_log("recipients:1: not a recipient");
+    ask("Ann@behind.example").must("250 2.1.5");
+    list.write("bob@behind.example\n");
+    server.signal(Signal::HUP);
+    server.wait_for_log("the configuration was reloaded");
+    ask("bob@behind.example").must("250 2.1.5");
+    ask("ann@behind.example").must("550 5.1.1");
+}
+
+#[test]
+fn a_hop_that_is_down_is_passed_over_and_then_asked_last() {
+    let spare = NextHop::start();
+    let gone = ports::free::<1>()[0];
+    let hops = format!("{{ host = \"127.0.0.1:{gone}\", weight = 100 }}, {}", hop(&spare));
+    let server = before(&hops, "recipients = \"any\"");
+    for round in 0..3 {
+        send(&server, &["ann@behind.example"], &mail::small(&format!("spared-{round}")));
+        assert_eq!(spare.taken(round + 1).len(), round + 1);
+    }
+    server.wait_for_empty_queue();
+    let failed = server.log().matches("a next hop could not be used").count();
+    assert_eq!(failed, 1, "the hop that is down was asked {failed} times");
+}
+
+#[test]
+fn the_example_is_a_configuration_that_works() {
+    let server = Server::start();
+    let example = gatepost_tests::binary::repository().join("deploy/relay.toml");
+    let text = fs::read_to_string(example).expect("the example");
+    let list = List::new("ann@example.org\n");
+    let folder = server.folder().display().to_string();
+    let text = text
+        .replace("/etc/gatepost/recipients", &list.path().display().to_string())
+        .replace("/etc/gatepost/", &format!("{folder}/"));
+    let config = server.folder().join("relay.toml");
+    fs::write(&config, text).expect("a configuration");
+    let data = server.folder().join("other");
+    let data = data.to_str().expect("UTF-8");
+    let checked =
+        server.cli(["config", "check", config.to_str().expect("UTF-8"), "--data", data]).succeed().text();
+    assert!(checked.contains("anybody, for recipients here and behind"), "{checked}");
+}
