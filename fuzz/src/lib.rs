@@ -9,6 +9,7 @@
 pub mod body;
 pub mod command;
 pub mod config;
+pub mod header_firewall;
 pub mod line;
 pub mod networks;
 pub mod pop3;
@@ -47,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     ("pop3", pop3::check_splits),
     ("pop3_message", pop3::check_message),
     ("config", config::check),
+    ("header_firewall", header_firewall::check),
     ("trace", trace::check),
     ("queue_record", queue_record::check),
     ("recovery", recovery::check),

@@ -75,10 +75,8 @@ impl PasswordVerifier {
     /// # Errors
     /// [`Unavailable`]: nothing is known about the password.
     pub async fn verify(&self, name: &str, password: Password) -> Result<Option<Identity>, Unavailable> {
-        let (credentials, user) = match self.directory.snapshot().account(name) {
-            Some(account) => (Some(Arc::clone(&account.credentials)), Some(account.name.to_string())),
-            None => (None, None),
-        };
+        let account = self.directory.snapshot().account(name).cloned();
+        let credentials = account.as_ref().map(|account| Arc::clone(&account.credentials));
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(Job { credentials, password, reply }).map_err(|refused| match refused {
             TrySendError::Full(_) => {
@@ -88,7 +86,7 @@ impl PasswordVerifier {
             TrySendError::Disconnected(_) => Unavailable::Stopped,
         })?;
         let is_right = answer.await.map_err(|_| Unavailable::Stopped)?;
-        Ok(user.filter(|_| is_right).map(Identity::of_user))
+        Ok(account.filter(|_| is_right).map(|account| account.identity()))
     }
 
     /// The users it checks against.

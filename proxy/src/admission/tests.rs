@@ -21,8 +21,7 @@ impl Site {
     fn new(more: &str) -> Self {
         let registry = Registry::new();
         let policy = Policy::load(&toml::from_str(&format!("{STRICT}{more}")).unwrap()).unwrap();
-        let admission =
-            Admission::new(policy, MemoryBudget::default(), Metrics::register(&registry).unwrap());
+        let admission = Admission::new(policy, Memory::default(), Metrics::register(&registry).unwrap());
         let slots = Slots::new(10);
         admission.look_after(&slots);
         Self { admission, slots, registry }

@@ -8,7 +8,8 @@ use gatepost_core::BoxFuture;
 use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
-use gatepost_core::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission, binarymime, trace};
+use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
+use gatepost_core::memory::{Drawn, MemoryBudget};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
@@ -30,7 +31,8 @@ pub struct Settings {
     /// Our name in `Received:`; a checked domain name.
     pub hostname: String,
     /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
-    pub scan_time_max: Duration,
+    /// `None`: it does not wait at all.
+    pub scan_time_max: Option<Duration>,
 }
 
 /// Who does the work.
@@ -49,6 +51,8 @@ struct EmbeddedTransaction {
     rooms: Arc<Rooms>,
     origin: Origin,
     trust: Trust,
+    /// Of the recipients.
+    drawn: Drawn,
     body: Option<Incoming>,
     /// The sink before there is a body.
     nowhere: Discard,
@@ -103,8 +107,9 @@ impl Backend for Embedded {
                 return Err(Refusal::SenderNotOwned);
             }
             let rooms = Arc::clone(&self.rooms);
+            let (trust, drawn) = (trust(rights), rooms.memory.clone().draw());
             let transaction =
-                EmbeddedTransaction { rooms, origin, trust: trust(rights), body: None, nowhere: Discard };
+                EmbeddedTransaction { rooms, origin, trust, drawn, body: None, nowhere: Discard };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -120,6 +125,9 @@ impl Transaction for EmbeddedTransaction {
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             match self.rooms.directory.resolve(path) {
+                Resolution::Local(_) if !self.drawn.try_grow(RECIPIENT_OCTETS, 0) => {
+                    Err(Refusal::StorageFull)
+                }
                 Resolution::Local(_) => Ok(()),
                 Resolution::UnknownLocal => Err(Refusal::UnknownRecipient),
                 Resolution::Foreign => Err(Refusal::RelayDenied),
@@ -162,7 +170,8 @@ impl Transaction for EmbeddedTransaction {
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
-            let Self { rooms, origin, trust, body, nowhere: _ } = *self;
+            // The recipients are held until the queue has them.
+            let Self { rooms, origin, trust, drawn: _drawn, body, nowhere: _ } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
             rooms.take_over(origin, trust, incoming).await
         })
@@ -240,7 +249,10 @@ impl Rooms {
             envelope.params.body = BodyKind::EightBitMime;
         }
         let settings = self.settings.load_full();
-        let stamp = self.scan(&body, &origin, settings.scan_time_max).await?;
+        let stamp = match settings.scan_time_max {
+            Some(time_max) => self.scan(&body, &origin, time_max).await?,
+            None => None,
+        };
         let id = self.queue.allocate_id();
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
         let submission = Submission { envelope, origin };
@@ -336,6 +348,8 @@ const fn refusal(error: AppendError) -> Refusal {
 
 /// RFC 5321 section 6.3 asks for at least 100 before a loop is assumed.
 const RECEIVED_FIELDS_MAX: usize = 100;
+/// A path of the greatest length (RFC 5321 section 4.5.3.1.3) with its parameters.
+const RECIPIENT_OCTETS: u64 = 512;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::admission::Admission;
-use super::classes::{PeerNetworks, SwitchableVerb, WrittenRights};
+use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
@@ -75,6 +75,7 @@ pub(super) struct Listener {
     pub(super) xclient_from: Option<Spanned<Vec<TrustedNetwork>>>,
     pub(super) rights: Option<Spanned<WrittenRights>>,
     pub(super) peers: Option<Spanned<Vec<PeerNetworks>>>,
+    pub(super) client_certificates: Option<Spanned<ClientCertificates>>,
     pub(super) switched_off: Option<Spanned<Vec<SwitchableVerb>>>,
 }
 
@@ -142,6 +143,7 @@ pub(super) struct Limits {
     pub(super) session_timeout: Option<TimeSpan>,
     pub(super) session_octets: Option<Spanned<Octets>>,
     pub(super) data_rate: Option<u32>,
+    pub(super) memory: Option<Spanned<Octets>>,
     pub(super) body_memory: Option<Spanned<Octets>>,
     pub(super) drain_timeout: Option<TimeSpan>,
 }
@@ -151,6 +153,7 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Scan {
     pub(super) rules: Option<PathBuf>,
+    pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) unscannable: Option<Unscannable>,
 }

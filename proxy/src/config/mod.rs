@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
-pub use classes::{NetworkClass, PeerNetworks, SwitchableVerb};
+pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
@@ -87,6 +87,8 @@ pub struct Listener {
     pub rights: ClassRights,
     /// Who is more than a stranger before he authenticates.
     pub peers: Vec<PeerNetworks>,
+    /// Who may log in by a certificate; `None`: nobody is asked for one.
+    pub client_certificates: Option<ClientCertificates>,
     /// Verbs that do not exist here.
     pub switched_off: Vec<SwitchableVerb>,
 }
@@ -171,7 +173,9 @@ pub struct Limits {
     pub session_octets: Option<Octets>,
     /// Octets a second that a body must come at.
     pub data_rate: Option<u32>,
-    /// Memory for bodies on their way in, of all sessions together; beyond, they go on in files.
+    /// Memory that all peers together may make the process hold.
+    pub memory: Octets,
+    /// The share of bodies on their way in; beyond, they go on in files.
     pub body_memory: Octets,
     /// How long sessions may go on after SIGTERM.
     pub drain_timeout: TimeSpan,
@@ -182,6 +186,8 @@ pub struct Limits {
 pub struct Scan {
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
+    /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
+    pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
@@ -256,13 +262,13 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let session_budget = self.scan.session_budget;
+        let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
         Self {
             data: running.data.clone(),
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { session_budget, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, ..running.scan.clone() },
             admin: running.admin.clone(),
             ..self
         }
@@ -290,6 +296,7 @@ impl Config {
                 xclient_from: Vec::new(),
                 rights: ClassRights::default(),
                 peers: Vec::new(),
+                client_certificates: None,
                 switched_off: Vec::new(),
             })
         };
@@ -335,7 +342,8 @@ impl Default for Limits {
             session_timeout: None,
             session_octets: None,
             data_rate: None,
-            body_memory: BODY_MEMORY_DEFAULT,
+            memory: MEMORY_DEFAULT,
+            body_memory: MEMORY_DEFAULT.half().half(),
             drain_timeout: DRAIN_DEFAULT,
         }
     }
@@ -345,7 +353,7 @@ impl Default for Limits {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { rules: None, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+        Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
     }
 }
 
@@ -392,8 +400,8 @@ const ADMIN_PORT: u16 = 2580;
 pub(crate) const CONNECTIONS_DEFAULT: u32 = 200;
 /// Large enough for what mail programs send today, with base64's third on top of a 35 MiB attachment.
 const MESSAGE_DEFAULT: Octets = Octets::mebi(50);
-/// A thousand bodies of the largest size that is kept in memory.
-const BODY_MEMORY_DEFAULT: Octets = Octets::mebi(256);
+/// Some 20,000 sessions in TLS, or a few scans of the largest mails; half of what the smallest machines have.
+const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 /// Ten times what RFC 5321 section 4.5.3.1.8 asks for at least.
 const RECIPIENTS_DEFAULT: u32 = 1000;
 /// Below the 90 s that systemd gives a service to stop.

@@ -20,6 +20,9 @@ pub enum TlsMode {
 /// A SASL mechanism that this server can offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mechanism {
+    /// RFC 4422 appendix A, on the strength of a client certificate: offered where one was verified, see
+    /// `Session::with_certificate`.
+    External,
     /// RFC 7677 with RFC 9266 channel binding.
     ScramSha256Plus,
     /// RFC 7677.
@@ -106,12 +109,14 @@ pub enum Extensions {
 
 impl Mechanism {
     /// Every mechanism that the machine knows.
-    pub const ALL: [Self; 4] = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+    pub const ALL: [Self; 5] =
+        [Self::External, Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
 
     /// The name of the IANA registry, upper-case.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::External => "EXTERNAL",
             Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",

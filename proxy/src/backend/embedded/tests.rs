@@ -123,6 +123,16 @@ async fn a_scan_that_takes_too_long_leaves_the_mail_unstamped() {
 }
 
 #[tokio::test]
+async fn without_a_scan_in_the_session_the_mail_is_left_to_the_queue() {
+    let house = house();
+    house.backend.reload(Settings { hostname: "mx.example".into(), scan_time_max: None });
+    let body = format!("Subject: x\r\n\r\n{VIRUS}\r\n");
+    let id = send(&house, body.as_bytes()).await.unwrap();
+    let details = house.queue.show(id.parse().unwrap()).await.unwrap();
+    assert_eq!(details.stamp, None);
+}
+
+#[tokio::test]
 async fn a_mail_that_goes_in_circles_is_refused() {
     let house = house();
     let hops = |count| format!("{}\r\nbody\r\n", "Received: from a by b\r\n".repeat(count));
@@ -203,6 +213,18 @@ async fn only_local_mailboxes_are_accepted_whoever_asks() {
             assert_eq!(answer, expected, "{address}");
         }
     }
+}
+
+#[tokio::test]
+async fn recipients_are_refused_while_there_is_no_memory_for_them() {
+    let house = house();
+    house.memory.resize(RECIPIENT_OCTETS);
+    let mut transaction = begin(&house, None, &reverse("a@example.org")).await.unwrap();
+    let (path, params) = (forward("me@localhost"), RcptParams::default());
+    assert_eq!(transaction.recipient(&path, &params).await, Ok(()));
+    assert_eq!(transaction.recipient(&path, &params).await, Err(Refusal::StorageFull));
+    drop(transaction);
+    assert_eq!(house.memory.used(), 0);
 }
 
 #[tokio::test]
