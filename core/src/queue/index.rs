@@ -20,7 +20,7 @@ pub(super) use self::entry::{Entry, Stage};
 pub(super) use self::glance::{Filter, Gathering};
 use self::names::Names;
 use self::segments::Segments;
-use super::facts::{Facts, normal_domain};
+use super::facts::Facts;
 use super::journal::Opened;
 use super::pending::Pending;
 use super::schedule::Schedule;
@@ -232,11 +232,6 @@ impl Index {
         };
         user.is_some_and(|user| is_over(&self.users, user, &quotas.user))
             || domains.iter().any(|domain| is_over(&self.domains, domain, &quotas.domain))
-    }
-
-    /// As `is_over`, of a domain as somebody wrote it.
-    pub(super) fn is_over_for(&self, quotas: &Quotas, user: Option<&str>, domain: &str) -> bool {
-        self.is_over(quotas, user, &[normal_domain(domain)])
     }
 
     /// Drops a message: done, or found to be damaged.
