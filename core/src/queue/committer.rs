@@ -176,7 +176,8 @@ impl Committer {
     }
 
     fn is_over(&self, facts: &Facts) -> bool {
-        self.shared.index().is_over(&self.quotas, facts.user.as_deref(), &facts.domains)
+        self.quotas != Quotas::default()
+            && self.shared.index().is_over(&self.quotas, facts.user.as_deref(), &facts.domains)
     }
 
     fn follow_opened(&mut self) {
