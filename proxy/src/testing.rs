@@ -93,7 +93,8 @@ pub(crate) fn house() -> House {
     let store = folder.path().join("store").join("default.sqlite");
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
-    let settings = Settings { hostname: "mx.example".into(), scan_time_max: Some(SCAN_TIME_MAX) };
+    let settings =
+        Settings { hostname: "mx.example".into(), relay: None, scan_time_max: Some(SCAN_TIME_MAX) };
     let memory = MemoryBudget::default();
     let events = Log::start(&folder.path().join("events"), None).unwrap();
     let backend = Arc::new(Embedded::new(
@@ -133,7 +134,7 @@ pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Ar
 
 /// A small segment: the folder of a test may lie in memory.
 fn queue_settings() -> queue::Settings {
-    queue::Settings { segment_octets: 4 * 1024 * 1024, free_octets_min: 0 }
+    queue::Settings { segment_octets: 4 * 1024 * 1024, free_octets_min: 0, ..queue::Settings::default() }
 }
 
 fn tls(folder: &std::path::Path) -> Tls {
