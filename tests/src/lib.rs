@@ -11,6 +11,7 @@
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
 //! next_hop: a mail server that misbehaves as a test wants
+//! web: a web server with one page
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
 //! mail: what is sent, and what must be read back
@@ -38,6 +39,7 @@ pub mod smtp;
 pub mod trust;
 mod unconfigured;
 pub mod user;
+pub mod web;
 pub mod wire;
 
 /// Waits until something becomes true, half a minute at the most.

@@ -8,6 +8,7 @@ use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::trust;
+use gatepost_tests::web::WebServer;
 
 /// A server whose users may send anywhere: names are those of `dns`, mail exchangers listen at `port`.
 fn outbound(dns: &NameServer, port: u16, more: &str) -> Server {
@@ -304,6 +305,51 @@ fn a_smart_host_must_prove_its_name_where_that_is_asked_for() {
         reason(&server)
     );
     assert_eq!(hop.taken(1).len(), 1, "nothing more came");
+}
+
+/// A domain that demands verified TLS with `hop.example`, whose certificate is one for `name`.
+fn demanding(name: &str, status: &str, policy: &str) -> (Server, NextHop, WebServer) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    trust::write_certificate_for(&["mta-sts.to.example", name], &certificate, &key);
+    let hop = NextHop::start_tls(&certificate, &key);
+    let fields =
+        "Content-Type: text/plain; charset=us-ascii\r\nLocation: https://mta-sts.to.example/else\r\n";
+    let web = WebServer::start(&certificate, &key, status, fields, policy);
+    let dns = NameServer::start_with([
+        ("to.example", vec![Record::Mx(10, "hop.example")]),
+        ("hop.example", vec![Record::A(Ipv4Addr::LOCALHOST)]),
+        ("_mta-sts.to.example", vec![Record::Txt("v=STSv1; id=1;".to_owned())]),
+        ("mta-sts.to.example", vec![Record::A(Ipv4Addr::LOCALHOST)]),
+    ]);
+    let keys = format!("authorities = {certificate:?}\nhttps_port = {}\n", web.address.port());
+    let server = outbound(&dns, hop.address.port(), &keys);
+    send(&server, &["ann@to.example"], &mail::small("demanding"));
+    server.wait_for_log("tried to send on");
+    assert_eq!(web.asked(), ["GET /.well-known/mta-sts.txt HTTP/1.1"]);
+    (server, hop, web)
+}
+
+#[test]
+fn a_policy_that_is_enforced_wants_an_exchanger_that_proves_its_name() {
+    let policy = "version: STSv1\nmode: enforce\nmx: hop.example\nmax_age: 86400\n";
+    let (_server, hop, _web) = demanding("hop.example", "200 OK", policy);
+    assert!(hop.taken(1)[0].in_tls);
+
+    let (server, hop, _web) = demanding("impostor.example", "200 OK", policy);
+    let waits = reason(&server);
+    assert!(waits.starts_with("4.7.5 hop.example: certificate not accepted"), "{waits}");
+    assert!(hop.taken(0).is_empty());
+}
+
+#[test]
+fn a_policy_that_is_tested_or_not_there_keeps_no_mail_back() {
+    let policy = "version: STSv1\nmode: testing\nmx: other.example\nmax_age: 86400\n";
+    let (_server, hop, _web) = demanding("impostor.example", "200 OK", policy);
+    assert_eq!(hop.taken(1).len(), 1);
+    let policy = "version: STSv1\nmode: enforce\nmx: hop.example\nmax_age: 86400\n";
+    let (_server, hop, _web) = demanding("impostor.example", "302 Found", policy);
+    assert_eq!(hop.taken(1).len(), 1, "nobody is followed elsewhere");
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub mod retry;
 pub mod route;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tls_policy;
 mod trace;
 pub mod worker;
 
