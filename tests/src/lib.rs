@@ -10,6 +10,7 @@
 //!                                    ^ smtp, pop3: scripted sockets over wire, with trust and scram
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
+//! postfix: a real mail server to send to
 //! next_hop: a mail server that misbehaves as a test wants
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
@@ -30,6 +31,7 @@ pub mod mail;
 pub mod next_hop;
 pub mod pop3;
 pub mod ports;
+pub mod postfix;
 pub mod process;
 pub mod scram;
 mod secrets;

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use gatepost_tests::dns::{NameServer, Record};
 use gatepost_tests::mail;
 use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
+use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::trust;
@@ -244,7 +245,8 @@ fn a_stalled_server_keeps_no_mail_from_its_mailbox_here() {
     let (dns, hop) = (one_exchanger(), NextHop::start().always(At::Mail, Reaction::Stall));
     let server = outbound(&dns, hop.address.port(), "");
     let mut smtp = server.smtp_as_me();
-    for round in 0..40 {
+    // More than may wait in memory for one destination: the rest goes back to the queue.
+    for round in 0..70 {
         smtp.mail("me@localhost", &["ann@to.example"], &mail::small(&format!("stalled-{round}")))
             .must("250 2.0.0");
     }
@@ -350,6 +352,32 @@ fn a_policy_that_is_tested_or_not_there_keeps_no_mail_back() {
     let policy = "version: STSv1\nmode: enforce\nmx: hop.example\nmax_age: 86400\n";
     let (_server, hop, _web) = demanding("impostor.example", "302 Found", policy);
     assert_eq!(hop.taken(1).len(), 1, "nobody is followed elsewhere");
+}
+
+#[test]
+fn postfix_takes_mail_in_tls_and_says_whom_it_does_not_know() {
+    let postfix = Postfix::start();
+    let (dns, port) = (one_exchanger(), postfix.port);
+    let route = format!(
+        "authorities = {:?}\n[[route]]\ndomains = [\"*\"]\nhops = [\"hop.example:{port}\"]\ntls = \"verified\"",
+        postfix.certificate()
+    );
+    let server = outbound(&dns, port, &route);
+    let contents =
+        [mail::small("small"), mail::eight_bit("eight-bit"), mail::large("large", 2 * 1024 * 1024)];
+    for content in &contents {
+        send(&server, &["nobody@to.example", "ann@to.example"], content);
+    }
+    let mails = postfix.mails(contents.len());
+    for (subject, content) in ["small", "eight-bit", "large"].into_iter().zip(&contents) {
+        let has_subject = |mail: &&Vec<u8>| mail::field(mail, "Subject").as_deref() == Some(subject);
+        let stored = mails.iter().find(has_subject).expect("a mail with this subject");
+        assert!(stored.ends_with(content), "{subject}: the content differs");
+        let trace = mail::field(stored, "Received").expect("a trace");
+        assert!(trace.contains("(Postfix) with ESMTPS"), "{trace}");
+    }
+    server.wait_for_empty_queue();
+    server.wait_for_log("Bounced { reason: \"5.1.1 ");
 }
 
 #[test]
