@@ -16,6 +16,7 @@ pub mod disk;
 pub mod events;
 pub mod filter;
 pub mod intake;
+pub mod memory;
 pub mod queue;
 pub mod scan;
 pub mod store;

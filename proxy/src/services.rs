@@ -7,6 +7,8 @@
 //! store ------------/
 //! ```
 
+mod clients;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,17 +19,19 @@ use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
-use gatepost_core::intake::MemoryBudget;
+use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
-use gatepost_smtp::server::TlsMode;
+use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
+use crate::admission::memory::Memory;
 use crate::admission::networks::NetworkFileError;
 use crate::admission::stranger::StrangerChecks;
 use crate::admission::{self, Admission, Policy};
+use crate::admission_file::AdmissionFile;
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded, Relay};
 use crate::config::values::TimeSpan;
@@ -38,13 +42,15 @@ use crate::metrics::EdgeMetrics;
 use crate::relay::{self, RelayError};
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::telemetry::Metrics;
-use crate::tls::{Tls, TlsError};
+use crate::tls::{ClientCertificates, Tls, TlsError};
+pub use clients::check_authorities;
 
 /// The opened rooms.
 pub struct Rooms {
     edge: Services,
     backend: Arc<Embedded>,
-    memory: MemoryBudget,
+    shares: Shares,
+    remembered: AdmissionFile,
     tls: Arc<Tls>,
     queue: Queue,
     store: Arc<SqliteStore>,
@@ -52,6 +58,13 @@ pub struct Rooms {
     workers: Workers,
     remote: Option<Remote>,
     events: Log,
+}
+
+/// The memory that peers may make us hold, and what parts of it are for.
+struct Shares {
+    memory: Memory,
+    /// Half: the rest must do for who is not being scanned.
+    scans: MemoryBudget,
 }
 
 /// Why a room cannot be opened.
@@ -120,9 +133,11 @@ impl Rooms {
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
         let engine = YaraEngine::start(Some(&rules(config, folder)))?;
-        let scanner =
-            Scanner::start(engine.clone(), &scan_settings(config), scan::Metrics::register(registry)?)
-                .map_err(OpenError::Scanner)?;
+        let shares = Shares::new(config);
+        let Memory { whole, bodies } = shares.memory.clone();
+        let scan_settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
+        let scanner = Scanner::start(engine.clone(), &scan_settings, scan::Metrics::register(registry)?)
+            .map_err(OpenError::Scanner)?;
         let verifier = PasswordVerifier::start(
             directory.clone(),
             directory::Settings::default(),
@@ -142,33 +157,34 @@ impl Rooms {
             Some(delivery::Metrics::register(registry)?),
         )
         .await?;
-        let memory = MemoryBudget::new(config.limits.body_memory.count());
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
             scanner.clone(),
             events.clone(),
             Some(filter::Metrics::register(registry)?),
-            memory.clone(),
+            bodies,
             backend_settings(config),
         ));
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: Admission::new(
                 load_policy(config)?,
-                memory.clone(),
+                shares.memory.clone(),
                 admission::Metrics::register(registry)?,
             ),
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?)),
+            gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?))
+                .drawing_on(whole),
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
-        Ok(Self { edge, backend, memory, tls, queue, store, engine, workers, remote, events })
+        let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
+        Ok(Self { edge, backend, shares, remembered, tls, queue, store, engine, workers, remote, events })
     }
 
     /// What the edge works with.
@@ -199,7 +215,7 @@ impl Rooms {
     /// and routes before (`load_tls`, `relay::load`): here the old ones stay where the new ones are bad.
     pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
         self.edge.admission.reload(policy);
-        self.memory.resize(config.limits.body_memory.count());
+        self.shares.resize(config);
         let (certificate, key) = tls_files(config, folder);
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
@@ -222,10 +238,28 @@ impl Rooms {
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
+        self.remembered.close().await;
         self.workers.stop().await;
         self.queue.close().await;
         self.store.close().await;
         self.events.flush().await;
+    }
+}
+
+// === impl Shares ===
+
+impl Shares {
+    fn new(config: &Config) -> Self {
+        let whole = MemoryBudget::new(config.limits.memory.count());
+        let bodies = whole.share(config.limits.body_memory.count());
+        let scans = whole.share(config.limits.memory.half().count());
+        Self { memory: Memory { whole, bodies }, scans }
+    }
+
+    fn resize(&self, config: &Config) {
+        self.memory.whole.resize(config.limits.memory.count());
+        self.memory.bodies.resize(config.limits.body_memory.count());
+        self.scans.resize(config.limits.memory.half().count());
     }
 }
 
@@ -273,20 +307,33 @@ pub fn scan_settings(config: &Config) -> scan::Settings {
     scan::Settings { unscannable, ..scan::Settings::default() }
 }
 
-/// The edge's settings.
-#[must_use]
-pub fn server_settings(config: &Config) -> ServerSettings {
-    ServerSettings {
+/// The edge's settings. Reads the files of client certificates; their handshakes use the server's certificate of `tls`.
+///
+/// # Errors
+/// A file cannot be used.
+pub fn server_settings(config: &Config, tls: &Tls) -> Result<ServerSettings, TlsError> {
+    let settings = |listener| {
+        let clients = clients::load(listener, tls)?;
+        Ok(listener_settings(config, listener, clients))
+    };
+    Ok(ServerSettings {
         hostname: config.hostname.to_string(),
-        listeners: config.listeners.iter().map(|listener| listener_settings(config, listener)).collect(),
-    }
+        listeners: config.listeners.iter().map(settings).collect::<Result<_, TlsError>>()?,
+    })
 }
 
-fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
+fn listener_settings(
+    config: &Config,
+    listener: &Listener,
+    clients: Option<ClientCertificates>,
+) -> ListenerSettings {
     let (tls, protocol) = match listener.service {
         Service::Smtp { tls, require_auth, binarymime, .. } => {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
-            let auth = authn_settings(config).offer(scram_outside_tls);
+            let mut auth = authn_settings(config).offer(scram_outside_tls);
+            if clients.is_some() {
+                auth.inside_tls.insert(0, Mechanism::External);
+            }
             let limits = smtp_limits(config);
             let rights = if require_auth { listener.rights.requiring_auth() } else { listener.rights };
             let switched_off = listener.switched_off.iter().map(|verb| verb.verb()).collect();
@@ -305,6 +352,7 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         relays: listener.xclient_from.iter().map(|it| it.network()).collect(),
         stranger_checks: stranger_checks(listener.service),
         classes: classes(listener),
+        clients,
         quirks: quirks(config),
         balancers: listener.proxy_protocol_from.iter().map(|it| it.network()).collect(),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
@@ -352,6 +400,7 @@ fn smtp_limits(config: &Config) -> gatepost_smtp::server::Limits {
     let message_octets = written.message.count();
     gatepost_smtp::server::Limits {
         message_octets,
+        message_octets_bypass: written.message_bypass.count(),
         recipients: usize::try_from(written.recipients).unwrap_or(usize::MAX),
         transactions: written.transactions.unwrap_or(default.transactions),
         commands: written.commands.unwrap_or(default.commands),
@@ -389,7 +438,7 @@ fn backend_settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         hostname: config.hostname.to_string(),
         relay: config.remote.as_ref().map(|remote| Relay { internal: remote.internal_addresses }),
-        scan_time_max: config.scan.session_budget.duration(),
+        scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
     }
 }
 
@@ -413,8 +462,6 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use gatepost_smtp::server::Mechanism;
-
     use super::*;
     use crate::config::SandboxMode;
     use crate::first_run;
@@ -426,7 +473,7 @@ mod tests {
     }
 
     fn smtp(config: &Config) -> SmtpSettings {
-        match server_settings(config).listeners.remove(0).protocol {
+        match listener_settings(config, &config.listeners[0], None).protocol {
             Protocol::Smtp(settings) => settings,
             Protocol::Pop3(_) => panic!("the listener speaks SMTP"),
         }

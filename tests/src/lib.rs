@@ -21,6 +21,7 @@
 //! Helpers panic on surprise: a panic is how a test says what it saw.
 
 pub mod attackers;
+pub mod authority;
 pub mod balancer;
 pub mod binary;
 pub mod clients;

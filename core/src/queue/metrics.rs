@@ -14,9 +14,12 @@ pub struct Metrics {
     /// Messages refused, by reason.
     refused_full: IntCounter,
     refused_failed: IntCounter,
+    refused_over_quota: IntCounter,
     refused_closed: IntCounter,
     /// Attempts recorded.
     pub(super) settled: IntCounter,
+    /// Messages carried on from old segments.
+    pub(super) carried: IntCounter,
     /// Batches flushed, openings of segments included.
     pub(super) flushes: IntCounter,
     /// Records a batch.
@@ -66,8 +69,13 @@ impl Metrics {
             appended_octets: counter("gatepost_queue_appended_bytes_total", "Octets of their bodies.")?,
             refused_full: refused.with_label_values(&["full"]),
             refused_failed: refused.with_label_values(&["failed"]),
+            refused_over_quota: refused.with_label_values(&["over_quota"]),
             refused_closed: refused.with_label_values(&["closed"]),
             settled: counter("gatepost_queue_settled_total", "Delivery attempts recorded.")?,
+            carried: counter(
+                "gatepost_queue_carried_total",
+                "Messages carried on from old segments, so that these could go.",
+            )?,
             flushes: counter("gatepost_queue_flushes_total", "Batches flushed.")?,
             batch_records: histogram(
                 "gatepost_queue_batch_records",
@@ -90,6 +98,7 @@ impl Metrics {
         match error {
             AppendError::Full => self.refused_full.inc(),
             AppendError::Failed => self.refused_failed.inc(),
+            AppendError::OverQuota => self.refused_over_quota.inc(),
             AppendError::Closed => self.refused_closed.inc(),
         }
     }

@@ -15,24 +15,34 @@
 //!   before what it is about.
 //! - After a failed flush the segment is left alone for good and nothing is accepted until a fresh one has flushed.
 
+mod carry;
 mod codec;
 mod committer;
 mod envelope;
 pub mod error;
+mod facts;
+mod footer;
 pub mod handle;
 pub mod id;
 mod index;
 mod journal;
 pub mod messages;
 pub mod metrics;
+mod operator;
+pub mod orders;
 mod pending;
 mod reader;
 mod record;
 mod recovery;
+mod said;
+pub mod salvage;
 pub mod schedule;
 mod segment;
 mod shared;
+mod standing;
 mod supply;
+mod survey;
+pub mod verify;
 mod writer;
 
 #[doc(hidden)]
@@ -41,10 +51,16 @@ pub use error::OpenError;
 pub use handle::{Queue, Snapshot};
 pub use id::{IdGenerator, QueueId};
 pub use messages::{
-    AppendError, Claim, Details, NewMessage, Outcome, RecipientSummary, Recovered, Settings, Summary,
+    AppendError, Claim, Details, GIVEN_UP_REASON, NewMessage, Outcome, Quota, Quotas, RecipientSummary,
+    Recovered, Settings, Summary,
 };
 pub use metrics::Metrics;
+pub use orders::{
+    AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, Stats,
+};
+pub use salvage::Salvaged;
 pub use schedule::Backoff;
+pub use verify::{Flaw, Problem, Verified};
 
 #[cfg(test)]
 mod crash_tests;

@@ -9,7 +9,8 @@ use gatepost_core::delivery::mx::is_public;
 use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
-use gatepost_core::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission, binarymime, trace};
+use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
+use gatepost_core::memory::{Drawn, MemoryBudget};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
@@ -33,7 +34,8 @@ pub struct Settings {
     /// How mail for other domains is taken from those with the right; `None`: not at all.
     pub relay: Option<Relay>,
     /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
-    pub scan_time_max: Duration,
+    /// `None`: it does not wait at all.
+    pub scan_time_max: Option<Duration>,
 }
 
 /// Mail for other domains is sent on.
@@ -59,6 +61,8 @@ struct EmbeddedTransaction {
     rooms: Arc<Rooms>,
     origin: Origin,
     rights: Rights,
+    /// Of the recipients.
+    drawn: Drawn,
     body: Option<Incoming>,
     /// The sink before there is a body.
     nowhere: Discard,
@@ -113,7 +117,9 @@ impl Backend for Embedded {
                 return Err(Refusal::SenderNotOwned);
             }
             let rooms = Arc::clone(&self.rooms);
-            let transaction = EmbeddedTransaction { rooms, origin, rights, body: None, nowhere: Discard };
+            let drawn = rooms.memory.clone().draw();
+            let transaction =
+                EmbeddedTransaction { rooms, origin, rights, drawn, body: None, nowhere: Discard };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -129,6 +135,9 @@ impl Transaction for EmbeddedTransaction {
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             match self.rooms.directory.resolve(path) {
+                Resolution::Local(_) if !self.drawn.try_grow(RECIPIENT_OCTETS, 0) => {
+                    Err(Refusal::StorageFull)
+                }
                 Resolution::Local(_) => Ok(()),
                 Resolution::UnknownLocal => Err(Refusal::UnknownRecipient),
                 Resolution::Foreign if self.may_send_on(path) => Ok(()),
@@ -172,7 +181,8 @@ impl Transaction for EmbeddedTransaction {
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
-            let Self { rooms, origin, rights, body, nowhere: _ } = *self;
+            // The recipients are held until the queue has them.
+            let Self { rooms, origin, rights, drawn: _drawn, body, nowhere: _ } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
             rooms.take_over(origin, trust(rights), incoming).await
         })
@@ -207,11 +217,7 @@ impl Incoming {
 
     /// The whole body, durable where it is large.
     async fn finish(mut self) -> Result<(Envelope, Body, Stripped), Refusal> {
-        let (received, buffer) = (&mut self.received, &mut self.buffer);
-        let stripped = self.firewall.finish(&mut |octets| {
-            received.look(octets);
-            buffer.put(octets);
-        });
+        let stripped = self.firewall.finish(&mut |octets| self.buffer.put(octets));
         if let Some(failure) = self.failure {
             return Err(failure);
         }
@@ -231,11 +237,9 @@ impl BodySink for Incoming {
         if self.failure.is_some() {
             return;
         }
-        let (received, buffer) = (&mut self.received, &mut self.buffer);
-        self.firewall.put(octets, &mut |octets| {
-            received.look(octets);
-            buffer.put(octets);
-        });
+        // In front of the firewall, which may take out what a loop is known by.
+        self.received.look(octets);
+        self.firewall.put(octets, &mut |octets| self.buffer.put(octets));
     }
 }
 
@@ -265,7 +269,10 @@ impl Rooms {
             envelope.params.body = BodyKind::EightBitMime;
         }
         let settings = self.settings.load_full();
-        let stamp = self.scan(&body, &origin, settings.scan_time_max).await?;
+        let stamp = match settings.scan_time_max {
+            Some(time_max) => self.scan(&body, &origin, time_max).await?,
+            None => None,
+        };
         let id = self.queue.allocate_id();
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
         let submission = Submission { envelope, origin };
@@ -349,18 +356,21 @@ fn trust(rights: Rights) -> Trust {
     Trust {
         organization: rights.contains(Right::AcceptHeadersOrganization),
         forest: rights.contains(Right::AcceptHeadersForest),
+        routing: rights.contains(Right::AcceptHeadersRouting),
     }
 }
 
 const fn refusal(error: AppendError) -> Refusal {
     match error {
-        AppendError::Full => Refusal::StorageFull,
+        AppendError::Full | AppendError::OverQuota => Refusal::StorageFull,
         AppendError::Failed | AppendError::Closed => Refusal::StorageFailed,
     }
 }
 
 /// RFC 5321 section 6.3 asks for at least 100 before a loop is assumed.
 const RECEIVED_FIELDS_MAX: usize = 100;
+/// A path of the greatest length (RFC 5321 section 4.5.3.1.3) with its parameters.
+const RECIPIENT_OCTETS: u64 = 512;
 
 #[cfg(test)]
 mod tests;

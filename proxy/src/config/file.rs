@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::admission::Admission;
-use super::classes::{PeerNetworks, SwitchableVerb, WrittenRights};
+use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
 use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
@@ -78,6 +78,7 @@ pub(super) struct Listener {
     pub(super) xclient_from: Option<Spanned<Vec<TrustedNetwork>>>,
     pub(super) rights: Option<Spanned<WrittenRights>>,
     pub(super) peers: Option<Spanned<Vec<PeerNetworks>>>,
+    pub(super) client_certificates: Option<Spanned<ClientCertificates>>,
     pub(super) switched_off: Option<Spanned<Vec<SwitchableVerb>>>,
 }
 
@@ -135,6 +136,7 @@ pub(super) struct Auth {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) message: Option<Spanned<Octets>>,
+    pub(super) message_bypass: Option<Spanned<Octets>>,
     pub(super) recipients: Option<Spanned<u32>>,
     pub(super) transactions: Option<Spanned<u32>>,
     pub(super) commands: Option<Spanned<u32>>,
@@ -145,6 +147,7 @@ pub(super) struct Limits {
     pub(super) session_timeout: Option<TimeSpan>,
     pub(super) session_octets: Option<Spanned<Octets>>,
     pub(super) data_rate: Option<u32>,
+    pub(super) memory: Option<Spanned<Octets>>,
     pub(super) body_memory: Option<Spanned<Octets>>,
     pub(super) drain_timeout: Option<TimeSpan>,
 }
@@ -154,6 +157,7 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Scan {
     pub(super) rules: Option<PathBuf>,
+    pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) unscannable: Option<Unscannable>,
 }

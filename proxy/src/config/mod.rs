@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
-pub use classes::{NetworkClass, PeerNetworks, SwitchableVerb};
+pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
 pub use delivery::{Remote, Route};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
@@ -91,6 +91,8 @@ pub struct Listener {
     pub rights: ClassRights,
     /// Who is more than a stranger before he authenticates.
     pub peers: Vec<PeerNetworks>,
+    /// Who may log in by a certificate; `None`: nobody is asked for one.
+    pub client_certificates: Option<ClientCertificates>,
     /// Verbs that do not exist here.
     pub switched_off: Vec<SwitchableVerb>,
 }
@@ -155,6 +157,8 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Largest message.
     pub message: Octets,
+    /// The same for peers that may bypass it; where it is smaller, the larger one holds.
+    pub message_bypass: Octets,
     /// Recipients a transaction, at least 100.
     pub recipients: u32,
     /// Transactions a session.
@@ -175,7 +179,9 @@ pub struct Limits {
     pub session_octets: Option<Octets>,
     /// Octets a second that a body must come at.
     pub data_rate: Option<u32>,
-    /// Memory for bodies on their way in, of all sessions together; beyond, they go on in files.
+    /// Memory that all peers together may make the process hold.
+    pub memory: Octets,
+    /// The share of bodies on their way in; beyond, they go on in files.
     pub body_memory: Octets,
     /// How long sessions may go on after SIGTERM.
     pub drain_timeout: TimeSpan,
@@ -186,6 +192,8 @@ pub struct Limits {
 pub struct Scan {
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
+    /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
+    pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
@@ -266,7 +274,7 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let session_budget = self.scan.session_budget;
+        let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -281,7 +289,7 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { session_budget, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, ..running.scan.clone() },
             admin: running.admin.clone(),
             ..self
         }
@@ -309,6 +317,7 @@ impl Config {
                 xclient_from: Vec::new(),
                 rights: ClassRights::default(),
                 peers: Vec::new(),
+                client_certificates: None,
                 switched_off: Vec::new(),
             })
         };
@@ -345,6 +354,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message: MESSAGE_DEFAULT,
+            message_bypass: MESSAGE_BYPASS_DEFAULT,
             recipients: RECIPIENTS_DEFAULT,
             transactions: None,
             commands: None,
@@ -355,7 +365,8 @@ impl Default for Limits {
             session_timeout: None,
             session_octets: None,
             data_rate: None,
-            body_memory: BODY_MEMORY_DEFAULT,
+            memory: MEMORY_DEFAULT,
+            body_memory: MEMORY_DEFAULT.half().half(),
             drain_timeout: DRAIN_DEFAULT,
         }
     }
@@ -365,7 +376,7 @@ impl Default for Limits {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { rules: None, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+        Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
     }
 }
 
@@ -412,8 +423,10 @@ const ADMIN_PORT: u16 = 2580;
 pub(crate) const CONNECTIONS_DEFAULT: u32 = 200;
 /// Large enough for what mail programs send today, with base64's third on top of a 35 MiB attachment.
 const MESSAGE_DEFAULT: Octets = Octets::mebi(50);
-/// A thousand bodies of the largest size that is kept in memory.
-const BODY_MEMORY_DEFAULT: Octets = Octets::mebi(256);
+/// Twice that: a mail is in memory as a whole while it is scanned, so who wants more should have counted.
+const MESSAGE_BYPASS_DEFAULT: Octets = Octets::mebi(100);
+/// Some 20,000 sessions in TLS, or a few scans of the largest mails; half of what the smallest machines have.
+const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 /// Ten times what RFC 5321 section 4.5.3.1.8 asks for at least.
 const RECIPIENTS_DEFAULT: u32 = 1000;
 /// Below the 90 s that systemd gives a service to stop.

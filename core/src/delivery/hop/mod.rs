@@ -37,3 +37,6 @@ pub use failure::{HopFailure, TlsFailure};
 pub use next_hop::{InsecureLogin, NextHop};
 pub use served::{Served, Verdict};
 pub use tls::TlsDemand;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! The body: behind DATA with its dots doubled, or in chunks where CHUNKING is offered (RFC 3030).
 
 use super::Protocol;
+use super::awaited::Awaited;
 use super::contract::{Content, Failure, Outcome, Output, Stage};
-use super::session::{Awaited, Session, State, after};
+use super::session::{Session, State, after};
 use crate::wire::data::LineEncoder;
 use crate::wire::params::BodyKind;
 use crate::wire::reply_parse::{ReplyClass, ServerReply};

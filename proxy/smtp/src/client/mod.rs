@@ -16,6 +16,7 @@
 //! - The end of data is sent once, behind the whole body. A body that cannot be finished is broken off without it.
 //! - Memory is bounded: one reply of `reply_parse::REPLY_OCTETS`, one group of commands, one part of a body.
 
+mod awaited;
 mod body;
 pub mod capabilities;
 pub mod config;

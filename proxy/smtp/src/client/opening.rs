@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::awaited::{AuthStep, Awaited};
 use super::contract::{Failure, Output, Stage};
-use super::session::{AuthStep, Awaited, Session, State};
+use super::session::{Session, State};
 use super::{Capabilities, Protocol, StartTls};
 use crate::wire::auth::Secret;
 use crate::wire::reply_parse::{ReplyClass, ServerReply};

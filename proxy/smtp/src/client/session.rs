@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::awaited::Awaited;
 use super::contract::{Failure, Mail, Outcome, Output, Stage};
 use super::transaction::Transaction;
 use super::{Capabilities, Config};
@@ -42,39 +43,6 @@ pub(super) enum State {
     Body,
     /// `Output::Close` was given out.
     Closed,
-}
-
-/// What a reply answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Awaited {
-    Greeting,
-    Ehlo,
-    Helo,
-    StartTls,
-    Auth(AuthStep),
-    Reset,
-    Mail,
-    /// Index of the recipient.
-    Rcpt(usize),
-    Data,
-    /// A chunk before the last.
-    Chunk,
-    /// The end of data, for one accepted recipient (LMTP) or for all of them.
-    End,
-    /// The end of an empty body, for recipients that were all refused (RFC 2920 section 3.1).
-    EmptyEnd,
-    Quit,
-}
-
-/// Where in an AUTH exchange the server's next reply stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AuthStep {
-    /// It asks for the name.
-    User,
-    /// It asks for the password.
-    Password,
-    /// It has all.
-    Verdict,
 }
 
 /// A mail was begun, or QUIT asked for, in the middle of something else.
@@ -317,7 +285,8 @@ impl Session {
         if self.state == State::Closed {
             return;
         }
-        self.outputs.retain(|output| !matches!(output, Output::Upgrade));
+        // Not given out yet, they would promise what is over.
+        self.outputs.retain(|output| !matches!(output, Output::Upgrade | Output::Ready));
         if let Some(transaction) = self.transaction.take() {
             let outcomes = transaction.into_outcomes(&failure);
             self.outputs.push_back(Output::Done(outcomes));
@@ -362,50 +331,11 @@ impl Session {
             }
             (State::Body, _) => self.config.patience.block,
             (State::Upgrading, _) | (State::Conversing, None) => self.config.patience.command,
-            (State::Conversing, Some(awaited)) => self.patience(*awaited),
+            (State::Conversing, Some(awaited)) => awaited.patience(&self.config.patience),
         };
         let deadline = after(self.now, patience);
         let total = self.transaction.as_ref().map(|transaction| transaction.deadline);
         self.deadline = Some(total.map_or(deadline, |total| total.min(deadline)));
-    }
-
-    const fn patience(&self, awaited: Awaited) -> Duration {
-        let patience = &self.config.patience;
-        match awaited {
-            Awaited::Greeting => patience.greeting,
-            Awaited::Ehlo
-            | Awaited::Helo
-            | Awaited::StartTls
-            | Awaited::Auth(_)
-            | Awaited::Reset
-            | Awaited::Mail
-            | Awaited::Rcpt(_)
-            | Awaited::Chunk => patience.command,
-            Awaited::Data => patience.data,
-            Awaited::End | Awaited::EmptyEnd => patience.end_of_data,
-            Awaited::Quit => patience.quit,
-        }
-    }
-}
-
-// === impl Awaited ===
-
-impl Awaited {
-    const fn stage(self) -> Stage {
-        match self {
-            Self::Greeting => Stage::Greeting,
-            Self::Ehlo | Self::Helo => Stage::Hello,
-            Self::StartTls => Stage::StartTls,
-            Self::Auth(_) => Stage::Auth,
-            Self::Reset => Stage::Reset,
-            Self::Mail => Stage::Mail,
-            Self::Rcpt(_) => Stage::Rcpt,
-            // An empty end has nothing in it that could be delivered.
-            Self::Data | Self::EmptyEnd => Stage::Data,
-            Self::Chunk => Stage::Body,
-            Self::End => Stage::EndOfData,
-            Self::Quit => Stage::Quit,
-        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::awaited::Awaited;
 use super::body::Body;
 use super::contract::{Failure, Mail, Outcome, Output, Stage, Unsuited};
-use super::session::{Awaited, Session, State, after};
+use super::session::{Session, State, after};
 use super::{Capabilities, SizeOffer};
 use crate::server::Recipient;
 use crate::wire::params::{AuthParam, BodyKind, MailParams, OriginalRecipient, RcptParams};

@@ -11,7 +11,8 @@ use crate::delivery::testing::Teachable;
 use crate::directory::{Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::events::Log;
-use crate::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission};
+use crate::intake::{Body, BodyBuffer, Origin, Submission};
+use crate::memory::MemoryBudget;
 use crate::queue::{self, QueueId, Summary};
 use crate::scan::{self, Engine};
 use crate::store::{self, SqliteStore};
@@ -55,7 +56,8 @@ impl House {
     }
 
     pub(super) fn start_idle(&self) -> Idle {
-        let settings = queue::Settings { segment_octets: 1024 * 1024, free_octets_min: 0 };
+        let settings =
+            queue::Settings { segment_octets: 1024 * 1024, free_octets_min: 0, ..queue::Settings::default() };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (queue, _recovered) = Queue::open(disk, Path::new("/queue"), settings, None).unwrap();
         let path = self.folder.path().join("default.sqlite");
