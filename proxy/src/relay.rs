@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gatepost_core::delivery::Watchdog;
 use gatepost_core::delivery::dns::NameServers;
 use gatepost_core::delivery::hop::{self, Courier};
 use gatepost_core::delivery::mx::Ourselves;
@@ -88,7 +89,7 @@ impl RelayError {
 ///
 /// # Errors
 /// A file cannot be used, or the system gives no thread.
-pub fn start(config: &Config, registry: &Registry) -> Result<Option<Remote>, RelayError> {
+pub fn start(config: &Config, registry: &Registry, watchdog: Watchdog) -> Result<Option<Remote>, RelayError> {
     let (Some(written), Some(settings)) = (&config.remote, load(config)?) else { return Ok(None) };
     let hostname = config.hostname.as_str();
     let name = hostname.parse().map_err(|_| RelayError::Hostname(hostname.to_owned()))?;
@@ -100,6 +101,7 @@ pub fn start(config: &Config, registry: &Registry) -> Result<Option<Remote>, Rel
         resolver: Arc::new(NameServers::new(&servers).map_err(RelayError::NameServers)?),
         fetcher: Arc::new(PolicyFetcher::new(Arc::clone(&roots), written.https_port)?),
         roots,
+        watchdog,
         metrics: remote::Metrics::register(registry)?,
     };
     Ok(Some(Remote::start(settings, tools)))

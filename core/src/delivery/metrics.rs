@@ -1,6 +1,6 @@
 //! `gatepost_delivery_*`.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::Disposition;
 use super::retry::Setback;
@@ -18,6 +18,7 @@ pub struct Metrics {
     retried_next_hop: IntCounter,
     retried_panicked: IntCounter,
     pub(super) settle_failures: IntCounter,
+    stuck: IntGauge,
     pub(super) seconds: Histogram,
 }
 
@@ -51,6 +52,9 @@ impl Metrics {
             )
             .buckets(SECONDS_BUCKETS.to_vec()),
         )?;
+        let stuck =
+            IntGauge::new("gatepost_delivery_stuck", "Deliveries that go on beyond all their time limits.")?;
+        registry.register(Box::new(stuck.clone()))?;
         registry.register(Box::new(recipients.clone()))?;
         registry.register(Box::new(retries.clone()))?;
         registry.register(Box::new(settle_failures.clone()))?;
@@ -66,8 +70,15 @@ impl Metrics {
             retried_panicked: retries.with_label_values(&["panicked"]),
             retried_recipient_gone: retries.with_label_values(&["recipient_gone"]),
             settle_failures,
+            stuck,
             seconds,
         })
+    }
+
+    /// What the watchdog counts.
+    #[must_use]
+    pub fn stuck(&self) -> IntGauge {
+        self.stuck.clone()
     }
 
     pub(super) fn count_done(&self, disposition: &Disposition) {

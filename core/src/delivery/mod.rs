@@ -25,6 +25,7 @@ pub mod route;
 pub(crate) mod testing;
 pub mod tls_policy;
 mod trace;
+pub mod watchdog;
 pub mod worker;
 
 pub use attempt::{Attempt, HopReport};
@@ -32,4 +33,5 @@ use closing::Closing;
 pub use disposition::Disposition;
 pub use loops::{RECEIVED_MAX, count_received};
 pub use metrics::Metrics;
+pub use watchdog::Watchdog;
 pub use worker::{Rooms, Settings, Workers};

@@ -158,6 +158,14 @@ pub enum What {
         /// Why, with an enhanced status code first.
         reason: String,
     },
+    /// A delivery goes on beyond all its time limits: a bug, or a machine that stands still.
+    #[serde(rename = "mail.stuck")]
+    Stuck {
+        /// Which part of it.
+        doing: Cow<'static, str>,
+        /// For how long.
+        seconds: u64,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {
@@ -211,6 +219,7 @@ impl What {
             Self::Scanned { .. } => 301,
             Self::Accepted { .. } => 302,
             Self::Stripped { .. } => 303,
+            Self::Stuck { .. } => 304,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,

@@ -61,6 +61,7 @@ impl Inner {
         destination: &Destination,
         recipients: Vec<usize>,
     ) -> Vec<Attempt> {
+        let _watched = self.tools.watchdog.watch(message, "sending it on", WATCHED_TIME_MAX);
         let attempt = caught(self.attempt(message, ticket, destination, recipients.clone()));
         match timeout(ATTEMPT_TIME_MAX, attempt).await {
             Ok(Ok(attempts)) => attempts,
@@ -294,3 +295,5 @@ const REUSED_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 const TAKES_NO_MAIL: u16 = 521;
 /// The client's own bounds of all servers that are tried, and then some: what is left after it is a mistake of ours.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(3 * 60 * 60);
+/// An attempt that was not even ended by its time limit.
+const WATCHED_TIME_MAX: Duration = ATTEMPT_TIME_MAX.saturating_add(Duration::from_secs(60));

@@ -34,6 +34,7 @@ use super::mx::Ourselves;
 use super::retry::Setback;
 use super::route::{Destination, Routes};
 use super::tls_policy::{Fetcher, Policies};
+use super::watchdog::Watchdog;
 use super::{Attempt, Disposition};
 use crate::queue::{NewMessage, QueueId};
 
@@ -70,6 +71,8 @@ pub struct Tools {
     pub roots: Arc<RootCertStore>,
     /// Fetches what domains demand of TLS.
     pub fetcher: Arc<dyn Fetcher>,
+    /// Told of every attempt.
+    pub watchdog: Watchdog,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -260,3 +263,6 @@ const MAILS_MAX: usize = 500;
 const STOP_TIME: Duration = Duration::from_secs(25);
 /// Half the time that a connection is kept.
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
