@@ -10,7 +10,7 @@
 //!                                    ^ smtp, pop3: scripted sockets over wire, with trust and scram
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
-//! postfix: a real mail server to send to
+//! postfix, dovecot: real mail servers to send to
 //! next_hop: a mail server that misbehaves as a test wants
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
@@ -27,6 +27,7 @@ pub mod binary;
 pub mod clients;
 pub mod command;
 pub mod dns;
+pub mod dovecot;
 pub mod http;
 pub mod mail;
 pub mod next_hop;

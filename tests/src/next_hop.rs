@@ -219,10 +219,13 @@ impl Session {
             match verb.as_str() {
                 "EHLO" | "LHLO" => {
                     let tls = if self.shared.tls.is_some() && !self.in_tls { "250-STARTTLS\r\n" } else { "" };
-                    let offer = format!("250-hop.example\r\n{tls}250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE");
+                    let auth = if self.in_tls { "250-AUTH PLAIN\r\n" } else { "" };
+                    let offer =
+                        format!("250-hop.example\r\n{tls}{auth}250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE");
                     self.react(At::Hello, &offer)?;
                 }
                 "HELO" => self.say("250 hop.example")?,
+                "AUTH" => self.say("235 2.7.0 welcome")?,
                 "STARTTLS" => self.starttls()?,
                 "MAIL" => {
                     if self.react(At::Mail, "250 2.1.0 sender ok")? {

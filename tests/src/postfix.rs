@@ -4,10 +4,11 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use tempfile::TempDir;
 
+use crate::process::as_root;
 use crate::wire::Wire;
 use crate::{ports, trust, wait_until};
 
@@ -60,27 +61,13 @@ impl Postfix {
         self.folder.path().join("cert.pem")
     }
 
-    /// The mails of `ann@to.example`, once there are `count` of them. Postfix stores lines that end in LF; here they end in
-    /// CRLF again.
+    /// The mails of `ann@to.example`, once there are `count` of them, with lines that end in CRLF again.
     ///
     /// # Panics
     /// When that takes too long, or there are more.
     #[must_use]
     pub fn mails(&self, count: usize) -> Vec<Vec<u8>> {
-        let listed = || {
-            let home = self.folder.path().join("mail");
-            let list = as_root("find").arg(home).args(["-type", "f", "-path", "*/new/*"]).output();
-            String::from_utf8(list.expect("find starts").stdout).expect("UTF-8 names")
-        };
-        wait_until("Postfix has delivered", || listed().lines().count() >= count);
-        let files = listed();
-        assert_eq!(files.lines().count(), count, "{}", self.log());
-        let read = |file| {
-            let stored = as_root("cat").arg(file).output().expect("cat starts").stdout;
-            let crlf = |line: &[u8]| [line.strip_suffix(b"\n").unwrap_or(line), b"\r\n"].concat();
-            stored.split_inclusive(|octet| *octet == b'\n').flat_map(crlf).collect()
-        };
-        files.lines().map(read).collect()
+        crate::mail::of_maildir(&self.folder.path().join("mail/ann"), count)
     }
 
     /// What it has logged.
@@ -103,15 +90,6 @@ impl Drop for Postfix {
         let left = ["queue", "data", "mail", "maillog"].map(|name| self.folder.path().join(name));
         as_root("rm").arg("-rf").args(left).status().ok();
     }
-}
-
-fn as_root(program: &str) -> Command {
-    if rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["--non-interactive", program]);
-    command
 }
 
 fn main(home: &Path) -> String {

@@ -1,8 +1,9 @@
 //! Mail leaves the server: by MX, by smart host, past servers that misbehave.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use gatepost_tests::dns::{NameServer, Record};
+use gatepost_tests::dovecot::Dovecot;
 use gatepost_tests::mail;
 use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
 use gatepost_tests::postfix::Postfix;
@@ -110,6 +111,20 @@ fn a_mail_exchanger_that_is_down_is_passed_over() {
     let server = outbound(&dns, hop.address.port(), "");
     send(&server, &["ann@to.example"], &mail::small("second-choice"));
     assert_eq!(hop.taken(1)[0].recipients.len(), 1);
+    server.wait_for_empty_queue();
+}
+
+#[test]
+fn a_host_that_does_not_answer_by_ipv6_is_reached_by_ipv4() {
+    let hop = NextHop::start();
+    let dns = NameServer::start_with([
+        ("to.example", vec![Record::Mx(10, "hop.example")]),
+        ("hop.example", vec![Record::A(Ipv4Addr::LOCALHOST), Record::Aaaa(Ipv6Addr::LOCALHOST)]),
+    ]);
+    let server = outbound(&dns, hop.address.port(), "");
+    send(&server, &["ann@to.example"], &mail::small("by-ipv4"));
+    assert_eq!(hop.taken(1).len(), 1);
+    server.wait_for_log("a next hop could not be used");
     server.wait_for_empty_queue();
 }
 
@@ -299,14 +314,27 @@ fn a_smart_host_must_prove_its_name_where_that_is_asked_for() {
     let server = outbound(&dns, 25, &route("localhost"));
     send(&server, &["ann@anywhere.example"], &mail::small("proven"));
     assert!(hop.taken(1)[0].in_tls);
-    let server = outbound(&dns, 25, &route("other.example"));
+    let secret = folder.path().join("credentials");
+    std::fs::write(&secret, "us@hop.example\npass word\n").expect("a file");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+    let login = |host: &str| format!("{}\ncredentials = {secret:?}", route(host));
+    let server = outbound(&dns, 25, &login("localhost"));
+    send(&server, &["ann@anywhere.example"], &mail::small("logged-in"));
+    assert_eq!(hop.taken(2).len(), 2);
+    let auth = "AUTH PLAIN AHVzQGhvcC5leGFtcGxlAHBhc3Mgd29yZA==";
+    assert!(hop.said().iter().any(|line| line == auth), "{:?}", hop.said());
+    assert!(!server.log().contains("pass word"), "a password in the log");
+    let said = hop.said().len();
+    let server = outbound(&dns, 25, &login("other.example"));
     send(&server, &["ann@anywhere.example"], &mail::small("unproven"));
     assert!(
         reason(&server).starts_with("4.7.5 other.example: certificate not accepted"),
         "{}",
         reason(&server)
     );
-    assert_eq!(hop.taken(1).len(), 1, "nothing more came");
+    assert_eq!(hop.taken(2).len(), 2, "nothing more came");
+    let not_said = |line: &String| !line.starts_with("AUTH") && !line.starts_with("MAIL");
+    assert!(hop.said()[said..].iter().all(not_said), "{:?}", hop.said());
 }
 
 /// A domain that demands verified TLS with `hop.example`, whose certificate is one for `name`.
@@ -381,7 +409,29 @@ fn postfix_takes_mail_in_tls_and_says_whom_it_does_not_know() {
 }
 
 #[test]
-fn an_lmtp_server_answers_for_each_recipient() {
+fn dovecot_takes_mail_by_lmtp_and_answers_for_each_recipient() {
+    let dovecot = Dovecot::start();
+    let route = format!(
+        "[[route]]\ndomains = [\"inside.example\"]\nhops = [\"127.0.0.1:{}\"]\nprotocol = \"lmtp\"",
+        dovecot.port
+    );
+    let server = outbound(&one_exchanger(), 25, &route);
+    let contents = [mail::small("by-lmtp"), mail::large("large-by-lmtp", 1024 * 1024)];
+    for content in &contents {
+        send(&server, &["ann@inside.example", "nobody@inside.example", "bob@inside.example"], content);
+    }
+    for user in ["ann@inside.example", "bob@inside.example"] {
+        let mails = dovecot.mails(user, contents.len());
+        for content in &contents {
+            assert!(mails.iter().any(|stored| stored.ends_with(content)), "{user}: the content differs");
+        }
+    }
+    server.wait_for_empty_queue();
+    server.wait_for_log("Bounced { reason: \"5.1.1 ");
+}
+
+#[test]
+fn domains_below_a_pattern_may_have_an_lmtp_server_of_their_own() {
     let hop = NextHop::start_lmtp();
     let dns = one_exchanger();
     let route = format!(
