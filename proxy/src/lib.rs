@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod data_folder;
+pub mod dkim_keys;
 pub mod first_run;
 pub mod hardening;
 pub mod listener;

@@ -15,6 +15,7 @@ use super::{Exit, Failure, Site};
 use crate::admin::{AdminError, AdminServer, Readiness};
 use crate::config::{Config, SandboxMode};
 use crate::data_folder::DataFolder;
+use crate::dkim_keys;
 use crate::first_run::{self, FirstRunError};
 use crate::hardening;
 use crate::open_files::OpenFiles;
@@ -228,6 +229,10 @@ impl Running {
             Ok(policy) => policy,
             Err(error) => return rejected(&error),
         };
+        let signers = match dkim_keys::load(&config) {
+            Ok(signers) => signers,
+            Err(error) => return rejected(&error),
+        };
         let settings = match services::server_settings(&config, self.rooms.tls()) {
             Ok(settings) => within(self.open_files, settings),
             Err(error) => return rejected(&error),
@@ -235,7 +240,7 @@ impl Running {
         if let Err(error) = self.server.reload(&settings) {
             return rejected(&error);
         }
-        self.rooms.reload(&config, &self.folder, policy);
+        self.rooms.reload(&config, &self.folder, policy, signers);
         self.log.reload(config.log);
         self.config = config;
         tracing::info!("the configuration was reloaded");

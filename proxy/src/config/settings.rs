@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
 use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
-    Admin, CONNECTIONS_DEFAULT, ClientCertificates, Config, Limits, Listener, Log, Pop3Tls, Scan, Service,
-    SmtpTls, TlsFiles,
+    Admin, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls, Scan,
+    Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -33,8 +34,13 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         dnsbl: file.dnsbl,
         admission: file.admission,
         quirks: file.quirk,
-        remote: file.delivery.check(file.route, &mut findings),
         scan: scan(file.scan),
+        schedules: Schedules {
+            local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
+            outbound: file.delivery.outbound.check(Retries::MODERN_OUTBOUND, &mut findings),
+        },
+        remote: file.delivery.remote.check(file.route, &mut findings),
+        dkim: dkim(file.dkim, &mut findings),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
     };
@@ -267,6 +273,17 @@ fn scan(written: file::Scan) -> Scan {
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         unscannable: written.unscannable,
     }
+}
+
+fn dkim(written: Vec<Spanned<DkimKey>>, findings: &mut Vec<Finding>) -> Vec<DkimKey> {
+    let mut names = HashSet::new();
+    for key in &written {
+        let DkimKey { domain, selector, .. } = key.get_ref();
+        if !names.insert((domain.as_str().to_ascii_lowercase(), selector.selector().to_string())) {
+            findings.push(Finding::at(key.span(), "two keys of this domain have this selector"));
+        }
+    }
+    written.into_iter().map(Spanned::into_inner).collect()
 }
 
 /// Outside loopback the metrics tell strangers who is served and how well: TLS and a credential are a must.
