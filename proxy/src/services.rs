@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use gatepost_core::access::{self, ScanGate, pop3};
 use gatepost_core::delivery::remote::Remote;
-use gatepost_core::delivery::{self, Workers};
+use gatepost_core::delivery::{self, Watchdog, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::dkim::Signers;
@@ -99,6 +99,9 @@ pub enum OpenError {
     /// Delivery to other servers.
     #[error("delivery: {0}")]
     Relay(#[from] RelayError),
+    /// The thread that watches deliveries.
+    #[error("delivery: {0}")]
+    Watchdog(std::io::Error),
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
@@ -148,7 +151,10 @@ impl Rooms {
             directory::Settings::default(),
             directory::Metrics::register(registry)?,
         )?;
-        let remote = relay::start(config, registry)?;
+        let delivery_metrics = delivery::Metrics::register(registry)?;
+        let watchdog =
+            Watchdog::start(events.clone(), Some(delivery_metrics.stuck())).map_err(OpenError::Watchdog)?;
+        let remote = relay::start(config, registry, watchdog.clone())?;
         let workers = Workers::start(
             delivery::Rooms {
                 queue: queue.clone(),
@@ -156,11 +162,12 @@ impl Rooms {
                 directory: directory.clone(),
                 store: store.clone(),
                 remote: remote.clone(),
+                watchdog,
                 events: events.clone(),
             },
             &delivery::Settings::default(),
             delivery_policy(config),
-            Some(delivery::Metrics::register(registry)?),
+            Some(delivery_metrics),
         )
         .await?;
         let backend = Arc::new(Embedded::new(

@@ -285,6 +285,7 @@ impl Config {
     pub fn with_fixed_parts_of(self, running: &Self) -> Self {
         let authorities =
             |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
+        let https_port = |config: &Self| config.remote.as_ref().map(|remote| remote.https_port);
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
@@ -292,6 +293,7 @@ impl Config {
             ("auth.scram", self.scram != running.scram),
             ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
+            ("delivery.remote.https_port", https_port(&self) != https_port(running)),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("admin", self.admin != running.admin),
@@ -301,7 +303,11 @@ impl Config {
         }
         let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
         let remote = match (self.remote, &running.remote) {
-            (Some(new), Some(running)) => Some(Remote { authorities: running.authorities.clone(), ..new }),
+            (Some(new), Some(running)) => Some(Remote {
+                authorities: running.authorities.clone(),
+                https_port: running.https_port,
+                ..new
+            }),
             (_, running) => running.clone(),
         };
         Self {
