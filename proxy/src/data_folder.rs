@@ -3,6 +3,7 @@
 //! ```text
 //! tls/cert.pem tls/key.pem    the self-signed pair, or none where the configuration names another
 //! queue/                      segments, bodies, damaged records set aside
+//! badmail/                    mail that could be neither delivered nor returned
 //! store/default.sqlite        mailboxes
 //! directory.sqlite            domains, accounts, aliases
 //! rules/                      YARA rules of the operator, optional
@@ -206,6 +207,12 @@ impl DataFolder {
     #[must_use]
     pub fn queue(&self) -> PathBuf {
         self.root.join("queue")
+    }
+
+    /// Mail that could be neither delivered nor returned.
+    #[must_use]
+    pub fn badmail(&self) -> PathBuf {
+        self.root.join("badmail")
     }
 
     /// The mailbox database.

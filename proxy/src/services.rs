@@ -9,8 +9,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatepost_core::access::{self, ScanGate, pop3};
+use gatepost_core::badmail::{self, Badmail};
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
@@ -22,6 +24,7 @@ use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
 use gatepost_smtp::server::TlsMode;
+use tokio::sync::watch;
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
 use crate::admission::networks::NetworkFileError;
@@ -48,6 +51,8 @@ pub struct Rooms {
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
+    badmail: Badmail,
+    badmail_bounds: watch::Sender<badmail::Settings>,
     events: Log,
 }
 
@@ -60,6 +65,9 @@ pub enum OpenError {
     /// The queue.
     #[error(transparent)]
     Queue(#[from] queue::OpenError),
+    /// The folder of bad mail.
+    #[error("the badmail folder: {0}")]
+    Badmail(std::io::Error),
     /// The mailboxes.
     #[error("the mailboxes: {0}")]
     Store(#[from] store::OpenError),
@@ -111,6 +119,7 @@ impl Rooms {
         let (queue, recovered) =
             Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
         report(&recovered);
+        let (badmail, badmail_bounds) = open_badmail(config, folder, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
         let engine = YaraEngine::start(Some(&rules(config, folder)))?;
@@ -160,7 +169,19 @@ impl Rooms {
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
-        Ok(Self { edge, backend, memory, tls, queue, store, engine, workers, events })
+        Ok(Self {
+            edge,
+            backend,
+            memory,
+            tls,
+            queue,
+            store,
+            engine,
+            workers,
+            badmail,
+            badmail_bounds,
+            events,
+        })
     }
 
     /// What the edge works with.
@@ -173,6 +194,12 @@ impl Rooms {
     #[must_use]
     pub const fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Where mail goes that can be neither delivered nor returned.
+    #[must_use]
+    pub const fn badmail(&self) -> &Badmail {
+        &self.badmail
     }
 
     /// The mailboxes.
@@ -200,6 +227,7 @@ impl Rooms {
             tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
+        self.badmail_bounds.send_replace(badmail_settings(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
             Reload::Replaced => tracing::info!("the scanner uses new rules"),
@@ -214,6 +242,19 @@ impl Rooms {
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+fn open_badmail(
+    config: &Config,
+    folder: &DataFolder,
+    registry: &prometheus::Registry,
+) -> Result<(Badmail, watch::Sender<badmail::Settings>), OpenError> {
+    let (settings, metrics) = (badmail_settings(config), badmail::Metrics::register(registry)?);
+    let badmail = Badmail::open(Arc::new(RealDisk), &folder.badmail(), settings, Some(metrics))
+        .map_err(OpenError::Badmail)?;
+    let bounds = watch::Sender::new(settings);
+    tokio::spawn(badmail.clone().watch(bounds.subscribe()));
+    Ok((badmail, bounds))
 }
 
 /// Reads and checks the certificate that the configuration means.
@@ -379,6 +420,15 @@ fn backend_settings(config: &Config) -> embedded::Settings {
     }
 }
 
+fn badmail_settings(config: &Config) -> badmail::Settings {
+    let config::Badmail { messages, octets, days } = config.badmail;
+    badmail::Settings {
+        messages: usize::try_from(messages).unwrap_or(usize::MAX),
+        octets: octets.count(),
+        age: DAY.saturating_mul(days),
+    }
+}
+
 fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {
     match &config.tls {
         Some(files) => (files.certificate.clone(), files.key.clone()),
@@ -393,6 +443,8 @@ fn report(recovered: &queue::Recovered) {
     }
     tracing::info!(messages, segments, torn_octets, "the queue is open");
 }
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) dnsbl: Dnsbl,
     pub(super) admission: Admission,
     pub(super) scan: Scan,
+    pub(super) badmail: Badmail,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
 }
@@ -163,6 +164,15 @@ pub enum Unscannable {
     Accept,
     /// Refused like a virus.
     Refuse,
+}
+
+/// `[badmail]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Badmail {
+    pub(super) messages: Option<Spanned<u32>>,
+    pub(super) octets: Option<Spanned<Octets>>,
+    pub(super) days: Option<Spanned<u32>>,
 }
 
 /// `[admin]`

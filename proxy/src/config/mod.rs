@@ -62,6 +62,8 @@ pub struct Config {
     pub quirks: Vec<QuirkNetworks>,
     /// How mail is scanned.
     pub scan: Scan,
+    /// How much mail is kept that can be neither delivered nor returned.
+    pub badmail: Badmail,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -186,6 +188,17 @@ pub struct Scan {
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Option<Unscannable>,
+}
+
+/// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Badmail {
+    /// Mails.
+    pub messages: u32,
+    /// Octets of all of them together.
+    pub octets: Octets,
+    /// Days that a mail is kept.
+    pub days: u32,
 }
 
 /// The HTTP side: metrics and health.
@@ -313,6 +326,7 @@ impl Config {
             admission: Admission::default(),
             quirks: Vec::new(),
             scan: Scan::default(),
+            badmail: Badmail::default(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }
@@ -346,6 +360,18 @@ impl Default for Limits {
 impl Default for Scan {
     fn default() -> Self {
         Self { rules: None, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+    }
+}
+
+// === impl Badmail ===
+
+impl Default for Badmail {
+    fn default() -> Self {
+        Self {
+            messages: BADMAIL_MESSAGES_DEFAULT,
+            octets: BADMAIL_OCTETS_DEFAULT,
+            days: BADMAIL_DAYS_DEFAULT,
+        }
     }
 }
 
@@ -400,6 +426,12 @@ const RECIPIENTS_DEFAULT: u32 = 1000;
 const DRAIN_DEFAULT: TimeSpan = TimeSpan::seconds(30);
 /// Far below the ten minutes that a client waits after the final dot (RFC 5321 section 4.5.3.2.6).
 const SESSION_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(20);
+/// More than a person looks through.
+const BADMAIL_MESSAGES_DEFAULT: u32 = 1000;
+/// Five of the largest mails, and nothing that a disk notices.
+const BADMAIL_OCTETS_DEFAULT: Octets = Octets::mebi(256);
+/// A holiday, and the week after it.
+const BADMAIL_DAYS_DEFAULT: u32 = 30;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,8 @@ use toml::Spanned;
 use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
-    Admin, CONNECTIONS_DEFAULT, Config, Limits, Listener, Log, Pop3Tls, Scan, Service, SmtpTls, TlsFiles,
+    Admin, Badmail, CONNECTIONS_DEFAULT, Config, Limits, Listener, Log, Pop3Tls, Scan, Service, SmtpTls,
+    TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -33,6 +34,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         admission: file.admission,
         quirks: file.quirk,
         scan: scan(file.scan),
+        badmail: badmail(&file.badmail, &mut findings),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
     };
@@ -219,6 +221,20 @@ fn scan(written: file::Scan) -> Scan {
     }
 }
 
+fn badmail(written: &file::Badmail, findings: &mut Vec<Finding>) -> Badmail {
+    let default = Badmail::default();
+    if let Some(octets) = &written.octets
+        && *octets.get_ref() < BADMAIL_MIN
+    {
+        findings.push(Finding::at(octets.span(), format!("must be at least {BADMAIL_MIN}")));
+    }
+    Badmail {
+        messages: at_least(written.messages.as_ref(), 1, "messages", findings).unwrap_or(default.messages),
+        octets: written.octets.as_ref().map_or(default.octets, |octets| *octets.get_ref()),
+        days: at_least(written.days.as_ref(), 1, "days", findings).unwrap_or(default.days),
+    }
+}
+
 /// Outside loopback the metrics tell strangers who is served and how well: TLS and a credential are a must.
 fn admin(written: Spanned<file::Admin>, findings: &mut Vec<Finding>) -> Option<Admin> {
     let span: Range<usize> = written.span();
@@ -257,6 +273,8 @@ const MESSAGE_MIN: Octets = Octets::mebi(1);
 const BODY_MEMORY_MIN: Octets = Octets::mebi(8);
 /// Above, a single mail could fill the disks that Gatepost is made for.
 const MESSAGE_MAX: Octets = Octets::mebi(1024);
+/// Below, most mails would be cut.
+const BADMAIL_MIN: Octets = Octets::mebi(1);
 /// RFC 5321 section 4.5.3.1.8.
 const RECIPIENTS_MIN: u32 = 100;
 /// EHLO, STARTTLS, EHLO, AUTH, MAIL, 100 RCPT, DATA, QUIT fit.
