@@ -25,6 +25,7 @@ mod index;
 mod journal;
 pub mod messages;
 pub mod metrics;
+pub mod orders;
 mod pending;
 mod reader;
 mod record;
@@ -44,6 +45,9 @@ pub use messages::{
     AppendError, Claim, Details, NewMessage, Outcome, RecipientSummary, Recovered, Settings, Summary,
 };
 pub use metrics::Metrics;
+pub use orders::{
+    AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, Stats,
+};
 pub use schedule::Backoff;
 
 #[cfg(test)]
