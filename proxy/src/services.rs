@@ -19,6 +19,7 @@ use gatepost_core::disk::RealDisk;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::intake::MemoryBudget;
+use gatepost_core::pickup::{self, Pickup};
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
@@ -51,6 +52,7 @@ pub struct Rooms {
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
+    pickup: Option<Pickup>,
     badmail: Badmail,
     badmail_bounds: watch::Sender<badmail::Settings>,
     events: Log,
@@ -68,6 +70,9 @@ pub enum OpenError {
     /// The folder of bad mail.
     #[error("the badmail folder: {0}")]
     Badmail(std::io::Error),
+    /// The watch over the pickup folder.
+    #[error("the pickup folder: {0}")]
+    Pickup(std::io::Error),
     /// The mailboxes.
     #[error("the mailboxes: {0}")]
     Store(#[from] store::OpenError),
@@ -122,10 +127,7 @@ impl Rooms {
         let (badmail, badmail_bounds) = open_badmail(config, folder, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
-        let engine = YaraEngine::start(Some(&rules(config, folder)))?;
-        let scanner =
-            Scanner::start(engine.clone(), &scan_settings(config), scan::Metrics::register(registry)?)
-                .map_err(OpenError::Scanner)?;
+        let (engine, scanner) = start_scanner(config, folder, registry)?;
         let verifier = PasswordVerifier::start(
             directory.clone(),
             directory::Settings::default(),
@@ -144,6 +146,14 @@ impl Rooms {
         )
         .await?;
         let memory = MemoryBudget::new(config.limits.body_memory.count());
+        let dropped = pickup::Rooms {
+            queue: queue.clone(),
+            directory: directory.clone(),
+            badmail: badmail.clone(),
+            memory: memory.clone(),
+            events: events.clone(),
+        };
+        let pickup = start_pickup(config, dropped, registry)?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
@@ -178,6 +188,7 @@ impl Rooms {
             store,
             engine,
             workers,
+            pickup,
             badmail,
             badmail_bounds,
             events,
@@ -227,6 +238,9 @@ impl Rooms {
             tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
+        if let Some(pickup) = &self.pickup {
+            pickup.reload(pickup_settings(config));
+        }
         self.badmail_bounds.send_replace(badmail_settings(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
@@ -237,11 +251,26 @@ impl Rooms {
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
+        if let Some(pickup) = self.pickup {
+            pickup.stop().await;
+        }
         self.workers.stop().await;
         self.queue.close().await;
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+fn start_scanner(
+    config: &Config,
+    folder: &DataFolder,
+    registry: &prometheus::Registry,
+) -> Result<(Arc<YaraEngine>, Scanner), OpenError> {
+    let engine = YaraEngine::start(Some(&rules(config, folder)))?;
+    let metrics = scan::Metrics::register(registry)?;
+    let scanner =
+        Scanner::start(engine.clone(), &scan_settings(config), metrics).map_err(OpenError::Scanner)?;
+    Ok((engine, scanner))
 }
 
 fn open_badmail(
@@ -255,6 +284,16 @@ fn open_badmail(
     let bounds = watch::Sender::new(settings);
     tokio::spawn(badmail.clone().watch(bounds.subscribe()));
     Ok((badmail, bounds))
+}
+
+fn start_pickup(
+    config: &Config,
+    rooms: pickup::Rooms,
+    registry: &prometheus::Registry,
+) -> Result<Option<Pickup>, OpenError> {
+    let Some(folder) = &config.pickup else { return Ok(None) };
+    let metrics = pickup::Metrics::register(registry)?;
+    Pickup::start(folder, rooms, pickup_settings(config), Some(metrics)).map(Some).map_err(OpenError::Pickup)
 }
 
 /// Reads and checks the certificate that the configuration means.
@@ -417,6 +456,14 @@ fn backend_settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         hostname: config.hostname.to_string(),
         scan_time_max: config.scan.session_budget.duration(),
+    }
+}
+
+fn pickup_settings(config: &Config) -> pickup::Settings {
+    pickup::Settings {
+        hostname: config.hostname.to_string(),
+        message_octets: config.limits.message.count(),
+        recipients: usize::try_from(config.limits.recipients).unwrap_or(usize::MAX),
     }
 }
 

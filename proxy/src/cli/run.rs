@@ -71,6 +71,9 @@ pub(super) fn run(site: &Site, arguments: &Arguments, output: &mut Output) -> Re
     let _lock = folder.lock().map_err(|error| folder_failure(&error))?;
     // Only now: where another server has both folder and ports, the folder is the better thing to name.
     let mut sockets = sockets?;
+    if let Some(pickup) = &config.pickup {
+        folder.prepare_pickup(pickup).map_err(|error| folder_failure(&error))?;
+    }
     let folders = sandbox::folders(&config, site.config_file(), folder.root());
     let sandbox = Sandbox::enter(config.sandbox, folders).map_err(|error| sandbox_failure(&error))?;
     if sandbox.forbids_listening() {

@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) dnsbl: Dnsbl,
     pub(super) admission: Admission,
     pub(super) scan: Scan,
+    pub(super) pickup: Option<Pickup>,
     pub(super) badmail: Badmail,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
@@ -164,6 +165,13 @@ pub enum Unscannable {
     Accept,
     /// Refused like a virus.
     Refuse,
+}
+
+/// `[pickup]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pickup {
+    pub(super) folder: Spanned<PathBuf>,
 }
 
 /// `[badmail]`

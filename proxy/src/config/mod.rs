@@ -62,6 +62,8 @@ pub struct Config {
     pub quirks: Vec<QuirkNetworks>,
     /// How mail is scanned.
     pub scan: Scan,
+    /// A folder of which every file is sent as a mail; `None`: there is no such folder.
+    pub pickup: Option<PathBuf>,
     /// How much mail is kept that can be neither delivered nor returned.
     pub badmail: Badmail,
     /// The HTTP side; `None` where it is switched off.
@@ -264,6 +266,7 @@ impl Config {
             ("auth.scram", self.scram != running.scram),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
+            ("pickup", self.pickup != running.pickup),
             ("admin", self.admin != running.admin),
         ];
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
@@ -276,6 +279,7 @@ impl Config {
             sandbox: running.sandbox,
             scram: running.scram,
             scan: Scan { session_budget, ..running.scan.clone() },
+            pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
         }
@@ -326,6 +330,7 @@ impl Config {
             admission: Admission::default(),
             quirks: Vec::new(),
             scan: Scan::default(),
+            pickup: None,
             badmail: Badmail::default(),
             admin: Some(Admin::default()),
             log: Log::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use toml::Spanned;
 
@@ -34,6 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         admission: file.admission,
         quirks: file.quirk,
         scan: scan(file.scan),
+        pickup: file.pickup.and_then(|pickup| self::pickup(pickup, &mut findings)),
         badmail: badmail(&file.badmail, &mut findings),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
@@ -219,6 +221,19 @@ fn scan(written: file::Scan) -> Scan {
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         unscannable: written.unscannable,
     }
+}
+
+/// A relative name would mean another folder by where the server is started.
+fn pickup(written: file::Pickup, findings: &mut Vec<Finding>) -> Option<PathBuf> {
+    let file::Pickup { folder } = written;
+    if !folder.get_ref().is_absolute() {
+        findings.push(
+            Finding::at(folder.span(), "the pickup folder must be named from the root on")
+                .hint("folder = \"/var/spool/gatepost/pickup\""),
+        );
+        return None;
+    }
+    Some(folder.into_inner())
 }
 
 fn badmail(written: &file::Badmail, findings: &mut Vec<Finding>) -> Badmail {

@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     fn nowhere() -> Folders {
-        Folders { data: "/nonexistent".into(), read: Vec::new() }
+        Folders { data: "/nonexistent".into(), pickup: None, read: Vec::new() }
     }
 
     /// The harness of the tests has threads of its own; nothing may be confined then, since they would stay outside.
