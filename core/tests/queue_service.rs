@@ -15,11 +15,19 @@ use bytes::Bytes;
 use gatepost_core::delivery::Disposition;
 use gatepost_core::disk::{Disk, Fault, RealDisk, SimulatedDisk};
 use gatepost_core::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission};
-use gatepost_core::queue::{AppendError, Claim, Metrics, NewMessage, Outcome, Queue, Recovered, Settings};
+use gatepost_core::queue::{
+    AppendError, Claim, Metrics, NewMessage, Outcome, Queue, Quota, Quotas, Recovered, Settings,
+};
 use gatepost_smtp::server::{BodySink as _, Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 
-const SMALL: Settings = Settings { segment_octets: 64 * 1024, free_octets_min: 0 };
+const NO_QUOTA: Quota = Quota { messages: None, octets: None };
+const SMALL: Settings = Settings {
+    segment_octets: 64 * 1024,
+    free_octets_min: 0,
+    free_files_min: 0,
+    quotas: Quotas { user: NO_QUOTA, domain: NO_QUOTA },
+};
 
 fn open(disk: &SimulatedDisk) -> (Queue, Recovered) {
     Queue::open(Arc::new(disk.clone()), Path::new("/queue"), SMALL, None).unwrap()
@@ -244,7 +252,8 @@ async fn a_queue_says_whether_it_has_room_before_it_is_given_a_mail() {
     for (capacity, is_full) in [(400_000, true), (900_000, false)] {
         let disk = SimulatedDisk::new();
         disk.set_capacity(Some(capacity));
-        let settings = Settings { segment_octets: 64 * 1024, free_octets_min: 500_000 };
+        let settings =
+            Settings { segment_octets: 64 * 1024, free_octets_min: 500_000, ..Settings::default() };
         let (queue, _) = Queue::open(Arc::new(disk.clone()), Path::new("/queue"), settings, None).unwrap();
         assert_eq!(queue.is_full(), is_full);
         assert_eq!(queue.append(mail(&queue, 1, text("a mail"))).await.is_err(), is_full);

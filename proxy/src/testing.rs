@@ -129,7 +129,7 @@ pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Ar
 
 /// A small segment: the folder of a test may lie in memory.
 fn queue_settings() -> queue::Settings {
-    queue::Settings { segment_octets: 4 * 1024 * 1024, free_octets_min: 0 }
+    queue::Settings { segment_octets: 4 * 1024 * 1024, free_octets_min: 0, ..queue::Settings::default() }
 }
 
 fn tls(folder: &std::path::Path) -> Tls {

@@ -18,7 +18,7 @@ use super::retry::Setback;
 use super::{Attempt, Closing, Disposition, Metrics};
 use crate::directory::Directory;
 use crate::events::Log;
-use crate::queue::{Claim, NewMessage, Queue};
+use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
 use crate::scan::{Priority, Scanner, Stamp, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
 
@@ -159,6 +159,10 @@ impl Worker {
     }
 
     async fn attempt(&self, claim: &Claim) -> Vec<Attempt> {
+        if claim.given_up {
+            let bounced = Disposition::Bounced { reason: GIVEN_UP_REASON.to_owned() };
+            return self.end(claim, &bounced).await;
+        }
         match self.clear(&claim.message).await {
             Clearance::Clean(stamp) => self.deliver(claim, stamp).await,
             Clearance::Infected { threat } => self.delete(claim, &threat).await,
@@ -209,12 +213,16 @@ impl Worker {
     async fn delete(&self, claim: &Claim, threat: &str) -> Vec<Attempt> {
         let session = claim.message.submission.origin.session.as_str();
         warn!(queue_id = %claim.id, session, threat, "infected mail found in the queue");
-        let deleted = Disposition::DeletedByPolicy { threat: threat.to_owned() };
+        self.end(claim, &Disposition::DeletedByPolicy { threat: threat.to_owned() }).await
+    }
+
+    /// Ends all that is pending the same way, but for what the store knows to have ended before.
+    async fn end(&self, claim: &Claim, disposition: &Disposition) -> Vec<Attempt> {
         let dispositions = claim
             .pending
             .iter()
             .filter_map(|index| u32::try_from(*index).ok())
-            .map(|recipient| (recipient, deleted.clone()))
+            .map(|recipient| (recipient, disposition.clone()))
             .collect();
         match self.rooms.store.record(claim.id, dispositions).await {
             Ok(dispositions) => Attempt::ended(dispositions).collect(),

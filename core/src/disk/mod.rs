@@ -31,6 +31,8 @@ pub trait Disk: Send + Sync + 'static {
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
     /// Octets that an unprivileged process can still write.
     fn free_octets(&self, path: &Path) -> io::Result<u64>;
+    /// Files that an unprivileged process can still make (inodes); `u64::MAX` where the file system has no such bound.
+    fn free_files(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// An open file. Positioned I/O only: no hidden cursor.

@@ -58,6 +58,12 @@ impl Disk for RealDisk {
         let facts = rustix::fs::statvfs(path)?;
         Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
     }
+
+    fn free_files(&self, path: &Path) -> io::Result<u64> {
+        let facts = rustix::fs::statvfs(path)?;
+        // File systems that make inodes as they go say that they have none at all.
+        Ok(if facts.f_files == 0 { u64::MAX } else { facts.f_favail })
+    }
 }
 
 // === impl RealFile ===
@@ -134,6 +140,7 @@ mod tests {
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(RealDisk.list(&folder).unwrap(), vec![folder.join("file")]);
         assert!(RealDisk.free_octets(&folder).unwrap() > 0);
+        assert!(RealDisk.free_files(&folder).unwrap() > 0);
     }
 
     #[test]

@@ -50,6 +50,7 @@ struct State {
     life: u64,
     powered_off: bool,
     capacity: Option<u64>,
+    files_max: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +114,11 @@ impl SimulatedDisk {
     /// Sets how many octets all files together may hold. `None`: any number.
     pub fn set_capacity(&self, octets: Option<u64>) {
         self.lock().capacity = octets;
+    }
+
+    /// Sets how many files there may be, for `free_files`. `None`: any number.
+    pub fn set_files_max(&self, files: Option<u64>) {
+        self.lock().files_max = files;
     }
 
     /// Inverts bits of one octet that lies on the disk, as a failing medium does.
@@ -205,6 +211,12 @@ impl Disk for SimulatedDisk {
     fn free_octets(&self, _path: &Path) -> io::Result<u64> {
         let state = self.call()?;
         Ok(state.free())
+    }
+
+    fn free_files(&self, _path: &Path) -> io::Result<u64> {
+        let state = self.call()?;
+        let used = state.names.len() as u64;
+        Ok(state.files_max.map_or(u64::MAX, |most| most.saturating_sub(used)))
     }
 }
 

@@ -36,6 +36,11 @@ impl Encoder {
         self.octets.extend_from_slice(&value.to_le_bytes());
     }
 
+    /// In 4 octets: nothing is counted here that comes near 2^32.
+    pub(super) fn count(&mut self, count: usize) {
+        self.u32(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
     pub(super) fn raw(&mut self, octets: &[u8]) {
         self.octets.extend_from_slice(octets);
     }
@@ -60,6 +65,10 @@ impl Encoder {
         if let Some(value) = value {
             put(self, value);
         }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.octets.len()
     }
 
     pub(super) fn finish(self) -> Vec<u8> {

@@ -65,7 +65,7 @@ fn seeds() -> u64 {
 }
 
 fn begin_life(disk: &SimulatedDisk) -> (Life, Recovered) {
-    let settings = Settings { segment_octets: 16 * 1024, free_octets_min: 0 };
+    let settings = Settings { segment_octets: 16 * 1024, free_octets_min: 0, ..Settings::default() };
     let shared_disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let spool = Spool::inline(Arc::clone(&shared_disk), &Path::new(ROOT).join("bodies")).unwrap();
     let (mut committer, shared, recovered) =
@@ -134,7 +134,7 @@ impl Life {
             let change = self.shared.index().plan(claim.id, outcomes.collect()).unwrap();
             let left = due.pending.iter().copied().filter(|recipient| !done.contains(recipient)).collect();
             expected.push(Expected::Settled(due.id, left));
-            work.push(Work::settle(change, claim));
+            work.push(Work::settle(change, claim, Vec::new()));
         }
         for (result, expected) in self.committer.commit(work).into_iter().zip(expected) {
             match expected {
@@ -181,7 +181,7 @@ impl Life {
             promise.pending = vec![pending.clone()];
             promise.may_be_missing = false;
             if !pending.is_empty() {
-                let place = self.shared.index().get(*id).unwrap().place;
+                let place = self.shared.index().get(*id).unwrap().place();
                 let Loaded::Whole(message) = self.shared.load(*id, place) else {
                     panic!("seed {seed}: {id} unreadable")
                 };
@@ -228,7 +228,7 @@ fn drain(life: &mut Life) {
         let outcomes =
             due.pending.iter().map(|recipient| (*recipient, Outcome::Done(Disposition::Delivered)));
         let change = life.shared.index().plan(due.id, outcomes.collect()).unwrap();
-        assert_eq!(life.committer.commit(vec![Work::settle(change, claim)]), [Ok(())]);
+        assert_eq!(life.committer.commit(vec![Work::settle(change, claim, Vec::new())]), [Ok(())]);
         life.committer.remove_segments();
     }
 }

@@ -10,8 +10,8 @@
 //! octets (8), BLAKE3 (32)). Where that option is set the record has no body of its own.
 //!
 //! State and done (kinds 4 and 5): id (8), attempts (4), not before (8), number of changes (4), each: recipient's index
-//! (4), an octet 0 to 4 (retry, delivered, deleted, quarantined, bounced), a text (reason, nothing, threat, threat,
-//! reason).
+//! (4), an octet 0 to 5 (retry, delivered, deleted, quarantined, bounced, removed by an operator), a text (reason,
+//! nothing, threat, threat, reason, nothing).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,9 @@ use gatepost_smtp::server::{Envelope, Recipient, TlsFacts};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 
 use super::codec::{Decoder, Encoder, Malformed};
+use super::facts::Facts;
 use super::record::{Kind, Record};
+use super::standing::{NOTE_OCTETS_USUAL, Standing};
 use super::{NewMessage, Outcome, QueueId};
 use crate::delivery::Disposition;
 use crate::disk::SimulatedDisk;
@@ -60,6 +62,11 @@ pub(super) enum BodyPlace {
 
 /// The record of a new message.
 pub(super) fn encode_message(message: &NewMessage) -> Record {
+    encode_message_as(Kind::Message, message, &Facts::of_message(message))
+}
+
+/// As a message, or as what follows from an attempt.
+pub(super) fn encode_message_as(kind: Kind, message: &NewMessage, facts: &Facts) -> Record {
     let head = encode_head(message);
     let mut encoder = Encoder::with_capacity(head.len().saturating_add(12));
     encoder.u64(message.id.0);
@@ -68,13 +75,44 @@ pub(super) fn encode_message(message: &NewMessage) -> Record {
         Body::Memory(octets) => octets.clone(),
         Body::File(_) => Bytes::new(),
     };
-    Record::new(Kind::Message, encoder.finish(), body)
+    let mut note = Encoder::with_capacity(NOTE_OCTETS_USUAL);
+    note.u64(message.id.0);
+    facts.encode(&mut note);
+    Record::new(kind, encoder.finish(), body).with_note(note.finish())
 }
 
-/// Reads a message's record up to its body.
+/// Reads a record that holds a message up to its body.
+pub(super) fn decode_stored(kind: Kind, payload: &[u8]) -> Result<MessageHead, Malformed> {
+    match kind {
+        Kind::Message | Kind::FollowUp => decode_message(payload),
+        Kind::Moved => {
+            let mut decoder = Decoder::new(payload);
+            let standing = Standing::decode(&mut decoder)?;
+            decode_rest(standing.id, payload, decoder)
+        }
+        _ => Err(Malformed),
+    }
+}
+
+/// What of such a payload stands behind the id, or behind all that `Kind::Moved` says before it.
+pub(super) fn message_rest(kind: Kind, payload: &Bytes) -> Result<Bytes, Malformed> {
+    let mut decoder = Decoder::new(payload);
+    if kind == Kind::Moved {
+        Standing::decode(&mut decoder)?;
+    } else {
+        decoder.u64()?;
+    }
+    Ok(payload.slice(payload.len().saturating_sub(decoder.rest().len())..))
+}
+
+/// Reads a message's payload up to its body.
 pub(super) fn decode_message(payload: &[u8]) -> Result<MessageHead, Malformed> {
     let mut decoder = Decoder::new(payload);
     let id = QueueId(decoder.u64()?);
+    decode_rest(id, payload, decoder)
+}
+
+fn decode_rest(id: QueueId, payload: &[u8], mut decoder: Decoder<'_>) -> Result<MessageHead, Malformed> {
     let mut head = Decoder::new(decoder.bytes()?);
     let inline = decoder.rest().len();
     let submission = Submission { envelope: decode_envelope(&mut head)?, origin: decode_origin(&mut head)? };
@@ -133,6 +171,7 @@ impl Change {
                 Outcome::Done(Disposition::DeletedByPolicy { threat }) => (2, threat.as_str()),
                 Outcome::Done(Disposition::Quarantined { threat }) => (3, threat.as_str()),
                 Outcome::Done(Disposition::Bounced { reason }) => (4, reason.as_str()),
+                Outcome::Removed => (5, ""),
             };
             encoder.u8(tag);
             encoder.text(text);
@@ -157,6 +196,7 @@ impl Change {
                 2 => Outcome::Done(Disposition::DeletedByPolicy { threat: text }),
                 3 => Outcome::Done(Disposition::Quarantined { threat: text }),
                 4 => Outcome::Done(Disposition::Bounced { reason: text }),
+                5 => Outcome::Removed,
                 _ => return Err(Malformed),
             };
             outcomes.push((recipient, outcome));

@@ -1,4 +1,4 @@
-//! The format itself: round trips, the file of version 1 that every later program must read, and damage.
+//! The format itself: round trips, the files of all versions that every later program must read, and damage.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,12 +6,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::envelope::{Change, decode_message, encode_message};
+use super::envelope::{Change, decode_message, encode_message, encode_message_as, message_rest};
+use super::facts::Facts;
+use super::footer::Footer;
 use super::handle::assemble;
-use super::record::{BATCH_OCTETS, BatchHead, Kind, Record};
+use super::pending::Pending;
+use super::record::{BATCH_OCTETS, BatchHead, Kind, Record, RecordHead};
 use super::recovery::{Mode, recover};
-use super::segment::{Opening, SEGMENT_HEADER_OCTETS, SegmentId, encode_header};
+use super::segment::{Location, Opening, SEGMENT_HEADER_OCTETS, SegmentId, encode_header};
 use super::shared::{Loaded, Shared};
+use super::standing::{Mark, Marks, Rules, Standing};
 use super::test_support::message;
 use super::*;
 use crate::delivery::Disposition;
@@ -19,7 +23,11 @@ use crate::disk::{Disk, Fault, SimulatedDisk};
 use crate::intake::{Body, Spool};
 
 const ROOT: &str = "/queue";
-const GOLDEN: &[u8] = include_bytes!("../../tests/golden/queue-v1.seg");
+const GOLDEN_V1: &[u8] = include_bytes!("../../tests/golden/queue-v1.seg");
+const GOLDEN_V2: &[u8] = include_bytes!("../../tests/golden/queue-v2.seg");
+const NOT_BEFORE_MS: u64 = 1_800_000_000_000;
+/// Long gone: a start puts nothing off for more than a day.
+const CARRIED_NOT_BEFORE_MS: u64 = 1_700_000_000_000;
 const SEGMENT: SegmentId = SegmentId(0x0000_0001_5eed_5eed);
 
 fn spool(disk: &SimulatedDisk) -> Spool {
@@ -57,15 +65,15 @@ fn mail(id: u64) -> Record {
     ))
 }
 
-/// What `core/tests/golden/queue-v1.seg` holds: three mails, one half done, one done.
-fn golden() -> Vec<u8> {
+/// What `core/tests/golden/queue-v1.seg` holds behind its header: three mails, one half done, one done.
+fn batches_of_version_1() -> Vec<Vec<Record>> {
     let bounced = Outcome::Done(Disposition::Bounced { reason: "5.1.1 no such mailbox".to_owned() });
-    let retry = Outcome::Retry { reason: "4.2.2 mailbox full".to_owned(), not_before_ms: 1_800_000_000_000 };
+    let retry = Outcome::Retry { reason: "4.2.2 mailbox full".to_owned(), not_before_ms: NOT_BEFORE_MS };
     let deleted = Outcome::Done(Disposition::DeletedByPolicy { threat: "Eicar".to_owned() });
     let half = Change {
         id: QueueId(101),
         attempts: 1,
-        not_before_ms: 1_800_000_000_000,
+        not_before_ms: NOT_BEFORE_MS,
         outcomes: vec![(0, bounced), (1, retry)],
         leaves_pending: true,
     };
@@ -76,11 +84,88 @@ fn golden() -> Vec<u8> {
         outcomes: vec![(0, deleted), (1, Outcome::Done(Disposition::Delivered))],
         leaves_pending: false,
     };
-    segment(&[vec![mail(101), mail(102)], vec![half.encode(), done.encode(), mail(103)]])
+    vec![vec![mail(101), mail(102)], vec![half.encode(), done.encode(), mail(103)]]
+}
+
+/// `core/tests/golden/queue-v2.seg` goes on with standing holds, a mail that they hold, marks, a mail that was carried
+/// on, and a mail that was removed with a notification of it.
+fn batches_of_version_2() -> Vec<Vec<Record>> {
+    let rules = Rules::new(vec![
+        HoldRule::Domain("example.org".to_owned()),
+        HoldRule::Sender("a@example.net".to_owned()),
+    ]);
+    let marks = |mark, ids: &[u64]| Marks { mark, ids: ids.iter().copied().map(QueueId).collect() }.record();
+    let standing = Standing {
+        id: QueueId(90),
+        attempts: 7,
+        not_before_ms: CARRIED_NOT_BEFORE_MS,
+        held: true,
+        given_up: false,
+        last_reason: Some("4.4.1 no answer".to_owned()),
+        pending: Pending::of_words(&[0b10]),
+    };
+    let carried = message(QueueId(90), 2, Body::Memory(Bytes::from_static(b"Subject: 90\r\n\r\nhello\r\n")));
+    let whole = encode_message(&carried);
+    let whole = Bytes::from([whole.head(), whole.body()].concat());
+    let moved = standing.record(&Facts::of_message(&carried), message_rest(Kind::Message, &whole).unwrap());
+    let removed = Change {
+        id: QueueId(103),
+        attempts: 1,
+        not_before_ms: 0,
+        outcomes: vec![(0, Outcome::Removed), (1, Outcome::Removed)],
+        leaves_pending: false,
+    };
+    let notice = message(QueueId(105), 1, Body::Memory(Bytes::from_static(b"Subject: failed\r\n\r\n")));
+    let notice = encode_message_as(Kind::FollowUp, &notice, &Facts::of_message(&notice));
+    let mut batches = batches_of_version_1();
+    batches.push(vec![rules.record(), mail(104), marks(Mark::Hold, &[101]), moved]);
+    batches.push(vec![notice, removed.encode(), marks(Mark::GiveUp, &[101])]);
+    batches
+}
+
+/// The file as the journal leaves it: with its footer, and no zeros behind.
+fn golden() -> Vec<u8> {
+    let batches = batches_of_version_2();
+    let mut octets = segment(&batches);
+    let footer = footer_of(&octets);
+    octets.extend_from_slice(&footer.header(SEGMENT.0, 0));
+    octets.extend_from_slice(&[footer.head(), footer.padding()].concat());
+    octets
+}
+
+fn footer_of(octets: &[u8]) -> Record {
+    let disk = SimulatedDisk::new();
+    put(&disk, &SEGMENT.path(Path::new(ROOT)), octets);
+    let mut batches = batches_of_version_2().into_iter().flatten();
+    let mut footer = Footer::default();
+    let mut offset = SEGMENT_HEADER_OCTETS;
+    while let Some(head) =
+        octets.get(usize::try_from(offset).unwrap()..).and_then(|octets| RecordHead::decode(octets).ok())
+    {
+        if !matches!(head.kind, Kind::Batch | Kind::Opening) {
+            let place = Location { segment: SEGMENT, offset, payload_octets: head.payload_octets };
+            footer.note(&batches.next().unwrap(), place);
+        }
+        offset += head.octets();
+    }
+    footer.record().unwrap()
+}
+
+/// The segment behind it, whose opening tells where it ends.
+fn next_segment(end: u64) -> Vec<u8> {
+    let next = SegmentId(SEGMENT.0 + (1 << 32));
+    let mut octets = encode_header(next, 64 * 1024);
+    let opening = Opening { id_floor: 200, ends: vec![(SEGMENT, end)] }.record();
+    let head = BatchHead { segment: next.0, flushed: octets.len() as u64, octets: opening.octets() }.record();
+    for record in [&head, &opening] {
+        octets.extend_from_slice(&record.header(next.0, 1));
+        octets.extend_from_slice(&[record.head(), record.body(), record.padding()].concat());
+    }
+    octets
 }
 
 fn open(disk: &SimulatedDisk) -> (Arc<Shared>, Recovered) {
-    let settings = Settings { segment_octets: 64 * 1024, free_octets_min: 0 };
+    let settings = Settings { segment_octets: 64 * 1024, free_octets_min: 0, ..Settings::default() };
     let (_, shared, recovered) =
         assemble(Arc::new(disk.clone()), Path::new(ROOT), &settings, spool(disk), None, None, false).unwrap();
     (shared, recovered)
@@ -91,26 +176,29 @@ fn ids(shared: &Shared) -> Vec<u64> {
 }
 
 #[test]
-fn this_program_writes_version_1_as_it_was_released() {
-    assert!(golden() == GOLDEN, "the format changed: give it a new version and keep the old file");
+fn this_program_writes_version_2_as_it_was_released() {
+    assert!(golden() == GOLDEN_V2, "the format changed: give it a new version and keep the old file");
+    // Records of version 1 are the same to the octet.
+    let batches = segment(&batches_of_version_1());
+    assert!(batches[512..] == GOLDEN_V1[512..]);
 }
 
 #[test]
 fn the_file_of_version_1_is_read() {
     let disk = SimulatedDisk::new();
-    put(&disk, &SEGMENT.path(Path::new(ROOT)), GOLDEN);
+    put(&disk, &SEGMENT.path(Path::new(ROOT)), GOLDEN_V1);
     let (shared, recovered) = open(&disk);
     assert_eq!(recovered, Recovered { messages: 2, segments: 1, torn_octets: 0, corrupt_records: 0 });
     assert_eq!(ids(&shared), [101, 103]);
     let details = shared.describe(QueueId(101)).unwrap();
     assert_eq!(details.summary.attempts, 1);
-    assert_eq!(details.summary.not_before_ms, 1_800_000_000_000);
+    assert!((1..=NOT_BEFORE_MS).contains(&details.summary.not_before_ms));
     assert_eq!(details.summary.last_reason.as_deref(), Some("4.2.2 mailbox full"));
     assert_eq!(
         details.summary.recipients.iter().map(|recipient| recipient.pending).collect::<Vec<_>>(),
         [false, true]
     );
-    let place = shared.index().get(QueueId(103)).unwrap().place;
+    let place = shared.index().get(QueueId(103)).unwrap().place();
     let Loaded::Whole(found) = shared.load(QueueId(103), place) else { panic!("readable") };
     let expected = message(QueueId(103), 2, Body::Memory(Bytes::new()));
     assert_eq!(found.submission, expected.submission);
@@ -120,15 +208,66 @@ fn the_file_of_version_1_is_read() {
 }
 
 #[test]
+fn the_file_of_version_2_is_read_by_its_records_and_by_its_footer() {
+    let end = segment(&batches_of_version_2()).len() as u64;
+    let seen = |octets: &[u8], with_next: bool| {
+        let disk = SimulatedDisk::new();
+        put(&disk, &SEGMENT.path(Path::new(ROOT)), octets);
+        if with_next {
+            let next = SegmentId(SEGMENT.0 + (1 << 32));
+            put(&disk, &next.path(Path::new(ROOT)), &next_segment(end));
+        }
+        let (shared, recovered) = open(&disk);
+        assert_eq!(recovered.corrupt_records, 0);
+        let mut summaries = shared.describe_all();
+        let held: Vec<_> = summaries.iter().map(|summary| (summary.held, summary.given_up)).collect();
+        assert_eq!(ids(&shared), [90, 101, 104, 105]);
+        assert_eq!(held, [(true, false), (false, true), (true, false), (true, false)]);
+        let carried = &summaries[0];
+        assert_eq!((carried.attempts, carried.not_before_ms), (7, CARRIED_NOT_BEFORE_MS));
+        assert_eq!(carried.last_reason.as_deref(), Some("4.4.1 no answer"));
+        assert_eq!(carried.recipients.iter().map(|to| to.pending).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(shared.index().rules().as_slice().len(), 2);
+        for summary in &mut summaries {
+            summary.not_before_ms = summary.not_before_ms.min(CARRIED_NOT_BEFORE_MS);
+        }
+        summaries
+    };
+    let whole = golden();
+    let by_records = seen(&whole[..usize::try_from(end).unwrap()], false);
+    assert_eq!(seen(&whole, true), by_records);
+    let mut torn = whole;
+    *torn.last_mut().unwrap() ^= 1;
+    torn[usize::try_from(end).unwrap() + 100] ^= 1;
+    assert_eq!(seen(&torn, true), by_records, "where the footer is damaged the records are read");
+}
+
+#[test]
+fn a_follow_up_counts_only_with_the_record_of_its_attempt() {
+    let batches = batches_of_version_2();
+    let notice = batches[3][0].clone();
+    for with_change in [false, true] {
+        let mut last = vec![notice.clone()];
+        if with_change {
+            last.push(batches[3][1].clone());
+        }
+        let disk = SimulatedDisk::new();
+        put(&disk, &SEGMENT.path(Path::new(ROOT)), &segment(&[vec![mail(103)], last, vec![mail(104)]]));
+        let expected: &[u64] = if with_change { &[104, 105] } else { &[103, 104] };
+        assert_eq!(ids(&open(&disk).0), expected);
+    }
+}
+
+#[test]
 fn a_newer_version_is_refused_and_left_alone() {
     let disk = SimulatedDisk::new();
     let mut octets = golden();
-    octets[8] = 2;
+    octets[8] = 3;
     let crc = super::record::mask(crc32c::crc32c(&octets[..32]));
     octets[32..36].copy_from_slice(&crc.to_le_bytes());
     put(&disk, &SEGMENT.path(Path::new(ROOT)), &octets);
     let refused = recover(&disk, Path::new(ROOT), &spool(&disk), Mode::Repair).err().unwrap();
-    assert!(matches!(refused, OpenError::NewerVersion { found: 2, known: 1, .. }));
+    assert!(matches!(refused, OpenError::NewerVersion { found: 3, known: 2, .. }));
     assert!(refused.to_string().contains("use a newer Gatepost"));
 }
 
@@ -158,7 +297,7 @@ fn a_record_that_is_damaged_while_the_server_runs_is_set_aside_whole() {
     let path = SEGMENT.path(Path::new(ROOT));
     put(&disk, &path, &segment(&[vec![mail(101)]]));
     let (shared, _) = open(&disk);
-    let place = shared.index().get(QueueId(101)).unwrap().place;
+    let place = shared.index().get(QueueId(101)).unwrap().place();
     disk.damage(&path, usize::try_from(place.offset).unwrap() + 60, 0x40);
     assert!(matches!(shared.load(QueueId(101), place), Loaded::Damaged));
     let aside = disk.list(&Path::new(ROOT).join("corrupt")).unwrap().remove(0);
@@ -251,13 +390,13 @@ fn a_mail_whose_body_file_cannot_be_read_at_the_start_stays_queued() {
 fn looking_changes_nothing() {
     let disk = SimulatedDisk::new();
     let path = SEGMENT.path(Path::new(ROOT));
-    put(&disk, &path, &[golden(), vec![1; 100]].concat());
+    put(&disk, &path, &[GOLDEN_V1, &[1; 100]].concat());
     put(&disk, &Path::new(ROOT).join("bodies/0-0.body"), b"still being written");
     let snapshot = Queue::inspect(Arc::new(disk.clone()), Path::new(ROOT)).unwrap();
     assert_eq!(snapshot.list().iter().map(|summary| summary.id.0).collect::<Vec<_>>(), [101, 103]);
     assert_eq!(snapshot.show(QueueId(103)).unwrap().summary.octets, 23);
     assert!(snapshot.show(QueueId(102)).is_none());
-    assert_eq!(disk.open(&path, true).unwrap().len().unwrap(), golden().len() as u64 + 100);
+    assert_eq!(disk.open(&path, true).unwrap().len().unwrap(), GOLDEN_V1.len() as u64 + 100);
     assert_eq!(disk.list(&Path::new(ROOT).join("bodies")).unwrap().len(), 1);
 }
 
@@ -267,6 +406,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         ".{0,20}".prop_map(|threat| Outcome::Done(Disposition::Quarantined { threat })),
         ".{0,20}".prop_map(|threat| Outcome::Done(Disposition::DeletedByPolicy { threat })),
         ".{0,20}".prop_map(|reason| Outcome::Done(Disposition::Bounced { reason })),
+        Just(Outcome::Removed),
         ".{0,20}".prop_map(|reason| Outcome::Retry { reason, not_before_ms: 42 }),
     ]
 }
@@ -306,7 +446,7 @@ proptest! {
         damaged.extend(octets);
         put(&disk, &SEGMENT.path(Path::new(ROOT)), &damaged);
         if let Ok(state) = recover(&disk, Path::new(ROOT), &spool(&disk), Mode::Repair) {
-            prop_assert!(state.recovered.messages <= 3);
+            prop_assert!(state.recovered.messages <= 6);
         }
     }
 }

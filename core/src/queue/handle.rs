@@ -1,5 +1,6 @@
 //! The queue's door.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,8 +16,8 @@ use super::shared::{Lease, Loaded, Shared, now_ms};
 use super::supply::Supply;
 use super::writer::{self, Message};
 use super::{
-    AppendError, Claim, Details, IdGenerator, Metrics, NewMessage, OpenError, Outcome, QueueId, Recovered,
-    Settings, Summary,
+    AppendError, Claim, Details, IdGenerator, Metrics, NewMessage, OpenError, Outcome, QueueId, Quotas,
+    Recovered, Selection, Settings, Stats, Summary,
 };
 use crate::disk::{Disk, FreeSpace, IoPool};
 use crate::intake::Spool;
@@ -24,10 +25,13 @@ use crate::intake::Spool;
 /// The queue. Cheap to clone; the writer ends with `close` or with the last clone.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     writer: mpsc::Sender<Message>,
-    readers: IoPool,
+    pub(super) readers: IoPool,
     free_space: Arc<FreeSpace>,
+    quotas: Quotas,
+    /// One change of the standing holds at a time.
+    pub(super) rules_turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What lay in the queue when it was looked at.
@@ -55,8 +59,13 @@ impl Queue {
         if let Some(parent) = root.parent() {
             disk.flush_folder(parent).map_err(OpenError::io(parent))?;
         }
-        let free_space =
-            Arc::new(FreeSpace::new(Arc::clone(&disk), root.to_owned(), settings.free_octets_min));
+        let free_space = FreeSpace::new(
+            Arc::clone(&disk),
+            root.to_owned(),
+            settings.free_octets_min,
+            settings.free_files_min,
+        );
+        let free_space = Arc::new(free_space);
         let bodies = root.join(BODIES_FOLDER);
         let spool = Spool::open(Arc::clone(&disk), &bodies, Some(Arc::clone(&free_space)))
             .map_err(OpenError::io(&bodies))?;
@@ -69,7 +78,8 @@ impl Queue {
         committer.remove_segments();
         let writer = writer::start(committer).map_err(OpenError::Thread)?;
         let readers = IoPool::start("gatepost-requeue", READERS).map_err(OpenError::Thread)?;
-        Ok((Self { shared, writer, readers, free_space }, recovered))
+        let (quotas, rules_turn) = (settings.quotas, Arc::default());
+        Ok((Self { shared, writer, readers, free_space, quotas, rules_turn }, recovered))
     }
 
     /// Reads the queue without changing it, also beside a running server. Blocking.
@@ -114,7 +124,7 @@ impl Queue {
                 self.shared.due.notify_one();
                 return None;
             }
-            let now = now_ms();
+            let now = self.shared.watch_clock();
             let (due, next_ms) = {
                 let mut index = self.shared.index();
                 (index.pop_due(now), index.next_due_ms())
@@ -143,8 +153,23 @@ impl Queue {
     /// # Errors
     /// As `append`.
     pub async fn settle(&self, claim: Claim, outcomes: Vec<(usize, Outcome)>) -> Result<(), AppendError> {
+        self.settle_with(claim, outcomes, Vec::new()).await
+    }
+
+    /// As `settle`; what the attempt has to tell the sender becomes durable with it or not at all, whenever the power
+    /// goes: no notification is lost, and none is made a second time for an attempt that a crash undid. Each follow-up
+    /// has an id from `allocate_id`. They are taken even where new mail is refused.
+    ///
+    /// # Errors
+    /// As `append`; then no follow-up was taken either.
+    pub async fn settle_with(
+        &self,
+        claim: Claim,
+        outcomes: Vec<(usize, Outcome)>,
+        follow_ups: Vec<NewMessage>,
+    ) -> Result<(), AppendError> {
         let Some(change) = self.shared.index().plan(claim.id, outcomes) else { return Ok(()) };
-        self.commit(Work::settle(change, claim)).await
+        self.commit(Work::settle(change, claim, follow_ups)).await
     }
 
     /// All messages with a pending recipient, oldest first. Reads their records.
@@ -183,6 +208,13 @@ impl Queue {
         self.free_space.is_low()
     }
 
+    /// Whether one more mail of this user to this domain may wait; `append` asks again. For RCPT, so that the other
+    /// recipients of the mail are not refused with this one.
+    #[must_use]
+    pub fn admits(&self, user: Option<&str>, domain: &str) -> bool {
+        !self.shared.index().is_over_for(&self.quotas, user, domain)
+    }
+
     /// Whether nothing can be appended any more: the queue was closed, or its writer died.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -200,10 +232,18 @@ impl Queue {
         }
     }
 
-    async fn commit(&self, work: Work) -> Result<(), AppendError> {
+    pub(super) async fn commit(&self, work: Work) -> Result<(), AppendError> {
+        self.hand_in(work).await?.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// The first half of `commit`: what comes of it is told later.
+    pub(super) async fn hand_in(
+        &self,
+        work: Work,
+    ) -> Result<oneshot::Receiver<Result<(), AppendError>>, AppendError> {
         let (reply, result) = oneshot::channel();
         self.writer.send(Message::Work(work, reply)).await.map_err(|_| AppendError::Closed)?;
-        result.await.unwrap_or(Err(AppendError::Closed))
+        Ok(result)
     }
 
     /// Makes a claim of a due message, which is read back unless it is still in memory.
@@ -241,8 +281,10 @@ pub(super) fn assemble(
     free_space: Option<Arc<FreeSpace>>,
     threaded: bool,
 ) -> Result<(Committer, Arc<Shared>, Recovered), OpenError> {
-    let recovery::State { index, recovered, ends, last_segment, id_floor } =
+    let recovery::State { mut index, recovered, ends, last_segment, id_floor } =
         recover(&*disk, root, &spool, Mode::Repair)?;
+    index.schedule_all(now_ms().saturating_add(PUT_OFF_MS_MAX));
+    let rules = index.rules().clone();
     if let Some(metrics) = &metrics {
         metrics.corrupt.inc_by(recovered.corrupt_records as u64);
     }
@@ -251,8 +293,8 @@ pub(super) fn assemble(
     let shared = Arc::new(shared);
     let supply = Supply::inline(Arc::clone(&disk), root.to_owned(), last_segment);
     let supply = if threaded { supply.threaded().map_err(OpenError::Thread)? } else { supply };
-    let journal = Journal::new(disk, root.to_owned(), settings.segment_octets, supply, ids, ends);
-    Ok((Committer::new(journal, Arc::clone(&shared), free_space), shared, recovered))
+    let journal = Journal::new(disk, root.to_owned(), settings.segment_octets, supply, ids, ends, rules);
+    Ok((Committer::new(journal, Arc::clone(&shared), free_space, settings.quotas), shared, recovered))
 }
 
 // === impl Snapshot ===
@@ -269,6 +311,27 @@ impl Snapshot {
     pub fn show(&self, id: QueueId) -> Option<Details> {
         self.shared.describe(id)
     }
+
+    /// The ids that a selection lets through, oldest first. Blocking.
+    #[must_use]
+    pub fn select(&self, selection: &Selection) -> Vec<QueueId> {
+        self.shared.select(selection)
+    }
+
+    /// The queue at a glance; what is counted since the start of a server is zero.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// A message as it would be delivered: our trace headers, then the body; `None` where it is not there. Blocking, as
+    /// the reader is, which fails at the end of a damaged body.
+    ///
+    /// # Errors
+    /// The disk's; `InvalidData` where the record is damaged.
+    pub fn content(&self, id: QueueId) -> io::Result<Option<Box<dyn io::Read + Send>>> {
+        self.shared.content(id)
+    }
 }
 
 /// Of bodies that are too large for a record.
@@ -277,6 +340,8 @@ const BODIES_FOLDER: &str = "bodies";
 const READERS: usize = 2;
 /// The wall clock may be set: nobody sleeps longer than this on its word.
 const LOOK_PAUSE: Duration = Duration::from_secs(30);
+/// No schedule puts a mail off for longer: a later time was written while the clock was wrong.
+const PUT_OFF_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// A disk that cannot be read is left alone for a minute.
 const REREAD_PAUSE_MS: u64 = 60_000;
 
@@ -290,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn a_queue_whose_writer_is_gone_says_that_it_is_closed() {
         let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
-        let settings = Settings { segment_octets: 1024 * 1024, free_octets_min: 0 };
+        let settings = Settings { segment_octets: 1024 * 1024, free_octets_min: 0, ..Settings::default() };
         let (mut queue, _recovered) = Queue::open(disk, Path::new("/queue"), settings, None).unwrap();
         assert!(!queue.is_closed());
         // What a panic of the writer's thread leaves behind.

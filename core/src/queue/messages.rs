@@ -34,6 +34,9 @@ pub struct Claim {
     pub pending: Vec<usize>,
     /// How often it has been tried before.
     pub attempts: u32,
+    /// An operator removed it with a bounce: it is not tried again, and all that is pending ends as `Bounced` with
+    /// `GIVEN_UP_REASON`.
+    pub given_up: bool,
     /// Gives the message back when the claim ends.
     pub(super) lease: Lease,
 }
@@ -43,6 +46,8 @@ pub struct Claim {
 pub enum Outcome {
     /// Terminal: its record is the removal.
     Done(Disposition),
+    /// Terminal: an operator took it out of the queue, and nobody is told.
+    Removed,
     /// Tried in vain; try again not before `not_before_ms` (since 1970).
     Retry {
         /// Why, from our own list of texts.
@@ -61,18 +66,44 @@ pub enum AppendError {
     /// The flush failed, or the stop after one still holds: 451 4.3.0.
     #[error("the queue could not be flushed to stable storage")]
     Failed,
+    /// As much waits for this user or for a recipient's domain as may wait: 452 4.3.1.
+    #[error("too much mail waits for this user or domain already")]
+    OverQuota,
     /// The queue is shutting down.
     #[error("the queue is closed")]
     Closed,
 }
 
 /// Size of a segment and the thresholds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Octets of a segment, preallocated (64 MiB).
     pub segment_octets: u64,
     /// Below this much free space a mail is refused with `Full`.
     pub free_octets_min: u64,
+    /// As many files must still fit on the file system (inodes), or a mail is refused with `Full`.
+    pub free_files_min: u64,
+    /// What may wait for one user or one domain.
+    pub quotas: Quotas,
+}
+
+/// What may wait at most; `None`: as much as comes. A mail is refused with `OverQuota` where as much waits already, so
+/// the last one and those that come in with it may go beyond.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// Of one authenticated user.
+    pub user: Quota,
+    /// With a pending recipient in one domain.
+    pub domain: Quota,
+}
+
+/// A bound of messages and of their octets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Messages.
+    pub messages: Option<u64>,
+    /// Octets of their bodies.
+    pub octets: Option<u64>,
 }
 
 /// What recovery found.
@@ -107,6 +138,10 @@ pub struct Summary {
     pub not_before_ms: u64,
     /// Why the last attempt was in vain.
     pub last_reason: Option<String>,
+    /// Whether an operator holds it back.
+    pub held: bool,
+    /// Whether an operator removed it with a bounce, which is still to be sent.
+    pub given_up: bool,
 }
 
 /// One recipient of a queued message.
@@ -131,11 +166,29 @@ pub struct Details {
     pub stamp: Option<Stamp>,
 }
 
+// === impl Outcome ===
+
+impl Outcome {
+    /// Whether nothing more is tried for the recipient.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        match self {
+            Self::Done(_) | Self::Removed => true,
+            Self::Retry { .. } => false,
+        }
+    }
+}
+
 // === impl Settings ===
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_octets: SEGMENT_OCTETS_DEFAULT, free_octets_min: FREE_OCTETS_MIN_DEFAULT }
+        Self {
+            segment_octets: SEGMENT_OCTETS_DEFAULT,
+            free_octets_min: FREE_OCTETS_MIN_DEFAULT,
+            free_files_min: FREE_FILES_MIN_DEFAULT,
+            quotas: Quotas::default(),
+        }
     }
 }
 
@@ -157,5 +210,11 @@ const SEGMENT_OCTETS_MIN: u64 = 4096;
 /// Large enough that a new segment is rare (16,000 mails of 4 KiB), small enough that an old one is soon free again.
 const SEGMENT_OCTETS_DEFAULT: u64 = 64 * 1024 * 1024;
 
+/// What such a mail is closed with.
+pub const GIVEN_UP_REASON: &str = "5.7.0 taken out of the queue by the administrator";
+
 /// Two segments: what is accepted can still be settled while new mail is refused.
 const FREE_OCTETS_MIN_DEFAULT: u64 = 128 * 1024 * 1024;
+
+/// Large bodies take one each; databases, logs and certificates need some too.
+const FREE_FILES_MIN_DEFAULT: u64 = 1_000;

@@ -14,6 +14,7 @@ pub struct Metrics {
     /// Messages refused, by reason.
     refused_full: IntCounter,
     refused_failed: IntCounter,
+    refused_over_quota: IntCounter,
     refused_closed: IntCounter,
     /// Attempts recorded.
     pub(super) settled: IntCounter,
@@ -66,6 +67,7 @@ impl Metrics {
             appended_octets: counter("gatepost_queue_appended_bytes_total", "Octets of their bodies.")?,
             refused_full: refused.with_label_values(&["full"]),
             refused_failed: refused.with_label_values(&["failed"]),
+            refused_over_quota: refused.with_label_values(&["over_quota"]),
             refused_closed: refused.with_label_values(&["closed"]),
             settled: counter("gatepost_queue_settled_total", "Delivery attempts recorded.")?,
             flushes: counter("gatepost_queue_flushes_total", "Batches flushed.")?,
@@ -90,6 +92,7 @@ impl Metrics {
         match error {
             AppendError::Full => self.refused_full.inc(),
             AppendError::Failed => self.refused_failed.inc(),
+            AppendError::OverQuota => self.refused_over_quota.inc(),
             AppendError::Closed => self.refused_closed.inc(),
         }
     }

@@ -15,24 +15,30 @@
 //!   before what it is about.
 //! - After a failed flush the segment is left alone for good and nothing is accepted until a fresh one has flushed.
 
+mod carry;
 mod codec;
 mod committer;
 mod envelope;
 pub mod error;
+mod facts;
+mod footer;
 pub mod handle;
 pub mod id;
 mod index;
 mod journal;
 pub mod messages;
 pub mod metrics;
+mod operator;
 pub mod orders;
 mod pending;
 mod reader;
 mod record;
 mod recovery;
+mod said;
 pub mod schedule;
 mod segment;
 mod shared;
+mod standing;
 mod supply;
 mod writer;
 
@@ -42,7 +48,8 @@ pub use error::OpenError;
 pub use handle::{Queue, Snapshot};
 pub use id::{IdGenerator, QueueId};
 pub use messages::{
-    AppendError, Claim, Details, NewMessage, Outcome, RecipientSummary, Recovered, Settings, Summary,
+    AppendError, Claim, Details, GIVEN_UP_REASON, NewMessage, Outcome, Quota, Quotas, RecipientSummary,
+    Recovered, Settings, Summary,
 };
 pub use metrics::Metrics;
 pub use orders::{

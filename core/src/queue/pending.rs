@@ -19,6 +19,15 @@ impl Pending {
         Self::Many(words.collect())
     }
 
+    /// As `words` gave them.
+    pub(super) fn of_words(words: &[u64]) -> Self {
+        match words {
+            [] => Self::Few(0),
+            [word] => Self::Few(*word),
+            words => Self::Many(words.into()),
+        }
+    }
+
     pub(super) fn contains(&self, recipient: usize) -> bool {
         self.words().get(recipient / WORD).is_some_and(|word| word & bit(recipient) != 0)
     }
@@ -41,7 +50,8 @@ impl Pending {
         (0..self.words().len().saturating_mul(WORD)).filter(|recipient| self.contains(*recipient)).collect()
     }
 
-    fn words(&self) -> &[u64] {
+    /// 64 recipients each, the first in the lowest bit.
+    pub(super) fn words(&self) -> &[u64] {
         match self {
             Self::Few(word) => std::slice::from_ref(word),
             Self::Many(words) => words,

@@ -117,6 +117,11 @@ impl SegmentReader {
         Ok(used)
     }
 
+    /// Whether a whole batch head lies at `offset`.
+    pub(super) fn begins_batch(&mut self, offset: u64) -> io::Result<bool> {
+        Ok(self.batch(offset)?.is_some())
+    }
+
     fn head(&mut self, offset: u64) -> io::Result<Option<RecordHead>> {
         let octets = self.octets(offset, HEADER_OCTETS)?;
         Ok(octets.and_then(|octets| RecordHead::decode(octets).ok()))

@@ -18,7 +18,9 @@
 //! 15 bits, 0xa282ead8 added) because a record may hold a mail that holds a record. The segment's id has 32 random
 //! bits in it: nobody outside can write a mail that looks like a record once something before it is damaged.
 //!
-//! Kinds: 1 batch, 2 opening, 3 message, 4 state, 5 done; 6 hold and 7 thaw are reserved and skipped.
+//! Kinds: 1 batch, 2 opening, 3 message, 4 state, 5 done; since version 2 also 6 rules, 7 marks, 8 follow-up (a message
+//! that counts only where the next state or done record of its batch is whole), 9 moved, 10 footer. Version 1 had 6 and
+//! 7 reserved and wrote neither.
 
 use bytes::Bytes;
 
@@ -38,10 +40,16 @@ pub(super) enum Kind {
     State = 4,
     /// The last change: no recipient is pending.
     Done = 5,
-    /// Reserved.
-    Hold = 6,
-    /// Reserved.
-    Thaw = 7,
+    /// The standing holds.
+    Rules = 6,
+    /// An order about messages.
+    Marks = 7,
+    /// A message that counts only with the state or done record behind it: what an attempt has to tell its sender.
+    FollowUp = 8,
+    /// A message that was carried on from an earlier segment, and where it stands.
+    Moved = 9,
+    /// Behind the end of a segment: what its records say, without the mails.
+    Footer = 10,
 }
 
 /// A payload on its way to the writer: two parts, so that a body is never copied.
@@ -51,6 +59,8 @@ pub(super) struct Record {
     head: Vec<u8>,
     body: Bytes,
     payload_crc: u32,
+    /// What the footer says of it; `None`: its payload.
+    note: Option<Vec<u8>>,
 }
 
 /// The head of a record, read back and found whole.
@@ -79,15 +89,18 @@ pub(super) struct BatchHead {
 // === impl Kind ===
 
 impl Kind {
-    const fn from_octet(octet: u8) -> Option<Self> {
+    pub(super) const fn from_octet(octet: u8) -> Option<Self> {
         Some(match octet {
             1 => Self::Batch,
             2 => Self::Opening,
             3 => Self::Message,
             4 => Self::State,
             5 => Self::Done,
-            6 => Self::Hold,
-            7 => Self::Thaw,
+            6 => Self::Rules,
+            7 => Self::Marks,
+            8 => Self::FollowUp,
+            9 => Self::Moved,
+            10 => Self::Footer,
             _ => return None,
         })
     }
@@ -98,7 +111,16 @@ impl Kind {
 impl Record {
     pub(super) fn new(kind: Kind, head: Vec<u8>, body: Bytes) -> Self {
         let payload_crc = crc32c::crc32c_append(crc32c::crc32c(&head), &body);
-        Self { kind, head, body, payload_crc }
+        Self { kind, head, body, payload_crc, note: None }
+    }
+
+    /// With other words for the footer than its own payload.
+    pub(super) fn with_note(self, note: Vec<u8>) -> Self {
+        Self { note: Some(note), ..self }
+    }
+
+    pub(super) fn note(&self) -> &[u8] {
+        self.note.as_ref().unwrap_or(&self.head)
     }
 
     pub(super) fn payload_octets(&self) -> u64 {
@@ -189,7 +211,7 @@ impl BatchHead {
 }
 
 /// Octets on disk of a record with a payload of this length.
-fn padded(payload_octets: u64) -> u64 {
+pub(super) fn padded(payload_octets: u64) -> u64 {
     let octets = payload_octets.saturating_add(HEADER_OCTETS as u64);
     octets.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
 }

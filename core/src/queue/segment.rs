@@ -6,8 +6,8 @@
 //! | offset | octets | what |
 //! |---|---|---|
 //! | 0 | 8 | magic `GPQUEUE` and a line feed |
-//! | 8 | 4 | format version, now 1 |
-//! | 12 | 4 | zero; a later version may say here where an index footer lies |
+//! | 8 | 4 | format version, now 2 |
+//! | 12 | 4 | zero |
 //! | 16 | 8 | the segment's id |
 //! | 24 | 8 | octets of the whole file |
 //! | 32 | 4 | masked CRC-32C of octets 0 to 31 |
@@ -16,7 +16,16 @@
 //! Records follow, in batches: a batch record, then what it counts. The first batch holds one opening record:
 //! id floor (8), number of ends (4), each: a segment's id (8) and its end (8). Every queue id handed out before is at
 //! most the floor. An end says that a segment before this one was flushed up to there and that nothing behind counts.
-//! The rest of the file is zeros.
+//! Where there are standing holds, a record of them follows in the same batch. The rest of the file is zeros.
+//!
+//! A segment that is written no more may have a footer: a record that begins right at its end, which a later opening
+//! tells, with batch number 0. Its payload: for each record but batch heads and openings, in order: kind (1), offset (8),
+//! octets of its payload (4), a note (with its length in 4 octets before it). The note of messages and follow-ups is the
+//! id (8) and the facts (see `facts`), that of a moved one all that stands before its mail and the facts; of all others
+//! it is the payload. A footer is not flushed before anything depends on it: nothing does. Where it is torn or missing,
+//! the records are read.
+//!
+//! Version 1 has no kinds above 5 and no footers.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -25,7 +34,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::codec::{Decoder, Encoder, Malformed};
-use super::record::{HEADER_OCTETS, Kind, Record, RecordHead, mask};
+use super::record::{HEADER_OCTETS, Kind, Record, RecordHead, mask, padded};
 use crate::disk::{Disk, DiskFile};
 
 /// The order of segments in the high 32 bits, random ones in the low: see `record`.
@@ -83,6 +92,15 @@ impl SegmentId {
         }
         let stem = path.file_stem()?.to_str().filter(|stem| stem.len() == 16)?;
         u64::from_str_radix(stem, 16).ok().map(Self)
+    }
+}
+
+// === impl Location ===
+
+impl Location {
+    /// Octets of the record, header and padding included.
+    pub(super) fn record_octets(self) -> u64 {
+        padded(u64::from(self.payload_octets))
     }
 }
 
@@ -174,8 +192,16 @@ pub(super) fn publish(disk: &dyn Disk, root: &Path, segment: SegmentId) -> io::R
     disk.flush_folder(root)
 }
 
+/// Removes a segment in which nothing counts, under whichever name it has. Where that fails, the next start finds it.
+pub(super) fn discard(disk: &dyn Disk, root: &Path, segment: SegmentId) {
+    let removed = disk.remove(&segment.unfinished_path(root)).or_else(|_| disk.remove(&segment.path(root)));
+    if let Err(error) = removed {
+        tracing::warn!(path = %segment.path(root).display(), %error, "an unused segment stays behind until the next start");
+    }
+}
+
 /// Reads one record's payload back and checks it.
-pub(super) fn read_payload(disk: &dyn Disk, root: &Path, place: Location) -> io::Result<Bytes> {
+pub(super) fn read_payload(disk: &dyn Disk, root: &Path, place: Location) -> io::Result<(Kind, Bytes)> {
     let record = read_record(disk, root, place)?;
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a record was damaged on disk");
     let head = RecordHead::decode(&record).map_err(|_| damaged())?;
@@ -183,7 +209,7 @@ pub(super) fn read_payload(disk: &dyn Disk, root: &Path, place: Location) -> io:
     if !head.covers(payload, place.segment.0) {
         return Err(damaged());
     }
-    Ok(Bytes::from(record).slice(HEADER_OCTETS..))
+    Ok((head.kind, Bytes::from(record).slice(HEADER_OCTETS..)))
 }
 
 /// A record's octets, header and payload, whatever they are; fewer where the file ends before.
@@ -212,7 +238,7 @@ pub(super) const HEADER_FIELDS_OCTETS: usize = 36;
 /// Octets before the first record.
 pub(super) const SEGMENT_HEADER_OCTETS: u64 = 512;
 /// What this program writes, and the latest it reads.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"GPQUEUE\n";
 const SUFFIX: &str = "seg";
 const UNFINISHED_SUFFIX: &str = "new";

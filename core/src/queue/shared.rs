@@ -2,16 +2,21 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::envelope::decode_message;
-use super::index::{Due, Index};
+use super::envelope::decode_stored;
+use super::index::{Due, Entry, Filter, Gathering, Index};
+use super::record::Kind;
 use super::segment::{Location, read_payload, read_record};
-use super::{Claim, Details, IdGenerator, Metrics, NewMessage, QueueId, RecipientSummary, Summary, recovery};
+use super::{
+    Claim, Details, IdGenerator, Metrics, NewMessage, QueueId, RecipientSummary, Selection, Stats, Summary,
+    recovery,
+};
 use crate::disk::Disk;
 use crate::intake::Spool;
 
@@ -24,7 +29,25 @@ pub(super) struct Shared {
     /// Told once for each message that becomes due.
     pub(super) due: Notify,
     pub(super) closed: AtomicBool,
+    pub(super) counts: Counts,
+    clock: Mutex<Clock>,
     index: Mutex<Index>,
+}
+
+/// What happened since the start, for `Stats`.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) appended: AtomicU64,
+    pub(super) settled: AtomicU64,
+    pub(super) flushes: AtomicU64,
+    pub(super) is_stopped: AtomicBool,
+}
+
+/// The wall clock and one that nobody sets, read together.
+#[derive(Debug)]
+struct Clock {
+    wall_ms: u64,
+    steady: Instant,
 }
 
 /// Makes a claimed message due again when dropped before its end.
@@ -32,6 +55,15 @@ pub(super) struct Lease {
     shared: Arc<Shared>,
     id: QueueId,
     ended: bool,
+}
+
+/// What came of reading a message's record.
+pub(super) enum Fetched {
+    Whole(Kind, Bytes),
+    /// It was damaged and set aside, and the message is gone.
+    Lost,
+    /// The disk could not be read now.
+    Unreadable(io::Error),
 }
 
 /// What came of reading a due message back.
@@ -54,12 +86,36 @@ impl Shared {
         index: Index,
         metrics: Option<Metrics>,
     ) -> Self {
-        let (due, closed) = (Notify::new(), AtomicBool::new(false));
-        Self { disk, root, spool, ids, metrics, due, closed, index: Mutex::new(index) }
+        Self {
+            disk,
+            root,
+            spool,
+            ids,
+            metrics,
+            due: Notify::new(),
+            closed: AtomicBool::new(false),
+            counts: Counts::default(),
+            clock: Mutex::new(Clock::new()),
+            index: Mutex::new(index),
+        }
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time, milliseconds since 1970. Where the clock was set back, what waits for a time is told first.
+    pub(super) fn watch_clock(&self) -> u64 {
+        let now = now_ms();
+        let set_back_ms = self.clock.lock().unwrap_or_else(PoisonError::into_inner).set_back_ms(now);
+        if set_back_ms > 0 {
+            tracing::warn!(
+                by_ms = set_back_ms,
+                "the clock was set back: the times of later attempts follow it"
+            );
+            self.index().set_back(set_back_ms);
+        }
+        now
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -68,34 +124,39 @@ impl Shared {
 
     /// Reads a message back from its segment. Blocking.
     pub(super) fn load(&self, id: QueueId, place: Location) -> Loaded {
-        match read_payload(&*self.disk, &self.root, place) {
-            Ok(payload) => {
-                if let Ok(head) = decode_message(&payload) {
-                    return Loaded::Whole(Arc::new(head.into_message(&payload, &self.spool)));
+        match self.fetch(id, place) {
+            Fetched::Whole(kind, payload) => match decode_stored(kind, &payload) {
+                Ok(head) => Loaded::Whole(Arc::new(head.into_message(&payload, &self.spool))),
+                Err(_) => self.lose(id, place),
+            },
+            Fetched::Lost => Loaded::Damaged,
+            Fetched::Unreadable(error) => Loaded::Unreadable(error),
+        }
+    }
+
+    /// Reads a message's record, wherever it is carried meanwhile; sets it aside where it is damaged. Blocking.
+    pub(super) fn fetch(&self, id: QueueId, mut place: Location) -> Fetched {
+        loop {
+            let error = match read_payload(&*self.disk, &self.root, place) {
+                Ok((kind, payload)) => return Fetched::Whole(kind, payload),
+                Err(error) => error,
+            };
+            let known = self.index().get(id).map(Entry::place);
+            match known {
+                Some(moved) if moved != place => place = moved,
+                Some(_) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.lose(id, place);
+                    return Fetched::Lost;
                 }
+                _ => return Fetched::Unreadable(error),
             }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
-            Err(error) => return Loaded::Unreadable(error),
         }
-        tracing::error!(queue_id = %id, segment = %place.segment.path(&self.root).display(), offset = place.offset, "the record of a queued mail was damaged on disk; the mail is lost");
-        let set_aside = read_record(&*self.disk, &self.root, place).and_then(|record| {
-            recovery::set_aside(&*self.disk, &self.root, place.segment, place.offset, &record)
-        });
-        if let Err(error) = set_aside {
-            tracing::error!(queue_id = %id, %error, "a damaged record could not be set aside");
-        }
-        if let Some(metrics) = &self.metrics {
-            metrics.corrupt.inc();
-        }
-        self.index().forget(id);
-        Loaded::Damaged
     }
 
     /// All that is known of a message but its body. Blocking. `None` where it is gone meanwhile or unreadable.
     pub(super) fn describe(&self, id: QueueId) -> Option<Details> {
-        let place = self.index().get(id)?.place;
-        let payload = read_payload(&*self.disk, &self.root, place).ok()?;
-        let head = decode_message(&payload).ok()?;
+        let (kind, payload) = self.peek(id).ok()??;
+        let head = decode_stored(kind, &payload).ok()?;
         let index = self.index();
         let entry = index.get(id)?;
         let envelope = &head.submission.envelope;
@@ -111,16 +172,95 @@ impl Shared {
             recipients: recipients.collect(),
             attempts: entry.attempts,
             not_before_ms: entry.not_before_ms,
-            last_reason: entry.last_reason.as_deref().map(str::to_owned),
+            last_reason: index.last_reason(entry).map(|reason| reason.as_ref().to_owned()),
+            held: entry.held,
+            given_up: entry.given_up,
         };
         drop(index);
         Some(Details { summary, submission: head.submission, trace: head.trace, stamp: head.stamp })
+    }
+
+    /// A message as it would be delivered: our trace headers, then the body. Blocking, and so is the reader.
+    pub(super) fn content(&self, id: QueueId) -> io::Result<Option<Box<dyn io::Read + Send>>> {
+        let Some((kind, payload)) = self.peek(id)? else { return Ok(None) };
+        let head = decode_stored(kind, &payload).map_err(|_| io::ErrorKind::InvalidData)?;
+        let message = head.into_message(&payload, &self.spool);
+        let body = message.body.reader()?;
+        Ok(Some(Box::new(io::Read::chain(io::Cursor::new(message.trace), body))))
+    }
+
+    /// The ids that a selection lets through, oldest first. Blocking: where it names a recipient, records are read.
+    pub(super) fn select(&self, selection: &Selection) -> Vec<QueueId> {
+        let (filter, mut found, mut after) = (Filter::new(selection), Vec::new(), None);
+        loop {
+            after = self.index().select(&filter, after, &mut found);
+            if after.is_none() {
+                break;
+            }
+        }
+        if let Some(recipient) = &selection.recipient {
+            let wanted = format!("<{recipient}>").to_lowercase();
+            found.retain(|id| {
+                let details = self.describe(*id);
+                let pending = details.iter().flat_map(|details| &details.summary.recipients);
+                pending.filter(|to| to.pending).any(|to| to.address.to_lowercase() == wanted)
+            });
+        }
+        found
+    }
+
+    /// The figures that the index has.
+    pub(super) fn stats(&self) -> Stats {
+        let (now, mut gathering, mut after) = (now_ms(), Gathering::default(), None);
+        loop {
+            after = self.index().gather(now, after, &mut gathering);
+            if after.is_none() {
+                break;
+            }
+        }
+        Stats {
+            appended: self.counts.appended.load(Ordering::Relaxed),
+            settled: self.counts.settled.load(Ordering::Relaxed),
+            flushes: self.counts.flushes.load(Ordering::Relaxed),
+            is_stopped: self.counts.is_stopped.load(Ordering::Relaxed),
+            ..gathering.finish()
+        }
     }
 
     /// All messages, oldest first. Blocking.
     pub(super) fn describe_all(&self) -> Vec<Summary> {
         let ids = self.index().ids();
         ids.into_iter().filter_map(|id| self.describe(id)).map(|details| details.summary).collect()
+    }
+
+    /// A message's record, of which only this call depends: damage is left for delivery to find.
+    fn peek(&self, id: QueueId) -> io::Result<Option<(Kind, Bytes)>> {
+        let mut last = None;
+        loop {
+            let Some(place) = self.index().get(id).map(Entry::place) else { return Ok(None) };
+            match read_payload(&*self.disk, &self.root, place) {
+                Ok(read) => return Ok(Some(read)),
+                Err(error) if last == Some(place) => return Err(error),
+                // It may have been carried on, or have ended, since the index was asked.
+                Err(_) => last = Some(place),
+            }
+        }
+    }
+
+    /// A message whose record is damaged is gone; what is left of the record is kept.
+    fn lose(&self, id: QueueId, place: Location) -> Loaded {
+        tracing::error!(queue_id = %id, segment = %place.segment.path(&self.root).display(), offset = place.offset, "the record of a queued mail was damaged on disk; the mail is lost");
+        let set_aside = read_record(&*self.disk, &self.root, place).and_then(|record| {
+            recovery::set_aside(&*self.disk, &self.root, place.segment, place.offset, &record)
+        });
+        if let Err(error) = set_aside {
+            tracing::error!(queue_id = %id, %error, "a damaged record could not be set aside");
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.corrupt.inc();
+        }
+        self.index().forget(id);
+        Loaded::Damaged
     }
 }
 
@@ -130,12 +270,29 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+// === impl Clock ===
+
+impl Clock {
+    fn new() -> Self {
+        Self { wall_ms: now_ms(), steady: Instant::now() }
+    }
+
+    /// By how much the wall clock was set back since the last call; little is its ordinary correction.
+    fn set_back_ms(&mut self, now_ms: u64) -> u64 {
+        let elapsed = u64::try_from(self.steady.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let behind = self.wall_ms.saturating_add(elapsed).saturating_sub(now_ms);
+        *self = Self { wall_ms: now_ms, steady: Instant::now() };
+        if behind > SET_BACK_MS_MIN { behind } else { 0 }
+    }
+}
+
 // === impl Lease ===
 
 impl Lease {
     pub(super) fn claim(shared: &Arc<Shared>, due: &Due, message: Arc<NewMessage>) -> Claim {
         let lease = Self::claim_guard(shared, due.id);
-        Claim { id: due.id, message, pending: due.pending.clone(), attempts: due.attempts, lease }
+        let (pending, attempts, given_up) = (due.pending.clone(), due.attempts, due.given_up);
+        Claim { id: due.id, message, pending, attempts, given_up, lease }
     }
 
     /// The same promise without a claim.
@@ -152,7 +309,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.ended {
-            self.shared.index().schedule_now(self.id);
+            self.shared.index().give_back(self.id);
             self.shared.due.notify_one();
         }
     }
@@ -163,6 +320,9 @@ impl std::fmt::Debug for Lease {
         f.debug_struct("Lease").field("id", &self.id).finish_non_exhaustive()
     }
 }
+
+/// Ordinary corrections of the clock are smaller.
+const SET_BACK_MS_MIN: u64 = 30_000;
 
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> u64 {

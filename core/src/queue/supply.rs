@@ -103,9 +103,6 @@ impl Maker {
     }
 
     fn discard(&self, segment: SegmentId) {
-        let path = segment.unfinished_path(&self.root);
-        if let Err(error) = self.disk.remove(&path) {
-            tracing::warn!(path = %path.display(), %error, "an unused segment stays behind until the next start");
-        }
+        segment::discard(&*self.disk, &self.root, segment);
     }
 }

@@ -4,6 +4,8 @@
 //! timer: while one flush runs, the next batch gathers by itself.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +18,8 @@ use crate::threads;
 pub(super) enum Message {
     /// Make this durable.
     Work(Work, oneshot::Sender<Result<(), AppendError>>),
+    /// Look after what nobody waits for.
+    Tend,
     /// Stop after what was handed in before.
     Close(oneshot::Sender<()>),
 }
@@ -23,8 +27,11 @@ pub(super) enum Message {
 /// Starts the thread. It ends on `Close` or when all senders are gone.
 pub(super) fn start(committer: Committer) -> io::Result<mpsc::Sender<Message>> {
     let (sender, inbox) = mpsc::channel(WAITING_MAX);
-    let writer = Writer { committer, inbox, lift_tried: None };
+    let is_busy = Arc::new(AtomicBool::new(false));
+    let writer = Writer { committer, inbox, lift_tried: None, is_busy: Arc::clone(&is_busy) };
     threads::spawn("gatepost-queue", move || writer.run())?;
+    let (bell, is_busy) = (sender.downgrade(), Arc::clone(&is_busy));
+    threads::spawn("gatepost-tend", move || ring(&bell, &is_busy))?;
     Ok(sender)
 }
 
@@ -32,6 +39,20 @@ struct Writer {
     committer: Committer,
     inbox: mpsc::Receiver<Message>,
     lift_tried: Option<Instant>,
+    /// Whether there is more to tend to soon.
+    is_busy: Arc<AtomicBool>,
+}
+
+/// Rings for `Tend` until the queue is gone. A full inbox is no time for it.
+fn ring(bell: &mpsc::WeakSender<Message>, is_busy: &AtomicBool) {
+    loop {
+        let pause = if is_busy.load(Ordering::Relaxed) { TEND_PAUSE_BUSY } else { TEND_PAUSE };
+        std::thread::sleep(pause);
+        let Some(sender) = bell.upgrade() else { return };
+        if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(Message::Tend) {
+            return;
+        }
+    }
 }
 
 // === impl Writer ===
@@ -55,6 +76,10 @@ impl Writer {
                 return;
             }
             self.committer.remove_segments();
+            if batch.tend {
+                self.try_to_lift_stop();
+                self.is_busy.store(self.committer.carry_on(), Ordering::Relaxed);
+            }
         }
         self.committer.close();
     }
@@ -96,6 +121,7 @@ struct Batch {
     work: Vec<Work>,
     replies: Vec<oneshot::Sender<Result<(), AppendError>>>,
     closed: Option<oneshot::Sender<()>>,
+    tend: bool,
 }
 
 // === impl Batch ===
@@ -107,6 +133,7 @@ impl Batch {
                 self.work.push(work);
                 self.replies.push(reply);
             }
+            Message::Tend => self.tend = true,
             Message::Close(reply) => self.closed = Some(reply),
         }
     }
@@ -118,3 +145,7 @@ const WAITING_MAX: usize = 4096;
 const BATCH_RECORDS_MAX: usize = 1024;
 /// A dying disk is not asked for a fresh segment more often than this.
 const LIFT_PAUSE: Duration = Duration::from_secs(1);
+/// Nothing is urgent.
+const TEND_PAUSE: Duration = Duration::from_secs(1);
+/// While an old segment is emptied: see `carry` for the pace.
+const TEND_PAUSE_BUSY: Duration = Duration::from_millis(50);

@@ -329,7 +329,7 @@ fn trust(rights: Rights) -> Trust {
 
 const fn refusal(error: AppendError) -> Refusal {
     match error {
-        AppendError::Full => Refusal::StorageFull,
+        AppendError::Full | AppendError::OverQuota => Refusal::StorageFull,
         AppendError::Failed | AppendError::Closed => Refusal::StorageFailed,
     }
 }

@@ -55,7 +55,8 @@ impl House {
     }
 
     pub(super) fn start_idle(&self) -> Idle {
-        let settings = queue::Settings { segment_octets: 1024 * 1024, free_octets_min: 0 };
+        let settings =
+            queue::Settings { segment_octets: 1024 * 1024, free_octets_min: 0, ..queue::Settings::default() };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (queue, _recovered) = Queue::open(disk, Path::new("/queue"), settings, None).unwrap();
         let path = self.folder.path().join("default.sqlite");

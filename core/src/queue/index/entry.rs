@@ -1,0 +1,91 @@
+//! One message in the index.
+
+use super::super::facts::SenderKey;
+use super::super::pending::Pending;
+use super::super::segment::{Location, SegmentId};
+use super::names::NameId;
+
+/// One message. Its size counts a million times.
+#[derive(Debug)]
+pub(in super::super) struct Entry {
+    pub(super) segment: SegmentId,
+    pub(super) offset: u64,
+    pub(in super::super) not_before_ms: u64,
+    pub(super) sender: SenderKey,
+    pub(in super::super) pending: Pending,
+    pub(super) domains: Domains,
+    pub(super) payload_octets: u32,
+    pub(in super::super) attempts: u32,
+    pub(super) last_reason: Option<NameId>,
+    pub(super) user: Option<NameId>,
+    /// Larger bodies than 4 GiB do not exist.
+    pub(super) body_octets: u32,
+    /// Seconds since 1970; ends in 2106.
+    pub(super) received_at: u32,
+    pub(in super::super) stage: Stage,
+    pub(in super::super) held: bool,
+    pub(in super::super) given_up: bool,
+    /// Whether its body has a file of its own.
+    pub(in super::super) has_file: bool,
+}
+
+/// The domains of the recipients.
+#[derive(Debug)]
+pub(super) enum Domains {
+    One(NameId),
+    /// Of each recipient.
+    Each(Box<[NameId]>),
+}
+
+/// What a message waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Stage {
+    /// Its time: it is among the later ones of the schedule, under `not_before_ms`.
+    Later,
+    /// A worker: it is among the due ones of the schedule.
+    Due,
+    /// The end of an attempt.
+    Claimed,
+    /// An operator.
+    Held,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    pub(in super::super) const fn place(&self) -> Location {
+        Location { segment: self.segment, offset: self.offset, payload_octets: self.payload_octets }
+    }
+
+    pub(super) const fn set_place(&mut self, place: Location) {
+        (self.segment, self.offset, self.payload_octets) =
+            (place.segment, place.offset, place.payload_octets);
+    }
+
+    pub(super) fn octets(&self) -> u64 {
+        u64::from(self.body_octets)
+    }
+
+    /// The domains with a pending recipient, each once.
+    pub(super) fn pending_domains(&self) -> Vec<NameId> {
+        match &self.domains {
+            Domains::One(_) if self.pending.count() == 0 => Vec::new(),
+            Domains::One(domain) => vec![*domain],
+            Domains::Each(domains) => {
+                let pending = domains.iter().enumerate().filter(|(number, _)| self.pending.contains(*number));
+                let mut found: Vec<NameId> = pending.map(|(_, domain)| *domain).collect();
+                found.sort_unstable();
+                found.dedup();
+                found
+            }
+        }
+    }
+
+    /// As often as they were taken from the names.
+    pub(super) fn all_domains(&self) -> &[NameId] {
+        match &self.domains {
+            Domains::One(domain) => std::slice::from_ref(domain),
+            Domains::Each(domains) => domains,
+        }
+    }
+}
