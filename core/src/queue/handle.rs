@@ -312,6 +312,10 @@ impl Snapshot {
         self.shared.describe(id)
     }
 
+    pub(super) const fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The ids that a selection lets through, oldest first. Blocking.
     #[must_use]
     pub fn select(&self, selection: &Selection) -> Vec<QueueId> {
@@ -335,7 +339,7 @@ impl Snapshot {
 }
 
 /// Of bodies that are too large for a record.
-const BODIES_FOLDER: &str = "bodies";
+pub(super) const BODIES_FOLDER: &str = "bodies";
 /// Messages are read back after a restart or a retry only.
 const READERS: usize = 2;
 /// The wall clock may be set: nobody sleeps longer than this on its word.

@@ -35,11 +35,14 @@ mod reader;
 mod record;
 mod recovery;
 mod said;
+pub mod salvage;
 pub mod schedule;
 mod segment;
 mod shared;
 mod standing;
 mod supply;
+mod survey;
+pub mod verify;
 mod writer;
 
 #[doc(hidden)]
@@ -55,7 +58,9 @@ pub use metrics::Metrics;
 pub use orders::{
     AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, Stats,
 };
+pub use salvage::Salvaged;
 pub use schedule::Backoff;
+pub use verify::{Flaw, Problem, Verified};
 
 #[cfg(test)]
 mod crash_tests;

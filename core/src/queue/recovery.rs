@@ -16,13 +16,13 @@ use super::footer::{self, Note};
 use super::index::{Entry, Index};
 use super::journal::Opened;
 use super::reader::{Extent, SegmentReader};
-use super::record::{ALIGNMENT, BATCH_OCTETS, HEADER_OCTETS, Kind};
+use super::record::{ALIGNMENT, HEADER_OCTETS, Kind};
 use super::said::Said;
 use super::segment::{
-    self, FORMAT_VERSION, HEADER_FIELDS_OCTETS, HeaderFound, Location, Opening, SEGMENT_HEADER_OCTETS,
-    SegmentId, decode_header,
+    self, FORMAT_VERSION, HEADER_FIELDS_OCTETS, HeaderFound, Location, SEGMENT_HEADER_OCTETS, SegmentId,
+    decode_header,
 };
-use super::{OpenError, QueueId, Recovered};
+use super::{OpenError, QueueId, Recovered, survey};
 use crate::disk::Disk;
 use crate::intake::Spool;
 
@@ -129,14 +129,8 @@ impl Recovery<'_> {
         }
         let octets = reader.len();
         self.state.index.open_segment(Opened { segment, octets, tells_of: Vec::new() });
-        // One that was blotted out has no batch head, and what it says of ends was not true for long.
-        if !reader.begins_batch(SEGMENT_HEADER_OCTETS).map_err(OpenError::io(&path))? {
-            return Ok(());
-        }
-        let offset = SEGMENT_HEADER_OCTETS.saturating_add(BATCH_OCTETS);
-        let record = reader.record(offset, octets).map_err(OpenError::io(&path))?;
-        let opening = record.filter(|(head, _)| head.kind == Kind::Opening);
-        let Some(Ok(opening)) = opening.map(|(_, payload)| Opening::decode(payload)) else { return Ok(()) };
+        let found = survey::opening(&mut reader).map_err(OpenError::io(&path))?;
+        let Some(opening) = found else { return Ok(()) };
         self.state.id_floor = self.state.id_floor.max(opening.id_floor);
         let tells_of = opening.ends.iter().map(|(id, _)| *id).collect();
         self.known_ends.extend(opening.ends);

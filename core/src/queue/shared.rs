@@ -134,6 +134,17 @@ impl Shared {
         }
     }
 
+    /// As `load`, but nothing follows from damage: for those who only look.
+    pub(super) fn glimpse(&self, place: Location) -> Loaded {
+        match read_payload(&*self.disk, &self.root, place) {
+            Ok((kind, payload)) => decode_stored(kind, &payload).map_or(Loaded::Damaged, |head| {
+                Loaded::Whole(Arc::new(head.into_message(&payload, &self.spool)))
+            }),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Loaded::Damaged,
+            Err(error) => Loaded::Unreadable(error),
+        }
+    }
+
     /// Reads a message's record, wherever it is carried meanwhile; sets it aside where it is damaged. Blocking.
     pub(super) fn fetch(&self, id: QueueId, mut place: Location) -> Fetched {
         loop {
