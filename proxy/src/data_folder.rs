@@ -8,6 +8,7 @@
 //! directory.sqlite            domains, accounts, aliases
 //! rules/                      YARA rules of the operator, optional
 //! events/                     what was refused and why, and the way of each mail
+//! control.sock                while a server runs: the way for `gatepost queue` to it
 //! lock                        held by the one server that uses the folder
 //! first-user.txt              only where the first start had no terminal to show the password on
 //! ```

@@ -15,6 +15,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod control;
 pub mod data_folder;
 pub mod first_run;
 pub mod hardening;

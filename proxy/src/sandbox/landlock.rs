@@ -103,7 +103,7 @@ const LEAST: ABI = ABI::V2;
 /// Of Linux 6.12. Rights of later versions (such as over named UNIX sockets, by which the service manager is told how we
 /// are) are not asked for.
 const RIGHTS: ABI = ABI::V6;
-/// Nothing in the data folder is a program, a device, a socket or a link to elsewhere.
+/// No program, device, socket or link to elsewhere is made in these folders; the control socket is there before.
 const NEVER: BitFlags<AccessFs> = landlock::make_bitflags!(AccessFs::{
     Execute | MakeChar | MakeBlock | MakeSock | MakeFifo | MakeSym | IoctlDev
 });

@@ -21,7 +21,12 @@ impl House {
         let outer = tempfile::tempdir().unwrap();
         fs::create_dir(outer.path().join("pickup")).unwrap();
         let disk = SimulatedDisk::new();
-        let settings = queue::Settings { segment_octets: 1024 * 1024, free_octets_min: 0 };
+        let settings = queue::Settings {
+            segment_octets: 1024 * 1024,
+            free_octets_min: 0,
+            free_files_min: 0,
+            ..queue::Settings::default()
+        };
         let (queue, _recovered) =
             Queue::open(Arc::new(disk.clone()), Path::new("/queue"), settings, None).unwrap();
         let directory = Directory::open(&outer.path().join("directory.sqlite")).unwrap();
