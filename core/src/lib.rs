@@ -17,6 +17,7 @@ pub mod disk;
 pub mod events;
 pub mod filter;
 pub mod intake;
+pub mod memory;
 pub mod pickup;
 pub mod queue;
 pub mod scan;

@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatepost_core::delivery::Disposition;
 use gatepost_core::disk::{Disk, Fault, RealDisk, SimulatedDisk};
-use gatepost_core::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission};
+use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission};
+use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{
     AppendError, Claim, Metrics, NewMessage, Outcome, Queue, Quota, Quotas, Recovered, Settings,
 };

@@ -7,8 +7,10 @@
 //! octet or two of an input choose how the rest arrives and on what listener, so that a corpus stays readable.
 
 pub mod body;
+pub mod client;
 pub mod command;
 pub mod config;
+pub mod header_firewall;
 pub mod line;
 pub mod networks;
 pub mod pop3;
@@ -47,9 +49,11 @@ pub const TARGETS: &[Target] = &[
     ("pop3", pop3::check_splits),
     ("pop3_message", pop3::check_message),
     ("config", config::check),
+    ("header_firewall", header_firewall::check),
     ("trace", trace::check),
     ("queue_record", queue_record::check),
     ("recovery", recovery::check),
     ("scan_plan", scan_plan::check_hostile),
     ("scan_mime", scan_plan::check_honest),
+    ("client", client::check),
 ];

@@ -1,4 +1,5 @@
-//! The header of the PROXY protocol, against readers that know the strict text of its specification only.
+//! The header of the PROXY protocol, against readers that know the strict text of its specification only, and that an
+//! IPv4 address written as IPv6 is meant as IPv4.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -53,7 +54,7 @@ fn text(octets: &[u8]) -> Option<SocketAddr> {
             text.bytes().all(|octet| octet.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
         text.parse::<u16>().ok().filter(|_| is_number)
     };
-    let client = SocketAddr::new(address(source)?, port(source_port)?);
+    let client = SocketAddr::new(address(source)?.to_canonical(), port(source_port)?);
     address(destination)?;
     port(destination_port)?;
     (line.len() <= 105).then_some(client)
@@ -71,7 +72,7 @@ fn binary(octets: &[u8]) -> Option<SocketAddr> {
         0x21 => (IpAddr::from(*payload.first_chunk::<16>()?), payload.get(32..36)?),
         _ => return None,
     };
-    Some(SocketAddr::new(address, u16::from_be_bytes([ports[0], ports[1]])))
+    Some(SocketAddr::new(address.to_canonical(), u16::from_be_bytes([ports[0], ports[1]])))
 }
 
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";

@@ -114,6 +114,7 @@ const REFUSALS: &[Refusal] = &[
     Refusal::AuthenticationCancelled,
     Refusal::EarlyTalker,
     Refusal::PlaintextAfterStarttls,
+    Refusal::ForeignProtocol,
     Refusal::TooManyAuthFailures,
     Refusal::TooManyErrors,
     Refusal::BudgetSpent,

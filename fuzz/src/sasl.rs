@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use gatepost::authn::{Authenticator, ChannelBinding, Settings, Step};
+use gatepost::authn::{Authenticator, Channel, ChannelBinding, Settings, Step};
 use gatepost_core::directory::{
     self, Directory, Metrics, Password, PasswordVerifier, Plain, Scram, may_act_as,
 };
@@ -48,7 +48,7 @@ fn check_plain(message: &[u8]) {
 /// Who does not know the password stays outside, whatever he says.
 fn check_hostile(is_plus: bool, input: &mut Input<'_>) {
     let (mechanism, binding) = channel(is_plus);
-    let mut exchange = SITE.begin(mechanism, binding, true, None);
+    let mut exchange = SITE.begin(mechanism, Channel { binding, plus_offered: true, client: None }, None);
     for _ in 0..4 {
         let response = input.octets();
         match now(exchange.step(Some(response))) {
@@ -63,7 +63,7 @@ fn check_hostile(is_plus: bool, input: &mut Input<'_>) {
 /// A client that knows the password gets in; with one octet changed in what it says last it does not.
 fn check_changed(is_plus: bool, input: &mut Input<'_>) {
     let (mechanism, binding) = channel(is_plus);
-    let mut exchange = SITE.begin(mechanism, binding, is_plus, None);
+    let mut exchange = SITE.begin(mechanism, Channel { binding, plus_offered: is_plus, client: None }, None);
     let gs2 = if is_plus { "p=tls-exporter,," } else { "n,," };
     let bare = "n=me@localhost,r=clientnonce";
     let Step::Challenge(server_first) = now(exchange.step(Some(format!("{gs2}{bare}").as_bytes()))) else {

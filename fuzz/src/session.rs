@@ -151,6 +151,15 @@ impl Model {
         match reason {
             CloseReason::Quit => assert_eq!((verb(unit), code), ("QUIT".to_owned(), Some(221))),
             CloseReason::BadFraming => assert!(matches!(code, Some(500..=599)), "{code:?}"),
+            CloseReason::ForeignProtocol => {
+                let word =
+                    unit.split(|octet| matches!(octet, b' ' | b'\t' | b'\r')).next().unwrap_or_default();
+                let is_method = [&b"GET"[..], b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"PRI"]
+                    .into_iter()
+                    .chain([&b"CONNECT"[..], b"OPTIONS", b"TRACE"])
+                    .any(|method| method == word);
+                assert!(is_method && code == Some(500), "{code:?} {:?}", unit.escape_ascii());
+            }
             CloseReason::BudgetSpent | CloseReason::TooManyErrors | CloseReason::DrainLimit => {
                 assert_eq!(code, Some(421));
             }
@@ -158,7 +167,15 @@ impl Model {
         }
         if reason == CloseReason::BadFraming && matches!(self.expects, Expects::Command | Expects::Response) {
             let is_unreadable_chunk = verb(unit) == "BDAT" && chunk(unit).is_none();
-            assert!(first_fault(unit).is_some() || is_unreadable_chunk, "{:?}", unit.escape_ascii());
+            // A chunk of nothing is judged with its command: a CR that waited for its LF is a bare one now.
+            let ends_body = chunk(unit).is_some_and(|(octets, _)| octets == 0) && verb(unit) == "BDAT";
+            let body = self.transaction.as_ref().and_then(|transaction| transaction.chunks.as_deref());
+            let is_bad_body = ends_body && body.is_some_and(|body| first_fault(body).is_some());
+            assert!(
+                first_fault(unit).is_some() || is_unreadable_chunk || is_bad_body,
+                "{}",
+                unit.escape_ascii()
+            );
         }
     }
 

@@ -117,6 +117,9 @@ pub enum FolderError {
 // === impl DataFolder ===
 
 impl DataFolder {
+    /// The name of the file with what admission knows of peers.
+    pub const ADMISSION: &str = "admission.state";
+
     /// Where the folder is: as `named` (command line before configuration), else by the environment.
     ///
     /// # Errors
@@ -267,6 +270,12 @@ impl DataFolder {
     #[must_use]
     pub fn events(&self) -> PathBuf {
         self.root.join("events")
+    }
+
+    /// What admission knows of peers.
+    #[must_use]
+    pub fn admission(&self) -> PathBuf {
+        self.root.join(Self::ADMISSION)
     }
 
     /// The operator's YARA rules.

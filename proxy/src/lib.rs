@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod admission_file;
 pub mod authn;
 pub mod backend;
 pub mod cli;
@@ -21,6 +22,8 @@ pub mod first_run;
 pub mod hardening;
 pub mod listener;
 pub mod metrics;
+pub mod open_files;
+pub mod relay;
 pub mod sandbox;
 pub mod server;
 pub mod service_manager;

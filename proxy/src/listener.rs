@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::admission::slots::{Slot, Slots};
-use crate::admission::verdict::Refused;
+use crate::admission::verdict::{Refused, Rule};
 use crate::connection::{self, Context, Dialect, Phase};
 use crate::session_id::SessionId;
 use proxy_protocol::{Header, ReadError};
@@ -178,7 +178,11 @@ async fn serve(
                 checked = Box::pin(context.stranger_checks.make(&stream, &guest, &context.services.block_lists)) => checked,
                 // The session will hear of it at once.
                 _ = phase.changed() => Ok(()),
-                () = guest.displaced() => return,
+                () = guest.displaced() => {
+                    guest.has_left();
+                    let evidence = "the place was needed for somebody who is known".to_owned();
+                    Err(Refused { rule: Rule::Reserve, evidence })
+                }
             };
             match checked {
                 Ok(()) => connection::serve(stream, client, context, guest, phase).await,

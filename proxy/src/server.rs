@@ -30,7 +30,7 @@ use crate::connection::{Context, Dialect, PeerClasses, PeerQuirks, Phase};
 use crate::listener::{Alive, Bound, Listener, Service};
 use crate::metrics::EdgeMetrics;
 use crate::sockets::{SocketError, Sockets};
-use crate::tls::Tls;
+use crate::tls::{ClientCertificates, Tls};
 
 /// What the edge is to do. Plain values: the configuration fills them in.
 #[derive(Debug, Clone)]
@@ -58,6 +58,8 @@ pub struct ListenerSettings {
     pub relays: NetworkSet,
     /// Who is more than a stranger before he authenticates.
     pub classes: PeerClasses,
+    /// Who may prove himself by a certificate; `None`: nobody is asked for one.
+    pub clients: Option<ClientCertificates>,
     /// Which deviations an address is allowed.
     pub quirks: PeerQuirks,
     /// What strangers have to wait for.
@@ -176,12 +178,13 @@ impl Server {
             tls.report_expiry(services.metrics.certificate_not_after());
         }
         services.admission.watch();
+        let pool = Pool::new(services.admission.memory().whole.clone());
         let mut server = Self {
             services,
             sockets,
             listeners: Vec::new(),
             retired: Vec::new(),
-            pool: Pool::default(),
+            pool,
             locks: MailboxLocks::default(),
             alive,
             all_gone,
@@ -296,6 +299,7 @@ impl Server {
             balancers: listener.balancers.clone(),
             relays: listener.relays.clone(),
             classes: listener.classes.clone(),
+            clients: listener.clients.clone(),
             quirks: listener.quirks.clone(),
             stranger_checks: listener.stranger_checks,
             dialect: dialect(&settings.hostname, listener),

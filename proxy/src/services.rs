@@ -7,55 +7,68 @@
 //! store ------------/
 //! ```
 
+mod clients;
+mod mail_folders;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use gatepost_core::access::{self, ScanGate, pop3};
-use gatepost_core::badmail::{self, Badmail};
+use gatepost_core::badmail::Badmail;
+use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
-use gatepost_core::intake::MemoryBudget;
-use gatepost_core::pickup::{self, Pickup};
+use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
-use gatepost_smtp::server::TlsMode;
-use tokio::sync::watch;
+use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
+use crate::admission::memory::Memory;
 use crate::admission::networks::NetworkFileError;
 use crate::admission::stranger::StrangerChecks;
 use crate::admission::{self, Admission, Policy};
+use crate::admission_file::AdmissionFile;
 use crate::authn::{self, Authenticator};
-use crate::backend::embedded::{self, Embedded};
+use crate::backend::embedded::{self, Embedded, Relay};
 use crate::config::values::TimeSpan;
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
 use crate::metrics::EdgeMetrics;
+use crate::relay::{self, RelayError};
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::telemetry::Metrics;
-use crate::tls::{Tls, TlsError};
+use crate::tls::{ClientCertificates, Tls, TlsError};
+pub use clients::check_authorities;
+use mail_folders::MailFolders;
 
 /// The opened rooms.
 pub struct Rooms {
     edge: Services,
     backend: Arc<Embedded>,
-    memory: MemoryBudget,
+    shares: Shares,
+    remembered: AdmissionFile,
     tls: Arc<Tls>,
     queue: Queue,
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
-    pickup: Option<Pickup>,
-    badmail: Badmail,
-    badmail_bounds: watch::Sender<badmail::Settings>,
+    remote: Option<Remote>,
+    mail_folders: MailFolders,
     events: Log,
+}
+
+/// The memory that peers may make us hold, and what parts of it are for.
+struct Shares {
+    memory: Memory,
+    /// Half: the rest must do for who is not being scanned.
+    scans: MemoryBudget,
 }
 
 /// Why a room cannot be opened.
@@ -67,12 +80,6 @@ pub enum OpenError {
     /// The queue.
     #[error(transparent)]
     Queue(#[from] queue::OpenError),
-    /// The folder of bad mail.
-    #[error("the badmail folder: {0}")]
-    Badmail(std::io::Error),
-    /// The watch over the pickup folder.
-    #[error("the pickup folder: {0}")]
-    Pickup(std::io::Error),
     /// The mailboxes.
     #[error("the mailboxes: {0}")]
     Store(#[from] store::OpenError),
@@ -91,6 +98,15 @@ pub enum OpenError {
     /// There is nobody to ask for block lists.
     #[error("block lists: {0}")]
     BlockLists(#[from] UnusableResolver),
+    /// Delivery to other servers.
+    #[error("delivery: {0}")]
+    Relay(#[from] RelayError),
+    /// The folder of bad mail.
+    #[error("the badmail folder: {0}")]
+    Badmail(std::io::Error),
+    /// The watch over the pickup folder.
+    #[error("the pickup folder: {0}")]
+    Pickup(std::io::Error),
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
@@ -124,73 +140,71 @@ impl Rooms {
         let (queue, recovered) =
             Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
         report(&recovered);
-        let (badmail, badmail_bounds) = open_badmail(config, folder, registry)?;
+        let mut mail_folders = MailFolders::open(config, folder, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
-        let (engine, scanner) = start_scanner(config, folder, registry)?;
+        let shares = Shares::new(config);
+        let Memory { whole, bodies } = shares.memory.clone();
+        let (engine, scanner) = start_scanner(config, folder, &shares, registry)?;
         let verifier = PasswordVerifier::start(
             directory.clone(),
             directory::Settings::default(),
             directory::Metrics::register(registry)?,
         )?;
+        let remote = relay::start(config, registry)?;
         let workers = Workers::start(
             delivery::Rooms {
                 queue: queue.clone(),
                 scanner: scanner.clone(),
                 directory: directory.clone(),
                 store: store.clone(),
+                remote: remote.clone(),
                 events: events.clone(),
             },
             &delivery::Settings::default(),
             Some(delivery::Metrics::register(registry)?),
         )
         .await?;
-        let memory = MemoryBudget::new(config.limits.body_memory.count());
-        let dropped = pickup::Rooms {
-            queue: queue.clone(),
-            directory: directory.clone(),
-            badmail: badmail.clone(),
-            memory: memory.clone(),
-            events: events.clone(),
-        };
-        let pickup = start_pickup(config, dropped, registry)?;
+        mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
             scanner.clone(),
             events.clone(),
             Some(filter::Metrics::register(registry)?),
-            memory.clone(),
+            bodies,
             backend_settings(config),
         ));
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: Admission::new(
                 load_policy(config)?,
-                memory.clone(),
+                shares.memory.clone(),
                 admission::Metrics::register(registry)?,
             ),
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?)),
+            gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?))
+                .drawing_on(whole),
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
+        let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
         Ok(Self {
             edge,
             backend,
-            memory,
+            shares,
+            remembered,
             tls,
             queue,
             store,
             engine,
             workers,
-            pickup,
-            badmail,
-            badmail_bounds,
+            remote,
+            mail_folders,
             events,
         })
     }
@@ -210,7 +224,7 @@ impl Rooms {
     /// Where mail goes that can be neither delivered nor returned.
     #[must_use]
     pub const fn badmail(&self) -> &Badmail {
-        &self.badmail
+        self.mail_folders.badmail()
     }
 
     /// The mailboxes.
@@ -225,11 +239,11 @@ impl Rooms {
         &self.tls
     }
 
-    /// Takes over what can change while the server runs: admission, certificate, backend, rules. Check the certificate before
-    /// (`load_tls`): here the old one stays where the new one is bad.
+    /// Takes over what can change while the server runs: admission, certificate, backend, routes, rules. Check certificate
+    /// and routes before (`load_tls`, `relay::load`): here the old ones stay where the new ones are bad.
     pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
         self.edge.admission.reload(policy);
-        self.memory.resize(config.limits.body_memory.count());
+        self.shares.resize(config);
         let (certificate, key) = tls_files(config, folder);
         if let Err(error) = self.tls.reload(&certificate, &key) {
             tracing::error!(%error, "the new certificate cannot be used; the old one stays");
@@ -238,10 +252,12 @@ impl Rooms {
             tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
-        if let Some(pickup) = &self.pickup {
-            pickup.reload(pickup_settings(config));
+        self.mail_folders.reload(config);
+        match (&self.remote, relay::load(config)) {
+            (Some(remote), Ok(Some(settings))) => remote.reload(settings),
+            (_, Err(error)) => tracing::error!(%error, "the new routes cannot be used; the old ones stay"),
+            (_, Ok(_)) => (),
         }
-        self.badmail_bounds.send_replace(badmail_settings(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
             Reload::Replaced => tracing::info!("the scanner uses new rules"),
@@ -251,9 +267,8 @@ impl Rooms {
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
-        if let Some(pickup) = self.pickup {
-            pickup.stop().await;
-        }
+        self.remembered.close().await;
+        self.mail_folders.close().await;
         self.workers.stop().await;
         self.queue.close().await;
         self.store.close().await;
@@ -264,36 +279,31 @@ impl Rooms {
 fn start_scanner(
     config: &Config,
     folder: &DataFolder,
+    shares: &Shares,
     registry: &prometheus::Registry,
 ) -> Result<(Arc<YaraEngine>, Scanner), OpenError> {
     let engine = YaraEngine::start(Some(&rules(config, folder)))?;
-    let metrics = scan::Metrics::register(registry)?;
-    let scanner =
-        Scanner::start(engine.clone(), &scan_settings(config), metrics).map_err(OpenError::Scanner)?;
+    let settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
+    let scanner = Scanner::start(engine.clone(), &settings, scan::Metrics::register(registry)?)
+        .map_err(OpenError::Scanner)?;
     Ok((engine, scanner))
 }
 
-fn open_badmail(
-    config: &Config,
-    folder: &DataFolder,
-    registry: &prometheus::Registry,
-) -> Result<(Badmail, watch::Sender<badmail::Settings>), OpenError> {
-    let (settings, metrics) = (badmail_settings(config), badmail::Metrics::register(registry)?);
-    let badmail = Badmail::open(Arc::new(RealDisk), &folder.badmail(), settings, Some(metrics))
-        .map_err(OpenError::Badmail)?;
-    let bounds = watch::Sender::new(settings);
-    tokio::spawn(badmail.clone().watch(bounds.subscribe()));
-    Ok((badmail, bounds))
-}
+// === impl Shares ===
 
-fn start_pickup(
-    config: &Config,
-    rooms: pickup::Rooms,
-    registry: &prometheus::Registry,
-) -> Result<Option<Pickup>, OpenError> {
-    let Some(folder) = &config.pickup else { return Ok(None) };
-    let metrics = pickup::Metrics::register(registry)?;
-    Pickup::start(folder, rooms, pickup_settings(config), Some(metrics)).map(Some).map_err(OpenError::Pickup)
+impl Shares {
+    fn new(config: &Config) -> Self {
+        let whole = MemoryBudget::new(config.limits.memory.count());
+        let bodies = whole.share(config.limits.body_memory.count());
+        let scans = whole.share(config.limits.memory.half().count());
+        Self { memory: Memory { whole, bodies }, scans }
+    }
+
+    fn resize(&self, config: &Config) {
+        self.memory.whole.resize(config.limits.memory.count());
+        self.memory.bodies.resize(config.limits.body_memory.count());
+        self.scans.resize(config.limits.memory.half().count());
+    }
 }
 
 /// Reads and checks the certificate that the configuration means.
@@ -340,20 +350,33 @@ pub fn scan_settings(config: &Config) -> scan::Settings {
     scan::Settings { unscannable, ..scan::Settings::default() }
 }
 
-/// The edge's settings.
-#[must_use]
-pub fn server_settings(config: &Config) -> ServerSettings {
-    ServerSettings {
+/// The edge's settings. Reads the files of client certificates; their handshakes use the server's certificate of `tls`.
+///
+/// # Errors
+/// A file cannot be used.
+pub fn server_settings(config: &Config, tls: &Tls) -> Result<ServerSettings, TlsError> {
+    let settings = |listener| {
+        let clients = clients::load(listener, tls)?;
+        Ok(listener_settings(config, listener, clients))
+    };
+    Ok(ServerSettings {
         hostname: config.hostname.to_string(),
-        listeners: config.listeners.iter().map(|listener| listener_settings(config, listener)).collect(),
-    }
+        listeners: config.listeners.iter().map(settings).collect::<Result<_, TlsError>>()?,
+    })
 }
 
-fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
+fn listener_settings(
+    config: &Config,
+    listener: &Listener,
+    clients: Option<ClientCertificates>,
+) -> ListenerSettings {
     let (tls, protocol) = match listener.service {
         Service::Smtp { tls, require_auth, binarymime, .. } => {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
-            let auth = authn_settings(config).offer(scram_outside_tls);
+            let mut auth = authn_settings(config).offer(scram_outside_tls);
+            if clients.is_some() {
+                auth.inside_tls.insert(0, Mechanism::External);
+            }
             let limits = smtp_limits(config);
             let rights = if require_auth { listener.rights.requiring_auth() } else { listener.rights };
             let switched_off = listener.switched_off.iter().map(|verb| verb.verb()).collect();
@@ -372,6 +395,7 @@ fn listener_settings(config: &Config, listener: &Listener) -> ListenerSettings {
         relays: listener.xclient_from.iter().map(|it| it.network()).collect(),
         stranger_checks: stranger_checks(listener.service),
         classes: classes(listener),
+        clients,
         quirks: quirks(config),
         balancers: listener.proxy_protocol_from.iter().map(|it| it.network()).collect(),
         connections_max: usize::try_from(listener.connections).unwrap_or(usize::MAX),
@@ -419,6 +443,7 @@ fn smtp_limits(config: &Config) -> gatepost_smtp::server::Limits {
     let message_octets = written.message.count();
     gatepost_smtp::server::Limits {
         message_octets,
+        message_octets_bypass: written.message_bypass.count(),
         recipients: usize::try_from(written.recipients).unwrap_or(usize::MAX),
         transactions: written.transactions.unwrap_or(default.transactions),
         commands: written.commands.unwrap_or(default.commands),
@@ -455,24 +480,8 @@ fn authn_settings(config: &Config) -> authn::Settings {
 fn backend_settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         hostname: config.hostname.to_string(),
-        scan_time_max: config.scan.session_budget.duration(),
-    }
-}
-
-fn pickup_settings(config: &Config) -> pickup::Settings {
-    pickup::Settings {
-        hostname: config.hostname.to_string(),
-        message_octets: config.limits.message.count(),
-        recipients: usize::try_from(config.limits.recipients).unwrap_or(usize::MAX),
-    }
-}
-
-fn badmail_settings(config: &Config) -> badmail::Settings {
-    let config::Badmail { messages, octets, days } = config.badmail;
-    badmail::Settings {
-        messages: usize::try_from(messages).unwrap_or(usize::MAX),
-        octets: octets.count(),
-        age: DAY.saturating_mul(days),
+        relay: config.remote.as_ref().map(|remote| Relay { internal: remote.internal_addresses }),
+        scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
     }
 }
 
@@ -491,14 +500,10 @@ fn report(recovered: &queue::Recovered) {
     tracing::info!(messages, segments, torn_octets, "the queue is open");
 }
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
-
-    use gatepost_smtp::server::Mechanism;
 
     use super::*;
     use crate::config::SandboxMode;
@@ -511,7 +516,7 @@ mod tests {
     }
 
     fn smtp(config: &Config) -> SmtpSettings {
-        match server_settings(config).listeners.remove(0).protocol {
+        match listener_settings(config, &config.listeners[0], None).protocol {
             Protocol::Smtp(settings) => settings,
             Protocol::Pop3(_) => panic!("the listener speaks SMTP"),
         }

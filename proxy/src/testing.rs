@@ -13,7 +13,7 @@ use gatepost_core::access::pop3;
 use gatepost_core::directory::{self, Directory, Password, PasswordVerifier, Scram};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::Log;
-use gatepost_core::intake::MemoryBudget;
+use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
@@ -22,6 +22,7 @@ use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::admission::dnsbl::{self, BlockLists};
+use crate::admission::memory::Memory;
 use crate::admission::stranger::StrangerChecks;
 use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
@@ -43,6 +44,8 @@ pub(crate) struct House {
     pub(crate) services: Services,
     pub(crate) backend: Arc<Embedded>,
     pub(crate) queue: Queue,
+    /// Of bodies and recipients.
+    pub(crate) memory: MemoryBudget,
     pub(crate) registry: Registry,
     folder: tempfile::TempDir,
 }
@@ -90,7 +93,9 @@ pub(crate) fn house() -> House {
     let store = folder.path().join("store").join("default.sqlite");
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
-    let settings = Settings { hostname: "mx.example".into(), scan_time_max: SCAN_TIME_MAX };
+    let settings =
+        Settings { hostname: "mx.example".into(), relay: None, scan_time_max: Some(SCAN_TIME_MAX) };
+    let memory = MemoryBudget::default();
     let events = Log::start(&folder.path().join("events"), None).unwrap();
     let backend = Arc::new(Embedded::new(
         directory.clone(),
@@ -98,7 +103,7 @@ pub(crate) fn house() -> House {
         scanner.clone(),
         events.clone(),
         None,
-        MemoryBudget::default(),
+        memory.clone(),
         settings,
     ));
     let block_lists = dnsbl::Settings {
@@ -119,12 +124,12 @@ pub(crate) fn house() -> House {
         events,
         metrics: EdgeMetrics::register(&registry).unwrap(),
     };
-    House { services, backend, queue, registry, folder }
+    House { services, backend, queue, memory, registry, folder }
 }
 
 pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Arc<Admission> {
     let metrics = admission::Metrics::register(registry).unwrap();
-    Admission::new(Policy::load(settings).unwrap(), MemoryBudget::default(), metrics)
+    Admission::new(Policy::load(settings).unwrap(), Memory::default(), metrics)
 }
 
 /// A small segment: the folder of a test may lie in memory.
@@ -172,6 +177,7 @@ fn listener(name: &str, tls: TlsMode, protocol: Protocol) -> ListenerSettings {
         balancers: Default::default(),
         relays: Default::default(),
         classes: Default::default(),
+        clients: None,
         quirks: Default::default(),
         stranger_checks: StrangerChecks::default(),
         protocol,

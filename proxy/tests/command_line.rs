@@ -160,7 +160,7 @@ fn users_aliases_and_domains_are_edited() {
     home.must(&["alias", "add", "sales@example.org", "ann@example.org"]);
     assert!(home.must(&["user", "list"]).contains("ann@example.org"));
     let users: serde_json::Value = serde_json::from_str(&home.must(&["user", "list", "--json"])).unwrap();
-    assert_eq!(users[0]["name"], "ann@example.org");
+    assert_eq!((&users[0]["name"], &users[0]["class"]), (&"ann@example.org".into(), &"user".into()));
     assert!(home.must(&["alias", "list"]).contains("sales@example.org"));
     let passwd =
         home.run_with_input(&["user", "passwd", "ann@example.org", "--password-stdin"], "another one");
@@ -188,6 +188,23 @@ fn a_password_comes_from_a_terminal_or_standard_input_and_must_not_be_empty() {
     let empty = home.run_with_input(&["user", "add", "me@localhost", "--password-stdin"], "\n");
     assert_eq!(code(&empty), Some(1));
     assert_eq!(home.must(&["user", "list", "--json"]).trim(), "[]");
+}
+
+#[test]
+fn an_account_has_a_class_that_can_be_set() {
+    let home = Home::new();
+    let add = ["user", "add", "relay@localhost", "--class", "server", "--password-stdin"];
+    let added = home.run_with_input(&add, "a long password\n");
+    assert!(added.status.success(), "{}", errors(&added));
+    let alias = home.run(&["alias", "add", "sales@localhost", "relay@localhost"]);
+    assert!(errors(&alias).contains("class server, which has no mailbox"), "{alias:?}");
+    assert_eq!(
+        home.must(&["user", "list"]),
+        "USER             CLASS   SCRAM\nrelay@localhost  server  yes\n"
+    );
+    assert_eq!(code(&home.run(&["user", "set", "relay@localhost", "--class", "anonymous"])), Some(64));
+    home.must(&["user", "set", "relay@localhost", "--class", "user"]);
+    home.must(&["alias", "add", "sales@localhost", "relay@localhost"]);
 }
 
 #[test]

@@ -22,10 +22,14 @@ pub enum Attack {
     HugeChunk,
     /// The same, after as much of it as the server may keep in memory.
     HeldBody,
+    /// Declares a blob of a gigabyte, of a verb that it has no right to, and sends it all the same.
+    HugeBlob,
     /// Sends an AUTH response without end.
     HugeAuth,
     /// Begins a TLS handshake and goes no further.
     Handshake,
+    /// Connects where TLS is expected and says nothing.
+    NoHandshake,
 }
 
 /// Attackers, and how they fared.
@@ -71,8 +75,9 @@ impl Attackers {
                 ),
                 stream: None,
                 sent: 0,
-                // Not all in the same moment: the kernel's backlog would drop who comes last.
-                next_at: now + Duration::from_micros(500) * u32::try_from(number).expect("few"),
+                // Not all in the same moment: the kernel's backlog would drop who comes last, and the server has no more
+                // than 200 handshakes of strangers a second.
+                next_at: now + Duration::from_micros(1400) * u32::try_from(number).expect("few"),
             })
             .collect();
         Self { all, openings, connections: 0, closed: 0 }
@@ -141,6 +146,7 @@ impl Attacker {
 fn openings(ports: &Ports, trust: &Arc<ClientConfig>) -> Vec<(Attack, u16, Vec<u8>)> {
     let chunk = b"EHLO a.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<me@localhost>\r\nBDAT 50000000\r\n";
     let held = [chunk.as_slice(), &b"x\r\n".repeat(80_000)].concat();
+    let blob = [b"EHLO a.example\r\nXEXCH50 1073741824 2\r\n".as_slice(), &b"x".repeat(100)].concat();
     let auth = [b"EHLO a.example\r\nAUTH PLAIN ".as_slice(), &b"A".repeat(12_000)].concat();
     let name = ServerName::try_from("localhost").expect("a legal name");
     let mut hello = Vec::new();
@@ -151,8 +157,10 @@ fn openings(ports: &Ports, trust: &Arc<ClientConfig>) -> Vec<(Attack, u16, Vec<u
         (Attack::Dribble, ports.starttls, b"EHLO ".to_vec()),
         (Attack::HugeChunk, ports.open, chunk.to_vec()),
         (Attack::HeldBody, ports.open, held),
+        (Attack::HugeBlob, ports.open, blob),
         (Attack::HugeAuth, ports.starttls, auth),
         (Attack::Handshake, ports.implicit, hello),
+        (Attack::NoHandshake, ports.implicit, Vec::new()),
     ]
 }
 

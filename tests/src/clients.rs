@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use crate::authority::ClientPair;
 use crate::binary;
 use crate::command::{Outcome, Run, is_installed};
 use crate::server::Server;
@@ -44,6 +45,32 @@ pub fn curl_send(server: &Server, tls: Tls, to: &[&str], content: &[u8]) -> Run 
         run = run.args(["--mail-rcpt", recipient]);
     }
     run.args(["--ssl-reqd", &url]).stdin(content)
+}
+
+/// curl sends `content` as whom its certificate names, by EXTERNAL.
+#[must_use]
+pub fn curl_certified(server: &Server, pair: &ClientPair, name: &str, from: &str, content: &[u8]) -> Run {
+    let [certificate, key] = pair.write(server.folder());
+    let url = format!("smtp://127.0.0.1:{}/client.example", server.ports.starttls);
+    Run::new("curl")
+        .args(["--silent", "--show-error", "--disable", "--max-time", "50", "--cacert"])
+        .arg(server.certificate())
+        .arg("--cert")
+        .arg(certificate)
+        .arg("--key")
+        .arg(key)
+        .args(["--login-options", "AUTH=EXTERNAL", "--user", &format!("{name}:")])
+        .args(["--upload-file", "-", "--mail-from", from, "--mail-rcpt", &server.me().name])
+        .args(["--ssl-reqd", &url])
+        .stdin(content)
+}
+
+/// swaks sends `content` with a password, and shows this certificate to everybody.
+#[must_use]
+pub fn swaks_with_certificate(server: &Server, pair: &ClientPair, to: &str, content: &[u8]) -> Outcome {
+    let [certificate, key] = pair.write(server.folder());
+    let run = swaks_run(server, Tls::StartTls, "PLAIN", to, content);
+    run.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key).outcome()
 }
 
 /// curl reads message `number` over POP3 in TLS, or lists the mailbox where it is 0.

@@ -1,5 +1,6 @@
 //! A scripted POP3 client (RFC 1939).
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -33,7 +34,19 @@ impl Pop3 {
     /// When there is no greeting.
     #[must_use]
     pub fn connect_tls(port: u16, trust: Arc<ClientConfig>) -> Self {
-        let mut wire = Wire::connect(port);
+        Self::greeted_in_tls(Wire::connect(port), trust)
+    }
+
+    /// As `connect_tls`, from this address of 127.0.0.0/8.
+    ///
+    /// # Panics
+    /// When there is no greeting.
+    #[must_use]
+    pub fn connect_tls_from(source: Ipv4Addr, port: u16, trust: Arc<ClientConfig>) -> Self {
+        Self::greeted_in_tls(Wire::connect_from(source, port), trust)
+    }
+
+    fn greeted_in_tls(mut wire: Wire, trust: Arc<ClientConfig>) -> Self {
         wire.secure(trust);
         let mut pop3 = Self { wire };
         pop3.ok();

@@ -16,7 +16,8 @@ use crate::{binary, ports, trust};
 /// What a test wants to run. The default: AUTH everywhere, one user `me@localhost`.
 #[derive(Debug)]
 pub struct Setup {
-    users: Vec<String>,
+    /// Names and classes.
+    users: Vec<(String, &'static str)>,
     aliases: Vec<(String, String)>,
     open_listener: bool,
     server_keys: String,
@@ -40,7 +41,7 @@ impl Setup {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            users: vec!["me@localhost".to_owned()],
+            users: vec![("me@localhost".to_owned(), "user")],
             aliases: Vec::new(),
             open_listener: false,
             server_keys: String::new(),
@@ -54,8 +55,14 @@ impl Setup {
 
     /// Adds a user.
     #[must_use]
-    pub fn user(mut self, name: &str) -> Self {
-        self.users.push(name.to_owned());
+    pub fn user(self, name: &str) -> Self {
+        self.account(name, "user")
+    }
+
+    /// Adds an account of any class.
+    #[must_use]
+    pub fn account(mut self, name: &str, class: &'static str) -> Self {
+        self.users.push((name.to_owned(), class));
         self
     }
 
@@ -143,9 +150,9 @@ impl Setup {
         let config = folder.path().join("gatepost.toml");
         fs::write(&config, self.toml(folder.path(), &ports)).expect("the configuration can be written");
 
-        let users: Vec<User> = self.users.iter().map(|name| User::random(name)).collect();
-        for user in &users {
-            let add = gatepost(&config, ["user", "add", &user.name, "--password-stdin"]);
+        let users: Vec<User> = self.users.iter().map(|(name, _)| User::random(name)).collect();
+        for (user, (_, class)) in users.iter().zip(&self.users) {
+            let add = gatepost(&config, ["user", "add", &user.name, "--class", class, "--password-stdin"]);
             add.stdin(format!("{}\n", user.password)).succeed();
         }
         for (alias, user) in &self.aliases {

@@ -1,6 +1,7 @@
 //! A scripted SMTP client: it sends what the test tells it to, legal or not.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,9 +37,20 @@ impl Smtp {
     /// When there is none.
     #[must_use]
     pub fn connect(port: u16) -> Self {
-        let mut smtp = Self { wire: Wire::connect(port) };
-        smtp.reply().must("220");
-        smtp
+        Self::greeted(Wire::connect(port))
+    }
+
+    /// As `connect`, from this address of 127.0.0.0/8.
+    ///
+    /// # Errors
+    /// What the server says instead of a greeting.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    pub fn connect_from(source: Ipv4Addr, port: u16) -> Result<Self, Reply> {
+        let mut smtp = Self { wire: Wire::connect_from(source, port) };
+        let greeting = smtp.reply();
+        if greeting.code == 220 { Ok(smtp) } else { Err(greeting) }
     }
 
     /// Connects with TLS from the first octet, and reads the greeting.
@@ -49,6 +61,10 @@ impl Smtp {
     pub fn connect_tls(port: u16, trust: Arc<ClientConfig>) -> Self {
         let mut wire = Wire::connect(port);
         wire.secure(trust);
+        Self::greeted(wire)
+    }
+
+    fn greeted(wire: Wire) -> Self {
         let mut smtp = Self { wire };
         smtp.reply().must("220");
         smtp

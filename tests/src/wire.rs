@@ -1,10 +1,11 @@
 //! A scripted socket that speaks lines, in the clear or in TLS.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ConnectionCommon, StreamOwned};
 
@@ -40,11 +41,31 @@ impl Wire {
     /// # Errors
     /// When nothing listens there.
     pub fn try_connect(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: Stream::Plain(stream), unread: Vec::new() })
+    }
+
+    /// Connects to a loopback port from this address of 127.0.0.0/8, which stands for a network of its own.
+    ///
+    /// # Panics
+    /// When nothing listens there.
+    #[must_use]
+    pub fn connect_from(source: Ipv4Addr, port: u16) -> Self {
+        Self::try_connect_from(source, port)
+            .unwrap_or_else(|error| panic!("no connection from {source} to port {port}: {error}"))
+    }
+
+    fn try_connect_from(source: Ipv4Addr, port: u16) -> io::Result<Self> {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        bind(&socket, &SocketAddrV4::new(source, 0))?;
+        connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+        Self::over(socket.into())
     }
 
     /// Turns the connection into TLS.
@@ -78,6 +99,21 @@ impl Wire {
         }
         self.stream = Stream::Tls(Box::new(StreamOwned::new(tls, stream)));
         Ok(())
+    }
+
+    /// Ends TLS from our side by its own farewell, and goes on in the clear over the same connection.
+    ///
+    /// # Panics
+    /// Outside of TLS.
+    pub fn leave_tls(&mut self) {
+        let Stream::Tls(mut stream) = std::mem::replace(&mut self.stream, Stream::Upgrading) else {
+            panic!("no TLS to leave");
+        };
+        stream.conn.send_close_notify();
+        // A server that has gone already has heard enough.
+        stream.flush().ok();
+        self.unread.clear();
+        self.stream = Stream::Plain(stream.sock);
     }
 
     /// Sends octets in one write.
@@ -173,12 +209,13 @@ impl Wire {
             && matches!(filled, Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
     }
 
-    /// Closes our sending side only.
+    /// Closes our sending side only. A server that has closed already need not be told.
     ///
     /// # Panics
     /// When the socket is gone.
     pub fn finish_sending(&mut self) {
-        self.socket().shutdown(Shutdown::Write).expect("the socket is open");
+        let done = self.socket().shutdown(Shutdown::Write);
+        assert!(!done.is_err_and(|error| error.kind() != io::ErrorKind::NotConnected), "the socket is open");
     }
 
     /// The TLS channel binding `tls-exporter` (RFC 9266).

@@ -1,4 +1,5 @@
-//! What no honest client sends: broken lines, smuggled ends of data, verbs out of order, plaintext before TLS.
+//! What no honest client sends: broken lines, verbs out of order, plaintext before TLS. For false ends of data see
+//! `smuggling`.
 
 use std::thread;
 use std::time::Duration;
@@ -63,31 +64,6 @@ fn bare_cr_lf_and_nul_in_a_body_are_drained_to_its_true_end_and_refused_once() {
 }
 
 #[test]
-fn no_end_of_data_but_the_true_one_smuggles_a_mail_wherever_it_is_split() {
-    let server = edge();
-    for end in FALSE_ENDS {
-        let mut octets = b"Subject: outer\r\n\r\nouter".to_vec();
-        octets.extend_from_slice(end);
-        let interesting = octets.len() - end.len() - 1..octets.len() + 12;
-        octets.extend_from_slice(b"MAIL FROM:<evil@b.example>\r\nRCPT TO:<me@localhost>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n.\r\n");
-        for at in interesting {
-            let (first, second) = octets.split_at(at);
-            let mut smtp = server.smtp_open();
-            smtp.begin_data("a@b.example", &["me@localhost"]);
-            smtp.send(first);
-            // The server shall see them as two reads.
-            thread::sleep(Duration::from_millis(1));
-            smtp.send(second);
-            let what = || format!("{:?} split at {at}", end.escape_ascii().to_string());
-            let reply = smtp.reply();
-            assert!(reply.is("554 5.6.0"), "{}: {reply:?}", what());
-            assert_eq!(smtp.rest(), "", "{}", what());
-        }
-    }
-    server.assert_no_mail();
-}
-
-#[test]
 fn the_true_end_of_data_is_found_wherever_it_is_split() {
     let server = edge();
     let content = b"Subject: split\r\n\r\n.\r\n..\r\nlast\r\n";
@@ -106,28 +82,6 @@ fn the_true_end_of_data_is_found_wherever_it_is_split() {
         mail::assert_same_octets(mail::below_trace(&stored), content);
     }
 }
-
-/// Published variants of the end of data that some server takes for one; each stands behind text. The true one is
-/// CRLF.CRLF alone.
-const FALSE_ENDS: [&[u8]; 17] = [
-    b"\n.\n",
-    b"\n.\r\n",
-    b"\r\n.\n",
-    b"\r.\r",
-    b"\r.\r\n",
-    b"\r\n.\r",
-    b"\n.\r",
-    b"\r.\n",
-    b"\r\n.\r\r\n",
-    b"\r\r\n.\r\n\n",
-    b"\n\n.\r\n",
-    b"\r\n\0.\r\n",
-    b"\r\n.\0\r\n",
-    b"\0\r\n.\n",
-    b"\r\n.\n\n",
-    b"\n\r.\r\n",
-    b"\r\r.\r\r",
-];
 
 #[test]
 fn an_overlong_command_line_is_refused_once_and_the_session_goes_on() {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use gatepost_tests::command::{Outcome, Run};
@@ -381,4 +382,39 @@ fn the_systemd_unit_is_sound() {
     ] {
         assert!(unit.contains(hardening), "{hardening} is missing");
     }
+}
+
+#[test]
+fn sessions_are_drawn_from_the_memory_budget_and_come_back() {
+    let server = Setup::new().open_listener().sections("[limits]\nmemory = \"256 MiB\"").start();
+    let used = || server.metric("gatepost_admission_memory_octets");
+    let limit = || server.metric("gatepost_admission_memory_limit_octets");
+    wait_until("the limit is known", || (limit() - 268_435_456.0).abs() < 1.0);
+    // Before and after, read buffers that are kept count as well.
+    let before = used();
+    let open: Vec<Smtp> = (0..10).map(|_| server.smtp_open()).collect();
+    let in_tls: Vec<Smtp> = (0..5).map(|_| server.smtp_in_tls()).collect();
+    let held = f64::from(15 * 16 * 1024 + 5 * 32 * 1024);
+    wait_until("the sessions are counted", || used() >= before + held);
+    let most = used();
+    drop((open, in_tls));
+    wait_until("they are given back", || used() <= most - held);
+}
+
+/// The soft limit of a shell is far below what listeners may hold; the hard one is what counts.
+#[test]
+fn the_limit_on_open_files_is_raised_and_bounds_listeners_where_it_is_too_low() {
+    let mut server = Server::start();
+    let mut restart_within = |soft: u32, most: u32| {
+        server.stop();
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={soft}:{most}")).arg(binary::gatepost());
+        command.arg("run").arg("--config").arg(server.config());
+        server.restart_by(command, &[]);
+        server.smtp_as_me().quit();
+        let is_raised = server.http("/metrics").1.contains(&format!("process_max_fds {most}\n"));
+        (is_raised, server.log().contains("the limit on open files is too low"))
+    };
+    assert_eq!(restart_within(256, 8192), (true, false));
+    assert_eq!(restart_within(256, 1024), (true, true));
 }

@@ -42,6 +42,13 @@ fn lists_that_do_not_answer_keep_nobody_out() {
     let failed =
         mx.server.http("/metrics").1.lines().filter(|line| line.contains("result=\"timed_out\"")).count();
     assert_eq!(failed, 2, "both lists are counted");
+    for host in 2..=5 {
+        assert_welcome(&mx.greeting(&format!("TCP4 192.0.2.{host} 127.0.0.1")));
+    }
+    mx.server.wait_for_log("a block list does not answer, and is skipped until it does");
+    let started_at = Instant::now();
+    assert_welcome(&mx.greeting("TCP4 192.0.2.6 127.0.0.1"));
+    assert!(started_at.elapsed() < Duration::from_secs(2), "dead lists cost the next one nothing");
 }
 
 #[test]
@@ -68,10 +75,36 @@ fn who_speaks_before_the_greeting_is_turned_away() {
     assert!(started_at.elapsed() >= Duration::from_secs(2), "a stranger waits");
 
     let started_at = Instant::now();
+    assert_welcome(&mx.greeting("TCP4 192.0.2.1 127.0.0.1"));
+    assert!(started_at.elapsed() < Duration::from_secs(2), "but not twice");
+
+    let started_at = Instant::now();
     let mut trusted = mx.connect("UNKNOWN");
     trusted.send(b"EHLO client.example\r\n");
     assert_welcome(&trusted.line());
     assert!(started_at.elapsed() < Duration::from_secs(2), "a trusted network does not");
+}
+
+#[test]
+fn a_ban_survives_a_restart_and_a_damaged_file_is_told() {
+    let mut mx = Mx::start("", "[admission]\nunknown_recipient_rate = 1\ntarpit_delay = \"10ms\"\n");
+    let header = "TCP4 192.0.2.1 127.0.0.1";
+    let mut guesser = mx.connect(header);
+    guesser.send(b"EHLO a.example\r\nMAIL FROM:<a@example.org>\r\n");
+    guesser.send(&b"RCPT TO:<nobody@localhost>\r\n".repeat(3));
+    guesser.send(b"QUIT\r\n");
+    let said = String::from_utf8_lossy(&guesser.rest()).into_owned();
+    assert!(said.contains("550 5.1.1"), "{said}");
+    assert!(!mx.greeting(header).starts_with(b"220"), "banned");
+    mx.server.stop();
+    mx.server.restart();
+    assert!(!mx.greeting(header).starts_with(b"220"), "banned still");
+    assert_welcome(&mx.greeting("TCP4 192.0.2.2 127.0.0.1"));
+    mx.server.stop();
+    std::fs::write(mx.server.data().join("admission.state"), "rubbish").expect("the file");
+    mx.server.restart();
+    mx.server.wait_for_log("their file is damaged");
+    assert_welcome(&mx.greeting(header));
 }
 
 /// A listener that takes mail from strangers, behind a balancer on this machine.

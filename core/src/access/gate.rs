@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::Metrics;
 use crate::intake::Body;
+use crate::memory::{Drawn, MemoryBudget};
 use crate::scan::{Priority, Scanner, Verdict};
 use crate::store::{MailStore, ScanMark, StoreError, StoredMessage};
 
@@ -22,6 +23,8 @@ pub struct ScanGate {
     scanner: Scanner,
     /// In units of `BUDGET_UNIT` octets.
     memory: Arc<Semaphore>,
+    /// Of the whole process.
+    budget: MemoryBudget,
     accounts: Accounts,
     metrics: Option<Metrics>,
 }
@@ -35,6 +38,7 @@ struct Accounts(Arc<Mutex<HashMap<String, Weak<Semaphore>>>>);
 struct Share {
     _of_account: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
+    _of_process: Drawn,
 }
 
 /// A message that may be shown.
@@ -78,7 +82,14 @@ impl ScanGate {
     #[must_use]
     pub fn new(store: Arc<dyn MailStore>, scanner: Scanner, metrics: Option<Metrics>) -> Self {
         let memory = Arc::new(Semaphore::new(BUDGET_UNITS as usize));
-        Self { store, scanner, memory, accounts: Accounts::default(), metrics }
+        let (accounts, budget) = (Accounts::default(), MemoryBudget::default());
+        Self { store, scanner, memory, budget, accounts, metrics }
+    }
+
+    /// Messages on their way to readers are drawn from this budget as well.
+    #[must_use]
+    pub fn drawing_on(self, budget: MemoryBudget) -> Self {
+        Self { budget, ..self }
     }
 
     /// Hands out a message, scanning it first (high priority, bounded wait) unless its stamp is current. Returns within
@@ -118,11 +129,14 @@ impl ScanGate {
             // The account's first: who waits for his own readers takes nothing from others meanwhile.
             let of_account = account.acquire_many_owned(units.min(ACCOUNT_UNITS)).await?;
             let of_all = Arc::clone(&self.memory).acquire_many_owned(units).await?;
-            Ok::<_, AcquireError>(Share { _of_account: of_account, _of_all: of_all })
+            Ok::<_, AcquireError>((of_account, of_all))
         };
+        let mut of_process = self.budget.clone().draw();
         match timeout(MEMORY_WAIT_MAX, acquire).await {
-            Ok(Ok(share)) => Ok(share),
-            Ok(Err(_)) | Err(_) => {
+            Ok(Ok((of_account, of_all))) if of_process.try_grow(octets, 0) => {
+                Ok(Share { _of_account: of_account, _of_all: of_all, _of_process: of_process })
+            }
+            Ok(Ok(_) | Err(_)) | Err(_) => {
                 warn!(mailbox, octets, "no memory for another message being read");
                 Err(Withheld::Unavailable)
             }

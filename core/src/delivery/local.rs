@@ -14,7 +14,9 @@ pub struct Plan {
     pub copies: Vec<MailboxCopy>,
     /// Indices of those whom the copies are for.
     pub served: Vec<usize>,
-    /// Indices of those who do not (any more).
+    /// Indices of those who live elsewhere.
+    pub foreign: Vec<usize>,
+    /// Indices of those whose domain is here, but who do not live here (any more).
     pub gone: Vec<usize>,
 }
 
@@ -32,7 +34,11 @@ impl Plan {
             let recipient = message.submission.envelope.recipients.get(index);
             let mailboxes = match recipient.map(|recipient| resolve(&recipient.path)) {
                 Some(Resolution::Local(mailboxes)) => mailboxes,
-                Some(Resolution::UnknownLocal | Resolution::Foreign) | None => {
+                Some(Resolution::Foreign) => {
+                    plan.foreign.push(index);
+                    continue;
+                }
+                Some(Resolution::UnknownLocal) | None => {
                     plan.gone.push(index);
                     continue;
                 }

@@ -15,6 +15,7 @@ pub struct Metrics {
     retried_scan: IntCounter,
     retried_store: IntCounter,
     retried_recipient_gone: IntCounter,
+    retried_next_hop: IntCounter,
     retried_panicked: IntCounter,
     pub(super) settle_failures: IntCounter,
     pub(super) seconds: Histogram,
@@ -61,6 +62,7 @@ impl Metrics {
             bounced: recipients.with_label_values(&["bounced"]),
             retried_scan: retries.with_label_values(&["scan"]),
             retried_store: retries.with_label_values(&["store"]),
+            retried_next_hop: retries.with_label_values(&["next_hop"]),
             retried_panicked: retries.with_label_values(&["panicked"]),
             retried_recipient_gone: retries.with_label_values(&["recipient_gone"]),
             settle_failures,
@@ -82,6 +84,7 @@ impl Metrics {
             Setback::Scan => self.retried_scan.inc(),
             Setback::Store(_) => self.retried_store.inc(),
             Setback::RecipientGone => self.retried_recipient_gone.inc(),
+            Setback::NextHop { .. } => self.retried_next_hop.inc(),
             Setback::Panicked => self.retried_panicked.inc(),
         }
     }

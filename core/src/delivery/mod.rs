@@ -1,19 +1,26 @@
 //! From the queue to the mailbox.
 //!
 //! ```text
-//! queue.claim -> worker -> scan (unless stamped) -> local: directory -> store.deliver | store.record
+//! queue.claim -> worker -> scan (unless stamped) -+-> local: directory -> store.deliver | store.record
+//!                                                 +-> remote: route -> mx -> hop: a server's word
 //!                                            closing: queue.settle <-+-> store.forget
 //! ```
 //! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
-//! replay gets the answer that was given before and does nothing twice.
+//! replay gets the answer that was given before and does nothing twice. A next hop remembers nothing for us: a crash
+//! between its 250 and the flush of the queue's record sends the mail twice, which is the window that SMTP leaves.
 
 pub mod attempt;
 mod closing;
 pub mod disposition;
+pub mod dns;
+pub mod hop;
 pub mod local;
 pub mod loops;
 pub mod metrics;
+pub mod mx;
+pub mod remote;
 pub mod retry;
+pub mod route;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trace;

@@ -18,6 +18,12 @@ pub enum Setback {
     /// to tell the sender, the mail stays in the queue: it must not vanish in silence.
     #[error("5.1.1 the mailbox that this was accepted for is gone")]
     RecipientGone,
+    /// No next hop has taken it.
+    #[error("{reason}")]
+    NextHop {
+        /// Why, with an enhanced status code of class 4 in front. Printable ASCII.
+        reason: String,
+    },
     /// The attempt ended in a panic: a bug of ours, which the log tells.
     #[error("4.3.0 internal error during delivery")]
     Panicked,
@@ -32,6 +38,7 @@ impl Setback {
         let backoff = match self {
             Self::Scan | Self::Store(_) | Self::Panicked => LOCAL_BACKOFF,
             Self::RecipientGone => GONE_BACKOFF,
+            Self::NextHop { .. } => HOP_BACKOFF,
         };
         backoff.delay(attempts)
     }
@@ -44,6 +51,10 @@ const LOCAL_BACKOFF: Backoff =
 /// Only an administrator can change it; four hours is what RFC 5321 section 4.5.4.1 has in mind for later attempts.
 const GONE_BACKOFF: Backoff =
     Backoff { first: Duration::from_secs(15 * 60), longest: Duration::from_secs(4 * 60 * 60) };
+
+/// Others repair it, and a network's hiccup is over in minutes.
+const HOP_BACKOFF: Backoff =
+    Backoff { first: Duration::from_secs(60), longest: Duration::from_secs(4 * 60 * 60) };
 
 #[cfg(test)]
 mod tests {

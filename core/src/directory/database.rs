@@ -11,7 +11,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::scram::KEY_OCTETS;
-use super::{Account, AccountName, Credentials, DirectoryError, DomainName, ScramVerifier, Snapshot};
+use super::{
+    Account, AccountClass, AccountName, Credentials, DirectoryError, DomainName, ScramVerifier, Snapshot,
+};
 
 /// An open directory file.
 #[derive(Debug)]
@@ -99,13 +101,18 @@ impl Database {
         if found > SCHEMA_VERSION {
             return Err(DirectoryError::Newer { found, known: SCHEMA_VERSION });
         }
+        if found == SCHEMA_VERSION {
+            return Ok(());
+        }
         if found == 0 {
             let mut secret: SiteSecret = [0; KEY_OCTETS];
             getrandom::fill(&mut secret).map_err(|_| DirectoryError::System("random numbers"))?;
             transaction.execute_batch(SCHEMA)?;
             transaction.execute("INSERT INTO meta (key, value) VALUES ('site_secret', ?1)", [secret])?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }
+        // A new file goes the same way as one of the first version, so that both end alike.
+        transaction.execute_batch(SCHEMA_2)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;
         Ok(())
     }
@@ -123,11 +130,11 @@ pub(super) fn domains(connection: &Connection) -> Result<Vec<DomainName>, Direct
     Ok(domains)
 }
 
-/// All users with their credentials, in the order in which they were added.
+/// All accounts with their credentials, in the order in which they were added.
 pub(super) fn accounts(connection: &Connection) -> Result<Vec<Account>, DirectoryError> {
     let mut statement = connection.prepare_cached(
         "SELECT users.local_part || '@' || domains.name, password_hash, \
-                scram_salt, scram_iterations, scram_stored_key, scram_server_key \
+                scram_salt, scram_iterations, scram_stored_key, scram_server_key, class \
          FROM users JOIN domains ON domains.id = domain_id ORDER BY users.id",
     )?;
     let mut rows = statement.query([])?;
@@ -147,6 +154,7 @@ pub(super) fn accounts(connection: &Connection) -> Result<Vec<Account>, Director
         };
         accounts.push(Account {
             name: name(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
+            class: class(row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?)?,
             credentials: Arc::new(Credentials { hash: row.get(1)?, scram }),
         });
     }
@@ -190,6 +198,12 @@ pub(super) fn user_id(edit: &Transaction<'_>, name: &AccountName) -> Result<Opti
     .optional()
 }
 
+/// What an account is.
+pub(super) fn class_of(edit: &Transaction<'_>, user: i64) -> Result<AccountClass, DirectoryError> {
+    let name: String = edit.query_row("SELECT class FROM users WHERE id = ?1", [user], |row| row.get(0))?;
+    class(&name)
+}
+
 /// Whether an alias has this address.
 pub(super) fn is_alias(
     edit: &Transaction<'_>,
@@ -229,10 +243,16 @@ fn name(text: &str) -> Result<AccountName, DirectoryError> {
     text.parse().map_err(|_| DirectoryError::Damaged { what: "address" })
 }
 
+/// A class that we do not know must not be taken for one that we do.
+fn class(text: &str) -> Result<AccountClass, DirectoryError> {
+    text.parse().map_err(|_| DirectoryError::Damaged { what: "class of an account" })
+}
+
 const FILE_MODE: u32 = 0o600;
 /// The CLI and the server write in turn; an edit takes milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// The first version.
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
     CREATE TABLE domains (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
@@ -256,3 +276,5 @@ const SCHEMA: &str = "
         PRIMARY KEY (domain_id, local_part, user_id)
     ) STRICT, WITHOUT ROWID;
 ";
+/// Accounts have a class; those of the first version were users all.
+const SCHEMA_2: &str = "ALTER TABLE users ADD COLUMN class TEXT NOT NULL DEFAULT 'user';";

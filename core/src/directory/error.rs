@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{InvalidName, PasswordError};
+use super::{AccountClass, InvalidName, PasswordError};
 
 /// The directory's file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +77,25 @@ pub enum EditError {
     UnknownUser {
         /// Which.
         name: String,
+    },
+    /// The account is of a class that has no mailbox.
+    #[error("{name} is an account of class {class}, which has no mailbox")]
+    NoMailbox {
+        /// Which.
+        name: String,
+        /// Its class.
+        class: AccountClass,
+    },
+    /// Aliases lead to the mailbox that the account would lose.
+    #[error(
+        "{name} still has {aliases} {}, and would have no mailbox for their mail: remove them first",
+        if *aliases == 1 { "alias" } else { "aliases" }
+    )]
+    HasAliases {
+        /// Which.
+        name: String,
+        /// How many.
+        aliases: u64,
     },
     /// No such alias.
     #[error("there is no alias {address} of {user}")]

@@ -13,8 +13,8 @@ use rusqlite::params;
 use super::credentials::{SALT_OCTETS, SCRAM_ITERATIONS, Scram};
 use super::database::{self, Database, SiteSecret};
 use super::{
-    AccountName, Credentials, DirectoryError, DomainName, EditError, Password, Resolution, ScramVerifier,
-    Snapshot, scram,
+    AccountClass, AccountName, Credentials, DirectoryError, DomainName, EditError, Password, Resolution,
+    ScramVerifier, Snapshot, scram,
 };
 use crate::threads;
 
@@ -32,6 +32,8 @@ pub struct Directory {
 pub struct UserSummary {
     /// His name, address and mailbox.
     pub name: AccountName,
+    /// What he is once he has logged in.
+    pub class: AccountClass,
     /// Whether he can log in by SCRAM.
     pub scram: bool,
 }
@@ -163,16 +165,33 @@ impl Directory {
     /// # Errors
     /// The address is not one of a local domain, or taken.
     pub fn add_user(&self, name: &str, password: &Password, scram: Scram) -> Result<AccountName, EditError> {
+        self.add_account(name, AccountClass::User, password, scram)
+    }
+
+    /// Adds an account of any class. Costs a password hash: some 30 ms.
+    ///
+    /// # Errors
+    /// As `add_user`: the name of an account without a mailbox is taken as well.
+    pub fn add_account(
+        &self,
+        name: &str,
+        class: AccountClass,
+        password: &Password,
+        scram: Scram,
+    ) -> Result<AccountName, EditError> {
         let name: AccountName = name.parse()?;
         let credentials = hash(password, scram)?;
         self.edit(|edit| {
             let domain = known_domain(edit, name.domain())?;
-            if database::user_id(edit, &name)?.is_some() || database::is_alias(edit, domain, name.local_part())? {
+            if database::user_id(edit, &name)?.is_some()
+                || database::is_alias(edit, domain, name.local_part())?
+            {
                 return Err(EditError::AddressTaken { address: name.to_string() });
             }
             edit.execute(
-                "INSERT INTO users (domain_id, local_part, created_at_ms, password_hash) VALUES (?1, ?2, ?3, '')",
-                params![domain, name.local_part(), now_ms()],
+                "INSERT INTO users (domain_id, local_part, created_at_ms, password_hash, class) \
+                 VALUES (?1, ?2, ?3, '', ?4)",
+                params![domain, name.local_part(), now_ms(), class.name()],
             )?;
             database::set_credentials(edit, edit.last_insert_rowid(), &credentials)?;
             Ok(())
@@ -193,6 +212,28 @@ impl Directory {
         })
     }
 
+    /// Makes something else of an account: log-ins from now on give the new class. Its credentials stay, and so do the
+    /// mails of a user who loses his mailbox: he finds them again when he becomes a user again.
+    ///
+    /// # Errors
+    /// There is no such account; or it would lose its mailbox, and aliases lead there.
+    pub fn set_class(&self, name: &str, class: AccountClass) -> Result<(), EditError> {
+        let name: AccountName = name.parse()?;
+        self.edit(|edit| {
+            let user = known_user(edit, &name)?;
+            let aliases: i64 =
+                edit.query_row("SELECT count(*) FROM aliases WHERE user_id = ?1", [user], |row| row.get(0))?;
+            if !class.has_mailbox() && aliases != 0 {
+                return Err(EditError::HasAliases {
+                    name: name.to_string(),
+                    aliases: aliases.unsigned_abs(),
+                });
+            }
+            edit.execute("UPDATE users SET class = ?2 WHERE id = ?1", params![user, class.name()])?;
+            Ok(())
+        })
+    }
+
     /// Removes a user and the aliases that point to him. His mailbox is the store's: `MailStore::remove_mailbox`.
     ///
     /// # Errors
@@ -206,7 +247,7 @@ impl Directory {
         })
     }
 
-    /// Users, in the order in which they were added: the first one is `postmaster` where nobody else was named for it.
+    /// Accounts, in the order in which they were added: the first one with a mailbox is `postmaster` where nobody else was named for it.
     ///
     /// # Errors
     /// The database failed.
@@ -214,6 +255,7 @@ impl Directory {
         let accounts = database::accounts(self.database().read())?;
         let summary = |account: super::Account| UserSummary {
             name: account.name,
+            class: account.class,
             scram: account.credentials.scram().is_some(),
         };
         Ok(accounts.into_iter().map(summary).collect())
@@ -222,12 +264,16 @@ impl Directory {
     /// Gives a user one more address; an address may belong to several users, and each gets the mail.
     ///
     /// # Errors
-    /// The address is not one of a local domain, or taken; there is no such user.
+    /// The address is not one of a local domain, or taken; there is no such user, or he has no mailbox.
     pub fn add_alias(&self, address: &str, user: &str) -> Result<Alias, EditError> {
         let alias = Alias { address: address.parse()?, user: user.parse()? };
         self.edit(|edit| {
             let domain = known_domain(edit, alias.address.domain())?;
             let user = known_user(edit, &alias.user)?;
+            let class = database::class_of(edit, user)?;
+            if !class.has_mailbox() {
+                return Err(EditError::NoMailbox { name: alias.user.to_string(), class });
+            }
             let taken = || EditError::AddressTaken { address: alias.address.to_string() };
             if database::user_id(edit, &alias.address)?.is_some() {
                 return Err(taken());

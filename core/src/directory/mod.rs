@@ -6,9 +6,11 @@
 //!        +-- edits (CLI, first run)                       PasswordVerifier (bounded threads)
 //! ```
 //! In: addresses, names, passwords. Out: mailboxes, identities. A password is never kept: a user has an argon2id hash
-//! and, unless switched off, a SCRAM-SHA-256 verifier. An identity is only ever made from a proof that was checked.
+//! and, unless switched off, a SCRAM-SHA-256 verifier. An identity is only ever made from a proof that was checked, and
+//! has the class of its account.
 
 pub mod address;
+pub mod class;
 pub mod credentials;
 mod database;
 pub mod error;
@@ -21,7 +23,8 @@ pub mod snapshot;
 pub mod verify;
 
 pub use address::{AccountName, DomainName, InvalidName};
-pub use credentials::{Credentials, Scram};
+pub use class::{AccountClass, UnknownClass};
+pub use credentials::{Credentials, Scram, Workspace};
 pub use error::{DirectoryError, EditError};
 pub use handle::{Alias, Directory, UserSummary};
 pub use metrics::Metrics;

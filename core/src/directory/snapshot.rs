@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use gatepost_smtp::server::Identity;
 use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
 
 use super::address::{canonical_domain, canonical_local_part};
-use super::{AccountName, Credentials};
+use super::{AccountClass, AccountName, Credentials};
 
 /// The directory at one moment.
 #[derive(Debug, Default)]
@@ -21,11 +22,13 @@ pub struct Snapshot {
     domain_order: Vec<String>,
 }
 
-/// One user.
+/// One user, or a machine that may log in.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// His name, which is his address and his mailbox.
+    /// His name, which is his address and his mailbox where his class has one.
     pub name: AccountName,
+    /// What he is once he has logged in.
+    pub class: AccountClass,
     /// What is kept of his password.
     pub credentials: Arc<Credentials>,
 }
@@ -45,14 +48,16 @@ pub enum Resolution {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Takes a directory's rows. Users come in the order of their creation: the first one is `postmaster`.
+    /// Takes a directory's rows. Users come in the order of their creation: the first one with a mailbox
+    /// is `postmaster`.
     pub(super) fn new(
         domains: Vec<String>,
         accounts: Vec<Account>,
         aliases: impl IntoIterator<Item = (AccountName, AccountName)>,
     ) -> Self {
         let mut addresses: HashMap<AccountName, Vec<String>> = HashMap::new();
-        for account in &accounts {
+        let residents: Vec<_> = accounts.iter().filter(|account| account.class.has_mailbox()).collect();
+        for account in &residents {
             addresses.entry(account.name.clone()).or_default().push(account.name.to_string());
         }
         for (address, user) in aliases {
@@ -71,7 +76,7 @@ impl Snapshot {
         }
         Self {
             domains: by_domain,
-            postmaster: accounts.first().map(|account| Arc::from([account.name.to_string()])),
+            postmaster: residents.first().map(|account| Arc::from([account.name.to_string()])),
             accounts: accounts.into_iter().map(|account| (account.name.to_string(), account)).collect(),
             domain_order: domains,
         }
@@ -105,14 +110,14 @@ impl Snapshot {
         }
     }
 
-    /// The user of this name, as somebody typed it.
+    /// The account of this name, as somebody typed it.
     #[must_use]
     pub fn account(&self, name: &str) -> Option<&Account> {
         let name: AccountName = name.parse().ok()?;
         self.accounts.get(name.as_str())
     }
 
-    /// How many users there are.
+    /// How many accounts there are.
     #[must_use]
     pub fn users(&self) -> usize {
         self.accounts.len()
@@ -131,6 +136,16 @@ impl Snapshot {
             Some(mailboxes) => Resolution::Local(Arc::clone(mailboxes)),
             None => Resolution::UnknownLocal,
         }
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    /// Whom a proof that was checked against this account's credentials makes of a peer.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { user: self.name.to_string(), class: self.class.peer_class() }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use gatepost_smtp::server::Identity;
 use tokio::sync::oneshot;
 
-use super::credentials::{Credentials, Scram};
+use super::credentials::{Credentials, Scram, Workspace};
 use super::metrics::Metrics;
 use super::{Directory, DirectoryError, Password};
 use crate::threads;
@@ -75,10 +75,8 @@ impl PasswordVerifier {
     /// # Errors
     /// [`Unavailable`]: nothing is known about the password.
     pub async fn verify(&self, name: &str, password: Password) -> Result<Option<Identity>, Unavailable> {
-        let (credentials, user) = match self.directory.snapshot().account(name) {
-            Some(account) => (Some(Arc::clone(&account.credentials)), Some(account.name.to_string())),
-            None => (None, None),
-        };
+        let account = self.directory.snapshot().account(name).cloned();
+        let credentials = account.as_ref().map(|account| Arc::clone(&account.credentials));
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(Job { credentials, password, reply }).map_err(|refused| match refused {
             TrySendError::Full(_) => {
@@ -88,7 +86,7 @@ impl PasswordVerifier {
             TrySendError::Disconnected(_) => Unavailable::Stopped,
         })?;
         let is_right = answer.await.map_err(|_| Unavailable::Stopped)?;
-        Ok(user.filter(|_| is_right).map(Identity::of_user))
+        Ok(account.filter(|_| is_right).map(|account| account.identity()))
     }
 
     /// The users it checks against.
@@ -111,6 +109,7 @@ impl Default for Settings {
 
 /// Until the last sender is gone.
 fn work(jobs: &Mutex<Receiver<Job>>, decoy: &Credentials, metrics: &Metrics) {
+    let mut workspace = Workspace::default();
     loop {
         // The lock is held while waiting: another idle thread waits for the lock instead of for the queue.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -122,7 +121,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, decoy: &Credentials, metrics: &Metrics) {
         }
         let started_at = Instant::now();
         let is_known = credentials.is_some();
-        let matches = credentials.as_deref().unwrap_or(decoy).matches(&password);
+        let matches = credentials.as_deref().unwrap_or(decoy).matches(&password, &mut workspace);
         let is_right = matches && is_known;
         metrics.seconds.observe(started_at.elapsed().as_secs_f64());
         let counter = if is_right { &metrics.right } else { &metrics.wrong };

@@ -105,6 +105,12 @@ impl SimulatedDisk {
         self.lock().calls
     }
 
+    /// Whether the power went, and no call works until `crash`.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.lock().powered_off
+    }
+
     /// The flushes of files so far.
     #[must_use]
     pub fn flushes(&self) -> u64 {

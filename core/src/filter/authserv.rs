@@ -27,13 +27,11 @@ pub(super) fn speaker(value: &[u8], ours: &str, is_whole: bool) -> Speaker {
     };
     match name {
         Name::Unfinished if !is_whole => Speaker::Undecided,
-        Name::Unfinished => match token(rest) {
+        Name::Unfinished if rest.starts_with(b"\"") || rest.eq_ignore_ascii_case(ours.as_bytes()) => {
             // A token may end with the field; a quoted string may not.
-            Name::Unfinished if rest.eq_ignore_ascii_case(ours.as_bytes()) || rest.starts_with(b"\"") => {
-                Speaker::Ours
-            }
-            _ => Speaker::Other,
-        },
+            Speaker::Ours
+        }
+        Name::Unfinished => Speaker::Other,
         Name::Is(name) if name.is_empty() || name.eq_ignore_ascii_case(ours.as_bytes()) => Speaker::Ours,
         Name::Is(_) => Speaker::Other,
     }
@@ -124,6 +122,8 @@ mod tests {
             (" (comment", Speaker::Ours),
             (" mx.example", Speaker::Ours),
             (" \"mx.exa", Speaker::Ours),
+            // Once a space in the open quote made it a name that is somebody else's.
+            (" \"mx.example x", Speaker::Ours),
             (" mx.exa", Speaker::Other),
         ] {
             assert_eq!(speaker(value.as_bytes(), "mx.example", false), Speaker::Undecided, "{value}");

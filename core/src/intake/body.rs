@@ -7,9 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gatepost_smtp::server::BodySink;
 
-use super::memory::Drawn;
+use super::Spool;
 use super::spool::{BodyFile, PartialFile};
-use super::{MemoryBudget, Spool};
+use crate::memory::{Drawn, MemoryBudget};
 use crate::queue::AppendError;
 
 /// Largest body that is kept in the queue's record itself (DESIGN: 256 KiB). Larger ones stream to a file.

@@ -2,12 +2,10 @@
 
 pub mod binarymime;
 pub mod body;
-pub mod memory;
 pub mod spool;
 pub mod submission;
 pub mod trace;
 
 pub use body::{Body, BodyBuffer};
-pub use memory::MemoryBudget;
 pub use spool::{BodyFile, Spool};
 pub use submission::{Origin, Submission};

@@ -28,7 +28,7 @@ use crate::badmail::Badmail;
 use crate::directory::Directory;
 use crate::disk::IoPool;
 use crate::events::Log;
-use crate::intake::MemoryBudget;
+use crate::memory::MemoryBudget;
 use crate::queue::Queue;
 use folder::Folder;
 pub use metrics::Metrics;
@@ -51,6 +51,8 @@ pub struct Settings {
     pub message_octets: u64,
     /// Recipients of one mail.
     pub recipients: usize,
+    /// Whether recipients may live elsewhere: mail leaves this server.
+    pub sends_on: bool,
 }
 
 /// The rooms that it stands between.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use gatepost_smtp::server::{BodySink as _, Envelope};
-use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::path::{Domain, ForwardPath, ReversePath};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -189,7 +189,7 @@ impl Worker {
 
     /// What the edge asks of a user's mail, without a user.
     fn judge(&self, envelope: &Envelope) -> Result<(), String> {
-        let directory = &self.rooms.directory;
+        let (directory, sends_on) = (&self.rooms.directory, self.settings.load().sends_on);
         if let ReversePath::Mailbox(sender) = &envelope.reverse_path
             && !matches!(directory.resolve(&ForwardPath::Mailbox(sender.clone())), Resolution::Local(_))
         {
@@ -199,6 +199,7 @@ impl Worker {
             let path = || evidence(&recipient.path.to_string());
             match directory.resolve(&recipient.path) {
                 Resolution::Local(_) => (),
+                Resolution::Foreign if sends_on && has_a_name(&recipient.path) => (),
                 Resolution::UnknownLocal => return Err(format!("5.1.1 nobody here is called {}", path())),
                 Resolution::Foreign => return Err(format!("5.7.1 {} does not live here", path())),
             }
@@ -286,6 +287,14 @@ fn read(file: &mut Taken, settings: &Settings) -> io::Result<Result<Dropped, Str
     }
     dropped.content = kept;
     Ok(Ok(dropped))
+}
+
+/// An address literal could lead into this machine's own network.
+fn has_a_name(path: &ForwardPath) -> bool {
+    match path {
+        ForwardPath::Mailbox(mailbox) => matches!(mailbox.domain(), Domain::Name(_)),
+        ForwardPath::Postmaster => false,
+    }
 }
 
 /// There is no session and no peer: the mail's own name stands for the one, this machine for the other.

@@ -5,6 +5,7 @@
 //! to the copies from then on. Only a later step may remove the old segment, which then has nothing that counts.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use super::committer::Committer;
 use super::envelope::{decode_stored, message_rest};
@@ -78,6 +79,10 @@ impl Committer {
         for (id, places) in moved.into_iter().zip(self.commit_units(&units)) {
             if let Some(place) = places?.first() {
                 self.shared.index().relocate(id, *place);
+                self.shared.counts.carried.fetch_add(1, Ordering::Relaxed);
+                if let Some(metrics) = &self.shared.metrics {
+                    metrics.carried.inc();
+                }
             }
         }
         Ok(())

@@ -177,11 +177,7 @@ impl Committer {
         }
     }
 
-    fn follow(
-        &mut self,
-        about: About,
-        places: Result<Vec<Location>, AppendError>,
-    ) -> Result<(), AppendError> {
+    fn follow(&self, about: About, places: Result<Vec<Location>, AppendError>) -> Result<(), AppendError> {
         let places = match (&about, places) {
             (_, Ok(places)) => places,
             (About::Append(..), Err(error)) => {
@@ -214,10 +210,7 @@ impl Committer {
                 self.shared.index().apply_marks(&marks, last.segment);
                 self.shared.due.notify_one();
             }
-            About::Rules(rules) => {
-                self.journal.set_rules(rules.clone());
-                self.shared.index().set_rules(rules);
-            }
+            About::Rules(rules) => self.shared.index().set_rules(rules),
         }
         Ok(())
     }

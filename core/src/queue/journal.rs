@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::footer::Footer;
-use super::record::{BATCH_OCTETS, BatchHead, HEADER_OCTETS, Record};
+use super::record::{BATCH_OCTETS, BatchHead, HEADER_OCTETS, Kind, Record};
 use super::segment::{self, Location, Opening, SEGMENT_HEADER_OCTETS, SegmentId};
 use super::standing::Rules;
 use super::supply::Supply;
@@ -136,11 +136,6 @@ impl Journal {
         results
     }
 
-    /// From here on these are the standing holds: their record is durable.
-    pub(super) fn set_rules(&mut self, rules: Rules) {
-        self.rules = rules;
-    }
-
     /// Opens the first segment, or tries to end the stop after a failed flush: opens a fresh segment and flushes its
     /// opening record.
     pub(super) fn lift_stop(&mut self) -> Result<(), AppendError> {
@@ -204,6 +199,11 @@ impl Journal {
         match active.write(records) {
             Ok(places) => {
                 self.flushes = self.flushes.saturating_add(1);
+                // At once: the next segment may be opened for the rest of the same work.
+                let rules = records.iter().rfind(|record| record.kind == Kind::Rules);
+                if let Some(Ok(rules)) = rules.map(|record| Rules::decode(record.head())) {
+                    self.rules = rules;
+                }
                 if active.end > active.octets / 2 {
                     self.supply.order(self.segment_octets);
                 }

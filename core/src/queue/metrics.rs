@@ -18,6 +18,8 @@ pub struct Metrics {
     refused_closed: IntCounter,
     /// Attempts recorded.
     pub(super) settled: IntCounter,
+    /// Messages carried on from old segments.
+    pub(super) carried: IntCounter,
     /// Batches flushed, openings of segments included.
     pub(super) flushes: IntCounter,
     /// Records a batch.
@@ -70,6 +72,10 @@ impl Metrics {
             refused_over_quota: refused.with_label_values(&["over_quota"]),
             refused_closed: refused.with_label_values(&["closed"]),
             settled: counter("gatepost_queue_settled_total", "Delivery attempts recorded.")?,
+            carried: counter(
+                "gatepost_queue_carried_total",
+                "Messages carried on from old segments, so that these could go.",
+            )?,
             flushes: counter("gatepost_queue_flushes_total", "Batches flushed.")?,
             batch_records: histogram(
                 "gatepost_queue_batch_records",

@@ -40,6 +40,8 @@ pub(super) struct Counts {
     pub(super) appended: AtomicU64,
     pub(super) settled: AtomicU64,
     pub(super) flushes: AtomicU64,
+    /// Messages carried on from old segments.
+    pub(super) carried: AtomicU64,
     pub(super) is_stopped: AtomicBool,
 }
 

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::item::ItemName;
+use super::memory::Held;
 use super::plan::{self, Visitor};
 use super::{
     Engine, Obstacle, POLICY_VERSION, ScanReport, Stamp, UnscannableAction, UnscannablePolicy, Verdict,
@@ -16,8 +17,9 @@ pub(super) fn examine_message(
     policy: UnscannablePolicy,
     message: &[u8],
     due: &dyn Fn() -> Instant,
+    held: Held<'_>,
 ) -> ScanReport {
-    let mut examination = Examination::new(engine, policy, due);
+    let mut examination = Examination::new(engine, policy, due, held);
     plan::walk_message(message, &mut examination);
     examination.report
 }
@@ -37,19 +39,25 @@ struct Examination<'a> {
     engine: &'a dyn Engine,
     policy: UnscannablePolicy,
     due: &'a dyn Fn() -> Instant,
+    held: Held<'a>,
     report: ScanReport,
 }
 
 // === impl Examination ===
 
 impl<'a> Examination<'a> {
-    fn new(engine: &'a dyn Engine, policy: UnscannablePolicy, due: &'a dyn Fn() -> Instant) -> Self {
+    fn new(
+        engine: &'a dyn Engine,
+        policy: UnscannablePolicy,
+        due: &'a dyn Fn() -> Instant,
+        held: Held<'a>,
+    ) -> Self {
         // The identity is taken first: if the signatures change during the scan, the stamp is an old one and the message is
         // scanned again when somebody asks.
         let stamp = stamp_of(engine);
         let report =
             ScanReport { verdict: Verdict::Clean, tolerated: Vec::new(), stamp, items: 0, octets: 0 };
-        Self { engine, policy, due, report }
+        Self { engine, policy, due, held, report }
     }
 
     fn note(&mut self, verdict: Verdict) -> ControlFlow<()> {
@@ -92,5 +100,14 @@ impl Visitor for Examination<'_> {
             }
             UnscannableAction::Refuse => self.note(Verdict::Unscannable { reason: obstacle }),
         }
+    }
+
+    fn hold(&mut self, octets: usize) -> ControlFlow<()> {
+        if self.held.decoded(octets) {
+            return ControlFlow::Continue(());
+        }
+        tracing::warn!("a scan was given up: no memory for what its message unpacks to");
+        let _ = self.note(Verdict::Failed);
+        ControlFlow::Break(())
     }
 }

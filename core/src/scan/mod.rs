@@ -22,6 +22,7 @@ pub mod verdict;
 mod archive;
 mod cache;
 mod examine;
+mod memory;
 mod mime;
 mod pool;
 #[cfg(test)]

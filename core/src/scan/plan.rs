@@ -20,6 +20,10 @@ pub trait Visitor {
     fn item(&mut self, name: &ItemName, octets: &[u8]) -> ControlFlow<()>;
     /// Something that could not be looked into.
     fn obstacle(&mut self, name: &ItemName, obstacle: Obstacle) -> ControlFlow<()>;
+    /// So many more octets were decoded or unpacked.
+    fn hold(&mut self, _octets: usize) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// Walks a message as it was received, header section first.
@@ -97,7 +101,7 @@ impl<'v> Walk<'v> {
         if self.item_octets > ITEM_OCTETS_MAX {
             return self.give_up(name, Obstacle::TooLarge);
         }
-        ControlFlow::Continue(())
+        self.visitor.hold(octets)
     }
 
     /// Reports that a limit of the whole message is used up: nothing after this is looked at.

@@ -13,8 +13,10 @@ use tokio::sync::watch;
 
 use super::cache::{ContentHash, VerdictCache};
 use super::examine::{examine_message, stamp_of};
+use super::memory::ScanMemory;
 use super::{Engine, Metrics, Priority, ScanReport, Stamp, UnscannablePolicy, Verdict};
 use crate::intake::Body;
+use crate::memory::MemoryBudget;
 use crate::threads;
 
 /// Threads, their queue and the verdicts they have found. The threads end with it.
@@ -50,6 +52,7 @@ struct Shared {
     engine: Arc<dyn Engine>,
     policy: UnscannablePolicy,
     threads: ThreadCount,
+    memory: ScanMemory,
     metrics: Metrics,
     state: Mutex<State>,
     work: Condvar,
@@ -95,10 +98,12 @@ impl Pool {
         engine: Arc<dyn Engine>,
         policy: UnscannablePolicy,
         threads: ThreadCount,
+        memory: MemoryBudget,
         metrics: Metrics,
     ) -> io::Result<Self> {
         let state = Mutex::new(State::default());
-        let shared = Arc::new(Shared { engine, policy, threads, metrics, state, work: Condvar::new() });
+        let (memory, work) = (ScanMemory::new(memory), Condvar::new());
+        let shared = Arc::new(Shared { engine, policy, threads, memory, metrics, state, work });
         // Made first, so that an error half-way ends the threads there are.
         let pool = Self { shared };
         for _ in 0..threads.regular {
@@ -236,8 +241,13 @@ impl Shared {
     fn run(&self, job: &Job) -> ScanReport {
         let started = Instant::now();
         let scanned = catch_unwind(AssertUnwindSafe(|| {
+            let due = || job.progress().due;
+            let Some(held) = self.memory.enter(&job.body, &due) else {
+                tracing::warn!("no memory for a scan within its time");
+                return Ok(timed_out(stamp_of(&*self.engine)));
+            };
             let message = job.body.read()?;
-            Ok(examine_message(&*self.engine, self.policy, &message, &|| job.progress().due))
+            Ok(examine_message(&*self.engine, self.policy, &message, &due, held))
         }));
         let report = match scanned {
             Ok(Ok(report)) => report,

@@ -13,6 +13,7 @@ use super::pool::{JobKey, Pool, Submitted, ThreadCount, timed_out};
 use super::{Engine, Metrics, ScanReport, Stamp, UnscannablePolicy, Verdict};
 use crate::intake::Body;
 use crate::intake::body::INLINE_OCTETS_MAX;
+use crate::memory::MemoryBudget;
 
 /// How urgent a scan is. High always goes before low.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +25,14 @@ pub enum Priority {
 }
 
 /// The room's settings.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Scan threads. `None`, or a value outside (n+1)/2 ..= 5n+1 for n processors, means 2n+1.
     pub threads: Option<usize>,
     /// What passes although it cannot be looked into.
     pub unscannable: UnscannablePolicy,
+    /// What running scans may hold together. A scan that runs alone gets what it needs, so that it ends at all.
+    pub memory: MemoryBudget,
 }
 
 /// Scans messages on threads of its own. Cheap to clone; the threads end with the last clone.
@@ -52,7 +55,8 @@ impl Scanner {
     pub fn start(engine: Arc<dyn Engine>, settings: &Settings, metrics: Metrics) -> io::Result<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let threads = thread_count(settings.threads, processors);
-        let pool = Pool::start(Arc::clone(&engine), settings.unscannable, threads, metrics.clone())?;
+        let (unscannable, memory) = (settings.unscannable, settings.memory.clone());
+        let pool = Pool::start(Arc::clone(&engine), unscannable, threads, memory, metrics.clone())?;
         Ok(Self { engine, pool: Arc::new(pool), metrics })
     }
 

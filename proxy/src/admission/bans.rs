@@ -45,6 +45,13 @@ impl Bans {
         bans.get(&Prefix::narrowest(address)).filter(|ban| ban.until > now).copied()
     }
 
+    /// All that hold now, each with the address of its network.
+    pub(super) fn all(&self, now: Instant) -> Vec<(IpAddr, Ban)> {
+        let bans = self.bans.lock().unwrap_or_else(PoisonError::into_inner);
+        let holding = bans.iter().filter(|(_, ban)| ban.until > now);
+        holding.map(|(prefix, ban)| (prefix.network().addr(), *ban)).collect()
+    }
+
     /// Forgets what is over, and tells how many bans there are.
     pub(super) fn sweep(&self, now: Instant) -> usize {
         let mut bans = self.bans.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,23 +4,26 @@
 //! address -> name -> every list at the same time -> answers -> filter -> weights of the lists that answered -> sum
 //! ```
 //! A list that does not answer in time, answers nonsense, or says that it does not like our resolver counts for nothing:
-//! the mail of everybody must not depend on it. That is recorded.
+//! the mail of everybody must not depend on it. That is recorded. One that has not answered several times in a row is skipped
+//! for a minute, then tried by one query.
 
+mod breaker;
 mod name;
 mod resolver;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use gatepost_core::delivery::mx::is_public;
 use ipnet::Ipv4Net;
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-pub(crate) use name::is_public;
+use breaker::{Breaker, Change};
 use name::query_name;
 pub use resolver::{Resolver, SystemResolver, UnusableResolver};
 
@@ -62,12 +65,15 @@ struct Lists {
     settings: Settings,
     /// `None` where there is no list to ask for.
     resolver: Option<Arc<dyn Resolver>>,
+    /// One for each list.
+    breakers: Vec<Breaker>,
 }
 
 /// Counters: `gatepost_dnsbl_...`.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     queries: IntCounterVec,
+    skipped: IntGaugeVec,
 }
 
 /// What the lists say of a peer.
@@ -142,7 +148,11 @@ impl BlockLists {
             return report;
         };
         let mut words = JoinSet::new();
-        for (index, list) in lists.settings.lists.iter().enumerate() {
+        for (index, (list, breaker)) in lists.with_breakers().enumerate() {
+            if !breaker.may_ask(now()) {
+                self.count(list, Word::Failed("skipped"), &mut report);
+                continue;
+            }
             let queries = Arc::clone(&self.queries);
             let (resolver, name) = (Arc::clone(resolver), query_name(address, &list.zone));
             let asked = async move {
@@ -155,7 +165,9 @@ impl BlockLists {
         }
         while let Some(joined) = words.join_next().await {
             let Ok((index, answers)) = joined else { continue };
-            let Some(list) = lists.settings.lists.get(index) else { continue };
+            let Some((list, breaker)) = lists.with_breakers().nth(index) else { continue };
+            // Whatever it says, it says it in time.
+            self.note(list, breaker.told(answers.is_ok(), now()));
             self.count(list, list.read(answers), &mut report);
         }
         // The lists answer in any order; the evidence has one.
@@ -167,6 +179,22 @@ impl BlockLists {
     fn of(lists: Lists, metrics: Metrics) -> Self {
         let queries = Arc::new(Semaphore::new(QUERIES_MAX));
         Self { lists: Arc::new(ArcSwap::from_pointee(lists)), queries, metrics }
+    }
+
+    fn note(&self, list: &List, change: Change) {
+        let zone = list.zone.as_str();
+        let is_skipped = match change {
+            Change::Nothing => return,
+            Change::GivenUp => {
+                tracing::warn!(list = zone, "a block list does not answer, and is skipped until it does");
+                true
+            }
+            Change::Back => {
+                tracing::info!(list = zone, "a block list answers again");
+                false
+            }
+        };
+        self.metrics.skipped.with_label_values(&[zone]).set(is_skipped.into());
     }
 
     fn count(&self, list: &List, word: Word, report: &mut Report) {
@@ -195,7 +223,16 @@ impl Lists {
         } else {
             Some(Arc::new(SystemResolver::new(&settings.servers, settings.timeout)?) as Arc<dyn Resolver>)
         };
-        Ok(Self { settings, resolver })
+        Ok(Self::of(settings, resolver))
+    }
+
+    fn of(settings: Settings, resolver: Option<Arc<dyn Resolver>>) -> Self {
+        let breakers = settings.lists.iter().map(|_| Breaker::default()).collect();
+        Self { settings, resolver, breakers }
+    }
+
+    fn with_breakers(&self) -> impl Iterator<Item = (&List, &Breaker)> {
+        self.settings.lists.iter().zip(&self.breakers)
     }
 }
 
@@ -251,8 +288,18 @@ impl Metrics {
             &["list", "result"],
         )?;
         registry.register(Box::new(queries.clone()))?;
-        Ok(Self { queries })
+        let skipped = IntGaugeVec::new(
+            Opts::new("gatepost_dnsbl_list_skipped", "1 while a list is skipped, since it did not answer."),
+            &["list"],
+        )?;
+        registry.register(Box::new(skipped.clone()))?;
+        Ok(Self { queries, skipped })
     }
+}
+
+/// The runtime's clock, so that tests can stop it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// Each is asked for each new peer: more would be a burden on everybody.

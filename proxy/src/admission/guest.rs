@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::SemaphorePermit;
 
 use super::concurrency::Counted;
+use super::memory::{SessionMemory, TLS_OCTETS};
 use super::slots::Occupant;
 use super::verdict::{Mode, Refused, Rule};
 use super::{Admission, Standing};
@@ -18,6 +19,7 @@ pub struct Guest {
     address: IpAddr,
     standing: Standing,
     occupant: Arc<Occupant>,
+    memory: Arc<SessionMemory>,
     _counted: Counted,
 }
 
@@ -36,9 +38,10 @@ impl Guest {
         address: IpAddr,
         standing: Standing,
         occupant: Arc<Occupant>,
+        memory: Arc<SessionMemory>,
         counted: Counted,
     ) -> Self {
-        Self { admission, address, standing, occupant, _counted: counted }
+        Self { admission, address, standing, occupant, memory, _counted: counted }
     }
 
     /// This connection goes on for somebody else, as its relay says; he takes no place of his own.
@@ -48,7 +51,8 @@ impl Guest {
     pub(crate) fn on_behalf_of(&self, address: IpAddr) -> Result<Self, Refused> {
         let admission = &self.admission;
         let (standing, counted) = admission.let_in(&admission.policy.load(), address, now())?;
-        Ok(Self::new(Arc::clone(admission), address, standing, Arc::clone(&self.occupant), counted))
+        let (occupant, memory) = (Arc::clone(&self.occupant), Arc::clone(&self.memory));
+        Ok(Self::new(Arc::clone(admission), address, standing, occupant, memory, counted))
     }
 
     /// The session has got somewhere: a reply was written, or a good part of a body has come.
@@ -61,10 +65,29 @@ impl Guest {
         self.occupant.set_owed(is_owed);
     }
 
-    /// Waits until the session has to leave.
+    /// Waits until the session has to leave. Of several who wait, one is woken.
     pub(crate) async fn displaced(&self) {
         self.occupant.displaced().await;
+    }
+
+    /// Wakes another one who waits for that, or who will.
+    pub(crate) fn ask_to_leave(&self) {
+        self.occupant.ask_to_leave();
+    }
+
+    /// The session has made room.
+    pub(crate) fn has_left(&self) {
         self.admission.metrics.displaced();
+    }
+
+    /// Whether somebody from there has waited for the greeting lately.
+    pub(super) fn has_waited(&self) -> bool {
+        self.admission.passed.has(self.address, now())
+    }
+
+    /// Somebody from there has waited for the greeting.
+    pub(super) fn waited(&self) {
+        self.admission.passed.add(self.address, now());
     }
 
     /// Whether nothing is known of the address.
@@ -84,14 +107,24 @@ impl Guest {
     /// A TLS handshake, which costs us more than the peer.
     ///
     /// # Errors
-    /// Too many of them from there, or from all strangers together.
+    /// Too many of them from there, or from all strangers together, or no memory for one.
     pub(crate) fn handshake(&self) -> Result<(), Refused> {
         self.count(Rule::HandshakeRate)?;
         let is_flood = self.standing == Standing::Stranger && self.admission.handshakes.check().is_err();
         self.enforce(is_flood.then(|| Refused {
             rule: Rule::HandshakeRate,
             evidence: "strangers have begun too many handshakes within this second".to_owned(),
-        }))
+        }))?;
+        self.hold(TLS_OCTETS)
+    }
+
+    /// The session holds so many octets more, to its end.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub(crate) fn hold(&self, octets: u64) -> Result<(), Refused> {
+        let held = self.admission.memory.hold(&self.memory, octets);
+        held.map_err(|refused| self.admission.refuse(self.address, refused))
     }
 
     /// MAIL.
@@ -146,6 +179,18 @@ impl Guest {
             None
         };
         Ok(LogIn { guest: self, _turn: turn })
+    }
+
+    /// Somebody wants to log in as who his certificate says he is: there is nothing to guess, so no user is locked out by
+    /// it, and none is known by his password.
+    ///
+    /// # Errors
+    /// The address is banned.
+    pub(crate) fn log_in_by_certificate(&self) -> Result<LogIn<'_>, Refused> {
+        if self.standing != Standing::Trusted {
+            self.enforce(self.admission.check_ban(self.address, now()))?;
+        }
+        Ok(LogIn { guest: self, _turn: None })
     }
 
     fn count(&self, rule: Rule) -> Result<(), Refused> {

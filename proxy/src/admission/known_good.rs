@@ -53,6 +53,16 @@ impl KnownGood {
         self.any(address, |seen| is_recent(seen, now))
     }
 
+    /// All recent pairs: an address of the network, the user, and when he was there.
+    pub(super) fn all(&self, now: Instant) -> Vec<(IpAddr, Box<str>, Instant)> {
+        let networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = networks
+            .iter()
+            .flat_map(|(prefix, users)| users.iter().map(move |seen| (prefix.network().addr(), seen)));
+        let recent = pairs.filter(|(_, seen)| is_recent(seen, now));
+        recent.map(|(address, seen)| (address, seen.user.clone(), seen.at)).collect()
+    }
+
     pub(super) fn sweep(&self, now: Instant) {
         let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
         networks.retain(|_, users| {

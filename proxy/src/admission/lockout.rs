@@ -50,6 +50,21 @@ impl Lockouts {
         self.users.lock().unwrap_or_else(PoisonError::into_inner).remove(key(user).as_ref());
     }
 
+    /// Who is locked out now: name, failures, until when.
+    pub(super) fn all_locked(&self, failures_max: u32, now: Instant) -> Vec<(Box<str>, u32, Instant)> {
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let locked = users.iter().filter(|(_, it)| it.until > now && it.count >= failures_max);
+        locked.map(|(user, it)| (user.clone(), it.count, it.until)).collect()
+    }
+
+    /// So many failures, of an earlier run. There may be [`USERS_MAX`] of them.
+    pub(super) fn restore(&self, user: &str, count: u32, now: Instant, left: Duration) {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() < USERS_MAX {
+            users.insert(key(user), Failures { count, until: now.checked_add(left).unwrap_or(now) });
+        }
+    }
+
     pub(super) fn sweep(&self, now: Instant) {
         self.users.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, failures| failures.until > now);
     }

@@ -1,5 +1,6 @@
 //! Counters of admission: `gatepost_admission_...`.
 
+use gatepost_core::memory::MemoryBudget;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::overload::Level;
@@ -12,6 +13,8 @@ pub struct Metrics {
     displaced: IntCounter,
     level: IntGauge,
     bans: IntGauge,
+    memory: IntGauge,
+    memory_limit: IntGauge,
     body_memory: IntGauge,
     tarpitted: IntGauge,
 }
@@ -46,6 +49,8 @@ impl Metrics {
             refusals,
             displaced,
             level: gauge("overload_level", "0 normal, 1 stressed, 2 overloaded.")?,
+            memory: gauge("memory_octets", "Memory that peers make us hold now.")?,
+            memory_limit: gauge("memory_limit_octets", "How much of it they may make us hold.")?,
             body_memory: gauge("body_memory_octets", "Memory that bodies on their way in take now.")?,
             bans: gauge("bans", "Networks that are banned now.")?,
             tarpitted: gauge("tarpitted_sessions", "Sessions whose answer is held back now.")?,
@@ -69,8 +74,11 @@ impl Metrics {
         self.bans.set(i64::try_from(bans).unwrap_or(i64::MAX));
     }
 
-    pub(super) fn set_body_memory(&self, octets: u64) {
-        self.body_memory.set(i64::try_from(octets).unwrap_or(i64::MAX));
+    pub(super) fn set_memory(&self, whole: &MemoryBudget, bodies: &MemoryBudget) {
+        let number = |octets: u64| i64::try_from(octets).unwrap_or(i64::MAX);
+        self.memory.set(number(whole.used()));
+        self.memory_limit.set(number(whole.octets_max()));
+        self.body_memory.set(number(bodies.used()));
     }
 
     pub(super) const fn tarpitted(&self) -> &IntGauge {

@@ -14,12 +14,14 @@ pub mod dnsbl;
 pub mod guest;
 mod known_good;
 mod lockout;
+pub mod memory;
 pub mod metrics;
 pub mod networks;
 pub mod overload;
 pub mod prefix;
 mod pregreet;
 mod rate;
+pub mod remembered;
 pub(crate) mod slots;
 pub mod stranger;
 pub mod verdict;
@@ -32,7 +34,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use gatepost_core::intake::MemoryBudget;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
@@ -42,9 +43,11 @@ use concurrency::{Concurrency, Counted};
 use guest::Guest;
 use known_good::KnownGood;
 use lockout::Lockouts;
+use memory::Memory;
 pub use metrics::Metrics;
 use networks::{NetworkFileError, NetworkSet};
 use overload::Level;
+use pregreet::Passed;
 use rate::Rate;
 use slots::Slots;
 use verdict::{Mode, Refused, Rule};
@@ -57,6 +60,7 @@ pub struct Admission {
     bans: Bans,
     lockouts: Lockouts,
     known_good: KnownGood,
+    passed: Passed,
     /// How many answers may be held back at the same time.
     tarpit: Semaphore,
     /// Password checks of strangers under way.
@@ -67,7 +71,7 @@ pub struct Admission {
     log_lines: DefaultDirectRateLimiter,
     level: AtomicU8,
     slots: Mutex<Vec<Weak<Slots>>>,
-    memory: MemoryBudget,
+    memory: Memory,
     metrics: Metrics,
 }
 
@@ -152,15 +156,16 @@ impl Rates {
 // === impl Admission ===
 
 impl Admission {
-    /// Of a policy, and the memory that is watched. Nothing is remembered of an earlier run.
+    /// Of a policy, and the memory that is watched. It knows nobody yet: see [`remembered`].
     #[must_use]
-    pub fn new(policy: Policy, memory: MemoryBudget, metrics: Metrics) -> Arc<Self> {
+    pub fn new(policy: Policy, memory: Memory, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             policy: ArcSwap::from_pointee(policy),
             concurrency: Arc::default(),
             bans: Bans::default(),
             lockouts: Lockouts::default(),
             known_good: KnownGood::default(),
+            passed: Passed::default(),
             tarpit: Semaphore::new(TARPIT_MAX),
             verifications: Arc::new(Semaphore::new(STRANGER_VERIFICATIONS_MAX)),
             handshakes: RateLimiter::direct(Quota::per_second(STRANGER_HANDSHAKES)),
@@ -204,8 +209,12 @@ impl Admission {
         if standing != Standing::Trusted {
             self.enforce(&policy, address, check_reserve(standing, on_reserve, slots))?;
         }
+        let memory = match self.memory.enter(standing) {
+            Ok(memory) => Arc::new(memory),
+            Err(refused) => return Err(self.refuse(address, refused)),
+        };
         let occupant = Arc::new(slots.enter(standing == Standing::Stranger, now));
-        Ok(Guest::new(Arc::clone(self), address, standing, occupant, counted))
+        Ok(Guest::new(Arc::clone(self), address, standing, occupant, memory, counted))
     }
 
     /// The checks that know nothing of a listener.
@@ -232,6 +241,12 @@ impl Admission {
             )?;
         }
         Ok((standing, counted))
+    }
+
+    /// What peers make the process hold is drawn from it.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Has the places of a listener counted and watched.
@@ -299,10 +314,23 @@ impl Admission {
     /// Logs and counts what a check has found, and lets it hold where its rule enforces.
     fn enforce(&self, policy: &Policy, address: IpAddr, found: Option<Refused>) -> Result<(), Refused> {
         let Some(refused) = found else { return Ok(()) };
-        let mode = policy.settings.rules.mode(refused.rule);
-        if mode == Mode::Off {
-            return Ok(());
+        match policy.settings.rules.mode(refused.rule) {
+            Mode::Off => Ok(()),
+            Mode::Detect => {
+                self.tell(address, &refused, Mode::Detect);
+                Ok(())
+            }
+            Mode::Enforce => Err(self.refuse(address, refused)),
         }
+    }
+
+    /// What holds whatever the modes say.
+    fn refuse(&self, address: IpAddr, refused: Refused) -> Refused {
+        self.tell(address, &refused, Mode::Enforce);
+        refused
+    }
+
+    fn tell(&self, address: IpAddr, refused: &Refused, mode: Mode) {
         self.metrics.refused(refused.rule, mode);
         let (rule, evidence) = (refused.rule.name(), &refused.evidence);
         // A flood must not become one of log lines.
@@ -313,7 +341,6 @@ impl Admission {
         } else {
             tracing::info!(rule, evidence, peer = %address, "refused");
         }
-        if mode == Mode::Enforce { Err(refused) } else { Ok(()) }
     }
 }
 

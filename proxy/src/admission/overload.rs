@@ -19,8 +19,12 @@ pub enum Level {
 pub(super) struct Load {
     /// General places in use, of all listeners together, in percent.
     pub(super) sessions: u64,
-    /// Body memory in use, in percent.
+    /// Of the memory that peers may make us hold, in percent.
     pub(super) memory: u64,
+    /// Of the share of bodies, in percent.
+    pub(super) bodies: u64,
+    /// What the process occupies, in percent of the memory that peers may make us hold.
+    pub(super) resident: u64,
     /// How much later than it should the runtime got around to look.
     pub(super) lag: Duration,
 }
@@ -100,8 +104,11 @@ impl Ladder {
 }
 
 fn wanted(load: Load, is_lasting: bool) -> Level {
-    let is_stressed =
-        load.sessions >= SESSIONS_STRESSED || load.memory >= MEMORY_STRESSED || load.lag >= LAG_STRESSED;
+    let is_stressed = load.sessions >= SESSIONS_STRESSED
+        || load.memory >= MEMORY_STRESSED
+        || load.bodies >= MEMORY_STRESSED
+        || load.resident >= RESIDENT_STRESSED
+        || load.lag >= LAG_STRESSED;
     match (is_stressed, is_lasting) {
         (true, true) => Level::Overloaded,
         (true, false) => Level::Stressed,
@@ -111,24 +118,38 @@ fn wanted(load: Load, is_lasting: bool) -> Level {
 
 /// Whether those who are in suffer. Turning strangers away should mend that soon.
 fn is_dire(load: Load) -> bool {
-    load.memory >= 100 || load.lag >= LAG_DIRE
+    load.memory >= MEMORY_DIRE || load.resident >= RESIDENT_DIRE || load.lag >= LAG_DIRE
 }
 
 /// Whether the load is so far below the mark of this level that it will not be back at once.
 fn is_calm(load: Load, level: Level) -> bool {
     match level {
         Level::Normal => true,
-        Level::Stressed => load.sessions < SESSIONS_CALM && load.memory < MEMORY_CALM && load.lag < LAG_CALM,
-        Level::Overloaded => load.memory < 100 && load.lag < LAG_STRESSED,
+        Level::Stressed => {
+            load.sessions < SESSIONS_CALM
+                && load.memory < MEMORY_CALM
+                && load.bodies < MEMORY_CALM
+                && load.resident < RESIDENT_STRESSED
+                && load.lag < LAG_CALM
+        }
+        Level::Overloaded => {
+            load.memory < MEMORY_STRESSED && load.resident < RESIDENT_DIRE && load.lag < LAG_STRESSED
+        }
     }
 }
 
 /// Four of five places: what is left is for who is in a session already, or known.
 const SESSIONS_STRESSED: u64 = 80;
 const SESSIONS_CALM: u64 = 60;
-/// Spent memory slows bodies down, since they go to files; that is no fault yet.
+/// Before who is known finds none left. Bodies without memory go to files, which is slow, but no fault.
 const MEMORY_STRESSED: u64 = 80;
 const MEMORY_CALM: u64 = 60;
+/// In the last tenth, which strangers cannot draw.
+const MEMORY_DIRE: u64 = 95;
+/// More than the account says: either the account lacks something, or the allocator keeps what was given back.
+const RESIDENT_STRESSED: u64 = 100;
+/// The second reason explains this much no more.
+const RESIDENT_DIRE: u64 = 125;
 /// Long after the last stranger's stalled session has had to leave.
 const DIRE_TIME: Duration = Duration::from_secs(30);
 /// A task that is ready waits this long for its turn.
@@ -179,10 +200,26 @@ mod tests {
 
     #[test]
     fn memory_that_stays_spent_is_overload() {
-        let (mut ladder, start) = (Ladder::default(), Instant::now());
-        let spent = Load { memory: 100, ..Load::default() };
-        assert_eq!(ladder.step(spent, start), Level::Stressed);
-        assert_eq!(ladder.step(spent, start + DIRE_TIME / 2), Level::Stressed);
-        assert_eq!(ladder.step(spent, start + DIRE_TIME), Level::Overloaded);
+        let spent = Load { memory: MEMORY_DIRE, ..Load::default() };
+        let outgrown = Load { resident: RESIDENT_DIRE, ..Load::default() };
+        for spent in [spent, outgrown] {
+            let (mut ladder, start) = (Ladder::default(), Instant::now());
+            assert_eq!(ladder.step(spent, start), Level::Stressed);
+            assert_eq!(ladder.step(spent, start + DIRE_TIME / 2), Level::Stressed);
+            assert_eq!(ladder.step(spent, start + DIRE_TIME), Level::Overloaded);
+        }
+    }
+
+    #[test]
+    fn bodies_without_memory_and_a_process_above_its_account_keep_strangers_out_and_nobody_else() {
+        let bodies = Load { bodies: 100, ..Load::default() };
+        let resident = Load { resident: RESIDENT_STRESSED, ..Load::default() };
+        for load in [bodies, resident] {
+            let (mut ladder, start) = (Ladder::default(), Instant::now());
+            assert_eq!(ladder.step(load, start), Level::Stressed);
+            assert_eq!(ladder.step(load, start + 2 * DIRE_TIME), Level::Stressed);
+            assert_eq!(ladder.step(Load::default(), start + 2 * DIRE_TIME), Level::Stressed);
+            assert_eq!(ladder.step(Load::default(), start + 2 * DIRE_TIME + CALM_TIME), Level::Normal);
+        }
     }
 }

@@ -3,9 +3,13 @@
 //! RFC 5321 section 3.1 has the client wait for 220. Programs that throw mail at as many servers as they can often do not,
 //! so a short silence before the greeting tells them apart. Nothing is read while we wait: what came stays in the kernel.
 
+mod passed;
+
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+
+pub(super) use passed::Passed;
 
 /// What came too early, as far as its first octets tell; never those octets themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +26,25 @@ pub(crate) enum Early {
     Other,
 }
 
-/// Waits before the greeting; tells what came meanwhile. A peer that closes has not spoken.
-pub(crate) async fn listen(stream: &TcpStream, wait: Duration) -> Option<Early> {
+/// What was heard before the greeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing: as it should be.
+    Silence,
+    /// The end of the stream, or an error, which the session meets again by itself: nothing for the peer, nor against it.
+    Gone,
+    /// Words.
+    Words(Early),
+}
+
+/// Waits before the greeting; tells what came meanwhile.
+pub(crate) async fn listen(stream: &TcpStream, wait: Duration) -> Heard {
     let mut start = [0; START_OCTETS];
     let heard = tokio::time::timeout(wait, stream.peek(&mut start)).await;
     match heard {
-        Ok(Ok(octets)) if octets > 0 => Some(Early::of(start.get(..octets).unwrap_or_default())),
-        // Silence, the end of the stream, or an error, which the session meets again by itself.
-        _ => None,
+        Ok(Ok(octets)) if octets > 0 => Heard::Words(Early::of(start.get(..octets).unwrap_or_default())),
+        Ok(_) => Heard::Gone,
+        Err(_) => Heard::Silence,
     }
 }
 
@@ -98,7 +113,7 @@ mod tests {
         for (octets, kind) in kinds {
             let (mut ours, mut theirs) = pair().await;
             theirs.write_all(octets).await.unwrap();
-            assert_eq!(listen(&ours, Duration::from_secs(20)).await, Some(kind), "{octets:?}");
+            assert_eq!(listen(&ours, Duration::from_secs(20)).await, Heard::Words(kind), "{octets:?}");
             let mut read = vec![0; octets.len()];
             ours.read_exact(&mut read).await.unwrap();
             assert_eq!(read, octets);
@@ -108,8 +123,8 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_waits_or_leaves_has_not_spoken() {
         let (ours, theirs) = pair().await;
-        assert_eq!(listen(&ours, Duration::from_millis(20)).await, None);
+        assert_eq!(listen(&ours, Duration::from_millis(20)).await, Heard::Silence);
         drop(theirs);
-        assert_eq!(listen(&ours, Duration::from_secs(20)).await, None);
+        assert_eq!(listen(&ours, Duration::from_secs(20)).await, Heard::Gone);
     }
 }

@@ -64,7 +64,7 @@ pub(super) struct Occupant {
 impl Slots {
     /// A general pool of that size, and a reserve of a tenth of it, at least 64, on top.
     pub(crate) fn new(general_max: usize) -> Arc<Self> {
-        let reserve_max = (general_max / RESERVE_PART).max(RESERVE_MIN);
+        let reserve_max = reserve_of(general_max);
         Arc::new(Self {
             general: Arc::new(Semaphore::new(general_max)),
             reserve: Arc::new(Semaphore::new(reserve_max)),
@@ -192,9 +192,14 @@ impl Occupant {
         self.activity.is_owed.store(is_owed, Ordering::Relaxed);
     }
 
-    /// Waits until the session has to leave.
+    /// Waits until the session has to leave. Of several who wait, one is woken.
     pub(super) async fn displaced(&self) {
         self.activity.wake.notified().await;
+    }
+
+    /// Wakes another one who waits for that, or who will.
+    pub(super) fn ask_to_leave(&self) {
+        self.activity.wake.notify_one();
     }
 }
 
@@ -203,6 +208,11 @@ impl Drop for Occupant {
         let mut sessions = self.slots.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.remove(&self.number);
     }
+}
+
+/// The size of the reserve that comes on top of a general pool of this size.
+pub(crate) fn reserve_of(general_max: usize) -> usize {
+    (general_max / RESERVE_PART).max(RESERVE_MIN)
 }
 
 /// A tenth.

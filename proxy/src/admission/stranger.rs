@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use super::dnsbl::BlockLists;
 use super::guest::Guest;
-use super::pregreet;
+use super::pregreet::{self, Heard};
 use super::verdict::{Mode, Refused, Rule};
 
 /// Which of them a listener makes.
@@ -36,7 +36,17 @@ impl StrangerChecks {
         }
         let early = async {
             let wait = self.pregreet_wait.filter(|_| guest.mode(Rule::Pregreet) != Mode::Off)?;
-            let early = pregreet::listen(stream, wait).await?;
+            if guest.has_waited() {
+                return None;
+            }
+            let early = match pregreet::listen(stream, wait).await {
+                Heard::Words(early) => early,
+                Heard::Silence => {
+                    guest.waited();
+                    return None;
+                }
+                Heard::Gone => return None,
+            };
             let evidence = format!("spoke before the greeting: {}", early.name());
             Some(Refused { rule: Rule::Pregreet, evidence })
         };

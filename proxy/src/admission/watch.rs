@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
 
 use super::Admission;
+use super::memory::{percent, resident};
 use super::overload::{Ladder, Level, Load};
 use super::slots::Slots;
 
@@ -18,15 +19,23 @@ impl Admission {
         tokio::spawn(watch(Arc::downgrade(self)));
     }
 
-    fn look(&self, ladder: &mut Ladder, lag: Duration, now: Instant) {
+    fn look(&self, ladder: &mut Ladder, lag: Duration, resident: u64, now: Instant) {
         let all: Vec<Arc<Slots>> = {
             let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.iter().filter_map(Weak::upgrade).collect()
         };
-        let (used, places) = all.iter().map(|slots| slots.used()).fold((0_usize, 0_usize), |sum, slots| {
+        let (used, general) = all.iter().map(|slots| places(slots)).fold((0_u64, 0_u64), |sum, slots| {
             (sum.0.saturating_add(slots.0), sum.1.saturating_add(slots.1))
         });
-        let load = Load { sessions: percent(used, places), memory: self.memory_percent(), lag };
+        let (whole, bodies) = (&self.memory.whole, &self.memory.bodies);
+        self.metrics.set_memory(whole, bodies);
+        let load = Load {
+            sessions: percent(used, general),
+            memory: percent(whole.used(), whole.octets_max()),
+            bodies: percent(bodies.used(), bodies.octets_max()),
+            resident: percent(resident, whole.octets_max()),
+            lag,
+        };
         let before = self.level();
         let level = ladder.step(load, now);
         if level != before {
@@ -36,24 +45,18 @@ impl Admission {
         self.level.store(u8::try_from(level.number()).unwrap_or_default(), Ordering::Relaxed);
         self.metrics.set_level(level);
         for slots in all {
-            let (used, places) = slots.used();
-            if level != Level::Normal || percent(used, places) >= PLACES_SCARCE {
+            let (used, general) = places(&slots);
+            if level != Level::Normal || percent(used, general) >= PLACES_SCARCE {
                 slots.displace(now, usize::MAX, STALL_SCARCE);
             }
         }
-    }
-
-    fn memory_percent(&self) -> u64 {
-        let (used, octets_max) = (self.memory.used(), self.memory.octets_max().max(1));
-        self.metrics.set_body_memory(used);
-        u64::try_from(u128::from(used).saturating_mul(100).checked_div(octets_max.into()).unwrap_or(0))
-            .unwrap_or(u64::MAX)
     }
 
     fn sweep(&self, now: Instant) {
         self.metrics.set_bans(self.bans.sweep(now));
         self.lockouts.sweep(now);
         self.known_good.sweep(now);
+        self.passed.sweep(now);
         for rate in self.policy.load().rates.all() {
             rate.sweep();
         }
@@ -65,11 +68,16 @@ async fn watch(admission: Weak<Admission>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut swept_at = tokio::time::Instant::now();
+    let (mut measured_at, mut octets) = (swept_at, resident());
     loop {
         let due = ticks.tick().await;
         let now = tokio::time::Instant::now();
         let Some(admission) = admission.upgrade() else { return };
-        admission.look(&mut ladder, now.saturating_duration_since(due), now.into_std());
+        if now.saturating_duration_since(measured_at) >= MEASURE_EVERY {
+            (measured_at, octets) = (now, resident());
+        }
+        let lag = now.saturating_duration_since(due);
+        admission.look(&mut ladder, lag, octets.unwrap_or_default(), now.into_std());
         if now.saturating_duration_since(swept_at) >= SWEEP_EVERY {
             swept_at = now;
             admission.sweep(now.into_std());
@@ -77,14 +85,16 @@ async fn watch(admission: Weak<Admission>) {
     }
 }
 
-fn percent(part: usize, whole: usize) -> u64 {
-    let part = u64::try_from(part).unwrap_or(u64::MAX);
-    let whole = u64::try_from(whole).unwrap_or(u64::MAX).max(1);
-    part.saturating_mul(100).checked_div(whole).unwrap_or(0)
+/// General places in use, and all of them.
+fn places(slots: &Slots) -> (u64, u64) {
+    let (used, all) = slots.used();
+    (u64::try_from(used).unwrap_or(u64::MAX), u64::try_from(all).unwrap_or(u64::MAX))
 }
 
 /// Soon enough to act within a client's second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The size of the process follows what is drawn, and is only looked at in case it does not.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// Sweeping looks at everything once.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A listener with so few places left asks the stalled ones to leave, also where others have plenty.

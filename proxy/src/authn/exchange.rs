@@ -7,9 +7,9 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use gatepost_core::directory::{Password, Plain, may_act_as};
 use gatepost_smtp::server::{Identity, Mechanism};
 
+use super::Authenticator;
 use super::login::Login;
-use super::scram::{AwaitingFinal, Candidate, Channel};
-use super::{Authenticator, scram};
+use super::scram::{self, AwaitingFinal, Candidate};
 use crate::admission::guest::{Guest, LogIn};
 use crate::admission::verdict::Refused;
 
@@ -18,6 +18,17 @@ use crate::admission::verdict::Refused;
 pub struct ChannelBinding {
     /// `EXPORTER-Channel-Binding`, no context, 32 octets; TLS 1.3, or TLS 1.2 with extended master secret.
     pub exporter: [u8; 32],
+}
+
+/// What the connection below an exchange is, and what it proves by itself. The default is one without TLS.
+#[derive(Debug, Clone, Default)]
+pub struct Channel {
+    /// For mechanisms that bind to it.
+    pub binding: Option<ChannelBinding>,
+    /// Whether EHLO offered SCRAM-SHA-256-PLUS on it.
+    pub plus_offered: bool,
+    /// Whom the configuration names for the certificate that the client has shown, once that was verified: for EXTERNAL.
+    pub client: Option<Identity>,
 }
 
 /// One exchange. Dropping it is aborting it. After `Success` or `Failed` every further step fails.
@@ -51,9 +62,10 @@ pub enum Step {
 
 #[derive(Debug)]
 enum State {
+    External(Option<Identity>),
     Plain,
     Login(Login),
-    ScramFirst(Channel),
+    ScramFirst(scram::Channel),
     ScramFinal(Box<AwaitingFinal>),
     Over,
 }
@@ -64,17 +76,20 @@ impl Exchange {
     pub(super) fn begin(
         authenticator: Authenticator,
         mechanism: Mechanism,
-        binding: Option<ChannelBinding>,
-        plus_offered: bool,
+        channel: Channel,
         guest: Option<Arc<Guest>>,
     ) -> Self {
         let has_scram = authenticator.settings.scram;
+        let Channel { binding, plus_offered, client } = channel;
         let state = match (mechanism, binding) {
+            (Mechanism::External, _) => State::External(client),
             (Mechanism::Plain, _) => State::Plain,
             (Mechanism::Login, _) => State::Login(Login::default()),
-            (Mechanism::ScramSha256, _) if has_scram => State::ScramFirst(Channel::Unbound { plus_offered }),
+            (Mechanism::ScramSha256, _) if has_scram => {
+                State::ScramFirst(scram::Channel::Unbound { plus_offered })
+            }
             (Mechanism::ScramSha256Plus, Some(binding)) if has_scram => {
-                State::ScramFirst(Channel::Bound(binding))
+                State::ScramFirst(scram::Channel::Bound(binding))
             }
             (Mechanism::ScramSha256 | Mechanism::ScramSha256Plus, _) => State::Over,
         };
@@ -87,10 +102,11 @@ impl Exchange {
         match (state, response) {
             (State::Over, _) | (State::ScramFinal(_), None) => Step::Failed,
             // These clients speak first: they are asked with an empty challenge (RFC 4954 section 4).
-            (state @ (State::Plain | State::ScramFirst(_)), None) => {
+            (state @ (State::External(_) | State::Plain | State::ScramFirst(_)), None) => {
                 self.state = state;
                 Step::Challenge(Vec::new())
             }
+            (State::External(client), Some(authzid)) => self.external(client, authzid).await,
             (State::Plain, Some(response)) => match Plain::parse(response) {
                 Some(plain) if may_act_as(plain.authzid, plain.authcid) => {
                     self.verify(plain.authcid, plain.password).await
@@ -115,6 +131,21 @@ impl Exchange {
         };
         self.state = State::Login(next);
         Step::Challenge(prompt.to_vec())
+    }
+
+    /// Who needs no password cannot have it guessed, so he is not locked out with others who claim his name. He acts as
+    /// himself: the authorization identity is empty or his name.
+    async fn external(&self, client: Option<Identity>, authzid: &[u8]) -> Step {
+        let Ok(log_in) = self.guest.as_deref().map(Guest::log_in_by_certificate).transpose() else {
+            return Step::Unavailable;
+        };
+        let is_himself = |name: &str| authzid.is_empty() || authzid.eq_ignore_ascii_case(name.as_bytes());
+        let identity = client.filter(|client| is_himself(&client.user));
+        settle(log_in, NOBODY, identity.as_ref()).await;
+        match identity {
+            Some(identity) => Step::Success { identity, final_data: None },
+            None => Step::Failed,
+        }
     }
 
     /// A password that cannot have been set is not worth a hash: that says nothing about the user.
@@ -145,17 +176,16 @@ impl Exchange {
             return Step::Unavailable;
         };
         let proven = awaiting.finish(response);
-        let identity = proven.as_ref().map(|proven| Identity::of_user(proven.user.clone()));
-        settle(log_in, &self.claimed, identity.as_ref()).await;
-        match (identity, proven) {
-            (Some(identity), Some(scram::Proven { server_final, .. })) => {
+        settle(log_in, &self.claimed, proven.as_ref().map(|proven| &proven.identity)).await;
+        match proven {
+            Some(scram::Proven { identity, server_final }) => {
                 Step::Success { identity, final_data: Some(server_final.into_bytes()) }
             }
-            _ => Step::Failed,
+            None => Step::Failed,
         }
     }
 
-    fn scram_first(&mut self, channel: Channel, client_first: &[u8]) -> Step {
+    fn scram_first(&mut self, channel: scram::Channel, client_first: &[u8]) -> Step {
         let mut nonce = [0; NONCE_OCTETS];
         if getrandom::fill(&mut nonce).is_err() {
             return Step::Unavailable;
@@ -165,11 +195,11 @@ impl Exchange {
         let candidate = |name: &str| {
             name.clone_into(&mut claimed);
             // Made for everybody, so that the time does not tell who needs one.
-            let decoy = Candidate { user: None, verifier: directory.decoy_verifier(name) };
+            let decoy = Candidate { identity: None, verifier: directory.decoy_verifier(name) };
             let snapshot = directory.snapshot();
             let known = snapshot.account(name).and_then(|account| {
                 let verifier = account.credentials.scram()?.clone();
-                Some(Candidate { user: Some(account.name.to_string()), verifier })
+                Some(Candidate { identity: Some(account.identity()), verifier })
             });
             known.unwrap_or(decoy)
         };
@@ -204,5 +234,7 @@ impl fmt::Debug for ChannelBinding {
     }
 }
 
+/// Whom failed log-ins count for where no user was named: it is no account's name.
+const NOBODY: &str = "";
 /// 144 bits: never repeats by chance, and base64 without padding.
 const NONCE_OCTETS: usize = 18;

@@ -1,7 +1,7 @@
 //! Who is this? The SASL server of the edge: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802,
-//! RFC 7677, RFC 9266).
+//! RFC 7677, RFC 9266), and EXTERNAL (RFC 4422 appendix A) for clients with a certificate.
 //!
-//! In: the client's responses, base64 decoded, and the TLS connection's channel binding. Out: challenges, and at the
+//! In: the client's responses, base64 decoded, and what the TLS connection proves. Out: challenges, and at the
 //! end a validated identity or nothing. Every failure is the same [`Step::Failed`]: a wrong password, an unknown user,
 //! a foreign authorization identity, a downgrade and a message that cannot be read look alike to the client.
 //!
@@ -25,7 +25,7 @@ use gatepost_core::directory::{Directory, PasswordVerifier};
 use gatepost_smtp::server::{AuthOffer, Mechanism};
 
 use crate::admission::guest::Guest;
-pub use exchange::{ChannelBinding, Exchange, Step};
+pub use exchange::{Channel, ChannelBinding, Exchange, Step};
 
 /// Begins exchanges. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,17 +51,11 @@ impl Authenticator {
         Self { directory, verifier, settings }
     }
 
-    /// Begins an exchange. `binding` is that of the TLS connection, where it has one; `plus_offered`: whether EHLO
-    /// offered SCRAM-SHA-256-PLUS on this connection; `guest`: who is connected, for limits and lock-outs. A mechanism that this site does not offer fails at its first step.
+    /// Begins an exchange over this connection. `guest`: who is connected, for limits and lock-outs. A mechanism that this
+    /// site does not offer fails at its first step.
     #[must_use]
-    pub fn begin(
-        &self,
-        mechanism: Mechanism,
-        binding: Option<ChannelBinding>,
-        plus_offered: bool,
-        guest: Option<Arc<Guest>>,
-    ) -> Exchange {
-        Exchange::begin(self.clone(), mechanism, binding, plus_offered, guest)
+    pub fn begin(&self, mechanism: Mechanism, channel: Channel, guest: Option<Arc<Guest>>) -> Exchange {
+        Exchange::begin(self.clone(), mechanism, channel, guest)
     }
 }
 

@@ -4,9 +4,9 @@
 use std::io::Cursor;
 
 use gatepost_core::directory::{
-    Directory, Metrics, Password, PasswordVerifier, Scram, Settings as VerifierSettings,
+    AccountClass, Directory, Metrics, Password, PasswordVerifier, Scram, Settings as VerifierSettings,
 };
-use gatepost_smtp::server::Identity;
+use gatepost_smtp::server::{Identity, PeerClass};
 use rsasl::callback::{Context, Request, SessionCallback, SessionData};
 use rsasl::prelude::{Mechname, SASLClient, SASLConfig, SessionError, State};
 use rsasl::property::{AuthId, AuthzId, Password as PasswordProperty};
@@ -34,6 +34,43 @@ async fn a_wrong_password_and_an_unknown_user_fail_alike() {
 }
 
 #[tokio::test]
+async fn a_log_in_gives_the_class_of_its_account_and_no_other() {
+    let site = Site::open(Scram::On);
+    for (user, class) in [("me@localhost", PeerClass::User), ("relay@localhost", PeerClass::Server)] {
+        for mechanism in MECHANISMS {
+            let step = site.dialog(mechanism, Client { user, ..Client::default() }).await;
+            let Step::Success { identity, .. } = step else { panic!("{mechanism:?}: {step:?}") };
+            assert_eq!(identity, Identity { user: user.to_owned(), class }, "{mechanism:?}");
+        }
+    }
+}
+
+/// RFC 4422 appendix A.
+#[tokio::test]
+async fn external_lets_in_whom_the_certificate_names_and_as_nobody_else() {
+    let site = Site::open(Scram::On);
+    let server = Identity { user: "mx2.example.org".to_owned(), class: PeerClass::Server };
+    let begin = |client: Option<&Identity>| {
+        let channel = Channel { client: client.cloned(), ..channel() };
+        site.authenticator.begin(Mechanism::External, channel, None)
+    };
+    let success = Step::Success { identity: server.clone(), final_data: None };
+    for authzid in [&b""[..], b"mx2.example.org", b"MX2.Example.ORG"] {
+        assert_eq!(begin(Some(&server)).step(Some(authzid)).await, success, "{authzid:?}");
+    }
+    for authzid in [&b"me@localhost"[..], b"mx3.example.org", b"mx2.example.org\0", b"\xff", b"\0"] {
+        assert_eq!(begin(Some(&server)).step(Some(authzid)).await, Step::Failed, "{authzid:?}");
+    }
+    let mut asked = begin(Some(&server));
+    assert_eq!(asked.step(None).await, Step::Challenge(Vec::new()));
+    assert_eq!(asked.step(Some(b"")).await, success);
+    assert_eq!(asked.step(Some(b"")).await, Step::Failed, "once");
+    for authzid in [&b""[..], b"me@localhost"] {
+        assert_eq!(begin(None).step(Some(authzid)).await, Step::Failed, "no certificate, or one of nobody");
+    }
+}
+
+#[tokio::test]
 async fn a_user_acts_as_himself_only() {
     let site = Site::open(Scram::On);
     for mechanism in [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha256Plus] {
@@ -51,7 +88,7 @@ async fn plus_fails_where_two_tls_connections_meet() {
     assert_eq!(site.dialog(Mechanism::ScramSha256Plus, relayed).await, Step::Failed);
     let other_kind = Client { binding: "tls-unique", ..Client::default() };
     assert_eq!(site.dialog(Mechanism::ScramSha256Plus, other_kind).await, Step::Failed);
-    let mut unbound = site.authenticator.begin(Mechanism::ScramSha256Plus, None, true, None);
+    let mut unbound = site.authenticator.begin(Mechanism::ScramSha256Plus, Channel::default(), None);
     assert_eq!(unbound.step(Some(b"p=tls-exporter,,n=me@localhost,r=abc")).await, Step::Failed);
 }
 
@@ -81,7 +118,7 @@ async fn a_site_without_scram_neither_offers_nor_takes_it() {
     assert_eq!(settings.offer(true).outside_tls, []);
     let authenticator = Authenticator { settings, ..site.authenticator.clone() };
     for mechanism in [Mechanism::ScramSha256, Mechanism::ScramSha256Plus] {
-        let mut exchange = authenticator.begin(mechanism, Some(binding()), true, None);
+        let mut exchange = authenticator.begin(mechanism, channel(), None);
         assert_eq!(exchange.step(None).await, Step::Failed);
     }
 }
@@ -186,6 +223,8 @@ impl Site {
         directory.add_domain("localhost").unwrap();
         directory.add_user("me@localhost", &Password::prepare(b"pencil").unwrap(), scram).unwrap();
         directory.add_user("other@localhost", &Password::prepare(b"pencil").unwrap(), scram).unwrap();
+        let (pencil, server) = (Password::prepare(b"pencil").unwrap(), AccountClass::Server);
+        directory.add_account("relay@localhost", server, &pencil, scram).unwrap();
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let settings = VerifierSettings { threads: 1, waiting: 8 };
         let verifier = PasswordVerifier::start(directory.clone(), settings, metrics).unwrap();
@@ -193,7 +232,7 @@ impl Site {
     }
 
     fn begin(&self, mechanism: Mechanism) -> Exchange {
-        self.authenticator.begin(mechanism, Some(binding()), true, None)
+        self.authenticator.begin(mechanism, channel(), None)
     }
 
     /// Runs a whole exchange; a client that ends first, or refuses to go on, has shown a fault of ours.
@@ -257,12 +296,18 @@ fn respond(session: &mut rsasl::prelude::Session, challenge: Option<&[u8]>) -> V
     out.into_inner()
 }
 
+/// TLS 1.3, -PLUS offered, no certificate.
+fn channel() -> Channel {
+    Channel { binding: Some(binding()), plus_offered: true, client: None }
+}
+
 fn binding() -> ChannelBinding {
     ChannelBinding { exporter: [1; 32] }
 }
 
 fn name(mechanism: Mechanism) -> &'static [u8] {
     match mechanism {
+        Mechanism::External => b"EXTERNAL",
         Mechanism::ScramSha256Plus => b"SCRAM-SHA-256-PLUS",
         Mechanism::ScramSha256 => b"SCRAM-SHA-256",
         Mechanism::Plain => b"PLAIN",

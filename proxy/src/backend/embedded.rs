@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gatepost_core::BoxFuture;
+use gatepost_core::delivery::mx::is_public;
 use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
-use gatepost_core::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission, binarymime, trace};
+use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
+use gatepost_core::memory::{Drawn, MemoryBudget};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
 use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
-use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::path::{Domain, ForwardPath, ReversePath};
 
 use super::received::ReceivedCounter;
 use super::{Backend, Discard, Transaction, unix_ms};
@@ -29,8 +31,18 @@ pub struct Embedded {
 pub struct Settings {
     /// Our name in `Received:`; a checked domain name.
     pub hostname: String,
+    /// How mail for other domains is taken from those with the right; `None`: not at all.
+    pub relay: Option<Relay>,
     /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
-    pub scan_time_max: Duration,
+    /// `None`: it does not wait at all.
+    pub scan_time_max: Option<Duration>,
+}
+
+/// Mail for other domains is sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// Whether an address literal may be one of loopback or of a private network.
+    pub internal: bool,
 }
 
 /// Who does the work.
@@ -48,7 +60,9 @@ struct Rooms {
 struct EmbeddedTransaction {
     rooms: Arc<Rooms>,
     origin: Origin,
-    trust: Trust,
+    rights: Rights,
+    /// Of the recipients.
+    drawn: Drawn,
     body: Option<Incoming>,
     /// The sink before there is a body.
     nowhere: Discard,
@@ -103,8 +117,9 @@ impl Backend for Embedded {
                 return Err(Refusal::SenderNotOwned);
             }
             let rooms = Arc::clone(&self.rooms);
+            let drawn = rooms.memory.clone().draw();
             let transaction =
-                EmbeddedTransaction { rooms, origin, trust: trust(rights), body: None, nowhere: Discard };
+                EmbeddedTransaction { rooms, origin, rights, drawn, body: None, nowhere: Discard };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -120,8 +135,12 @@ impl Transaction for EmbeddedTransaction {
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             match self.rooms.directory.resolve(path) {
+                Resolution::Local(_) if !self.drawn.try_grow(RECIPIENT_OCTETS, 0) => {
+                    Err(Refusal::StorageFull)
+                }
                 Resolution::Local(_) => Ok(()),
                 Resolution::UnknownLocal => Err(Refusal::UnknownRecipient),
+                Resolution::Foreign if self.may_send_on(path) => Ok(()),
                 Resolution::Foreign => Err(Refusal::RelayDenied),
             }
         })
@@ -132,7 +151,7 @@ impl Transaction for EmbeddedTransaction {
             self.origin.received_at_ms = unix_ms();
             self.body = Some(Incoming {
                 envelope,
-                firewall: self.rooms.firewall(self.trust),
+                firewall: self.rooms.firewall(trust(self.rights)),
                 buffer: BodyBuffer::new(self.rooms.queue.spool(), self.rooms.memory.clone()),
                 received: ReceivedCounter::default(),
                 failure: None,
@@ -162,10 +181,26 @@ impl Transaction for EmbeddedTransaction {
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
-            let Self { rooms, origin, trust, body, nowhere: _ } = *self;
+            // The recipients are held until the queue has them.
+            let Self { rooms, origin, rights, drawn: _drawn, body, nowhere: _ } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
-            rooms.take_over(origin, trust, incoming).await
+            rooms.take_over(origin, trust(rights), incoming).await
         })
+    }
+}
+
+impl EmbeddedTransaction {
+    /// Only where mail leaves this server at all, and only for who may send to anybody.
+    fn may_send_on(&self, path: &ForwardPath) -> bool {
+        let Some(relay) = self.rooms.settings.load().relay else { return false };
+        let is_reachable = match path {
+            ForwardPath::Postmaster => false,
+            ForwardPath::Mailbox(mailbox) => match mailbox.domain() {
+                Domain::Address(address) => relay.internal || is_public(*address),
+                Domain::Name(_) => true,
+            },
+        };
+        is_reachable && self.rights.contains(Right::AcceptAnyRecipient)
     }
 }
 
@@ -182,11 +217,7 @@ impl Incoming {
 
     /// The whole body, durable where it is large.
     async fn finish(mut self) -> Result<(Envelope, Body, Stripped), Refusal> {
-        let (received, buffer) = (&mut self.received, &mut self.buffer);
-        let stripped = self.firewall.finish(&mut |octets| {
-            received.look(octets);
-            buffer.put(octets);
-        });
+        let stripped = self.firewall.finish(&mut |octets| self.buffer.put(octets));
         if let Some(failure) = self.failure {
             return Err(failure);
         }
@@ -206,11 +237,9 @@ impl BodySink for Incoming {
         if self.failure.is_some() {
             return;
         }
-        let (received, buffer) = (&mut self.received, &mut self.buffer);
-        self.firewall.put(octets, &mut |octets| {
-            received.look(octets);
-            buffer.put(octets);
-        });
+        // In front of the firewall, which may take out what a loop is known by.
+        self.received.look(octets);
+        self.firewall.put(octets, &mut |octets| self.buffer.put(octets));
     }
 }
 
@@ -240,7 +269,10 @@ impl Rooms {
             envelope.params.body = BodyKind::EightBitMime;
         }
         let settings = self.settings.load_full();
-        let stamp = self.scan(&body, &origin, settings.scan_time_max).await?;
+        let stamp = match settings.scan_time_max {
+            Some(time_max) => self.scan(&body, &origin, time_max).await?,
+            None => None,
+        };
         let id = self.queue.allocate_id();
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
         let submission = Submission { envelope, origin };
@@ -324,6 +356,7 @@ fn trust(rights: Rights) -> Trust {
     Trust {
         organization: rights.contains(Right::AcceptHeadersOrganization),
         forest: rights.contains(Right::AcceptHeadersForest),
+        routing: rights.contains(Right::AcceptHeadersRouting),
     }
 }
 
@@ -336,6 +369,8 @@ const fn refusal(error: AppendError) -> Refusal {
 
 /// RFC 5321 section 6.3 asks for at least 100 before a loop is assumed.
 const RECEIVED_FIELDS_MAX: usize = 100;
+/// A path of the greatest length (RFC 5321 section 4.5.3.1.3) with its parameters.
+const RECIPIENT_OCTETS: u64 = 512;
 
 #[cfg(test)]
 mod tests;

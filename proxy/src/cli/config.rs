@@ -64,6 +64,7 @@ fn check(file: Option<&Path>, site: &Site, output: &mut Output) -> Result<(), Fa
     if let Some(files) = &config.tls {
         Tls::load(&files.certificate, &files.key).map_err(|error| wrong(&error))?;
     }
+    services::check_authorities(&config).map_err(|error| wrong(&error))?;
     services::load_policy(&config).map_err(|error| wrong(&error))?;
     if let Some(credential) = config.admin.as_ref().and_then(Admin::credential) {
         Credential::load(credential).map_err(|error| wrong(&error))?;

@@ -1,7 +1,7 @@
 //! `gatepost user`, `gatepost alias`, `gatepost domain`.
 
 use clap::Subcommand;
-use gatepost_core::directory::{AccountName, EditError, Scram};
+use gatepost_core::directory::{AccountClass, AccountName, EditError, Scram};
 
 use super::output::{Output, Table};
 use super::password::new_password;
@@ -16,11 +16,15 @@ pub(super) enum UserCommand {
         /// Read the password from the first line of standard input instead of asking for it.
         #[arg(long)]
         password_stdin: bool,
+        /// What the account is: user, or without a mailbox partner, server or externally-secured. ARCHITECTURE.md says
+        /// what each class may do.
+        #[arg(long, default_value_t)]
+        class: AccountClass,
         /// Let the user have the mail of an earlier one of the same name.
         #[arg(long)]
         adopt_mailbox: bool,
     },
-    /// List users. The first is `postmaster` unless an alias says otherwise.
+    /// List users. The first with a mailbox is `postmaster` unless an alias says otherwise.
     List {
         /// For scripts.
         #[arg(long)]
@@ -33,6 +37,14 @@ pub(super) enum UserCommand {
         /// Read the password from the first line of standard input instead of asking for it.
         #[arg(long)]
         password_stdin: bool,
+    },
+    /// Make something else of an account; its password stays. Holds for log-ins from then on.
+    Set {
+        /// The account.
+        address: String,
+        /// What it is to be: user, or without a mailbox partner, server or externally-secured.
+        #[arg(long)]
+        class: AccountClass,
     },
     /// Remove a user and the aliases that point to him. His mailbox stays until `gatepost mailbox remove`.
     Remove {
@@ -92,18 +104,22 @@ pub(super) fn user(command: &UserCommand, site: &Site, output: &mut Output) -> R
     };
     let scram = if site.config()?.scram { Scram::On } else { Scram::Off };
     match command {
-        UserCommand::Add { address, password_stdin, adopt_mailbox } => {
+        UserCommand::Add { address, password_stdin, class, adopt_mailbox } => {
             if !adopt_mailbox {
                 refuse_leftover_mail(address, site)?;
             }
             let password = new_password(*password_stdin)?;
-            let name = directory.add_user(address, &password, scram).map_err(refused)?;
+            let name = directory.add_account(address, *class, &password, scram).map_err(refused)?;
             output.line(format_args!("added {name}"))
         }
         UserCommand::Passwd { address, password_stdin } => {
             let password = new_password(*password_stdin)?;
             directory.set_password(address, &password, scram).map_err(refused)?;
             output.line(format_args!("set the password of {address}"))
+        }
+        UserCommand::Set { address, class } => {
+            directory.set_class(address, *class).map_err(refused)?;
+            output.line(format_args!("{address} is of class {class}"))
         }
         UserCommand::Remove { address } => {
             directory.remove_user(address).map_err(refused)?;
@@ -114,13 +130,19 @@ pub(super) fn user(command: &UserCommand, site: &Site, output: &mut Output) -> R
             if *json {
                 let users: Vec<_> = users
                     .iter()
-                    .map(|user| serde_json::json!({ "name": user.name.to_string(), "scram": user.scram }))
+                    .map(|user| {
+                        serde_json::json!({
+                            "name": user.name.to_string(),
+                            "class": user.class.name(),
+                            "scram": user.scram,
+                        })
+                    })
                     .collect();
                 return output.json(&users.into());
             }
-            let mut table = Table::new(&["USER", "SCRAM"]);
+            let mut table = Table::new(&["USER", "CLASS", "SCRAM"]);
             for user in users {
-                table.row([&user.name, &if user.scram { "yes" } else { "no" }]);
+                table.row([&user.name, &user.class, &if user.scram { "yes" } else { "no" }]);
             }
             output.line(table)
         }

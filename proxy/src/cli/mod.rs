@@ -54,7 +54,7 @@ enum Command {
     /// Write or check a configuration file.
     #[command(subcommand)]
     Config(config::Command),
-    /// Add, list and remove users, and set their passwords. A running server sees it within a second.
+    /// Add, list and remove users, and set their passwords and classes. A running server sees it within a second.
     #[command(subcommand)]
     User(directory::UserCommand),
     /// Give users further addresses.

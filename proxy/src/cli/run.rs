@@ -18,9 +18,11 @@ use crate::control::{ControlServer, ControlSocket};
 use crate::data_folder::DataFolder;
 use crate::first_run::{self, FirstRunError};
 use crate::hardening;
+use crate::open_files::OpenFiles;
+use crate::relay;
 use crate::sandbox::accounts::Account;
 use crate::sandbox::{self, Sandbox, SandboxError};
-use crate::server::{Server, StartError};
+use crate::server::{Server, ServerSettings, StartError};
 use crate::service_manager;
 use crate::services::{self, OpenError, Rooms};
 use crate::sockets::Sockets;
@@ -41,6 +43,7 @@ struct Parts {
     sandbox: Sandbox,
     sockets: Sockets,
     control: ControlSocket,
+    open_files: OpenFiles,
 }
 
 /// A running server.
@@ -49,6 +52,7 @@ struct Running {
     folder: DataFolder,
     log: LogHandle,
     sandbox: Sandbox,
+    open_files: OpenFiles,
     rooms: Rooms,
     server: Server,
     admin: Option<AdminServer>,
@@ -66,6 +70,7 @@ struct Signals {
 /// All on the first thread until the sandbox is entered: bind, become the user, lock, confine.
 pub(super) fn run(site: &Site, arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     hardening::forbid_core_dumps().map_err(Failure::general)?;
+    let open_files = OpenFiles::raise().map_err(Failure::general)?;
     let config = arguments.apply(site.config()?.clone());
     let log = telemetry::log::start(config.log).map_err(Failure::general)?;
     let sockets = bind(&config);
@@ -91,7 +96,7 @@ pub(super) fn run(site: &Site, arguments: &Arguments, output: &mut Output) -> Re
         .map_err(Failure::general)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(Failure::general)?;
-        let parts = Parts { config, folder, log, sandbox, sockets, control };
+        let parts = Parts { config, folder, log, sandbox, sockets, control, open_files };
         let mut running = Running::start(parts, site, output).await?;
         while signals.next().await == Request::Reload {
             running.reload(site, arguments);
@@ -152,7 +157,7 @@ impl Arguments {
 
 impl Running {
     async fn start(parts: Parts, site: &Site, output: &mut Output) -> Result<Self, Failure> {
-        let Parts { config, folder, log, sandbox, mut sockets, control } = parts;
+        let Parts { config, folder, log, sandbox, mut sockets, control, open_files } = parts;
         let directory = first_run::open_directory(&folder).map_err(|error| first_run_failure(&error))?;
         if site.config_file().is_none() {
             welcome(&config, &folder, &directory, output)?;
@@ -182,10 +187,14 @@ impl Running {
             }
             None => None,
         };
-        let server = Server::start_on(sockets, &services::server_settings(&config), rooms.edge())
+        let settings = services::server_settings(&config, rooms.tls())
+            .map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let settings = within(open_files, settings);
+        let server = Server::start_on(sockets, &settings, rooms.edge())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let control = ControlServer::start(control, rooms.queue().clone()).map_err(Failure::general)?;
-        let running = Self { config, folder, log, sandbox, rooms, server, admin, control, is_draining };
+        let running =
+            Self { config, folder, log, sandbox, open_files, rooms, server, admin, control, is_draining };
         running.announce();
         service_manager::ready();
         Ok(running)
@@ -222,11 +231,18 @@ impl Running {
         if let Err(error) = services::load_tls(&config, &self.folder) {
             return rejected(&error);
         }
+        if let Err(error) = relay::load(&config) {
+            return rejected(&error);
+        }
         let policy = match services::load_policy(&config) {
             Ok(policy) => policy,
             Err(error) => return rejected(&error),
         };
-        if let Err(error) = self.server.reload(&services::server_settings(&config)) {
+        let settings = match services::server_settings(&config, self.rooms.tls()) {
+            Ok(settings) => within(self.open_files, settings),
+            Err(error) => return rejected(&error),
+        };
+        if let Err(error) = self.server.reload(&settings) {
             return rejected(&error);
         }
         self.rooms.reload(&config, &self.folder, policy);
@@ -288,6 +304,12 @@ impl Signals {
     }
 }
 
+/// What the listeners are to do, as far as there can be sockets for it.
+fn within(open_files: OpenFiles, mut settings: ServerSettings) -> ServerSettings {
+    open_files.fit(&mut settings.listeners).report(open_files);
+    settings
+}
+
 /// Makes the first user, if this is the first start, and says so where only the right eyes are.
 fn welcome(
     config: &Config,
@@ -337,6 +359,7 @@ fn first_run_failure(error: &FirstRunError) -> Failure {
 fn open_failure(error: &OpenError) -> Failure {
     let exit = match error {
         OpenError::Tls(_) | OpenError::Rules(_) | OpenError::Admission(_) => Exit::Configuration,
+        OpenError::Relay(error) if error.is_of_the_configuration() => Exit::Configuration,
         _ => Exit::Failure,
     };
     Failure::new(exit, error)

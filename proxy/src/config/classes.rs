@@ -1,26 +1,50 @@
-//! Who is more than a stranger, what each class may do, and which verbs there are: `peers`, `rights` and `switched_off` of
-//! a listener.
+//! Who is more than a stranger, what each class may do, and which verbs there are: `peers`, `client_certificates`,
+//! `rights` and `switched_off` of a listener.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
 
 use gatepost_smtp::server::{ClassRights, PeerClass, Right, Rights};
 use gatepost_smtp::wire::verb::Verb;
 use serde::Deserialize;
 
 use super::network::TrustedNetwork;
+use super::values::Hostname;
 
 /// Peers of these networks are of this class before they authenticate.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerNetworks {
     /// Which class.
-    pub class: NetworkClass,
+    pub class: ListedClass,
     /// From where.
     pub networks: Vec<TrustedNetwork>,
 }
 
-/// What an address alone can make of a peer: never a user.
+/// Clients are asked for a certificate, and those with a good one may log in by it (SASL EXTERNAL).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificates {
+    /// A PEM file with the certificates of those who vouch for clients.
+    pub authorities: PathBuf,
+    /// Whom they vouch for.
+    pub peers: Vec<PeerNames>,
+}
+
+/// Clients with one of these names in their certificate are of this class once they have logged in by it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerNames {
+    /// Which class.
+    pub class: ListedClass,
+    /// Domain names; no wildcards.
+    pub names: Vec<Hostname>,
+}
+
+/// What an address or a certificate can make of a peer: never a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum NetworkClass {
+pub enum ListedClass {
     /// Another organisation's server.
     Partner,
     /// A server of the same organisation.
@@ -61,15 +85,26 @@ pub enum InvalidClass {
     Verb(String),
 }
 
-// === impl NetworkClass ===
+// === impl ListedClass ===
 
-impl From<NetworkClass> for PeerClass {
-    fn from(class: NetworkClass) -> Self {
+impl From<ListedClass> for PeerClass {
+    fn from(class: ListedClass) -> Self {
         match class {
-            NetworkClass::Partner => Self::Partner,
-            NetworkClass::Server => Self::Server,
-            NetworkClass::ExternallySecured => Self::ExternallySecured,
+            ListedClass::Partner => Self::Partner,
+            ListedClass::Server => Self::Server,
+            ListedClass::ExternallySecured => Self::ExternallySecured,
         }
+    }
+}
+
+// === impl ClientCertificates ===
+
+impl ClientCertificates {
+    /// A name that is there twice: one of its classes would be lost.
+    pub(super) fn repeated_name(&self) -> Option<&Hostname> {
+        let mut seen = HashSet::new();
+        let mut names = self.peers.iter().flat_map(|peers| &peers.names);
+        names.find(|name| !seen.insert(name.as_str().to_ascii_lowercase()))
     }
 }
 

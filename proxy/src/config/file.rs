@@ -8,7 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::admission::Admission;
-use super::classes::{PeerNetworks, SwitchableVerb, WrittenRights};
+use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
+use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
@@ -27,6 +28,8 @@ pub(super) struct File {
     pub(super) dns: Dns,
     pub(super) dnsbl: Dnsbl,
     pub(super) admission: Admission,
+    pub(super) delivery: WrittenDelivery,
+    pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) scan: Scan,
     pub(super) pickup: Option<Pickup>,
     pub(super) badmail: Badmail,
@@ -77,6 +80,7 @@ pub(super) struct Listener {
     pub(super) xclient_from: Option<Spanned<Vec<TrustedNetwork>>>,
     pub(super) rights: Option<Spanned<WrittenRights>>,
     pub(super) peers: Option<Spanned<Vec<PeerNetworks>>>,
+    pub(super) client_certificates: Option<Spanned<ClientCertificates>>,
     pub(super) switched_off: Option<Spanned<Vec<SwitchableVerb>>>,
 }
 
@@ -134,6 +138,7 @@ pub(super) struct Auth {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) message: Option<Spanned<Octets>>,
+    pub(super) message_bypass: Option<Spanned<Octets>>,
     pub(super) recipients: Option<Spanned<u32>>,
     pub(super) transactions: Option<Spanned<u32>>,
     pub(super) commands: Option<Spanned<u32>>,
@@ -144,6 +149,7 @@ pub(super) struct Limits {
     pub(super) session_timeout: Option<TimeSpan>,
     pub(super) session_octets: Option<Spanned<Octets>>,
     pub(super) data_rate: Option<u32>,
+    pub(super) memory: Option<Spanned<Octets>>,
     pub(super) body_memory: Option<Spanned<Octets>>,
     pub(super) drain_timeout: Option<TimeSpan>,
 }
@@ -153,6 +159,7 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Scan {
     pub(super) rules: Option<PathBuf>,
+    pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) unscannable: Option<Unscannable>,
 }

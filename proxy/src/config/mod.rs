@@ -8,6 +8,7 @@
 
 mod admission;
 mod classes;
+mod delivery;
 mod dnsbl;
 mod file;
 pub mod network;
@@ -22,7 +23,8 @@ use std::path::{Path, PathBuf};
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
-pub use classes::{NetworkClass, PeerNetworks, SwitchableVerb};
+pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
+pub use delivery::{Remote, Route};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
@@ -60,6 +62,8 @@ pub struct Config {
     pub admission: Admission,
     /// Which deviations are tolerated from whom.
     pub quirks: Vec<QuirkNetworks>,
+    /// How mail leaves this server; `None`: not at all.
+    pub remote: Option<Remote>,
     /// How mail is scanned.
     pub scan: Scan,
     /// A folder of which every file is sent as a mail; `None`: there is no such folder.
@@ -91,6 +95,8 @@ pub struct Listener {
     pub rights: ClassRights,
     /// Who is more than a stranger before he authenticates.
     pub peers: Vec<PeerNetworks>,
+    /// Who may log in by a certificate; `None`: nobody is asked for one.
+    pub client_certificates: Option<ClientCertificates>,
     /// Verbs that do not exist here.
     pub switched_off: Vec<SwitchableVerb>,
 }
@@ -155,6 +161,8 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Largest message.
     pub message: Octets,
+    /// The same for peers that may bypass it; where it is smaller, the larger one holds.
+    pub message_bypass: Octets,
     /// Recipients a transaction, at least 100.
     pub recipients: u32,
     /// Transactions a session.
@@ -175,7 +183,9 @@ pub struct Limits {
     pub session_octets: Option<Octets>,
     /// Octets a second that a body must come at.
     pub data_rate: Option<u32>,
-    /// Memory for bodies on their way in, of all sessions together; beyond, they go on in files.
+    /// Memory that all peers together may make the process hold.
+    pub memory: Octets,
+    /// The share of bodies on their way in; beyond, they go on in files.
     pub body_memory: Octets,
     /// How long sessions may go on after SIGTERM.
     pub drain_timeout: TimeSpan,
@@ -186,6 +196,8 @@ pub struct Limits {
 pub struct Scan {
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
+    /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
+    pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
@@ -259,11 +271,15 @@ impl Config {
     /// This configuration, but with what `running` cannot change before a restart; a wish to change it is logged.
     #[must_use]
     pub fn with_fixed_parts_of(self, running: &Self) -> Self {
+        let authorities =
+            |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
             ("server.sandbox", self.sandbox != running.sandbox),
             ("auth.scram", self.scram != running.scram),
+            ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
+            ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -272,13 +288,18 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let session_budget = self.scan.session_budget;
+        let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
+        let remote = match (self.remote, &running.remote) {
+            (Some(new), Some(running)) => Some(Remote { authorities: running.authorities.clone(), ..new }),
+            (_, running) => running.clone(),
+        };
         Self {
+            remote,
             data: running.data.clone(),
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { session_budget, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, ..running.scan.clone() },
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
@@ -307,6 +328,7 @@ impl Config {
                 xclient_from: Vec::new(),
                 rights: ClassRights::default(),
                 peers: Vec::new(),
+                client_certificates: None,
                 switched_off: Vec::new(),
             })
         };
@@ -329,6 +351,7 @@ impl Config {
             dnsbl: Dnsbl::default(),
             admission: Admission::default(),
             quirks: Vec::new(),
+            remote: None,
             scan: Scan::default(),
             pickup: None,
             badmail: Badmail::default(),
@@ -344,6 +367,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message: MESSAGE_DEFAULT,
+            message_bypass: MESSAGE_BYPASS_DEFAULT,
             recipients: RECIPIENTS_DEFAULT,
             transactions: None,
             commands: None,
@@ -354,7 +378,8 @@ impl Default for Limits {
             session_timeout: None,
             session_octets: None,
             data_rate: None,
-            body_memory: BODY_MEMORY_DEFAULT,
+            memory: MEMORY_DEFAULT,
+            body_memory: MEMORY_DEFAULT.half().half(),
             drain_timeout: DRAIN_DEFAULT,
         }
     }
@@ -364,7 +389,7 @@ impl Default for Limits {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { rules: None, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+        Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
     }
 }
 
@@ -423,8 +448,10 @@ const ADMIN_PORT: u16 = 2580;
 pub(crate) const CONNECTIONS_DEFAULT: u32 = 200;
 /// Large enough for what mail programs send today, with base64's third on top of a 35 MiB attachment.
 const MESSAGE_DEFAULT: Octets = Octets::mebi(50);
-/// A thousand bodies of the largest size that is kept in memory.
-const BODY_MEMORY_DEFAULT: Octets = Octets::mebi(256);
+/// Twice that: a mail is in memory as a whole while it is scanned, so who wants more should have counted.
+const MESSAGE_BYPASS_DEFAULT: Octets = Octets::mebi(100);
+/// Some 20,000 sessions in TLS, or a few scans of the largest mails; half of what the smallest machines have.
+const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 /// Ten times what RFC 5321 section 4.5.3.1.8 asks for at least.
 const RECIPIENTS_DEFAULT: u32 = 1000;
 /// Below the 90 s that systemd gives a service to stop.

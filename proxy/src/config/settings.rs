@@ -9,8 +9,8 @@ use toml::Spanned;
 use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
-    Admin, Badmail, CONNECTIONS_DEFAULT, Config, Limits, Listener, Log, Pop3Tls, Scan, Service, SmtpTls,
-    TlsFiles,
+    Admin, Badmail, CONNECTIONS_DEFAULT, ClientCertificates, Config, Limits, Listener, Log, Pop3Tls, Scan,
+    Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -34,6 +34,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         dnsbl: file.dnsbl,
         admission: file.admission,
         quirks: file.quirk,
+        remote: file.delivery.check(file.route, &mut findings),
         scan: scan(file.scan),
         pickup: file.pickup.and_then(|pickup| self::pickup(pickup, &mut findings)),
         badmail: badmail(&file.badmail, &mut findings),
@@ -81,6 +82,7 @@ fn listener(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Lis
         xclient_from: written.xclient_from.as_ref().map(|it| it.get_ref().clone()).unwrap_or_default(),
         rights: written.rights.as_ref().map(|rights| rights.get_ref().resolve()).unwrap_or_default(),
         peers: written.peers.as_ref().map(|peers| peers.get_ref().clone()).unwrap_or_default(),
+        client_certificates: written.client_certificates.as_ref().map(|clients| clients.get_ref().clone()),
         switched_off: written.switched_off.as_ref().map(|verbs| verbs.get_ref().clone()).unwrap_or_default(),
     })
 }
@@ -126,6 +128,9 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
                 .hint("remove \"submit\" from its rights, or set require_auth = false"),
         );
     }
+    if let Some(clients) = &written.client_certificates {
+        check_client_certificates(clients, tls, findings);
+    }
     let binarymime = written.binarymime.as_ref().is_some_and(|on| *on.get_ref());
     let pregreet_wait = written.pregreet_wait.as_ref().map(|wait| *wait.get_ref());
     if let (Some(wait), SmtpTls::Implicit) = (&written.pregreet_wait, tls) {
@@ -134,6 +139,25 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
     // Those who must log in are often at home, and the lists are full of such addresses.
     let dnsbl = written.dnsbl.as_ref().map_or(!require_auth, |on| *on.get_ref());
     Some(Service::Smtp { tls, require_auth, binarymime, pregreet_wait, dnsbl })
+}
+
+fn check_client_certificates(
+    written: &Spanned<ClientCertificates>,
+    tls: SmtpTls,
+    findings: &mut Vec<Finding>,
+) {
+    if let SmtpTls::None { .. } = tls {
+        findings.push(
+            Finding::at(
+                written.span(),
+                "certificates are shown inside TLS, which this listener does not have",
+            )
+            .hint("tls = \"starttls\" or tls = \"implicit\""),
+        );
+    }
+    if let Some(name) = written.get_ref().repeated_name() {
+        findings.push(Finding::at(written.span(), format!("{name} is named twice")));
+    }
 }
 
 /// Where SCRAM is all that a listener may offer, it must not be switched off elsewhere.
@@ -159,6 +183,7 @@ fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         written.backend.as_ref().map(|value| ("backend", value.span())),
         written.rights.as_ref().map(|value| ("rights", value.span())),
         written.peers.as_ref().map(|value| ("peers", value.span())),
+        written.client_certificates.as_ref().map(|value| ("client_certificates", value.span())),
         written.switched_off.as_ref().map(|value| ("switched_off", value.span())),
     ];
     for (key, span) in smtp_only.into_iter().flatten() {
@@ -186,19 +211,41 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
         findings
             .push(Finding::at(message.span(), format!("must lie between {MESSAGE_MIN} and {MESSAGE_MAX}")));
     }
+    let message = written.message.as_ref().map_or(default.message, |message| *message.get_ref());
+    if let Some(bypass) = &written.message_bypass
+        && !(message..=MESSAGE_MAX).contains(bypass.get_ref())
+    {
+        findings.push(Finding::at(
+            bypass.span(),
+            format!("must lie between `message`, which is {message}, and {MESSAGE_MAX}"),
+        ));
+    }
     if let Some(octets) = &written.session_octets
         && *octets.get_ref() < MESSAGE_MIN
     {
         findings.push(Finding::at(octets.span(), format!("must be at least {MESSAGE_MIN}")));
     }
-    if let Some(memory) = &written.body_memory
-        && *memory.get_ref() < BODY_MEMORY_MIN
+    if let Some(memory) = &written.memory
+        && *memory.get_ref() < MEMORY_MIN
     {
-        findings.push(Finding::at(memory.span(), format!("must be at least {BODY_MEMORY_MIN}")));
+        findings.push(Finding::at(memory.span(), format!("must be at least {MEMORY_MIN}")));
     }
+    let memory = written.memory.as_ref().map_or(default.memory, |memory| *memory.get_ref());
+    if let Some(bodies) = &written.body_memory
+        && !(BODY_MEMORY_MIN..=memory.half()).contains(bodies.get_ref())
+    {
+        let most = memory.half();
+        findings.push(
+            Finding::at(bodies.span(), format!("must lie between {BODY_MEMORY_MIN} and {most}"))
+                .hint("bodies get at most half of `memory`"),
+        );
+    }
+    // By default a quarter: a thousand bodies of the largest size that is kept in memory.
+    let bodies = written.body_memory.as_ref().map_or(memory.half().half(), |bodies| *bodies.get_ref());
     let recipients = at_least(written.recipients.as_ref(), RECIPIENTS_MIN, "recipients", findings);
     Limits {
-        message: written.message.as_ref().map_or(default.message, |message| *message.get_ref()),
+        message,
+        message_bypass: written.message_bypass.as_ref().map_or(default.message_bypass, |it| *it.get_ref()),
         recipients: recipients.unwrap_or(default.recipients),
         transactions: at_least(written.transactions.as_ref(), 1, "transactions", findings),
         commands: at_least(written.commands.as_ref(), COMMANDS_MIN, "commands", findings),
@@ -209,7 +256,8 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
         session_timeout: written.session_timeout,
         session_octets: written.session_octets.as_ref().map(|octets| *octets.get_ref()),
         data_rate: written.data_rate,
-        body_memory: written.body_memory.as_ref().map_or(default.body_memory, |memory| *memory.get_ref()),
+        memory,
+        body_memory: bodies,
         drain_timeout: written.drain_timeout.unwrap_or(default.drain_timeout),
     }
 }
@@ -218,6 +266,7 @@ fn scan(written: file::Scan) -> Scan {
     let default = Scan::default();
     Scan {
         rules: written.rules,
+        in_session: written.in_session.unwrap_or(default.in_session),
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         unscannable: written.unscannable,
     }
@@ -284,6 +333,8 @@ fn at_least(value: Option<&Spanned<u32>>, least: u32, key: &str, findings: &mut 
 
 /// RFC 5321 section 4.5.3.1.7: 64K octets must be accepted.
 const MESSAGE_MIN: Octets = Octets::mebi(1);
+/// A single mail of the default largest size may take 100 MiB while it is scanned.
+const MEMORY_MIN: Octets = Octets::mebi(256);
 /// Below, hardly any body would be in memory at all.
 const BODY_MEMORY_MIN: Octets = Octets::mebi(8);
 /// Above, a single mail could fill the disks that Gatepost is made for.

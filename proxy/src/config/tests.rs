@@ -42,7 +42,9 @@ fn every_commented_setting_of_the_example_is_a_real_one() {
         .lines()
         .map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line))
         .filter(|line| !line.starts_with("auth_without_tls"))
-        .fold(String::new(), |text, line| text + line + "\n");
+        .fold(String::new(), |text, line| text + line + "\n")
+        // What is shown of routes means nothing as long as no mail leaves.
+        .replace("enabled = false", "enabled = true");
     let config = parse(&uncommented).unwrap();
     assert_eq!(config.hostname.as_str(), "mail.example.org");
     assert!(matches!(config.admin, Some(Admin::Tls { .. })));
@@ -62,6 +64,19 @@ fn every_commented_setting_of_the_example_is_a_real_one() {
     for (written, default) in spans {
         assert_eq!(written.map(TimeSpan::duration), Some(default), "a commented value is the default");
     }
+}
+
+#[test]
+fn bodies_get_a_quarter_of_the_memory_and_at_most_half() {
+    let limits = |text: &str| parse(&format!("{MINIMAL}[limits]\n{text}\n")).unwrap().limits;
+    let two = limits("memory = \"2 GiB\"");
+    assert_eq!((two.memory, two.body_memory), (Octets::mebi(2048), Octets::mebi(512)));
+    let half = "memory = \"512 MiB\"\nbody_memory = \"256 MiB\"";
+    assert_eq!(limits(half).body_memory, Octets::mebi(256));
+    let shown = refusal(&format!("[limits]\n{}", half.replace("256", "257")));
+    assert!(shown.contains("g.toml:3:15: must lie between 8 MiB and 256 MiB"), "{shown}");
+    let shown = refusal("[limits]\nmemory = \"255 MiB\"");
+    assert!(shown.contains("g.toml:2:10: must be at least 256 MiB"), "{shown}");
 }
 
 #[test]
@@ -180,7 +195,7 @@ fn classes_have_networks_and_rights() {
          rights = {{ user = [\"submit\"], externally-secured = [] }}\nswitched_off = [\"vrfy\"]\n"
     );
     let listener = parse(&text).unwrap().listeners.remove(0);
-    assert_eq!(listener.peers[0].class, NetworkClass::Partner);
+    assert_eq!(listener.peers[0].class, ListedClass::Partner);
     assert_eq!(listener.switched_off[0].verb(), Verb::Vrfy);
     assert_eq!(listener.rights.of(PeerClass::User), Rights::of(&[Right::Submit]));
     assert_eq!(listener.rights.of(PeerClass::ExternallySecured), Rights::NONE);
@@ -202,6 +217,30 @@ fn classes_have_networks_and_rights() {
 }
 
 #[test]
+fn clients_are_known_by_the_names_in_their_certificates() {
+    let text = format!(
+        "{MINIMAL}client_certificates = {{ authorities = \"clients.pem\", peers = [\
+         {{ class = \"server\", names = [\"mx2.example.org\"] }}, {{ class = \"partner\", names = [] }}] }}\n"
+    );
+    let clients = parse(&text).unwrap().listeners.remove(0).client_certificates.unwrap();
+    assert_eq!(clients.authorities, Path::new("clients.pem"));
+    assert_eq!(clients.peers[0].class, ListedClass::Server);
+    assert_eq!(clients.peers[0].names[0].as_str(), "mx2.example.org");
+    assert_eq!(parse(MINIMAL).unwrap().listeners[0].client_certificates, None);
+    for (old, new, why) in [
+        ("\"starttls\"", "\"none\"\nrequire_auth = false", "certificates are shown inside TLS"),
+        ("names = []", "names = [\"MX2.Example.org\"]", "MX2.Example.org is named twice"),
+        ("mx2.", "*.", "not a host name"),
+        ("\"server\"", "\"user\"", "unknown variant `user`"),
+        ("authorities = \"clients.pem\", ", "", "missing field `authorities`"),
+        ("\"smtp\"", "\"pop3\"", "`client_certificates` is a setting of SMTP listeners"),
+    ] {
+        let shown = refusal(&text.replace(old, new));
+        assert!(shown.contains(why), "{shown}");
+    }
+}
+
+#[test]
 fn several_problems_are_reported_at_once() {
     let text = format!("{MINIMAL}{MINIMAL}connections = 0\n");
     let problems = Config::parse(Path::new("g.toml"), &text).unwrap_err();
@@ -215,8 +254,15 @@ fn a_configuration_without_a_listener_is_refused() {
 
 #[test]
 fn the_limits_stay_within_what_the_standard_asks_for() {
-    for limits in ["recipients = 99", "message = 1000", "message = \"2 GiB\"", "errors = 0", "commands = 10"]
-    {
+    for limits in [
+        "recipients = 99",
+        "message = 1000",
+        "message = \"2 GiB\"",
+        "message_bypass = \"49 MiB\"",
+        "message_bypass = \"2 GiB\"",
+        "errors = 0",
+        "commands = 10",
+    ] {
         let shown = refusal(&format!("{MINIMAL}[limits]\n{limits}\n"));
         assert!(shown.contains("must "), "{limits}: {shown}");
     }
@@ -238,12 +284,12 @@ fn an_admin_address_outside_loopback_needs_tls_and_a_credential() {
 #[test]
 fn a_reload_keeps_what_needs_a_restart_and_takes_the_rest() {
     let running = Config::embedded_default();
-    let sections =
-        "[auth]\nscram = false\n[server]\ndata = \"/d\"\n[scan]\nrules = \"/r\"\nsession_budget = \"1s\"\n";
+    let sections = "[auth]\nscram = false\n[server]\ndata = \"/d\"\n[scan]\nrules = \"/r\"\nin_session = false\nsession_budget = \"1s\"\n";
     let reloaded = parse(&format!("{MINIMAL}{sections}")).unwrap().with_fixed_parts_of(&running);
     assert!(reloaded.scram && reloaded.data.is_none() && reloaded.scan.rules.is_none());
     assert_eq!(reloaded.admin, running.admin);
     assert_eq!(reloaded.scan.session_budget, TimeSpan::seconds(1));
+    assert!(!reloaded.scan.in_session);
     assert_eq!(reloaded.listeners.len(), 1);
 }
 

@@ -165,6 +165,12 @@ impl Octets {
     pub const fn count(self) -> u64 {
         self.0
     }
+
+    /// Half of it.
+    #[must_use]
+    pub const fn half(self) -> Self {
+        Self(self.0 / 2)
+    }
 }
 
 /// What may stand in the file.

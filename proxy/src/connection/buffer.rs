@@ -5,18 +5,37 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, ready};
 
+use gatepost_core::memory::{Drawn, MemoryBudget};
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Buffers that nobody uses right now.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pool {
-    idle: Arc<Mutex<Vec<Box<[u8]>>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    idle: Mutex<Vec<Buffer>>,
+    memory: MemoryBudget,
+}
+
+/// One word, since every session has room for one.
+#[derive(Debug)]
+struct Buffer(Box<Counted>);
+
+/// Counted as long as it is there, in use or not. What has come has to be read: a buffer is never refused.
+#[derive(Debug)]
+struct Counted {
+    octets: Box<[u8]>,
+    _drawn: Drawn,
 }
 
 /// Octets that were read and not yet taken. Goes back to its pool when dropped.
 #[derive(Debug)]
 pub(crate) struct Input {
-    octets: Box<[u8]>,
+    /// `None` only while it is dropped.
+    buffer: Option<Buffer>,
     taken: usize,
     filled: usize,
     pool: Pool,
@@ -25,6 +44,11 @@ pub(crate) struct Input {
 // === impl Pool ===
 
 impl Pool {
+    /// One whose buffers are drawn from this budget.
+    pub(crate) fn new(memory: MemoryBudget) -> Self {
+        Self { shared: Arc::new(Shared { idle: Mutex::default(), memory }) }
+    }
+
     /// Waits until the peer has sent something and reads it. While it waits it holds no buffer.
     pub(crate) async fn read<S>(&self, stream: &mut S) -> io::Result<Input>
     where
@@ -32,7 +56,8 @@ impl Pool {
     {
         std::future::poll_fn(|cx| {
             let mut input = self.take();
-            let mut space = ReadBuf::new(&mut input.octets);
+            let mut space =
+                ReadBuf::new(input.buffer.as_mut().map_or(&mut [], |buffer| &mut buffer.0.octets));
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
             input.filled = space.filled().len();
             Poll::Ready(Ok(input))
@@ -41,15 +66,21 @@ impl Pool {
     }
 
     fn take(&self) -> Input {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let octets = idle.unwrap_or_else(|| vec![0; BUFFER_OCTETS].into_boxed_slice());
-        Input { octets, taken: 0, filled: 0, pool: self.clone() }
+        let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let buffer = idle.unwrap_or_else(|| self.make());
+        Input { buffer: Some(buffer), taken: 0, filled: 0, pool: self.clone() }
     }
 
-    fn give_back(&self, octets: Box<[u8]>) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    fn make(&self) -> Buffer {
+        let mut drawn = self.shared.memory.clone().draw();
+        let _ = drawn.grow(BUFFER_OCTETS as u64);
+        Buffer(Box::new(Counted { octets: vec![0; BUFFER_OCTETS].into_boxed_slice(), _drawn: drawn }))
+    }
+
+    fn give_back(&self, buffer: Buffer) {
+        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_BUFFERS_MAX {
-            idle.push(octets);
+            idle.push(buffer);
         }
     }
 }
@@ -64,13 +95,18 @@ impl Input {
 
     /// What was read and not yet taken.
     pub(crate) fn rest(&self) -> &[u8] {
-        self.octets.get(self.taken..self.filled).unwrap_or_default()
+        self.buffer
+            .as_ref()
+            .and_then(|buffer| buffer.0.octets.get(self.taken..self.filled))
+            .unwrap_or_default()
     }
 }
 
 impl Drop for Input {
     fn drop(&mut self) {
-        self.pool.give_back(std::mem::take(&mut self.octets));
+        if let Some(buffer) = self.buffer.take() {
+            self.pool.give_back(buffer);
+        }
     }
 }
 
@@ -91,14 +127,14 @@ mod tests {
         let (mut ours, mut theirs) = tokio::io::duplex(64);
         let mut read = Box::pin(pool.read(&mut ours));
         assert!(std::future::poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await);
-        assert_eq!(pool.idle.lock().unwrap().len(), 1, "the probe's buffer went back");
+        assert_eq!(pool.shared.idle.lock().unwrap().len(), 1, "the probe's buffer went back");
         theirs.write_all(b"hello").await.unwrap();
         let mut input = read.await.unwrap();
-        assert_eq!(pool.idle.lock().unwrap().len(), 0);
+        assert_eq!(pool.shared.idle.lock().unwrap().len(), 0);
         input.take(2);
         assert_eq!(input.rest(), b"llo");
         drop(input);
-        assert_eq!(pool.idle.lock().unwrap().len(), 1);
+        assert_eq!(pool.shared.idle.lock().unwrap().len(), 1);
     }
 
     #[test]
@@ -106,6 +142,18 @@ mod tests {
         let pool = Pool::default();
         let rush: Vec<Input> = (0..IDLE_BUFFERS_MAX + 10).map(|_| pool.take()).collect();
         drop(rush);
-        assert_eq!(pool.idle.lock().unwrap().len(), IDLE_BUFFERS_MAX);
+        assert_eq!(pool.shared.idle.lock().unwrap().len(), IDLE_BUFFERS_MAX);
+    }
+
+    #[test]
+    fn buffers_are_counted_in_use_and_idle_and_freed_ones_are_not() {
+        let memory = MemoryBudget::new(1);
+        let pool = Pool::new(memory.clone());
+        let rush: Vec<Input> = (0..IDLE_BUFFERS_MAX + 10).map(|_| pool.take()).collect();
+        assert_eq!(memory.used(), (BUFFER_OCTETS * (IDLE_BUFFERS_MAX + 10)) as u64);
+        drop(rush);
+        assert_eq!(memory.used(), (BUFFER_OCTETS * IDLE_BUFFERS_MAX) as u64);
+        drop(pool);
+        assert_eq!(memory.used(), 0);
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Driver<'a, S, M> {
     is_told: bool,
     /// Whether the peer has closed its side.
     is_over: bool,
+    /// Whether others need the place.
+    is_displaced: bool,
 }
 
 // === impl Driver ===
@@ -74,6 +76,7 @@ where
             rate: DataRate::new(),
             is_told: false,
             is_over: false,
+            is_displaced: false,
         }
     }
 
@@ -115,6 +118,11 @@ where
             took_nothing = false;
             self.flush().await?;
             self.wait().await;
+            if self.is_displaced {
+                self.replies.extend_from_slice(self.machine.displaced().as_bytes());
+                self.flush().await?;
+                return Ok(Stop::Closed(Ending::Displaced));
+            }
         }
     }
 
@@ -168,6 +176,7 @@ where
         let mut octets = 0;
         tokio::select! {
             biased;
+            () = displaced(self.ledger) => self.is_displaced = true,
             read = self.pool.read(self.stream) => match read {
                 Ok(input) if !input.rest().is_empty() => {
                     octets = as_octets(input.rest().len());
@@ -196,6 +205,13 @@ where
     fn go_down(&mut self) {
         self.is_told = true;
         self.machine.shutdown(now());
+    }
+}
+
+async fn displaced(ledger: &Ledger) {
+    match &ledger.guest {
+        Some(guest) => guest.displaced().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,7 +7,7 @@ use gatepost_core::BoxFuture;
 use gatepost_smtp::server::TlsFacts;
 
 use super::Ending;
-use crate::tls::Exporter;
+use crate::tls::Proof;
 
 /// A session without sockets, together with what answers its questions.
 pub(crate) trait Machine: Send + Sized {
@@ -43,11 +43,14 @@ pub(crate) trait Machine: Send + Sized {
     /// We are going down.
     fn shutdown(&mut self, now: Instant);
 
+    /// What the peer is told where others need its place.
+    fn displaced(&self) -> String;
+
     /// When to call `tick` at the latest.
     fn deadline(&self) -> Instant;
 
     /// The handshake is done: a session that knows nothing of the plaintext one.
-    fn into_secured(self, facts: TlsFacts, exporter: Option<Exporter>, now: Instant) -> Self;
+    fn into_secured(self, facts: TlsFacts, proof: Proof, now: Instant) -> Self;
 }
 
 /// What a machine wants to be done.

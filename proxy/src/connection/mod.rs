@@ -20,14 +20,16 @@ mod smtp;
 mod transmit;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_core::access::pop3 as pop3_protocol;
 use gatepost_core::events::{About, What};
 use gatepost_smtp::server::{Config, TlsFacts, TlsMode};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::admission::guest::Guest;
 use crate::admission::networks::NetworkSet;
@@ -35,7 +37,7 @@ use crate::admission::stranger::StrangerChecks;
 use crate::metrics::ListenerMetrics;
 use crate::server::Services;
 use crate::session_id::SessionId;
-use crate::tls::{Exporter, Secured};
+use crate::tls::{ClientCertificates, Proof, Secured};
 pub(crate) use buffer::BUFFER_OCTETS;
 use buffer::Pool;
 pub use classes::PeerClasses;
@@ -72,6 +74,8 @@ pub(crate) struct Context {
     pub(crate) relays: NetworkSet,
     /// Who is more than a stranger.
     pub(crate) classes: PeerClasses,
+    /// Who may prove himself by a certificate; `None`: nobody is asked for one.
+    pub(crate) clients: Option<ClientCertificates>,
     /// Which deviations an address is allowed.
     pub(crate) quirks: PeerQuirks,
     /// What strangers have to wait for.
@@ -155,11 +159,22 @@ pub(crate) async fn serve<S>(
     tracing::debug!(session = %peer.session, listener = peer.context.listener, peer = %address, "connected");
     let mut ledger = Ledger { guest: Some(Arc::clone(&peer.guest)), ..Ledger::default() };
     let mut cut = phase.clone();
-    let ending = tokio::select! {
-        ending = conduct(stream, &peer, &mut ledger, &mut phase) => ending,
-        // An error means that the server itself was dropped.
-        _ = cut.wait_for(|phase| *phase == Phase::Cut) => Ending::Cut,
-        () = peer.guest.displaced() => Ending::Displaced,
+    let ending = {
+        let mut conducted = pin!(conduct(stream, &peer, &mut ledger, &mut phase));
+        let ending = tokio::select! {
+            ending = &mut conducted => Some(ending),
+            // An error means that the server itself was dropped.
+            _ = cut.wait_for(|phase| *phase == Phase::Cut) => Some(Ending::Cut),
+            () = peer.guest.displaced() => None,
+        };
+        match ending {
+            Some(ending) => ending,
+            None => {
+                // One of the two that wait for it was woken: the other is the conversation, which can say so.
+                peer.guest.ask_to_leave();
+                Box::pin(timeout(LEAVE_TIME_MAX, conducted)).await.unwrap_or(Ending::Displaced)
+            }
+        }
     };
     close(&peer, &ledger, ending, now().saturating_duration_since(started_at));
 }
@@ -167,6 +182,9 @@ pub(crate) async fn serve<S>(
 /// The one line and the counters that every connection ends with.
 fn close(peer: &Peer, ledger: &Ledger, ending: Ending, duration: Duration) {
     peer.context.metrics.closed(ending.name(), ledger.octets_in, ledger.octets_out);
+    if ending == Ending::Displaced {
+        peer.guest.has_left();
+    }
     if !ending.is_ordinary() {
         peer.record(What::SessionClosed { reason: ending.name().into() });
     }
@@ -230,7 +248,7 @@ impl Ledger {
 /// TLS first, later or never, as the listener says.
 async fn converse<S, M>(
     mut stream: S,
-    open: impl FnOnce(Option<(TlsFacts, Option<Exporter>)>) -> M,
+    open: impl FnOnce(Option<(TlsFacts, Proof)>) -> M,
     peer: &Peer,
     ledger: &mut Ledger,
     phase: &mut watch::Receiver<Phase>,
@@ -240,20 +258,20 @@ where
     M: Machine,
 {
     if peer.context.tls == TlsMode::Implicit {
-        let Some(Secured { stream, facts, exporter }) = shake_hands(stream, peer).await else {
+        let Some(Secured { stream, facts, proof }) = shake_hands(stream, peer).await else {
             return Ending::TlsFailed;
         };
-        let machine = Box::new(open(Some((facts, exporter))));
+        let machine = Box::new(open(Some((facts, proof))));
         return Box::pin(speak(stream, machine, peer, ledger, phase)).await;
     }
     let mut machine = Box::new(open(None));
     let driver = Driver::new(&mut stream, machine.as_mut(), ledger, &peer.context.pool, phase);
     match driver.run().await {
         Stop::Upgrade => {
-            let Some(Secured { stream, facts, exporter }) = shake_hands(stream, peer).await else {
+            let Some(Secured { stream, facts, proof }) = shake_hands(stream, peer).await else {
                 return Ending::TlsFailed;
             };
-            let machine = Box::new(machine.into_secured(facts, exporter, now()));
+            let machine = Box::new(machine.into_secured(facts, proof, now()));
             Box::pin(speak(stream, machine, peer, ledger, phase)).await
         }
         Stop::Closed(ending) => {
@@ -292,6 +310,9 @@ where
 {
     if ending.deserves_farewell() {
         transmit::farewell(stream, &peer.context.pool).await;
+    } else if ending == Ending::Displaced {
+        // The place is wanted at once: what was said is sent off, and nobody waits for its arrival.
+        let _ = Box::pin(timeout(LEAVE_TIME_MAX, stream.shutdown())).await;
     }
     ending
 }
@@ -302,7 +323,7 @@ where
 {
     let tls = peer.context.services.tls.as_ref()?;
     peer.guest.handshake().ok()?;
-    let result = tls.accept(stream).await;
+    let result = tls.accept(stream, peer.context.clients.as_ref()).await;
     peer.context.metrics.handshake(result.is_ok());
     match result {
         Ok(secured) => {
@@ -311,6 +332,7 @@ where
                 session = %peer.session,
                 version = secured.facts.version,
                 cipher = secured.facts.cipher,
+                certificate_of = secured.proof.client.as_ref().map(|client| tracing::field::debug(&client.name)),
                 "TLS established",
             );
             Some(secured)
@@ -322,6 +344,8 @@ where
     }
 }
 
+/// For the farewell of a session whose place is needed: a write that does not have to wait.
+const LEAVE_TIME_MAX: Duration = Duration::from_millis(200);
 /// A good part of a body: who dribbles does not get there soon.
 const PROGRESS_OCTETS: u64 = 16 * 1024;
 

@@ -9,13 +9,13 @@ use gatepost_core::access::pop3::{Answer, Config, Entry, Maildrop, Output, Quest
 use gatepost_core::directory::Password;
 use gatepost_core::events::{What, evidence};
 use gatepost_core::store::Listing;
-use gatepost_smtp::server::{Identity, TlsFacts};
+use gatepost_smtp::server::{Identity, PeerClass, TlsFacts};
 
-use super::drive::now;
+use super::drive::{as_octets, now};
 use super::machine::{Machine, Step};
 use super::mailbox_lock::MailboxLock;
 use super::{Ending, Peer};
-use crate::tls::Exporter;
+use crate::tls::Proof;
 
 /// One POP3 session and what it holds.
 pub(super) struct Pop3Machine {
@@ -65,16 +65,27 @@ impl Pop3Machine {
         answer
     }
 
-    /// Under the same limits, bans and lock-outs as AUTH of SMTP.
+    /// Under the same limits, bans and lock-outs as AUTH of SMTP. An account without a mailbox hears the same as a wrong
+    /// password, after the same time.
     async fn verify(&self, user: &str, password: Password) -> Result<Option<Identity>, Unchecked> {
         let log_in = self.peer.guest.log_in(user).map_err(|_| Unchecked)?;
         let verifier = &self.peer.context.services.verifier;
         let identity = verifier.verify(user, password).await.map_err(|_| Unchecked)?;
+        let identity = identity.filter(|identity| self.has_mailbox(identity));
         match &identity {
             Some(identity) => log_in.succeeded(&identity.user),
             None => log_in.failed(user).await,
         }
         Ok(identity)
+    }
+
+    fn has_mailbox(&self, identity: &Identity) -> bool {
+        let has_mailbox = identity.class == PeerClass::User;
+        if !has_mailbox {
+            let (session, user, class) = (&self.peer.session, &identity.user, identity.class.name());
+            tracing::info!(%session, user, class, "an account of this class has no mailbox to read");
+        }
+        has_mailbox
     }
 
     async fn open_mailbox(&mut self, identity: &Identity) -> Answer {
@@ -84,6 +95,10 @@ impl Pop3Machine {
         };
         match context.services.store.list(lock.mailbox()).await {
             Ok(listing) => {
+                let octets = ENTRY_OCTETS.saturating_mul(as_octets(listing.messages.len()));
+                if self.peer.guest.hold(octets).is_err() {
+                    return Answer::Unavailable;
+                }
                 self.mailbox = Some(lock);
                 Answer::Opened(maildrop(&listing))
             }
@@ -167,11 +182,15 @@ impl Machine for Pop3Machine {
         self.session.shutdown();
     }
 
+    fn displaced(&self) -> String {
+        "-ERR [SYS/TEMP] this place is needed for others, try later\r\n".to_owned()
+    }
+
     fn deadline(&self) -> Instant {
         self.session.deadline()
     }
 
-    fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, now: Instant) -> Self {
+    fn into_secured(self, _facts: TlsFacts, _proof: Proof, now: Instant) -> Self {
         Self { session: self.session.into_secured(now), peer: self.peer, mailbox: None, gave_mail: false }
     }
 }
@@ -204,5 +223,7 @@ fn maildrop(listing: &Listing) -> Maildrop {
 
 /// The label of USER/PASS and AUTH PLAIN, which the session does not tell apart.
 const POP3_MECHANISM: &str = "pop3-password";
+/// A message of an open mailbox: uid, size and mark in the session, and what the store has listed meanwhile.
+const ENTRY_OCTETS: u64 = 64;
 /// Longer than the gate waits for a scan and the verifier for a thread: a bound for a room that hangs.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);

@@ -21,16 +21,16 @@ use super::drive::now;
 use super::machine::{Machine, Step};
 use super::{Ending, Peer};
 use crate::admission::verdict::Refused;
-use crate::authn::{self, ChannelBinding, Exchange};
+use crate::authn::{self, Channel, ChannelBinding, Exchange};
 use crate::backend::{Discard, Transaction, unix_ms};
-use crate::tls::Exporter;
+use crate::tls::Proof;
 
 /// One SMTP session and what it holds.
 pub(super) struct SmtpMachine {
     session: Session,
     config: Arc<Config>,
     peer: Peer,
-    tls: Option<(TlsFacts, Option<Exporter>)>,
+    tls: Option<(TlsFacts, Proof)>,
     /// From AUTH to its last word.
     exchange: Option<Box<(Mechanism, Exchange)>>,
     /// From MAIL to commit or abort.
@@ -47,7 +47,7 @@ impl SmtpMachine {
     pub(super) fn open(
         config: Arc<Config>,
         peer: Peer,
-        tls: Option<(TlsFacts, Option<Exporter>)>,
+        tls: Option<(TlsFacts, Proof)>,
         now: Instant,
     ) -> Self {
         let facts = PeerFacts {
@@ -57,7 +57,10 @@ impl SmtpMachine {
             ..PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()))
         };
         let tokens = Tokens::seeded(peer.session.number());
-        let session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
+        let mut session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
+        if tls.as_ref().is_some_and(|(_, proof)| proof.client.is_some()) {
+            session = session.with_certificate();
+        }
         Self { session, config, peer, tls, exchange: None, transaction: None, sender: None, evidence: None }
     }
 
@@ -91,7 +94,13 @@ impl SmtpMachine {
                 return None;
             }
             Question::Xclient(xclient) => match self.on_behalf(&xclient).await {
-                Ok(facts) => Answer::Peer(facts),
+                Ok(facts) => {
+                    // The relay's, and not that of whom it speaks for.
+                    if let Some((_, proof)) = &mut self.tls {
+                        proof.client = None;
+                    }
+                    Answer::Peer(facts)
+                }
                 Err(refusal) => self.judged(Err(refusal), || xclient.to_string()),
             },
             // No backend of this version lets them through.
@@ -136,18 +145,22 @@ impl SmtpMachine {
     }
 
     fn begin_exchange(&self, mechanism: Mechanism) -> Exchange {
-        let exporter = self.tls.as_ref().and_then(|(_, exporter)| exporter.as_ref());
+        let proof = self.tls.as_ref().map(|(_, proof)| proof);
+        let exporter = proof.and_then(|proof| proof.exporter.as_ref());
         let binding = exporter.map(|exporter| ChannelBinding { exporter: exporter.0 });
+        let client = proof.and_then(|proof| proof.client.as_ref()?.identity.clone());
         let plus_offered =
             binding.is_some() && self.config.auth.inside_tls.contains(&Mechanism::ScramSha256Plus);
         let guest = Some(Arc::clone(&self.peer.guest));
-        self.peer.context.services.authenticator.begin(mechanism, binding, plus_offered, guest)
+        let channel = Channel { binding, plus_offered, client };
+        self.peer.context.services.authenticator.begin(mechanism, channel, guest)
     }
 
     async fn step(&mut self, response: Option<&[u8]>) -> Answer {
         let Some((mechanism, exchange)) = self.exchange.as_deref_mut() else {
             return Answer::Refused(Refusal::LocalError);
         };
+        let mechanism = *mechanism;
         let (outcome, answer) = match exchange.step(response).await {
             authn::Step::Challenge(challenge) => return Answer::Challenge(challenge),
             authn::Step::Success { identity, final_data } => {
@@ -158,7 +171,7 @@ impl SmtpMachine {
         };
         self.peer.context.metrics.authenticated(mechanism.name(), outcome);
         if matches!(answer, Answer::Refused(_)) {
-            self.evidence = Some(mechanism.name().to_owned());
+            self.evidence = Some(self.told_of(mechanism));
         }
         if outcome != "ok" {
             // Without the name: people type their password where it belongs.
@@ -167,6 +180,17 @@ impl SmtpMachine {
         }
         self.exchange = None;
         answer
+    }
+
+    /// The mechanism, and whom the certificate names where that is what counts.
+    fn told_of(&self, mechanism: Mechanism) -> String {
+        let client = self.tls.as_ref().and_then(|(_, proof)| proof.client.as_deref());
+        match (mechanism, client) {
+            (Mechanism::External, Some(client)) => {
+                evidence(&format!("EXTERNAL with a certificate of {:?}", client.name))
+            }
+            _ => mechanism.name().to_owned(),
+        }
     }
 
     async fn begin(&mut self, reverse_path: ReversePath, params: &MailParams) -> Answer {
@@ -347,16 +371,24 @@ impl Machine for SmtpMachine {
         self.session.shutdown(now);
     }
 
+    fn displaced(&self) -> String {
+        format!("421 4.3.2 {} needs this place for others, try later\r\n", self.config.hostname)
+    }
+
     fn deadline(&self) -> Instant {
         self.session.deadline()
     }
 
-    fn into_secured(self, facts: TlsFacts, exporter: Option<Exporter>, now: Instant) -> Self {
+    fn into_secured(self, facts: TlsFacts, proof: Proof, now: Instant) -> Self {
+        let mut session = self.session.into_secured(facts.clone(), now);
+        if proof.client.is_some() {
+            session = session.with_certificate();
+        }
         Self {
-            session: self.session.into_secured(facts.clone(), now),
+            session,
             config: self.config,
             peer: self.peer,
-            tls: Some((facts, exporter)),
+            tls: Some((facts, proof)),
             exchange: None,
             transaction: None,
             sender: None,

@@ -17,6 +17,7 @@ fn mx(house: &House) -> Arc<Context> {
         tls: TlsMode::None,
         balancers: Default::default(),
         relays: Default::default(),
+        clients: None,
         classes: Default::default(),
         quirks: Default::default(),
         stranger_checks: StrangerChecks::default(),
@@ -32,6 +33,32 @@ fn mx(house: &House) -> Arc<Context> {
 fn guest(house: &House) -> Guest {
     let address = [127, 0, 0, 1].into();
     house.services.admission.admit(address, &Slots::new(1), false, now()).unwrap()
+}
+
+#[tokio::test]
+async fn a_stranger_that_makes_room_is_told_so() {
+    let house = house();
+    let slots = Slots::new(1);
+    let address = [192, 0, 2, 1].into();
+    let guest = house.services.admission.admit(address, &slots, false, now()).unwrap();
+    let (stream, mut peer, _) = Recorder::pipe(64 * 1024);
+    let (_phase, seen) = watch::channel(Phase::Serve);
+    let served = tokio::spawn(serve(stream, (address, 25).into(), mx(&house), guest, seen));
+    let mut said = vec![0; 4];
+    peer.read_exact(&mut said).await.unwrap();
+    assert_eq!(said, b"220 ");
+    peer.write_all(b"EHLO client.exam").await.unwrap();
+    let _place = slots.take().await.unwrap();
+    let reserve = slots.take().await.unwrap();
+    drop(slots.make_room(reserve, now()).await);
+    served.await.unwrap();
+    let mut rest = String::new();
+    peer.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.ends_with("\r\n421 4.3.2 mx.example needs this place for others, try later\r\n"), "{rest}");
+    let families = house.registry.gather();
+    let counted =
+        families.iter().find(|family| family.name() == "gatepost_admission_displaced_total").unwrap();
+    assert!((counted.get_metric()[0].get_counter().get_value() - 1.0).abs() < 0.5);
 }
 
 /// How large the future is that this function returns.

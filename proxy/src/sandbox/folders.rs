@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Folders;
 use crate::config::{Admin, Admission, Config};
+use crate::relay;
 
 /// What a server with this configuration needs, the configuration's own file included: a reload reads it again.
 #[must_use]
@@ -22,8 +23,11 @@ pub fn folders(config: &Config, config_file: Option<&Path>, data: &Path) -> Fold
 pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let tls = config.tls.iter().flat_map(|tls| [tls.certificate.as_path(), tls.key.as_path()]);
     let Admission { trusted_files, allow_files, deny_files, .. } = &config.admission;
+    let clients = config.listeners.iter().filter_map(|listener| listener.client_certificates.as_ref());
+    let authorities = clients.map(|clients| clients.authorities.as_path());
     let lists = [trusted_files, allow_files, deny_files].into_iter().flatten().map(PathBuf::as_path);
-    tls.chain(config.admin.as_ref().and_then(Admin::credential)).chain(lists)
+    let others = lists.chain(relay::files(config));
+    tls.chain(authorities).chain(config.admin.as_ref().and_then(Admin::credential)).chain(others)
 }
 
 /// The folder of the name, and where that is a link, the folder of the file.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::Path;
 
-use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
     set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -65,15 +65,10 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
     Ok(())
 }
 
-/// Bounds what the process may take: as many descriptors as it can use, and nothing of what it never uses.
+/// Takes away what the process never uses.
 pub(super) fn limit_resources() -> io::Result<()> {
-    let most = getrlimit(Resource::Nofile).maximum.map_or(DESCRIPTORS_MAX, |most| most.min(DESCRIPTORS_MAX));
-    setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) })?;
     for resource in [Resource::Memlock, Resource::Msgqueue, Resource::Rtprio] {
         setrlimit(resource, Rlimit { current: Some(0), maximum: Some(0) })?;
     }
     Ok(())
 }
-
-/// Some 50,000 sessions, files and databases besides; the same number as in the service's unit.
-const DESCRIPTORS_MAX: u64 = 65_536;

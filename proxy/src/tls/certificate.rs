@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::crypto::CryptoProvider;
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 
 /// A chain and the key that fits it.
 pub(super) struct Certificate {
-    pub(super) pair: CertifiedKey,
+    pub(super) pair: Arc<CertifiedKey>,
     pub(super) not_after: SystemTime,
 }
 
@@ -56,6 +57,12 @@ pub enum TlsError {
         key: PathBuf,
         /// What the library says.
         error: rustls::Error,
+    },
+    /// The file has no certificate that can vouch for others, or a damaged one.
+    #[error("{} holds no usable PEM certificate of an authority", path.display())]
+    NoAuthority {
+        /// Which file.
+        path: PathBuf,
     },
     /// The TLS library cannot work.
     #[error("the TLS library failed: {0}")]
@@ -107,11 +114,11 @@ impl Certificate {
             key: key.to_owned(),
             error,
         })?;
-        Ok(Self { pair, not_after })
+        Ok(Self { pair: Arc::new(pair), not_after })
     }
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(path)?;
     CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()

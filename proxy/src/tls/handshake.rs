@@ -10,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Tls;
+use super::clients::{Client, ClientCertificates};
 
 /// A stream whose handshake is done.
 #[derive(Debug)]
@@ -18,8 +19,17 @@ pub struct Secured<S> {
     pub stream: Box<TlsStream<S>>,
     /// Version and cipher.
     pub facts: TlsFacts,
+    /// What the peer can go on to prove by it.
+    pub proof: Proof,
+}
+
+/// What a TLS connection says of its peer.
+#[derive(Debug, Clone, Default)]
+pub struct Proof {
     /// The channel binding, where the version has a sound one.
     pub exporter: Option<Exporter>,
+    /// Who has shown a certificate that was verified. Boxed: hardly anybody.
+    pub client: Option<Box<Client>>,
 }
 
 /// The `tls-exporter` channel binding (RFC 9266): the same 32 octets on both ends of this connection, and nowhere else.
@@ -40,23 +50,31 @@ pub enum HandshakeError {
 // === impl Tls ===
 
 impl Tls {
-    /// Takes the plain stream for good and shakes hands on it, within `HANDSHAKE_TIME_MAX`.
+    /// Takes the plain stream for good and shakes hands on it, within `HANDSHAKE_TIME_MAX`. With `clients` the peer is asked
+    /// for a certificate; one that cannot be verified is the same as none.
     ///
     /// # Errors
     /// The peer is too slow, or its handshake is no good; the stream is gone either way.
-    pub async fn accept<S>(&self, stream: S) -> Result<Secured<S>, HandshakeError>
+    pub async fn accept<S>(
+        &self,
+        stream: S,
+        clients: Option<&ClientCertificates>,
+    ) -> Result<Secured<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let handshake = TlsAcceptor::from(self.config()).accept_with(stream, |connection| {
+        let config = clients.map_or_else(|| self.config(), ClientCertificates::config);
+        let handshake = TlsAcceptor::from(config).accept_with(stream, |connection| {
             connection.set_buffer_limit(Some(BUFFER_OCTETS_MAX));
         });
         // On the heap only while it lasts: the connection's own future stays small.
         let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_TIME_MAX, handshake));
         let stream = handshake.await.map_err(|_| HandshakeError::TimedOut)??;
         let (_, connection) = stream.get_ref();
-        let (facts, exporter) = (facts(connection), exporter(connection));
-        Ok(Secured { stream: Box::new(stream), facts, exporter })
+        let facts = facts(connection);
+        let client = clients.and_then(|clients| clients.verify(connection.peer_certificates()?));
+        let proof = Proof { exporter: exporter(connection), client: client.map(Box::new) };
+        Ok(Secured { stream: Box::new(stream), facts, proof })
     }
 }
 

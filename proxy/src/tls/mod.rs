@@ -4,6 +4,7 @@
 //! (X25519MLKEM768 first).
 
 pub mod certificate;
+pub mod clients;
 pub mod handshake;
 
 use std::path::Path;
@@ -12,26 +13,26 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use prometheus::IntGauge;
-use rustls::server::{ProducesTickets, ServerConfig};
-use rustls::sign::SingleCertAndKey;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 
 use certificate::Certificate;
 pub use certificate::{TlsError, generate_self_signed};
-pub use handshake::{Exporter, HandshakeError, Secured};
+pub use clients::{Authorities, Client, ClientCertificates};
+pub use handshake::{Exporter, HandshakeError, Proof, Secured};
 
 /// Certificate and key, reloadable while sessions run.
 pub struct Tls {
-    active: ArcSwap<Active>,
+    active: Arc<Active>,
     /// Outlives a reload, so that clients go on resuming.
-    tickets: Arc<dyn ProducesTickets>,
+    config: Arc<ServerConfig>,
     expiry: OnceLock<IntGauge>,
 }
 
-/// One loaded pair and what is made from it.
-struct Active {
-    config: Arc<ServerConfig>,
-    not_after: SystemTime,
-}
+/// The loaded pair that all handshakes take, whatever else their listeners want.
+struct Active(ArcSwap<Certificate>);
 
 // === impl Tls ===
 
@@ -43,9 +44,9 @@ impl Tls {
     /// # Errors
     /// A file cannot be read, its contents are no PEM, the key does not fit, or others may read it.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Library)?;
-        let active = Active::load(certificate, key, Arc::clone(&tickets))?;
-        Ok(Self { active: ArcSwap::from_pointee(active), tickets, expiry: OnceLock::new() })
+        let active = Arc::new(Active(ArcSwap::from_pointee(load(certificate, key)?)));
+        let config = active.server_config(WebPkiClientVerifier::no_client_auth())?;
+        Ok(Self { active, config, expiry: OnceLock::new() })
     }
 
     /// Reads the files again (or others). New handshakes use them; running sessions keep theirs.
@@ -53,8 +54,7 @@ impl Tls {
     /// # Errors
     /// As `load`; then the old pair stays in use.
     pub fn reload(&self, certificate: &Path, key: &Path) -> Result<(), TlsError> {
-        let active = Active::load(certificate, key, Arc::clone(&self.tickets))?;
-        self.active.store(Arc::new(active));
+        self.active.0.store(Arc::new(load(certificate, key)?));
         self.show_expiry();
         Ok(())
     }
@@ -68,13 +68,13 @@ impl Tls {
     /// When the certificate in use stops being valid.
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
-        self.active.load().not_after
+        self.active.0.load().not_after
     }
 
-    /// What new handshakes use.
+    /// What new handshakes use, where clients are asked for no certificate.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.active.load().config)
+        Arc::clone(&self.config)
     }
 
     fn show_expiry(&self) {
@@ -95,20 +95,39 @@ impl std::fmt::Debug for Tls {
 // === impl Active ===
 
 impl Active {
-    fn load(certificate: &Path, key: &Path, tickets: Arc<dyn ProducesTickets>) -> Result<Self, TlsError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let Certificate { pair, not_after } = Certificate::load(certificate, key, &provider)?;
-        certificate::warn_of_expiry(certificate, not_after);
-        let mut config = ServerConfig::builder_with_provider(provider)
+    /// Configurations share the pair and nothing else: a session of one is not resumed in another.
+    fn server_config(
+        self: &Arc<Self>,
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(TlsError::Library)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
-        config.ticketer = tickets;
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Library)?;
         // Tickets carry the state; a cache on our side would only cost memory.
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), not_after })
+        Ok(Arc::new(config))
     }
+}
+
+impl ResolvesServerCert for Active {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.load().pair))
+    }
+}
+
+impl std::fmt::Debug for Active {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Active").finish_non_exhaustive()
+    }
+}
+
+fn load(certificate: &Path, key: &Path) -> Result<Certificate, TlsError> {
+    let loaded = Certificate::load(certificate, key, &aws_lc_rs::default_provider())?;
+    certificate::warn_of_expiry(certificate, loaded.not_after);
+    Ok(loaded)
 }
 
 #[cfg(test)]

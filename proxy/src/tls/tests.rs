@@ -46,7 +46,7 @@ async fn shake(
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let name = ServerName::try_from("localhost").unwrap();
-    let (server, client) = tokio::join!(tls.accept(ours), connector.connect(name, theirs));
+    let (server, client) = tokio::join!(tls.accept(ours, None), connector.connect(name, theirs));
     (server.unwrap(), client.unwrap())
 }
 
@@ -59,7 +59,7 @@ async fn both_ends_export_the_same_channel_binding_in_tls_1_3() {
     assert!(server.facts.cipher.starts_with("TLS_"), "{}", server.facts.cipher);
     let theirs =
         client.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", None).unwrap();
-    assert_eq!(server.exporter, Some(Exporter(theirs)));
+    assert_eq!(server.proof.exporter, Some(Exporter(theirs)));
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn tls_1_2_is_spoken_but_binds_no_channel() {
     let tls = Tls::load(&files.certificate, &files.key).unwrap();
     let (server, _client) = shake(&tls, client(&files.certificate, &[&rustls::version::TLS12])).await;
     assert_eq!(server.facts.version, "TLSv1.2");
-    assert_eq!(server.exporter, None);
+    assert_eq!(server.proof.exporter, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +85,7 @@ async fn a_peer_that_never_shakes_hands_is_given_up() {
     let files = files(&["localhost"]);
     let tls = Tls::load(&files.certificate, &files.key).unwrap();
     let (ours, _theirs) = tokio::io::duplex(1024);
-    assert!(matches!(tls.accept(ours).await, Err(HandshakeError::TimedOut)));
+    assert!(matches!(tls.accept(ours, None).await, Err(HandshakeError::TimedOut)));
 }
 
 #[tokio::test]

@@ -126,6 +126,19 @@ async fn octets_count_against_the_budget_until_they_are_dropped() {
     assert_eq!(house.gate.memory.available_permits(), all);
 }
 
+#[tokio::test]
+async fn octets_count_against_the_budget_of_the_process_as_well() {
+    let mut house = House::with_a_mail().await;
+    let budget = MemoryBudget::new(200);
+    house.gate = house.gate.clone().drawing_on(budget.clone());
+    let released = house.gate.release(ALICE, 1).await.unwrap();
+    assert!(budget.used() >= released.octets.len() as u64);
+    drop(released);
+    assert_eq!(budget.used(), 0);
+    budget.resize(1);
+    assert_eq!(house.gate.release(ALICE, 1).await.unwrap_err(), Withheld::Unavailable);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reader_waits_for_memory_only_so_long() {
     let house = House::with_a_mail().await;

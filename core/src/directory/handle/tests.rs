@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::*;
+use crate::directory::Workspace;
 
 #[test]
 fn users_and_aliases_are_found_by_every_question_after_the_edit() {
@@ -13,8 +14,9 @@ fn users_and_aliases_are_found_by_every_question_after_the_edit() {
     directory.add_alias("sales@XN--BCHER-KVA.example", "me@bücher.example").unwrap();
     let snapshot = directory.snapshot();
     assert_eq!(snapshot.account("ME@xn--bcher-kva.example").unwrap().name, name);
-    assert!(snapshot.account("ME@xn--bcher-kva.example").unwrap().credentials.matches(&password()));
-    assert_eq!(directory.list_users().unwrap(), [UserSummary { name: name.clone(), scram: true }]);
+    let credentials = &snapshot.account("ME@xn--bcher-kva.example").unwrap().credentials;
+    assert!(credentials.matches(&password(), &mut Workspace::default()));
+    assert_eq!(directory.list_users().unwrap(), [summary(&name, AccountClass::User)]);
     let alias = Alias { address: "sales@xn--bcher-kva.example".parse().unwrap(), user: name };
     assert_eq!(directory.list_aliases().unwrap(), [alias]);
 }
@@ -85,7 +87,8 @@ fn a_new_password_replaces_hash_and_verifier() {
     let other = Password::prepare(b"ballpoint").unwrap();
     directory.set_password("me@example.org", &other, Scram::On).unwrap();
     let after = Arc::clone(&directory.snapshot().account("me@example.org").unwrap().credentials);
-    assert!(after.matches(&other) && !after.matches(&password()));
+    let mut workspace = Workspace::default();
+    assert!(after.matches(&other, &mut workspace) && !after.matches(&password(), &mut workspace));
     assert_ne!(after.scram().unwrap(), &before);
     directory.set_password("me@example.org", &other, Scram::Off).unwrap();
     assert_eq!(directory.snapshot().account("me@example.org").unwrap().credentials.scram(), None);
@@ -152,6 +155,66 @@ fn a_decoy_is_stable_for_a_name_and_differs_between_names_and_sites() {
     assert_ne!(decoy.salt, directory.decoy_verifier("b@example.org").salt);
     assert_ne!(decoy.salt, other.decoy_verifier("a@example.org").salt);
     assert_eq!((decoy.salt.len(), decoy.iterations), (SALT_OCTETS, SCRAM_ITERATIONS));
+}
+
+#[test]
+fn an_account_without_a_mailbox_is_in_nobodys_way_and_nobody_in_its() {
+    let (directory, _folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    let name =
+        directory.add_account("relay@example.org", AccountClass::Server, &password(), Scram::On).unwrap();
+    assert_eq!(directory.list_users().unwrap(), [summary(&name, AccountClass::Server)]);
+    let taken = directory.add_user("relay@example.org", &password(), Scram::Off);
+    assert!(matches!(taken, Err(EditError::AddressTaken { .. })));
+    let alias = directory.add_alias("in@example.org", "relay@example.org");
+    assert!(matches!(alias, Err(EditError::NoMailbox { class: AccountClass::Server, .. })));
+    let recipient = "<relay@example.org>".parse().unwrap();
+    assert_eq!(directory.resolve(&recipient), Resolution::UnknownLocal);
+    directory.set_class("relay@example.org", AccountClass::User).unwrap();
+    assert!(matches!(directory.resolve(&recipient), Resolution::Local(_)));
+    directory.add_alias("in@example.org", "relay@example.org").unwrap();
+    let back = directory.set_class("relay@example.org", AccountClass::Partner).unwrap_err();
+    assert!(back.to_string().contains("relay@example.org still has 1 alias"), "{back}");
+    directory.remove_alias("in@example.org", "relay@example.org").unwrap();
+    directory.set_class("relay@example.org", AccountClass::Partner).unwrap();
+    assert_eq!(directory.resolve(&recipient), Resolution::UnknownLocal);
+    let nobody = directory.set_class("nobody@example.org", AccountClass::User);
+    assert!(matches!(nobody, Err(EditError::UnknownUser { .. })));
+}
+
+/// As version 1 wrote it.
+#[test]
+fn accounts_of_a_file_without_classes_are_users() {
+    let (directory, folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    directory.add_user("me@example.org", &password(), Scram::On).unwrap();
+    drop(directory);
+    let connection = rusqlite::Connection::open(file(&folder)).unwrap();
+    connection.execute_batch("ALTER TABLE users DROP COLUMN class; PRAGMA user_version = 1;").unwrap();
+    drop(connection);
+    for _ in 0..2 {
+        let directory = Directory::open(&file(&folder)).unwrap();
+        let summaries = directory.list_users().unwrap();
+        assert_eq!(summaries, [summary(&"me@example.org".parse().unwrap(), AccountClass::User)]);
+        let credentials = Arc::clone(&directory.snapshot().account("me@example.org").unwrap().credentials);
+        assert!(credentials.matches(&password(), &mut Workspace::default()));
+    }
+}
+
+#[test]
+fn a_class_that_this_version_does_not_know_is_not_guessed() {
+    let (directory, folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    directory.add_user("me@example.org", &password(), Scram::Off).unwrap();
+    drop(directory);
+    let connection = rusqlite::Connection::open(file(&folder)).unwrap();
+    connection.execute("UPDATE users SET class = 'superuser'", []).unwrap();
+    drop(connection);
+    assert!(matches!(Directory::open(&file(&folder)), Err(DirectoryError::Damaged { .. })));
+}
+
+fn summary(name: &AccountName, class: AccountClass) -> UserSummary {
+    UserSummary { name: name.clone(), class, scram: true }
 }
 
 fn directory() -> (Directory, tempfile::TempDir) {

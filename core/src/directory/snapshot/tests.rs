@@ -1,3 +1,5 @@
+use gatepost_smtp::server::PeerClass;
+
 use super::*;
 use crate::directory::{Password, Scram};
 
@@ -88,13 +90,31 @@ fn a_user_sends_as_himself_and_his_aliases_only() {
     assert!(!may("nobody@localhost", "<me@localhost>"));
 }
 
+/// It comes first, and would be postmaster.
+#[test]
+fn a_server_may_log_in_and_has_no_mailbox() {
+    let snapshot = snapshot();
+    assert_eq!(resolve(&snapshot, "<relay@localhost>"), Resolution::UnknownLocal);
+    assert!(!snapshot.may_send_as("relay@localhost", &"<relay@localhost>".parse().unwrap()));
+    let identity = snapshot.account("Relay@LOCALHOST").unwrap().identity();
+    assert_eq!(identity, Identity { user: "relay@localhost".to_owned(), class: PeerClass::Server });
+}
+
 fn snapshot() -> Snapshot {
     let credentials = Arc::new(Credentials::of(&Password::prepare(b"pencil").unwrap(), Scram::Off).unwrap());
-    let account = |name: &str| Account { name: name.parse().unwrap(), credentials: Arc::clone(&credentials) };
+    let account = |name: &str, class| Account {
+        name: name.parse().unwrap(),
+        class,
+        credentials: Arc::clone(&credentials),
+    };
     let alias = |address: &str, user: &str| (address.parse().unwrap(), user.parse().unwrap());
     Snapshot::new(
         vec!["localhost".to_owned(), "xn--bcher-kva.example".to_owned()],
-        vec![account("me@localhost"), account("you@bücher.example")],
+        vec![
+            account("relay@localhost", AccountClass::Server),
+            account("me@localhost", AccountClass::User),
+            account("you@bücher.example", AccountClass::User),
+        ],
         [
             alias("both@localhost", "me@localhost"),
             alias("both@localhost", "you@bücher.example"),

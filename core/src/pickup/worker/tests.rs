@@ -6,7 +6,7 @@ use crate::badmail::{self, Badmail};
 use crate::directory::{Directory, Password, Scram};
 use crate::disk::{RealDisk, SimulatedDisk};
 use crate::events::Log;
-use crate::intake::MemoryBudget;
+use crate::memory::MemoryBudget;
 use crate::queue::{self, Queue};
 
 struct House {
@@ -39,7 +39,12 @@ impl House {
             Badmail::open(Arc::new(RealDisk), &badmail, badmail::Settings::default(), None).unwrap();
         let rooms =
             Rooms { queue, directory, badmail, memory: MemoryBudget::default(), events: Log::discarding() };
-        let settings = Settings { hostname: "mx.test".to_owned(), message_octets: 1_000_000, recipients: 10 };
+        let settings = Settings {
+            hostname: "mx.test".to_owned(),
+            message_octets: 1_000_000,
+            recipients: 10,
+            sends_on: false,
+        };
         let (stop, stopped) = watch::channel(false);
         let worker = Worker::new(
             Folder::new(outer.path().join("pickup")),
@@ -118,6 +123,19 @@ async fn what_must_not_be_sent_goes_to_the_bad_mail_and_says_why() {
     let kept = house.names("badmail").into_iter().find(|name| name.ends_with(".eml")).unwrap();
     let kept = fs::read_to_string(house.outer.path().join("badmail").join(kept)).unwrap();
     assert!(kept.starts_with("From: me@example.org\n"), "as it was dropped");
+}
+
+#[tokio::test]
+async fn where_mail_leaves_the_server_a_dropped_one_may_leave_too_by_name_alone() {
+    let mut house = House::new();
+    let settings = Settings { sends_on: true, ..Settings::clone(&house.worker.settings.load()) };
+    house.worker.settings.store(Arc::new(settings));
+    house.drop_file("out", "From: me@localhost\nTo: a@example.org\n\nHi\n");
+    house.drop_file("in", "From: me@localhost\nTo: a@[127.0.0.1]\n\nHi\n");
+    house.worker.look().await.unwrap();
+    assert_eq!(house.worker.rooms.queue.len(), 1);
+    let reasons = house.reasons();
+    assert!(reasons.len() == 1 && reasons[0].contains("in: 5.7.1 <a@[127.0.0.1]>"), "{reasons:?}");
 }
 
 #[tokio::test]

@@ -40,7 +40,8 @@ fn rig() -> Rig {
     let engine = Arc::new(Gated { seen: seen_sender, gate: Mutex::new(gate_receiver) });
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let threads = ThreadCount { regular: 1, most: 2 };
-    let pool = Pool::start(engine, UnscannablePolicy::default(), threads, metrics.clone()).unwrap();
+    let memory = MemoryBudget::default();
+    let pool = Pool::start(engine, UnscannablePolicy::default(), threads, memory, metrics.clone()).unwrap();
     Rig { pool, metrics, seen, gate }
 }
 

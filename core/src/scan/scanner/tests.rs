@@ -54,7 +54,7 @@ fn rig() -> Rig {
 
 fn start(engine: Arc<dyn Engine>, unscannable: UnscannablePolicy) -> Scanner {
     let metrics = Metrics::register(&Registry::new()).unwrap();
-    Scanner::start(engine, &Settings { threads: None, unscannable }, metrics).unwrap()
+    Scanner::start(engine, &Settings { unscannable, ..Settings::default() }, metrics).unwrap()
 }
 
 fn body(octets: impl Into<Vec<u8>>) -> Body {

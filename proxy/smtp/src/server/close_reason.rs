@@ -19,6 +19,8 @@ pub enum CloseReason {
     EarlyTalker,
     /// Octets behind STARTTLS: the upgrade would have read plaintext as TLS.
     PlaintextAfterStarttls,
+    /// A request of HTTP instead of a command.
+    ForeignProtocol,
     /// The TLS handshake failed.
     TlsFailed,
     /// A refused or oversized chunk could not be drained within the limit.
@@ -46,6 +48,7 @@ impl CloseReason {
             Self::BadFraming => "bad_framing",
             Self::EarlyTalker => "early_talker",
             Self::PlaintextAfterStarttls => "plaintext_after_starttls",
+            Self::ForeignProtocol => "foreign_protocol",
             Self::TlsFailed => "tls_failed",
             Self::DrainLimit => "drain_limit",
             Self::Shutdown => "shutdown",

@@ -43,6 +43,14 @@ impl Session {
         self
     }
 
+    /// The peer has shown a certificate in the handshake of this session's TLS, and it was verified: EXTERNAL is offered
+    /// where the listener has it. Whom the certificate names is known outside.
+    #[must_use]
+    pub fn with_certificate(mut self) -> Self {
+        self.has_certificate = self.peer.tls.is_some();
+        self
+    }
+
     /// A session that has heard nothing yet.
     pub(super) fn fresh(
         config: Arc<Config>,
@@ -59,6 +67,7 @@ impl Session {
             reader,
             hello: None,
             identity: None,
+            has_certificate: false,
             transaction: None,
             has_refused_chunk: false,
             has_link_state: false,

@@ -28,7 +28,7 @@ pub struct PeerFacts {
     pub address: std::net::SocketAddr,
     /// Set where TLS came first.
     pub tls: Option<TlsFacts>,
-    /// What it is before it authenticates: anonymous, unless its address or its certificate says more.
+    /// What it is before it authenticates: anonymous, unless its address says more.
     pub class: PeerClass,
     /// Whether it is a listed relay that may say on whose behalf it speaks.
     pub may_xclient: bool,

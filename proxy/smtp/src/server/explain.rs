@@ -105,6 +105,8 @@ pub enum Refusal {
     EarlyTalker,
     /// 554 5.5.0: octets behind STARTTLS.
     PlaintextAfterStarttls,
+    /// 500 5.5.1: a request of HTTP. Its body may hold commands that whoever led the browser here could not send himself.
+    ForeignProtocol,
     /// 421 4.7.0: one AUTH after too many failed ones.
     TooManyAuthFailures,
     /// 421 4.7.0: one refusal more than the error budget.
@@ -196,6 +198,7 @@ impl Refusal {
             }
             Self::EarlyTalker => Some(CloseReason::EarlyTalker),
             Self::PlaintextAfterStarttls => Some(CloseReason::PlaintextAfterStarttls),
+            Self::ForeignProtocol => Some(CloseReason::ForeignProtocol),
             Self::TooManyAuthFailures | Self::TooManyErrors => Some(CloseReason::TooManyErrors),
             Self::BudgetSpent => Some(CloseReason::BudgetSpent),
             Self::DrainLimit => Some(CloseReason::DrainLimit),
@@ -297,6 +300,7 @@ impl Refusal {
             Self::PlaintextAfterStarttls => {
                 explain("tls.plaintext", 554, 5, 0, "Wait for 220 before TLS, closing")
             }
+            Self::ForeignProtocol => explain("verb.http", 500, 5, 1, "Not an HTTP server, closing"),
             Self::TooManyAuthFailures => {
                 explain("budget.auth", 421, 7, 0, "Too many failed authentications, closing")
             }

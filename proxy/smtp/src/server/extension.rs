@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// The session begins anew, on behalf of somebody else. Nothing that was said before holds any more but TLS, which is the
-    /// relay's, and what has been used up.
+    /// relay's, and what has been used up. The certificate is the relay's as well, and proves nothing of its client.
     pub(super) fn xclient_answered(&mut self, answer: Answer) {
         match answer {
             Answer::Peer(facts) => {
@@ -108,6 +108,7 @@ impl Session {
                 self.reader = self.peer.quirks.line_reader();
                 self.hello = None;
                 self.identity = None;
+                self.has_certificate = false;
                 self.has_link_state = false;
                 self.greet();
             }

@@ -6,8 +6,7 @@ use crate::wire::xclient;
 
 /// The keywords of the EHLO reply, in its order.
 pub(super) fn keywords(session: &Session) -> Vec<String> {
-    let mut keywords =
-        vec!["PIPELINING".to_owned(), format!("SIZE {}", session.config.limits.message_octets)];
+    let mut keywords = vec!["PIPELINING".to_owned(), format!("SIZE {}", session.message_octets_max())];
     if may_start_tls(session) && session.offers(Verb::StartTls) {
         keywords.push("STARTTLS".to_owned());
     }
@@ -43,15 +42,23 @@ pub(super) fn may_start_tls(session: &Session) -> bool {
     session.config.tls == TlsMode::StartTls && session.tls().is_none()
 }
 
-/// The SASL mechanisms that are offered now. One that binds to the TLS channel needs TLS 1.3: in TLS 1.2 the exporter is
+/// The SASL mechanisms that are offered now. EXTERNAL needs a certificate that was verified. One that binds to the TLS channel needs TLS 1.3: in TLS 1.2 the exporter is
 /// unique only with the extended master secret (RFC 9266 section 4.2), of which the edge cannot be sure.
 pub(super) fn mechanisms(session: &Session) -> Vec<Mechanism> {
     let offer = &session.config.auth;
     match session.tls() {
         Some(tls) => {
             let binds = tls.version == "TLSv1.3";
-            offer.inside_tls.iter().copied().filter(|mechanism| binds || !mechanism.binds_channel()).collect()
+            let is_usable = |mechanism: &Mechanism| match mechanism {
+                Mechanism::External => session.has_certificate,
+                mechanism => binds || !mechanism.binds_channel(),
+            };
+            offer.inside_tls.iter().copied().filter(is_usable).collect()
         }
-        None => offer.outside_tls.iter().copied().filter(|mechanism| !mechanism.binds_channel()).collect(),
+        None => {
+            let is_usable =
+                |mechanism: &Mechanism| *mechanism != Mechanism::External && !mechanism.binds_channel();
+            offer.outside_tls.iter().copied().filter(is_usable).collect()
+        }
     }
 }

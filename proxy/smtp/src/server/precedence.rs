@@ -54,7 +54,7 @@ impl Session {
             Some(row) => {
                 row.right.is_some_and(|right| right != Right::Submit && !self.rights().contains(right))
             }
-            None => matches!(verb, Verb::Forbidden(_)),
+            None => matches!(verb, Verb::Forbidden(_) | Verb::Http),
         }
     }
 
@@ -81,6 +81,7 @@ impl Session {
     fn permit_verb(&self, asked: Asked) -> Result<(), Refusal> {
         match asked.verb {
             Verb::Forbidden(_) => Err(Refusal::ForbiddenVerb),
+            Verb::Http => Err(Refusal::ForeignProtocol),
             verb if verb_table::row(verb).is_none() || self.config.switched_off.contains(&verb) => {
                 Err(Refusal::UnknownVerb)
             }

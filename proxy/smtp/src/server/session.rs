@@ -49,6 +49,8 @@ pub struct Session {
     pub(super) reader: LineReader,
     pub(super) hello: Option<Hello>,
     pub(super) identity: Option<Identity>,
+    /// Whether the peer itself has shown a certificate that was verified.
+    pub(super) has_certificate: bool,
     /// In a box, since most sessions idle without one.
     pub(super) transaction: Option<Box<Transaction>>,
     /// Set where a chunk was refused: those that were sent behind it are refused without being counted as errors.
@@ -237,7 +239,7 @@ impl Session {
         self.identity.as_ref()
     }
 
-    /// What the peer is now: what its account is once it has authenticated, else what its address or certificate says.
+    /// What the peer is now: what its account is once it has authenticated, else what its address says.
     #[must_use]
     pub fn class(&self) -> PeerClass {
         self.identity.as_ref().map_or(self.peer.class, |identity| identity.class)
@@ -248,6 +250,11 @@ impl Session {
     pub fn rights(&self) -> Rights {
         let rights = self.config.rights.of(self.class());
         if self.peer.may_xclient { rights.with(Right::AcceptXclient) } else { rights }
+    }
+
+    /// The largest message that it may hand in, octets.
+    pub(super) fn message_octets_max(&self) -> u64 {
+        self.config.limits.message_octets_of(self.rights())
     }
 
     /// The TLS connection, if there is one.
@@ -267,10 +274,13 @@ impl Session {
         if self.reader.take_normalised() {
             self.outputs.notice(Notice::BARE_LF);
         }
+        let drain_octets = self.config.limits.drain_octets;
         match step {
-            LineStep::Partial if self.reader.octets() > self.config.limits.drain_octets => {
+            // First, however the line ends: the same octets in one piece must hear the same.
+            LineStep::Partial | LineStep::Fault(_) if self.reader.octets() > drain_octets => {
                 self.refuse(Refusal::DrainLimit);
             }
+            LineStep::Overlong { octets, .. } if octets > drain_octets => self.refuse(Refusal::DrainLimit),
             LineStep::Partial => {}
             LineStep::Line(line) if is_response => self.on_response(&line),
             LineStep::Line(line) => self.on_line(&line, taken < octets.len(), body),
@@ -358,12 +368,17 @@ impl Session {
         if self.is_attack(verb) {
             self.tell_attack(verb, Evidence::of(verb.name().as_bytes()));
         }
-        self.refuse(if verb == Verb::Bdat { Refusal::ChunkSyntax } else { Refusal::LineTooLong });
+        self.refuse(match verb {
+            Verb::Bdat => Refusal::ChunkSyntax,
+            Verb::Http => Refusal::ForeignProtocol,
+            _ => Refusal::LineTooLong,
+        });
     }
 
     fn tell_attack(&mut self, verb: Verb, evidence: Evidence) {
         let rule = match verb {
             Verb::Forbidden(_) => Refusal::ForbiddenVerb.rule(),
+            Verb::Http => Refusal::ForeignProtocol.rule(),
             _ => Refusal::ExtensionDenied.rule(),
         };
         self.outputs.notice(Notice::Attack { rule, verb: verb.name(), class: self.class(), evidence });
@@ -413,7 +428,7 @@ impl Session {
         let may_have_token = refusal.carries_token() && !is_short && self.verb != Verb::XLink2State;
         let token = self.tokens.as_mut().filter(|_| may_have_token).map(Tokens::draw);
         let (verb, code, evidence) = (self.verb.name(), reply.code(), Evidence::default());
-        let limit = refusal.limit(&self.config.limits);
+        let limit = refusal.limit(&self.config.limits, self.rights());
         let reply = if is_short { reply.within(limits::XEXCH50_REPLY_OCTETS) } else { reply };
         self.outputs.reply(&reply.with_token(token));
         self.outputs.notice(Notice::Refused { rule, verb, code, evidence, limit, token });

@@ -100,7 +100,7 @@ pub(super) const fn row(verb: Verb) -> Option<Row> {
         // A proxy cannot take part in a TLS of their own, and nobody reads what XFORWARD says.
         Verb::XAnonymousTls => Row::new(O::Nobody, Some(Right::AcceptServerTls), N::TheImpossible, IDLE),
         Verb::Xforward => Row::new(O::Nobody, Some(Right::AcceptXclient), N::TheImpossible, IDLE),
-        Verb::Forbidden(_) | Verb::Unknown => return None,
+        Verb::Forbidden(_) | Verb::Http | Verb::Unknown => return None,
     })
 }
 

@@ -182,7 +182,7 @@ impl Command {
             | Verb::Xforward
             | Verb::Opaque(_)
             | Verb::Forbidden(_) => optional_argument(text).map(|argument| Self::Line { verb, argument }),
-            Verb::Unknown => Err(SyntaxError::Verb),
+            Verb::Http | Verb::Unknown => Err(SyntaxError::Verb),
         }
     }
 }

@@ -49,6 +49,8 @@ pub enum Verb {
     Opaque(OpaqueVerb),
     /// A verb that is for nobody.
     Forbidden(ForbiddenVerb),
+    /// A method of HTTP: somebody has led a browser here.
+    Http,
     /// Anything else.
     Unknown,
 }
@@ -114,7 +116,8 @@ impl Verb {
         let opaque = || OPAQUE.into_iter().find(is_word).map(|name| Self::Opaque(OpaqueVerb(name)));
         let forbidden =
             || FORBIDDEN.into_iter().find(is_word).map(|name| Self::Forbidden(ForbiddenVerb(name)));
-        opaque().or_else(forbidden).unwrap_or(Self::Unknown)
+        let is_method = HTTP_METHODS.iter().any(|name| word == name.as_bytes());
+        opaque().or_else(forbidden).unwrap_or(if is_method { Self::Http } else { Self::Unknown })
     }
 
     /// Whether what stands behind it may be a password, or what leads to one.
@@ -128,6 +131,7 @@ impl Verb {
     pub fn name(self) -> &'static str {
         match self {
             Self::Opaque(OpaqueVerb(name)) | Self::Forbidden(ForbiddenVerb(name)) => name,
+            Self::Http => "HTTP",
             named => Self::NAMED.iter().find(|(verb, _)| *verb == named).map_or("?", |(_, name)| name),
         }
     }
@@ -163,6 +167,10 @@ const OPAQUE: [&str; 17] = [
     "XORIGFROM",
     "XMESSAGECONTEXT",
 ];
+
+/// RFC 9110 section 9 and RFC 5789; `PRI` begins HTTP/2 (RFC 9113 section 3.4). Their case matters.
+const HTTP_METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI"];
 
 /// What intrusion detection looks for, and two that have no place any more: XAUTH, an AUTH of old that overflowed, and
 /// TURN, by which a client could fetch another's mail (RFC 5321 appendix F.1).

@@ -19,6 +19,21 @@ fn plain_works_with_and_without_an_initial_response() {
 }
 
 #[test]
+fn external_is_for_peers_whose_certificate_was_verified() {
+    let certified = || Scenario::inside_tls(submission()).with_certificate();
+    let (scenario, heard) = certified().send(b"EHLO c\r\n").heard();
+    assert!(heard.contains("250-AUTH EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\r\n"), "{heard}");
+    scenario.say("AUTH EXTERNAL =", "235 2.7.0").say("AUTH EXTERNAL =", "503 5.5.1");
+    inside().say("AUTH EXTERNAL =", "504 5.5.4");
+    let mut config = submission();
+    config.auth.inside_tls.retain(|mechanism| *mechanism != Mechanism::External);
+    Scenario::inside_tls(config).with_certificate().greeted().say("AUTH EXTERNAL =", "504 5.5.4");
+    // There is none outside of TLS, whatever the driver says.
+    let outside = Scenario::on(submission()).with_certificate().greeted();
+    outside.say("AUTH EXTERNAL =", "530 5.7.0 Must issue a STARTTLS");
+}
+
+#[test]
 fn login_asks_for_name_and_password() {
     inside()
         .say("AUTH LOGIN", "334 VXNlcm5hbWU6")

@@ -82,6 +82,19 @@ fn every_verb_that_is_for_nobody_is_an_unknown_command_and_an_attack() {
 }
 
 #[test]
+fn a_request_of_http_ends_the_session_before_its_body_is_read() {
+    let body = "EHLO evil.example\r\nMAIL FROM:<a@b.example>\r\n";
+    let long = format!("GET /{} HTTP/1.1", "x".repeat(2_000));
+    for line in ["POST / HTTP/1.1", "GET /", "PRI * HTTP/2.0", "OPTIONS", &long] {
+        let octets = format!("{line}\r\nHost: mail.example\r\n\r\n{body}");
+        let scenario = Scenario::open().send(octets.as_bytes()).closed_by(CloseReason::ForeignProtocol);
+        assert_eq!((scenario.rules(), scenario.attacks().len()), (vec!["verb.http"], 1), "{line}");
+        let _ = scenario.hears("500 5.5.1 Not an HTTP server, closing|");
+    }
+    Scenario::open().say("get /", "500 5.5.1 Unknown command").still_open();
+}
+
+#[test]
 fn with_the_right_a_blob_is_taken_to_its_last_octet_and_a_command_follows() {
     let scenario = server().ready_for_body().say("XEXCH50 5 2", "354 Send binary data\r\n");
     let scenario = scenario.send(b"\0\r\n.\rNOOP\r\n").hears("250 2.0.0 OK|250 2.0.0 OK|");
@@ -182,6 +195,16 @@ fn xclient_begins_the_session_anew_for_listed_addresses() {
     assert!(scenario.session().helo().is_none() && scenario.session().identity().is_none());
     assert!(scenario.session().tls().is_some(), "the connection's own");
     scenario.say("MAIL FROM:<a@b>", "530").greeted().say("XCLIENT ADDR=198.51.100.8", "530 5.7.0");
+}
+
+/// Else whoever is behind a relay with a certificate would be that relay.
+#[test]
+fn the_certificate_of_a_relay_proves_nothing_of_its_client() {
+    let relay = listed_relay().with_certificate().greeted();
+    let (scenario, heard) =
+        relay.say("XCLIENT ADDR=198.51.100.7", "220 mx.example").send(b"EHLO c\r\n").heard();
+    assert!(heard.contains("250-AUTH ") && !heard.contains("EXTERNAL"), "{heard}");
+    scenario.say("AUTH EXTERNAL =", "504 5.5.4");
 }
 
 #[test]

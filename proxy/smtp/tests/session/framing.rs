@@ -16,6 +16,21 @@ fn a_command_with_a_framing_fault_ends_the_session() {
     }
 }
 
+/// Sent at once, such a line was refused for what stood at its end; octet by octet, for its length. Found by fuzzing.
+#[test]
+fn a_line_that_is_worth_no_more_patience_ends_the_session_however_it_comes_and_ends() {
+    for end in ["\r\n", "\r\r\n", "\n", "\0", ""] {
+        let line = format!("NOOP {}{end}", "x".repeat(2_000));
+        for piece in [line.len(), 1] {
+            let mut scenario = Scenario::with(|config| config.limits.drain_octets = 1_000).greeted();
+            for octets in line.as_bytes().chunks(piece) {
+                scenario = scenario.send(octets);
+            }
+            scenario.closed_by(CloseReason::DrainLimit).hears("421 4.7.0 Too much refused data, closing|");
+        }
+    }
+}
+
 #[test]
 fn an_over_long_line_is_refused_once_and_the_next_one_is_read() {
     let line = [b"NOOP ", &[b'x'; 600][..], b"\r\nNOOP\r\n"].concat();

@@ -22,7 +22,7 @@ fn auth_is_offered_inside_tls_and_starttls_outside_only() {
 fn a_mechanism_that_binds_to_tls_is_never_offered_outside_of_it() {
     let mut config = submission();
     config.tls = TlsMode::None;
-    config.auth.outside_tls = config.auth.inside_tls[..2].to_vec();
+    config.auth.outside_tls = config.auth.inside_tls[..3].to_vec();
     let (_, offer) = Scenario::on(config).send(b"EHLO c\r\n").heard();
     assert!(offer.contains("250-AUTH SCRAM-SHA-256\r\n"), "{offer}");
 }

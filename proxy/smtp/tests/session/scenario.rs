@@ -130,6 +130,12 @@ impl Scenario {
         self
     }
 
+    /// The peer has shown a certificate that was verified.
+    pub(crate) fn with_certificate(mut self) -> Self {
+        self.session = self.session.take().map(Session::with_certificate);
+        self
+    }
+
     /// EHLO, and its reply is read.
     pub(crate) fn greeted(self) -> Self {
         self.say("EHLO client.example", "250-mx.example")
@@ -423,6 +429,7 @@ impl Scenario {
     fn authenticate(mechanism: Mechanism, response: &[u8]) -> Answer {
         match mechanism {
             Mechanism::Plain if response == b"\0joe\0secret" => Self::joe(None),
+            Mechanism::External if response.is_empty() => Self::joe(None),
             Mechanism::ScramSha256 if response == b"client-first" => {
                 Answer::Challenge(b"server-first".to_vec())
             }

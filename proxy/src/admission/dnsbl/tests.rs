@@ -38,7 +38,7 @@ fn lists(zones: &[(&'static str, &[[u8; 4]])]) -> BlockLists {
         servers: Vec::new(),
     };
     let zones = zones.iter().map(|(name, answers)| (*name, answers.to_vec())).collect();
-    let lists = Lists { settings, resolver: Some(Arc::new(Zones(zones))) };
+    let lists = Lists::of(settings, Some(Arc::new(Zones(zones))));
     BlockLists::of(lists, Metrics::register(&Registry::new()).unwrap())
 }
 
@@ -99,4 +99,27 @@ async fn addresses_of_our_own_are_not_asked_for() {
     let lists = lists(&[("1.0.0.127.one.example.", &[[127, 0, 0, 2]])]);
     assert_eq!(lists.ask("127.0.0.1".parse().unwrap()).await, Report::default());
     assert_eq!(lists.metrics.queries.with_label_values(&["one.example", "not_listed"]).get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_list_costs_a_few_strangers_their_time_and_not_each_of_them() {
+    let lists = lists(&[(ON_ONE, &[]), (ON_TWO, &[[127, 0, 0, 4]])]);
+    let ask = async || {
+        let started_at = tokio::time::Instant::now();
+        let report = lists.ask(PEER).await;
+        assert_eq!((report.score, report.failed), (2, vec!["one.example".to_owned()]));
+        started_at.elapsed()
+    };
+    for _ in 0..5 {
+        assert_eq!(ask().await, Duration::from_secs(2));
+    }
+    let skipped = || lists.metrics.skipped.with_label_values(&["one.example"]).get();
+    assert_eq!(skipped(), 1);
+    for _ in 0..10 {
+        assert_eq!(ask().await, Duration::ZERO);
+    }
+    tokio::time::advance(breaker::PAUSE).await;
+    assert_eq!(ask().await, Duration::from_secs(2), "one finds out");
+    assert_eq!(ask().await, Duration::ZERO);
+    assert_eq!(skipped(), 1);
 }

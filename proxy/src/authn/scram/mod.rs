@@ -6,6 +6,7 @@ pub(super) mod tests;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use gatepost_core::directory::{ScramVerifier, may_act_as};
+use gatepost_smtp::server::Identity;
 use subtle::ConstantTimeEq as _;
 
 use super::ChannelBinding;
@@ -27,8 +28,8 @@ pub(super) enum Channel {
 /// Whom a name may be.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    /// The account; `None`: there is none, and the verifier is a decoy.
-    pub(super) user: Option<String>,
+    /// Whom the account makes of him; `None`: there is none, and the verifier is a decoy.
+    pub(super) identity: Option<Identity>,
     /// To check the proof with.
     pub(super) verifier: ScramVerifier,
 }
@@ -49,7 +50,7 @@ pub(super) struct AwaitingFinal {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Proven {
     /// Whose.
-    pub(super) user: String,
+    pub(super) identity: Identity,
     /// Our own proof, for the client.
     pub(super) server_final: String,
 }
@@ -92,9 +93,9 @@ impl AwaitingFinal {
         let signature = self.candidate.verifier.check(self.auth_message.as_bytes(), &message.proof);
         let is_bound = bool::from(message.binding.as_slice().ct_eq(&self.binding));
         let is_fresh = message.nonce == self.nonce;
-        match (self.candidate.user, signature) {
-            (Some(user), Some(signature)) if is_bound && is_fresh => {
-                Some(Proven { user, server_final: format!("v={}", BASE64_STANDARD.encode(signature)) })
+        match (self.candidate.identity, signature) {
+            (Some(identity), Some(signature)) if is_bound && is_fresh => {
+                Some(Proven { identity, server_final: format!("v={}", BASE64_STANDARD.encode(signature)) })
             }
             _ => None,
         }

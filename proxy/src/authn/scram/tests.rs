@@ -17,12 +17,15 @@ fn the_dialog_of_rfc_7677_ends_with_a_proof_of_the_user() {
     let (server_first, awaiting) = begin(unbound(), CLIENT_FIRST, SERVER_NONCE, user).unwrap();
     assert_eq!(server_first, SERVER_FIRST);
     let proven = awaiting.finish(CLIENT_FINAL).unwrap();
-    assert_eq!(proven, Proven { user: "user".to_owned(), server_final: SERVER_FINAL.to_owned() });
+    assert_eq!(
+        proven,
+        Proven { identity: Identity::of_user("user".to_owned()), server_final: SERVER_FINAL.to_owned() }
+    );
 }
 
 #[test]
 fn the_right_proof_of_nobody_is_a_failure() {
-    let nobody = |name: &str| Candidate { user: None, ..user(name) };
+    let nobody = |name: &str| Candidate { identity: None, ..user(name) };
     let (server_first, awaiting) = begin(unbound(), CLIENT_FIRST, SERVER_NONCE, nobody).unwrap();
     assert_eq!(server_first, SERVER_FIRST);
     assert_eq!(awaiting.finish(CLIENT_FINAL), None);
@@ -115,7 +118,7 @@ fn user(name: &str) -> Candidate {
     let salt = BASE64_STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
     let pencil = Password::prepare(b"pencil").unwrap();
     let verifier = ScramVerifier::derive(&pencil, salt, NonZeroU32::new(4096).unwrap());
-    Candidate { user: Some(name.to_owned()), verifier }
+    Candidate { identity: Some(Identity::of_user(name.to_owned())), verifier }
 }
 
 /// What a client answers.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::*;
 use crate::testing::Recorder;
-use crate::tls::Exporter;
+use crate::tls::Proof;
 
 /// Answers each octet by itself: `a` at once, `f` after a fast question, `s` after a slow one, `t` wants TLS, `q` closes,
 /// `b` sends a lot, `d` begins a body that does not end, `x` is never taken.
@@ -94,11 +94,15 @@ impl Machine for Letters {
         self.steps.push_back(closing(CloseReason::Shutdown));
     }
 
+    fn displaced(&self) -> String {
+        "room".to_owned()
+    }
+
     fn deadline(&self) -> Instant {
         self.started_at + Duration::from_secs(300)
     }
 
-    fn into_secured(self, _facts: TlsFacts, _exporter: Option<Exporter>, _now: Instant) -> Self {
+    fn into_secured(self, _facts: TlsFacts, _proof: Proof, _now: Instant) -> Self {
         self
     }
 }

@@ -11,7 +11,8 @@ use crate::delivery::testing::Teachable;
 use crate::directory::{Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::events::Log;
-use crate::intake::{Body, BodyBuffer, MemoryBudget, Origin, Submission};
+use crate::intake::{Body, BodyBuffer, Origin, Submission};
+use crate::memory::MemoryBudget;
 use crate::queue::{self, QueueId, Summary};
 use crate::scan::{self, Engine};
 use crate::store::{self, SqliteStore};
@@ -95,6 +96,7 @@ impl Idle {
             scanner,
             directory: directory.clone(),
             store: Arc::clone(&store) as Arc<dyn MailStore>,
+            remote: None,
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();
