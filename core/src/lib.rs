@@ -14,6 +14,7 @@ pub mod badmail;
 pub mod delivery;
 pub mod directory;
 pub mod disk;
+pub mod dkim;
 pub mod events;
 pub mod filter;
 pub mod intake;

@@ -18,6 +18,7 @@ pub mod config;
 pub mod connection;
 pub mod control;
 pub mod data_folder;
+pub mod dkim_keys;
 pub mod first_run;
 pub mod hardening;
 pub mod listener;

@@ -19,13 +19,14 @@ use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
-use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
+use gatepost_core::store::{self, MailStore, SqliteStore};
 use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
@@ -40,6 +41,7 @@ use crate::config::values::TimeSpan;
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
+use crate::dkim_keys::{self, KeyFileError};
 use crate::metrics::EdgeMetrics;
 use crate::relay::{self, RelayError};
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
@@ -83,9 +85,9 @@ pub enum OpenError {
     /// The mailboxes.
     #[error("the mailboxes: {0}")]
     Store(#[from] store::OpenError),
-    /// The mailboxes, once open.
-    #[error("the mailboxes: {0}")]
-    Sweep(#[from] StoreError),
+    /// The workers of delivery.
+    #[error("delivery: {0}")]
+    Delivery(#[from] delivery::StartError),
     /// The scanner's rules.
     #[error("the scanner's rules: {0}")]
     Rules(#[from] yara::StartError),
@@ -110,6 +112,9 @@ pub enum OpenError {
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
+    /// Keys that mail is signed with.
+    #[error("dkim: {0}")]
+    Dkim(#[from] KeyFileError),
     /// The event log.
     #[error("the event log: {0}")]
     Events(std::io::Error),
@@ -162,6 +167,7 @@ impl Rooms {
                 events: events.clone(),
             },
             &delivery::Settings::default(),
+            delivery_policy(config),
             Some(delivery::Metrics::register(registry)?),
         )
         .await?;
@@ -175,6 +181,7 @@ impl Rooms {
             bodies,
             backend_settings(config),
         ));
+        backend.sign_with(dkim_keys::load(config)?);
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: Admission::new(
@@ -241,7 +248,7 @@ impl Rooms {
 
     /// Takes over what can change while the server runs: admission, certificate, backend, routes, rules. Check certificate
     /// and routes before (`load_tls`, `relay::load`): here the old ones stay where the new ones are bad.
-    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
+    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy, signers: Signers) {
         self.edge.admission.reload(policy);
         self.shares.resize(config);
         let (certificate, key) = tls_files(config, folder);
@@ -258,6 +265,8 @@ impl Rooms {
             (_, Err(error)) => tracing::error!(%error, "the new routes cannot be used; the old ones stay"),
             (_, Ok(_)) => (),
         }
+        self.backend.sign_with(signers);
+        self.workers.reload(delivery_policy(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
             Reload::Replaced => tracing::info!("the scanner uses new rules"),
@@ -483,6 +492,10 @@ fn backend_settings(config: &Config) -> embedded::Settings {
         relay: config.remote.as_ref().map(|remote| Relay { internal: remote.internal_addresses }),
         scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
     }
+}
+
+fn delivery_policy(config: &Config) -> delivery::Policy {
+    delivery::Policy { hostname: config.hostname.to_string(), schedules: config.schedules }
 }
 
 fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {

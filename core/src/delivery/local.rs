@@ -1,5 +1,7 @@
 //! Which mailboxes a mail goes to, and what stands before it there.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use gatepost_smtp::wire::path::ForwardPath;
 
@@ -52,6 +54,18 @@ impl Plan {
             }));
         }
         plan
+    }
+
+    /// Takes those out whose mailboxes the mail has been in already (in lower case): delivered again, it would go round
+    /// again. Who has other mailboxes too keeps these.
+    pub fn take_out_loops(&mut self, been_in: &HashSet<String>) -> Vec<usize> {
+        if been_in.is_empty() {
+            return Vec::new();
+        }
+        self.copies.retain(|copy| !been_in.contains(&copy.mailbox.to_lowercase()));
+        let copies = &self.copies;
+        let has_copy = |index: &usize| copies.iter().any(|copy| copy.recipient as usize == *index);
+        self.served.extract_if(.., |index| !has_copy(index)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The workers: each takes one due mail after the other to its end.
 
 use std::future::poll_fn;
+use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -17,7 +18,7 @@ use super::closing::now_ms;
 use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
-use super::{Attempt, Closing, Disposition, Metrics};
+use super::{Attempt, Closing, Disposition, Metrics, Policy, delivered_to};
 use crate::directory::Directory;
 use crate::events::Log;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
@@ -51,8 +52,8 @@ pub struct Rooms {
 }
 
 /// The running workers. Dropped without `stop`, they go on until the queue is closed.
-#[derive(Debug)]
 pub struct Workers {
+    closing: Closing,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     remote: Option<Remote>,
@@ -66,10 +67,21 @@ struct Progress {
     foreign: Vec<usize>,
 }
 
+/// Why the workers cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The mailboxes cannot be used.
+    #[error("the mailboxes: {0}")]
+    Store(#[from] StoreError),
+    /// The operating system refuses a thread or randomness.
+    #[error("the threads of delivery: {0}")]
+    System(#[from] io::Error),
+}
+
 struct Worker {
     rooms: Rooms,
     scan_deadline: Duration,
-    closing: Arc<Closing>,
+    closing: Closing,
     stop: watch::Receiver<bool>,
 }
 
@@ -95,12 +107,14 @@ impl Workers {
     /// comes in.
     ///
     /// # Errors
-    /// When the store is damaged or cannot be used; a full disk or a busy database is no reason not to start.
+    /// When the store is damaged or cannot be used, or the operating system refuses a thread; a full disk or a busy
+    /// database is no reason not to start.
     pub async fn start(
         rooms: Rooms,
         settings: &Settings,
+        policy: Policy,
         metrics: Option<Metrics>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, StartError> {
         let held = rooms.queue.ids().into_iter().collect();
         match rooms.store.forget_all_but(held).await {
             Err(error @ (StoreError::Full | StoreError::Busy)) => {
@@ -109,20 +123,25 @@ impl Workers {
             }
             swept => swept?,
         }
+        let closing = Closing::start(rooms.clone(), policy, metrics)?;
         let (stop, stopped) = watch::channel(false);
-        let closing = Arc::new(Closing::new(&rooms, metrics));
         let tasks = (0..settings.workers.get())
             .map(|_| {
                 let worker = Worker {
                     rooms: rooms.clone(),
                     scan_deadline: settings.scan_deadline,
-                    closing: Arc::clone(&closing),
+                    closing: closing.clone(),
                     stop: stopped.clone(),
                 };
                 tokio::spawn(worker.run())
             })
             .collect();
-        Ok(Self { stop, tasks, remote: rooms.remote })
+        Ok(Self { closing, stop, tasks, remote: rooms.remote })
+    }
+
+    /// Takes a new policy on; it holds for attempts that end from now on.
+    pub fn reload(&self, policy: Policy) {
+        self.closing.reload(policy);
     }
 
     /// Lets every worker finish the mail it holds, and those on their way to other servers arrive if they do so soon, then
@@ -181,7 +200,7 @@ impl Worker {
         match &self.rooms.remote {
             Some(remote) => self.send_on(remote, claim, attempted, &foreign).await,
             None => {
-                attempted.extend(Attempt::put_off(&foreign, &Setback::RecipientGone));
+                attempted.extend(Attempt::given_up(&foreign, UNROUTABLE));
                 self.closing.close(claim, attempted).await
             }
         }
@@ -200,7 +219,7 @@ impl Worker {
             Admission::Admitted(mut admitted) => {
                 attempted.append(&mut admitted.attempted);
                 admitted.attempted = attempted;
-                let (message, closing) = (Arc::clone(&claim.message), Arc::clone(&self.closing));
+                let (message, closing) = (Arc::clone(&claim.message), self.closing.clone());
                 remote.spawn(message, admitted, async move |attempted| closing.close(claim, attempted).await);
                 true
             }
@@ -245,8 +264,10 @@ impl Worker {
 
     async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Progress {
         let message = &claim.message;
-        let plan = Plan::new(message, &claim.pending, |path| self.rooms.directory.resolve(path));
-        let mut attempted = Attempt::put_off(&plan.gone, &Setback::RecipientGone);
+        let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.directory.resolve(path));
+        let mut attempted = Attempt::given_up(&plan.gone, GONE);
+        let looped = plan.take_out_loops(&delivered_to(&self.closing.header(message).await));
+        attempted.extend(Attempt::given_up(&looped, LOOPED));
         if plan.copies.is_empty() {
             return Progress { attempted, foreign: plan.foreign };
         }
@@ -318,6 +339,15 @@ const WORKERS_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
 /// Longer than the session's budget: nobody waits here, and a large archive may need it.
 const SCAN_DEADLINE_DEFAULT: Duration = Duration::from_secs(120);
+
+/// The address was local when the mail was accepted and is not, or nobody's, now.
+const GONE: &str = "5.1.1 the mailbox that this was accepted for is gone";
+
+/// RFC 3463: unable to route. Accepted for a mailbox here or while mail left this server, neither of which holds now.
+const UNROUTABLE: &str = "5.4.4 the address is not here, and no mail leaves this server";
+
+/// RFC 3463: routing loop detected.
+const LOOPED: &str = "5.4.6 the mail has been in this mailbox already";
 
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 

@@ -101,6 +101,7 @@ fn batches_of_version_2() -> Vec<Vec<Record>> {
         not_before_ms: CARRIED_NOT_BEFORE_MS,
         held: true,
         given_up: false,
+        sender_knows: false,
         last_reason: Some("4.4.1 no answer".to_owned()),
         pending: Pending::of_words(&[0b10]),
     };
@@ -408,6 +409,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         ".{0,20}".prop_map(|reason| Outcome::Done(Disposition::Bounced { reason })),
         Just(Outcome::Removed),
         ".{0,20}".prop_map(|reason| Outcome::Retry { reason, not_before_ms: 42 }),
+        ".{0,20}".prop_map(|reason| Outcome::Delayed { reason, not_before_ms: 42 }),
     ]
 }
 

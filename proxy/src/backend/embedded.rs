@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use gatepost_core::BoxFuture;
 use gatepost_core::delivery::mx::is_public;
 use gatepost_core::directory::{Directory, Resolution};
+use gatepost_core::dkim::Signers;
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
 use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
@@ -15,7 +16,7 @@ use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
 use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
-use gatepost_smtp::wire::path::{Domain, ForwardPath, ReversePath};
+use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
 
 use super::received::ReceivedCounter;
 use super::{Backend, Discard, Transaction, unix_ms};
@@ -53,6 +54,7 @@ struct Rooms {
     events: Log,
     filter_metrics: Option<filter::Metrics>,
     memory: MemoryBudget,
+    signers: ArcSwap<Signers>,
     settings: ArcSwap<Settings>,
 }
 
@@ -81,7 +83,7 @@ struct Incoming {
 // === impl Embedded ===
 
 impl Embedded {
-    /// Of the rooms that do the work; bodies draw on `memory` while they come in.
+    /// Of the rooms that do the work; bodies draw on `memory` while they come in. Nothing is signed before `sign_with`.
     #[must_use]
     pub fn new(
         directory: Directory,
@@ -92,15 +94,29 @@ impl Embedded {
         memory: MemoryBudget,
         settings: Settings,
     ) -> Self {
-        let settings = ArcSwap::from_pointee(settings);
+        let (signers, settings) = (ArcSwap::default(), ArcSwap::from_pointee(settings));
         Self {
-            rooms: Arc::new(Rooms { directory, queue, scanner, events, filter_metrics, memory, settings }),
+            rooms: Arc::new(Rooms {
+                directory,
+                queue,
+                scanner,
+                events,
+                filter_metrics,
+                memory,
+                signers,
+                settings,
+            }),
         }
     }
 
     /// Takes new settings on; they hold for commits from now on.
     pub fn reload(&self, settings: Settings) {
         self.rooms.settings.store(Arc::new(settings));
+    }
+
+    /// Signs what users send with these, for commits from now on.
+    pub fn sign_with(&self, signers: Signers) {
+        self.rooms.signers.store(Arc::new(signers));
     }
 }
 
@@ -276,7 +292,8 @@ impl Rooms {
         let id = self.queue.allocate_id();
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
         let submission = Submission { envelope, origin };
-        let trace = trace::received(&settings.hostname, id, &submission);
+        let mut trace = trace::received(&settings.hostname, id, &submission);
+        trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
         let message = NewMessage { id, submission, trace, body, stamp };
         let queue_id = self.queue.append(message).await.map_err(refusal)?;
         self.tell_stripped(about, &stripped);
@@ -306,6 +323,26 @@ impl Rooms {
                 Ok(None)
             }
         }
+    }
+
+    /// DKIM signatures of what a user sends as himself. Here, since nothing below changes the mail any more, and so that each
+    /// next hop gets the same octets however often it is tried. Without one the mail goes all the same.
+    async fn sign(&self, body: &Body, origin: &Origin) -> String {
+        let signers = self.signers.load_full();
+        let Some(user) = origin.user.clone().filter(|_| !signers.is_empty()) else { return String::new() };
+        let (body, directory) = (body.clone(), self.directory.clone());
+        let signed = tokio::task::spawn_blocking(move || {
+            let is_own =
+                |author: &Mailbox| directory.may_send_as(&user, &ReversePath::Mailbox(author.clone()));
+            signers.sign(&body, is_own, unix_ms().wrapping_div(1000))
+        });
+        let error = match signed.await {
+            Ok(Ok(lines)) => return lines,
+            Ok(Err(error)) => error,
+            Err(error) => error.into(),
+        };
+        tracing::warn!(session = origin.session, %error, "a mail goes without a signature");
+        String::new()
     }
 
     /// To lines that are legal as 8BITMIME, so that store, POP3 and next hops see nothing else. Only where BINARYMIME is

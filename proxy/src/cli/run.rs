@@ -16,6 +16,7 @@ use crate::admin::{AdminError, AdminServer, Readiness};
 use crate::config::{Config, SandboxMode};
 use crate::control::{ControlServer, ControlSocket};
 use crate::data_folder::DataFolder;
+use crate::dkim_keys;
 use crate::first_run::{self, FirstRunError};
 use crate::hardening;
 use crate::open_files::OpenFiles;
@@ -238,6 +239,10 @@ impl Running {
             Ok(policy) => policy,
             Err(error) => return rejected(&error),
         };
+        let signers = match dkim_keys::load(&config) {
+            Ok(signers) => signers,
+            Err(error) => return rejected(&error),
+        };
         let settings = match services::server_settings(&config, self.rooms.tls()) {
             Ok(settings) => within(self.open_files, settings),
             Err(error) => return rejected(&error),
@@ -245,7 +250,7 @@ impl Running {
         if let Err(error) = self.server.reload(&settings) {
             return rejected(&error);
         }
-        self.rooms.reload(&config, &self.folder, policy);
+        self.rooms.reload(&config, &self.folder, policy, signers);
         self.log.reload(config.log);
         self.config = config;
         tracing::info!("the configuration was reloaded");

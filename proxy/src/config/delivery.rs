@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::problem::Finding;
+use super::schedule::WrittenSchedule;
 use super::values::Hostname;
 
 /// Mail leaves this server.
@@ -47,12 +48,14 @@ pub struct Route {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct WrittenDelivery {
-    remote: WrittenRemote,
+    pub(super) remote: WrittenRemote,
+    pub(super) local: WrittenSchedule,
+    pub(super) outbound: WrittenSchedule,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct WrittenRemote {
+pub(super) struct WrittenRemote {
     enabled: bool,
     port: Option<Spanned<u16>>,
     internal_addresses: bool,
@@ -114,16 +117,16 @@ pub(super) enum InvalidRoute {
     Hop(String),
 }
 
-// === impl WrittenDelivery ===
+// === impl WrittenRemote ===
 
-impl WrittenDelivery {
+impl WrittenRemote {
     /// `None` where mail stays here.
     pub(super) fn check(
         self,
         routes: Vec<Spanned<WrittenRoute>>,
         findings: &mut Vec<Finding>,
     ) -> Option<Remote> {
-        let WrittenRemote { enabled, port, internal_addresses, rate, authorities } = self.remote;
+        let Self { enabled, port, internal_addresses, rate, authorities } = self;
         if let (false, Some(route)) = (enabled, routes.first()) {
             findings.push(
                 Finding::at(route.span(), "a route leads nowhere as long as no mail leaves this server")

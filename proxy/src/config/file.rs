@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::admission::Admission;
 use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
 use super::delivery::{WrittenDelivery, WrittenRoute};
+use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
@@ -31,6 +32,7 @@ pub(super) struct File {
     pub(super) delivery: WrittenDelivery,
     pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) scan: Scan,
+    pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) pickup: Option<Pickup>,
     pub(super) badmail: Badmail,
     pub(super) admin: Option<Spanned<Admin>>,

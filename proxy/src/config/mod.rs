@@ -9,22 +9,26 @@
 mod admission;
 mod classes;
 mod delivery;
+mod dkim;
 mod dnsbl;
 mod file;
 pub mod network;
 mod problem;
 mod quirk;
+mod schedule;
 mod settings;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use gatepost_core::delivery::Schedules;
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
 pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
 pub use delivery::{Remote, Route};
+pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
@@ -66,6 +70,10 @@ pub struct Config {
     pub remote: Option<Remote>,
     /// How mail is scanned.
     pub scan: Scan,
+    /// How often a mail is tried, and for how long.
+    pub schedules: Schedules,
+    /// With which keys mail is signed; no selector of a domain is there twice.
+    pub dkim: Vec<DkimKey>,
     /// A folder of which every file is sent as a mail; `None`: there is no such folder.
     pub pickup: Option<PathBuf>,
     /// How much mail is kept that can be neither delivered nor returned.
@@ -353,6 +361,8 @@ impl Config {
             quirks: Vec::new(),
             remote: None,
             scan: Scan::default(),
+            schedules: Schedules::default(),
+            dkim: Vec::new(),
             pickup: None,
             badmail: Badmail::default(),
             admin: Some(Admin::default()),

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
 use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
-    Admin, Badmail, CONNECTIONS_DEFAULT, ClientCertificates, Config, Limits, Listener, Log, Pop3Tls, Scan,
-    Service, SmtpTls, TlsFiles,
+    Admin, Badmail, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls,
+    Scan, Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -34,8 +35,13 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         dnsbl: file.dnsbl,
         admission: file.admission,
         quirks: file.quirk,
-        remote: file.delivery.check(file.route, &mut findings),
         scan: scan(file.scan),
+        schedules: Schedules {
+            local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
+            outbound: file.delivery.outbound.check(Retries::MODERN_OUTBOUND, &mut findings),
+        },
+        remote: file.delivery.remote.check(file.route, &mut findings),
+        dkim: dkim(file.dkim, &mut findings),
         pickup: file.pickup.and_then(|pickup| self::pickup(pickup, &mut findings)),
         badmail: badmail(&file.badmail, &mut findings),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
@@ -297,6 +303,17 @@ fn badmail(written: &file::Badmail, findings: &mut Vec<Finding>) -> Badmail {
         octets: written.octets.as_ref().map_or(default.octets, |octets| *octets.get_ref()),
         days: at_least(written.days.as_ref(), 1, "days", findings).unwrap_or(default.days),
     }
+}
+
+fn dkim(written: Vec<Spanned<DkimKey>>, findings: &mut Vec<Finding>) -> Vec<DkimKey> {
+    let mut names = HashSet::new();
+    for key in &written {
+        let DkimKey { domain, selector, .. } = key.get_ref();
+        if !names.insert((domain.as_str().to_ascii_lowercase(), selector.selector().to_string())) {
+            findings.push(Finding::at(key.span(), "two keys of this domain have this selector"));
+        }
+    }
+    written.into_iter().map(Spanned::into_inner).collect()
 }
 
 /// Outside loopback the metrics tell strangers who is served and how well: TLS and a credential are a must.

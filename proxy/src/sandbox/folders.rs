@@ -26,7 +26,8 @@ pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let clients = config.listeners.iter().filter_map(|listener| listener.client_certificates.as_ref());
     let authorities = clients.map(|clients| clients.authorities.as_path());
     let lists = [trusted_files, allow_files, deny_files].into_iter().flatten().map(PathBuf::as_path);
-    let others = lists.chain(relay::files(config));
+    let dkim = config.dkim.iter().map(|key| key.key.as_path());
+    let others = lists.chain(relay::files(config)).chain(dkim);
     tls.chain(authorities).chain(config.admin.as_ref().and_then(Admin::credential)).chain(others)
 }
 
