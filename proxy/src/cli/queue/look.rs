@@ -17,6 +17,7 @@ pub(super) fn list(
     as_json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    let nothing = if filter == Filter::default() { "the queue is empty" } else { "no message matches" };
     let mut messages: Vec<Item> = Vec::new();
     source.ask(Request::List(filter), &mut |part| {
         if let Part::Line(Line::Item(item)) = part {
@@ -28,7 +29,7 @@ pub(super) fn list(
         return output.json(&json!(messages));
     }
     if messages.is_empty() {
-        return output.line("nothing in the queue matches");
+        return output.line(nothing);
     }
     let mut table = Table::new(&["ID", "RECEIVED", "SIZE", "TRIES", "NEXT", "FROM", "TO", "WHY"]);
     for message in &messages {
