@@ -8,20 +8,22 @@
 //! ```
 
 mod clients;
+mod mail_folders;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use gatepost_core::access::{self, ScanGate, pop3};
+use gatepost_core::badmail::Badmail;
 use gatepost_core::delivery::remote::Remote;
-use gatepost_core::delivery::{self, Workers};
+use gatepost_core::delivery::{self, Watchdog, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
-use gatepost_core::queue::{self, Queue};
+use gatepost_core::queue::{self, Queue, Quota, Quotas};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore};
@@ -35,7 +37,7 @@ use crate::admission::{self, Admission, Policy};
 use crate::admission_file::AdmissionFile;
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded, Relay};
-use crate::config::values::TimeSpan;
+use crate::config::values::{Octets, TimeSpan};
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
@@ -46,6 +48,7 @@ use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSe
 use crate::telemetry::Metrics;
 use crate::tls::{ClientCertificates, Tls, TlsError};
 pub use clients::check_authorities;
+use mail_folders::MailFolders;
 
 /// The opened rooms.
 pub struct Rooms {
@@ -59,6 +62,7 @@ pub struct Rooms {
     engine: Arc<YaraEngine>,
     workers: Workers,
     remote: Option<Remote>,
+    mail_folders: MailFolders,
     events: Log,
 }
 
@@ -99,6 +103,15 @@ pub enum OpenError {
     /// Delivery to other servers.
     #[error("delivery: {0}")]
     Relay(#[from] RelayError),
+    /// The thread that watches deliveries.
+    #[error("delivery: {0}")]
+    Watchdog(std::io::Error),
+    /// The folder of bad mail.
+    #[error("the badmail folder: {0}")]
+    Badmail(std::io::Error),
+    /// The watch over the pickup folder.
+    #[error("the pickup folder: {0}")]
+    Pickup(std::io::Error),
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
@@ -133,22 +146,23 @@ impl Rooms {
             .map_err(OpenError::Events)?;
         let queue_metrics = Some(queue::Metrics::register(registry)?);
         let (queue, recovered) =
-            Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
+            Queue::open(Arc::new(RealDisk), &folder.queue(), queue_settings(config), queue_metrics)?;
         report(&recovered);
+        let mut mail_folders = MailFolders::open(config, folder, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
-        let engine = YaraEngine::start(Some(&rules(config, folder)))?;
         let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let scan_settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
-        let scanner = Scanner::start(engine.clone(), &scan_settings, scan::Metrics::register(registry)?)
-            .map_err(OpenError::Scanner)?;
+        let (engine, scanner) = start_scanner(config, folder, &shares, registry)?;
         let verifier = PasswordVerifier::start(
             directory.clone(),
             directory::Settings::default(),
             directory::Metrics::register(registry)?,
         )?;
-        let remote = relay::start(config, registry)?;
+        let delivery_metrics = delivery::Metrics::register(registry)?;
+        let watchdog =
+            Watchdog::start(events.clone(), Some(delivery_metrics.stuck())).map_err(OpenError::Watchdog)?;
+        let remote = relay::start(config, registry, watchdog.clone())?;
         let workers = Workers::start(
             delivery::Rooms {
                 queue: queue.clone(),
@@ -156,13 +170,15 @@ impl Rooms {
                 directory: directory.clone(),
                 store: store.clone(),
                 remote: remote.clone(),
+                watchdog,
                 events: events.clone(),
             },
             &delivery::Settings::default(),
             delivery_policy(config),
-            Some(delivery::Metrics::register(registry)?),
+            Some(delivery_metrics),
         )
         .await?;
+        mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
@@ -192,7 +208,20 @@ impl Rooms {
             metrics: EdgeMetrics::register(registry)?,
         };
         let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
-        Ok(Self { edge, backend, shares, remembered, tls, queue, store, engine, workers, remote, events })
+        Ok(Self {
+            edge,
+            backend,
+            shares,
+            remembered,
+            tls,
+            queue,
+            store,
+            engine,
+            workers,
+            remote,
+            mail_folders,
+            events,
+        })
     }
 
     /// What the edge works with.
@@ -205,6 +234,12 @@ impl Rooms {
     #[must_use]
     pub const fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Where mail goes that can be neither delivered nor returned.
+    #[must_use]
+    pub const fn badmail(&self) -> &Badmail {
+        self.mail_folders.badmail()
     }
 
     /// The mailboxes.
@@ -232,6 +267,7 @@ impl Rooms {
             tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
+        self.mail_folders.reload(config);
         match (&self.remote, relay::load(config)) {
             (Some(remote), Ok(Some(settings))) => remote.reload(settings),
             (_, Err(error)) => tracing::error!(%error, "the new routes cannot be used; the old ones stay"),
@@ -253,11 +289,25 @@ impl Rooms {
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
         self.remembered.close().await;
+        self.mail_folders.close().await;
         self.workers.stop().await;
         self.queue.close().await;
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+fn start_scanner(
+    config: &Config,
+    folder: &DataFolder,
+    shares: &Shares,
+    registry: &prometheus::Registry,
+) -> Result<(Arc<YaraEngine>, Scanner), OpenError> {
+    let engine = YaraEngine::start(Some(&rules(config, folder)))?;
+    let settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
+    let scanner = Scanner::start(engine.clone(), &settings, scan::Metrics::register(registry)?)
+        .map_err(OpenError::Scanner)?;
+    Ok((engine, scanner))
 }
 
 // === impl Shares ===
@@ -464,6 +514,23 @@ fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {
     match &config.tls {
         Some(files) => (files.certificate.clone(), files.key.clone()),
         None => (folder.certificate(), folder.key()),
+    }
+}
+
+fn queue_settings(config: &Config) -> queue::Settings {
+    let config::Queue { free_space, free_files, .. } = config.queue;
+    let quota = |messages: Option<u32>, octets: Option<Octets>| Quota {
+        messages: messages.map(u64::from),
+        octets: octets.map(Octets::count),
+    };
+    queue::Settings {
+        free_octets_min: free_space.count(),
+        free_files_min: free_files.into(),
+        quotas: Quotas {
+            user: quota(config.queue.user_messages, config.queue.user_octets),
+            domain: quota(config.queue.domain_messages, config.queue.domain_octets),
+        },
+        ..queue::Settings::default()
     }
 }
 

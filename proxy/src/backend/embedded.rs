@@ -145,6 +145,10 @@ impl Backend for Embedded {
             if !rooms.may_send(&origin, rights, reverse_path, behind.as_deref()) {
                 return Err(Refusal::SenderNotOwned);
             }
+            // Before the body comes, which would be for nothing.
+            if rooms.queue.was_full() {
+                return Err(Refusal::StorageFull);
+            }
             let drawn = rooms.memory.clone().draw();
             let transaction =
                 EmbeddedTransaction { rooms, origin, rights, behind, drawn, body: None, nowhere: Discard };
@@ -168,11 +172,13 @@ impl Transaction for EmbeddedTransaction {
                 match self.rooms.directory.resolve(path) {
                     Resolution::Local(_) => {}
                     Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
-                    Resolution::Foreign if self.may_send_on(path) => {}
+                    Resolution::Foreign if self.may_send_on(path) => return Ok(()),
                     Resolution::Foreign => return Err(Refusal::RelayDenied),
                 }
             }
-            if self.drawn.try_grow(RECIPIENT_OCTETS, 0) { Ok(()) } else { Err(Refusal::StorageFull) }
+            let has_room = self.drawn.try_grow(RECIPIENT_OCTETS, 0)
+                && self.rooms.queue.admits(self.origin.user.as_deref(), path);
+            if has_room { Ok(()) } else { Err(Refusal::StorageFull) }
         })
     }
 

@@ -30,11 +30,14 @@ pub(super) struct File {
     pub(super) dns: Dns,
     pub(super) dnsbl: Dnsbl,
     pub(super) admission: Admission,
+    pub(super) queue: Queue,
     pub(super) delivery: WrittenDelivery,
     pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) relay: Option<Spanned<WrittenRelay>>,
     pub(super) scan: Scan,
     pub(super) dkim: Vec<Spanned<DkimKey>>,
+    pub(super) pickup: Option<Pickup>,
+    pub(super) badmail: Badmail,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
 }
@@ -156,6 +159,18 @@ pub(super) struct Limits {
     pub(super) drain_timeout: Option<TimeSpan>,
 }
 
+/// `[queue]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Queue {
+    pub(super) free_space: Option<Octets>,
+    pub(super) free_files: Option<u32>,
+    pub(super) user_messages: Option<Spanned<u32>>,
+    pub(super) user_octets: Option<Spanned<Octets>>,
+    pub(super) domain_messages: Option<Spanned<u32>>,
+    pub(super) domain_octets: Option<Spanned<Octets>>,
+}
+
 /// `[scan]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -174,6 +189,22 @@ pub enum Unscannable {
     Accept,
     /// Refused like a virus.
     Refuse,
+}
+
+/// `[pickup]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pickup {
+    pub(super) folder: Spanned<PathBuf>,
+}
+
+/// `[badmail]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Badmail {
+    pub(super) messages: Option<Spanned<u32>>,
+    pub(super) octets: Option<Spanned<Octets>>,
+    pub(super) days: Option<Spanned<u32>>,
 }
 
 /// `[admin]`

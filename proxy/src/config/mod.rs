@@ -68,6 +68,8 @@ pub struct Config {
     pub admission: Admission,
     /// Which deviations are tolerated from whom.
     pub quirks: Vec<QuirkNetworks>,
+    /// When the queue takes no more.
+    pub queue: Queue,
     /// How mail leaves this server; `None`: not at all.
     pub remote: Option<Remote>,
     /// What listeners stand before whose backend is the relay; set where there is one, and then `remote` is set as well.
@@ -78,6 +80,10 @@ pub struct Config {
     pub schedules: Schedules,
     /// With which keys mail is signed; no selector of a domain is there twice.
     pub dkim: Vec<DkimKey>,
+    /// A folder of which every file is sent as a mail; `None`: there is no such folder.
+    pub pickup: Option<PathBuf>,
+    /// How much mail is kept that can be neither delivered nor returned.
+    pub badmail: Badmail,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -211,6 +217,23 @@ pub struct Limits {
     pub drain_timeout: TimeSpan,
 }
 
+/// When the queue takes no more. It holds from the next start on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Space that must be free on its disk.
+    pub free_space: Octets,
+    /// Files that must still fit on its file system (inodes).
+    pub free_files: u32,
+    /// Messages of one user that may wait; `None`: any number.
+    pub user_messages: Option<u32>,
+    /// Octets of their bodies.
+    pub user_octets: Option<Octets>,
+    /// Messages for one domain that may wait.
+    pub domain_messages: Option<u32>,
+    /// Octets of their bodies.
+    pub domain_octets: Option<Octets>,
+}
+
 /// How mail is scanned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
@@ -222,6 +245,17 @@ pub struct Scan {
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Option<Unscannable>,
+}
+
+/// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Badmail {
+    /// Mails.
+    pub messages: u32,
+    /// Octets of all of them together.
+    pub octets: Octets,
+    /// Days that a mail is kept.
+    pub days: u32,
 }
 
 /// The HTTP side: metrics and health.
@@ -282,6 +316,7 @@ impl Config {
     pub fn with_fixed_parts_of(self, running: &Self) -> Self {
         let authorities =
             |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
+        let https_port = |config: &Self| config.remote.as_ref().map(|remote| remote.https_port);
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
@@ -289,8 +324,10 @@ impl Config {
             ("auth.scram", self.scram != running.scram),
             ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
+            ("delivery.remote.https_port", https_port(&self) != https_port(running)),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
+            ("pickup", self.pickup != running.pickup),
             ("admin", self.admin != running.admin),
         ];
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
@@ -298,7 +335,11 @@ impl Config {
         }
         let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
         let remote = match (self.remote, &running.remote) {
-            (Some(new), Some(running)) => Some(Remote { authorities: running.authorities.clone(), ..new }),
+            (Some(new), Some(running)) => Some(Remote {
+                authorities: running.authorities.clone(),
+                https_port: running.https_port,
+                ..new
+            }),
             (_, running) => running.clone(),
         };
         Self {
@@ -308,6 +349,7 @@ impl Config {
             sandbox: running.sandbox,
             scram: running.scram,
             scan: Scan { in_session, session_budget, ..running.scan.clone() },
+            pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
         }
@@ -359,11 +401,14 @@ impl Config {
             dnsbl: Dnsbl::default(),
             admission: Admission::default(),
             quirks: Vec::new(),
+            queue: Queue::default(),
             remote: None,
             relay: None,
             scan: Scan::default(),
             schedules: Schedules::default(),
             dkim: Vec::new(),
+            pickup: None,
+            badmail: Badmail::default(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }
@@ -394,11 +439,38 @@ impl Default for Limits {
     }
 }
 
+// === impl Queue ===
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            free_space: FREE_SPACE_DEFAULT,
+            free_files: FREE_FILES_DEFAULT,
+            user_messages: None,
+            user_octets: None,
+            domain_messages: None,
+            domain_octets: None,
+        }
+    }
+}
+
 // === impl Scan ===
 
 impl Default for Scan {
     fn default() -> Self {
         Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+    }
+}
+
+// === impl Badmail ===
+
+impl Default for Badmail {
+    fn default() -> Self {
+        Self {
+            messages: BADMAIL_MESSAGES_DEFAULT,
+            octets: BADMAIL_OCTETS_DEFAULT,
+            days: BADMAIL_DAYS_DEFAULT,
+        }
     }
 }
 
@@ -453,8 +525,18 @@ const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 const RECIPIENTS_DEFAULT: u32 = 1000;
 /// Below the 90 s that systemd gives a service to stop.
 const DRAIN_DEFAULT: TimeSpan = TimeSpan::seconds(30);
+/// Two segments: what is in the queue can be settled while new mail is refused.
+const FREE_SPACE_DEFAULT: Octets = Octets::mebi(128);
+/// Databases, logs and certificates need some too.
+const FREE_FILES_DEFAULT: u32 = 1_000;
 /// Far below the ten minutes that a client waits after the final dot (RFC 5321 section 4.5.3.2.6).
 const SESSION_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(20);
+/// More than a person looks through.
+const BADMAIL_MESSAGES_DEFAULT: u32 = 1000;
+/// Five of the largest mails, and nothing that a disk notices.
+const BADMAIL_OCTETS_DEFAULT: Octets = Octets::mebi(256);
+/// A holiday, and the week after it.
+const BADMAIL_DAYS_DEFAULT: u32 = 30;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
@@ -9,8 +10,8 @@ use toml::Spanned;
 use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
-    Admin, Backend, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls,
-    Scan, Service, SmtpTls, TlsFiles,
+    Admin, Backend, Badmail, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log,
+    Pop3Tls, Queue, Scan, Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -38,6 +39,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         dnsbl: file.dnsbl,
         admission: file.admission,
         quirks: file.quirk,
+        queue: queue(&file.queue, &mut findings),
         scan: scan(file.scan),
         schedules: Schedules {
             local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
@@ -46,6 +48,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         remote,
         relay,
         dkim: dkim(file.dkim, &mut findings),
+        pickup: file.pickup.and_then(|pickup| self::pickup(pickup, &mut findings)),
+        badmail: badmail(&file.badmail, &mut findings),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
     };
@@ -295,6 +299,24 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
     }
 }
 
+fn queue(written: &file::Queue, findings: &mut Vec<Finding>) -> Queue {
+    let default = Queue::default();
+    for octets in [&written.user_octets, &written.domain_octets].into_iter().flatten() {
+        if *octets.get_ref() < MESSAGE_MIN {
+            findings.push(Finding::at(octets.span(), format!("must be at least {MESSAGE_MIN}")));
+        }
+    }
+    let octets = |written: &Option<Spanned<Octets>>| written.as_ref().map(|octets| *octets.get_ref());
+    Queue {
+        free_space: written.free_space.unwrap_or(default.free_space),
+        free_files: written.free_files.unwrap_or(default.free_files),
+        user_messages: at_least(written.user_messages.as_ref(), 1, "user_messages", findings),
+        user_octets: octets(&written.user_octets),
+        domain_messages: at_least(written.domain_messages.as_ref(), 1, "domain_messages", findings),
+        domain_octets: octets(&written.domain_octets),
+    }
+}
+
 fn scan(written: file::Scan) -> Scan {
     let default = Scan::default();
     Scan {
@@ -302,6 +324,33 @@ fn scan(written: file::Scan) -> Scan {
         in_session: written.in_session.unwrap_or(default.in_session),
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         unscannable: written.unscannable,
+    }
+}
+
+/// A relative name would mean another folder by where the server is started.
+fn pickup(written: file::Pickup, findings: &mut Vec<Finding>) -> Option<PathBuf> {
+    let file::Pickup { folder } = written;
+    if !folder.get_ref().is_absolute() {
+        findings.push(
+            Finding::at(folder.span(), "the pickup folder must be named from the root on")
+                .hint("folder = \"/var/spool/gatepost/pickup\""),
+        );
+        return None;
+    }
+    Some(folder.into_inner())
+}
+
+fn badmail(written: &file::Badmail, findings: &mut Vec<Finding>) -> Badmail {
+    let default = Badmail::default();
+    if let Some(octets) = &written.octets
+        && *octets.get_ref() < BADMAIL_MIN
+    {
+        findings.push(Finding::at(octets.span(), format!("must be at least {BADMAIL_MIN}")));
+    }
+    Badmail {
+        messages: at_least(written.messages.as_ref(), 1, "messages", findings).unwrap_or(default.messages),
+        octets: written.octets.as_ref().map_or(default.octets, |octets| *octets.get_ref()),
+        days: at_least(written.days.as_ref(), 1, "days", findings).unwrap_or(default.days),
     }
 }
 
@@ -356,6 +405,8 @@ const MEMORY_MIN: Octets = Octets::mebi(256);
 const BODY_MEMORY_MIN: Octets = Octets::mebi(8);
 /// Above, a single mail could fill the disks that Gatepost is made for.
 const MESSAGE_MAX: Octets = Octets::mebi(1024);
+/// Below, most mails would be cut.
+const BADMAIL_MIN: Octets = Octets::mebi(1);
 /// RFC 5321 section 4.5.3.1.8.
 const RECIPIENTS_MIN: u32 = 100;
 /// EHLO, STARTTLS, EHLO, AUTH, MAIL, 100 RCPT, DATA, QUIT fit.

@@ -24,7 +24,7 @@ use gatepost_smtp::wire::path::ForwardPath;
 use rustls::RootCertStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use self::destinations::{Denied, Destinations, Ticket};
@@ -36,6 +36,8 @@ use super::hop::{Connection, Courier};
 use super::mx::Ourselves;
 use super::retry::Setback;
 use super::route::{Destination, DomainPattern, Routes};
+use super::tls_policy::{Fetcher, Policies};
+use super::watchdog::Watchdog;
 use super::{Attempt, Disposition};
 use crate::queue::{NewMessage, QueueId};
 
@@ -58,6 +60,8 @@ pub struct Settings {
     pub port: u16,
     /// Whether foreign domains may name hosts on loopback or in private networks.
     pub internal: bool,
+    /// Whether domains are asked for their MTA-STS policies (RFC 8461).
+    pub mta_sts: bool,
     /// Mails a minute to one destination, at the most.
     pub rate: Option<NonZeroU32>,
 }
@@ -70,6 +74,10 @@ pub struct Tools {
     pub resolver: Arc<dyn Resolver>,
     /// Who vouches for certificates, where a route asks for that.
     pub roots: Arc<RootCertStore>,
+    /// Fetches what domains demand of TLS.
+    pub fetcher: Arc<dyn Fetcher>,
+    /// Told of every attempt.
+    pub watchdog: Watchdog,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -77,15 +85,22 @@ pub struct Tools {
 struct Inner {
     settings: ArcSwap<Settings>,
     tools: Tools,
-    destinations: Arc<Destinations<Connection>>,
+    destinations: Arc<Destinations<Kept>>,
     hops: HopHealth,
     throttle: ArcSwap<Throttle>,
+    policies: Policies,
     /// One for each mail in delivery.
     slots: Arc<Semaphore>,
     tasks: Mutex<JoinSet<()>>,
     /// What next hops have said of recipients whose outcome the queue could not keep: the mail is claimed again, and must
     /// not be sent again.
     unsettled: Mutex<HashMap<QueueId, Vec<Attempt>>>,
+}
+
+/// A connection that is kept for another mail.
+struct Kept {
+    connection: Connection,
+    opened_at: Instant,
 }
 
 /// What became of the wish to send a mail on.
@@ -98,7 +113,7 @@ pub(super) enum Admission {
 
 /// A mail that may be in delivery.
 pub(super) struct Admitted {
-    groups: Vec<(Ticket<Connection>, Destination, Vec<usize>)>,
+    groups: Vec<(Ticket<Kept>, Destination, Vec<usize>)>,
     /// Recipients whose attempt is over before it began.
     pub(super) attempted: Vec<Attempt>,
     slot: OwnedSemaphorePermit,
@@ -113,6 +128,7 @@ impl Remote {
         let inner = Arc::new(Inner {
             throttle: ArcSwap::from_pointee(Throttle::new(settings.rate)),
             settings: ArcSwap::from_pointee(settings),
+            policies: Policies::new(Arc::clone(&tools.fetcher)),
             tools,
             destinations: Arc::new(Destinations::new()),
             hops: HopHealth::default(),
@@ -200,8 +216,8 @@ impl Remote {
             warn!(mails = tasks.len(), "deliveries to other servers are broken off; the mails stay queued");
         }
         tasks.shutdown().await;
-        for connection in self.inner.destinations.clear() {
-            connection.quit().await;
+        for kept in self.inner.destinations.clear() {
+            kept.connection.quit().await;
         }
     }
 
@@ -245,8 +261,8 @@ async fn sweep(inner: std::sync::Weak<Inner>) {
         let (known, put_off) = inner.destinations.count();
         inner.tools.metrics.tell_destinations(known, put_off);
         debug!(known, put_off, stale = stale.len(), "destinations were swept");
-        for connection in stale {
-            connection.quit().await;
+        for kept in stale {
+            kept.connection.quit().await;
         }
     }
 }
@@ -261,3 +277,6 @@ const MAILS_MAX: usize = 500;
 const STOP_TIME: Duration = Duration::from_secs(25);
 /// Half the time that a connection is kept.
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
