@@ -17,6 +17,7 @@ use super::retry::Setback;
 use super::schedule_policy::{Next, Schedules, Waiting};
 use super::worker::Rooms;
 use super::{Attempt, Disposition, Metrics, trace};
+use crate::pickup::LISTENER as PICKUP;
 use crate::queue::{Claim, NewMessage, Outcome};
 
 /// What senders are told, and when a mail is given up.
@@ -63,9 +64,17 @@ impl Closing {
         let (id, message, now_ms) = (claim.id, Arc::clone(&claim.message), now_ms());
         let session = message.submission.origin.session.as_str();
         let policy = self.policy.load_full();
+        let unreported = self.unreported(&message, &attempted);
         let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
         let is_late = !claim.sender_knows && is_late(&message, &attempted, &policy, now_ms);
-        let notification = self.notify(&claim, &attempted, is_late, &policy, now_ms).await;
+        let facts = Facts {
+            message: &message,
+            pending: &claim.pending,
+            attempted: &attempted,
+            unreported: &unreported,
+            is_late,
+        };
+        let notification = self.notify(Arc::clone(&message), &facts, &policy, now_ms).await;
         let outcomes = outcomes(&claim, &attempted, is_late, &policy, now_ms);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
         let follow_ups = notification.into_iter().map(|(notification, _)| notification).collect();
@@ -77,6 +86,7 @@ impl Closing {
             return false;
         }
         self.report(&message, &attempted);
+        self.report_silence(&message, &unreported);
         if let Some((notification, told)) = told {
             trace::record_notification(&self.rooms.events, &message, notification, &told);
             if let Some(metrics) = &self.metrics {
@@ -85,6 +95,35 @@ impl Closing {
         }
         self.forget(&message, &attempted).await;
         true
+    }
+
+    /// Recipients behind this server whom the next hop has refused for good. Who has sent from outside could have been
+    /// refused in his session, where his server would have told him; the address that he gave may well be somebody else's.
+    /// What merely waited for too long is told.
+    fn unreported(&self, message: &NewMessage, attempted: &[Attempt]) -> Vec<usize> {
+        let origin = &message.submission.origin;
+        // What was picked up comes from this machine.
+        if origin.user.is_some() || origin.listener == PICKUP {
+            return Vec::new();
+        }
+        let is_behind = |recipient: usize| {
+            let known = message.submission.envelope.recipients.get(recipient);
+            known.is_some_and(|recipient| self.rooms.relays(&recipient.path))
+        };
+        let refused = attempted.iter().filter(|attempt| {
+            attempt.hop.is_some() && matches!(attempt.result, Ok(Disposition::Bounced { .. }))
+        });
+        refused.map(|attempt| attempt.recipient).filter(|recipient| is_behind(*recipient)).collect()
+    }
+
+    fn report_silence(&self, message: &NewMessage, unreported: &[usize]) {
+        let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
+        for recipient in unreported {
+            warn!(%queue_id, session, recipient, "refused by the server behind; its sender is a stranger, and is not told");
+            if let Some(metrics) = &self.metrics {
+                metrics.unreported.inc();
+            }
+        }
     }
 
     /// Ends what waits in vain. The store has the last word on everything that did not leave this machine: a delivery
@@ -120,14 +159,13 @@ impl Closing {
     /// The notification that this attempt asks for, and what it tells.
     async fn notify(
         &self,
-        claim: &Claim,
-        attempted: &[Attempt],
-        is_late: bool,
+        message: Arc<NewMessage>,
+        facts: &Facts<'_>,
         policy: &Policy,
         now_ms: u64,
     ) -> Option<(NewMessage, Vec<Told>)> {
-        let message = Arc::clone(&claim.message);
-        let told = told(&Facts { message: &message, pending: &claim.pending, attempted, is_late });
+        let attempted = facts.attempted;
+        let told = told(facts);
         if told.is_empty() {
             return None;
         }

@@ -22,6 +22,7 @@ pub struct Metrics {
     told_relayed: IntCounter,
     told_delivered: IntCounter,
     pub(super) settle_failures: IntCounter,
+    pub(super) unreported: IntCounter,
     stuck: IntGauge,
     pub(super) seconds: Histogram,
 }
@@ -56,6 +57,10 @@ impl Metrics {
             "gatepost_delivery_settle_failures_total",
             "Attempts whose outcome the queue could not make durable.",
         )?;
+        let unreported = IntCounter::new(
+            "gatepost_delivery_unreported_total",
+            "Recipients refused by the server behind, whose outside senders are not told.",
+        )?;
         let seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "gatepost_delivery_seconds",
@@ -70,6 +75,7 @@ impl Metrics {
         registry.register(Box::new(retries.clone()))?;
         registry.register(Box::new(told.clone()))?;
         registry.register(Box::new(settle_failures.clone()))?;
+        registry.register(Box::new(unreported.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         Ok(Self {
             delivered: recipients.with_label_values(&["delivered"]),
@@ -85,6 +91,7 @@ impl Metrics {
             told_relayed: told.with_label_values(&[Action::Relayed.name()]),
             told_delivered: told.with_label_values(&[Action::Delivered.name()]),
             settle_failures,
+            unreported,
             stuck,
             seconds,
         })

@@ -32,6 +32,7 @@ use crate::memory::MemoryBudget;
 use crate::queue::Queue;
 use folder::Folder;
 pub use metrics::Metrics;
+pub(crate) use worker::LISTENER;
 use worker::Worker;
 
 /// The running room. Dropped without `stop`, it ends after the file in its hands.

@@ -313,7 +313,7 @@ fn origin(id: QueueId, hostname: &str) -> Origin {
 }
 
 /// What `queue show` and the event log call it.
-const LISTENER: &str = "pickup";
+pub(crate) const LISTENER: &str = "pickup";
 /// People and scripts do not notice more.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A full disk does not get better by asking.

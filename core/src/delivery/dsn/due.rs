@@ -15,6 +15,8 @@ pub(in crate::delivery) struct Facts<'a> {
     pub(in crate::delivery) pending: &'a [usize],
     /// What came of it; recipients that it did not get to are missing.
     pub(in crate::delivery) attempted: &'a [Attempt],
+    /// Whose failure the sender is not told of.
+    pub(in crate::delivery) unreported: &'a [usize],
     /// Whether the sender is to hear now, and for the first time, that his mail is late.
     pub(in crate::delivery) is_late: bool,
 }
@@ -33,7 +35,11 @@ pub(in crate::delivery) fn told(facts: &Facts<'_>) -> Vec<Told> {
         let hop = attempt.and_then(|attempt| attempt.hop.clone());
         let (action, text) = match attempt.map(|attempt| &attempt.result) {
             Some(Ok(Disposition::Delivered)) if success => (delivered(hop.as_ref())?, "2.0.0"),
-            Some(Ok(Disposition::Bounced { reason })) if failure => (Action::Failed, reason.as_str()),
+            Some(Ok(Disposition::Bounced { reason }))
+                if failure && !facts.unreported.contains(&recipient) =>
+            {
+                (Action::Failed, reason.as_str())
+            }
             Some(Ok(Disposition::DeletedByPolicy { .. })) if failure && is_known_sender(facts.message) => {
                 (Action::Failed, DELETED)
             }
@@ -82,7 +88,8 @@ mod tests {
         message.submission.envelope.recipients[0].params =
             gatepost_smtp::wire::params::RcptParams::parse(params).unwrap();
         let attempted = [Attempt { recipient: 0, result, hop }];
-        let facts = Facts { message: &message, pending: &[0], attempted: &attempted, is_late: true };
+        let facts =
+            Facts { message: &message, pending: &[0], attempted: &attempted, is_late: true, unreported: &[] };
         let told = told(&facts);
         assert!(told.len() <= 1);
         told.into_iter().map(|told| told.action).next()
@@ -126,7 +133,8 @@ mod tests {
     fn the_null_sender_hears_nothing() {
         let message = message("<>", "");
         let attempted = [Attempt::local(0, bounced())];
-        let facts = Facts { message: &message, pending: &[0], attempted: &attempted, is_late: true };
+        let facts =
+            Facts { message: &message, pending: &[0], attempted: &attempted, is_late: true, unreported: &[] };
         assert_eq!(told(&facts), []);
     }
 
@@ -137,14 +145,35 @@ mod tests {
         let mut message = message("<sender@example.org>", "");
         message.submission.origin.user = Some("sender@example.org".to_owned());
         let attempted = [Attempt::local(0, deleted)];
-        let facts = Facts { message: &message, pending: &[0], attempted: &attempted, is_late: false };
+        let facts = Facts {
+            message: &message,
+            pending: &[0],
+            attempted: &attempted,
+            is_late: false,
+            unreported: &[],
+        };
         assert_eq!(told(&facts).len(), 1);
+    }
+
+    #[test]
+    fn a_failure_that_is_not_to_be_reported_leaves_the_others() {
+        let message = message("<sender@example.org>", "");
+        let attempted = [Attempt::local(0, bounced()), Attempt::local(1, bounced())];
+        let facts = Facts {
+            message: &message,
+            pending: &[0, 1],
+            attempted: &attempted,
+            is_late: true,
+            unreported: &[0],
+        };
+        assert_eq!(told(&facts).iter().map(|told| told.recipient).collect::<Vec<_>>(), [1]);
     }
 
     #[test]
     fn a_recipient_whom_the_attempt_did_not_reach_is_late_too() {
         let message = message("<sender@example.org>", "");
-        let facts = Facts { message: &message, pending: &[0, 1], attempted: &[], is_late: true };
+        let facts =
+            Facts { message: &message, pending: &[0, 1], attempted: &[], is_late: true, unreported: &[] };
         let told = told(&facts);
         assert_eq!(told.iter().map(|told| told.recipient).collect::<Vec<_>>(), [0, 1]);
         assert!(
