@@ -64,6 +64,7 @@ fn has_enhanced_code(line: &str) -> bool {
 
 const REFUSALS: &[Refusal] = &[
     Refusal::UnknownRecipient,
+    Refusal::RecipientUnverified,
     Refusal::RelayDenied,
     Refusal::SenderNotOwned,
     Refusal::AuthenticationFailed,

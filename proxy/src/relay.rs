@@ -20,7 +20,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use self::policy_fetcher::PolicyFetcher;
-use crate::backend::behind::{Behind, ListError, RecipientList, Recipients};
+use crate::backend::behind::{Answers, Behind, ListError, RecipientList, Recipients, Times};
 use crate::config::{self, Backend, Config, Listener, Service};
 use crate::data_folder::{FILE_MODE, FolderError, check_private};
 
@@ -152,6 +152,10 @@ pub fn recipients(config: &Config) -> Result<Option<Recipients>, RelayError> {
     Ok(Some(match &relay.recipients {
         config::Recipients::Any => Recipients::Any,
         config::Recipients::Listed(path) => Recipients::Listed(RecipientList::load(path)?),
+        config::Recipients::Probed { known_time, unknown_time, accept_unverified } => Recipients::Probed {
+            answers: Answers::new(Times { known: known_time.duration(), unknown: unknown_time.duration() }),
+            accepts_unverified: *accept_unverified,
+        },
     }))
 }
 
@@ -170,7 +174,7 @@ pub fn behind(config: &Config, remote: Option<&Remote>) -> Result<Option<Behind>
 pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let list = config.relay.as_ref().and_then(|relay| match &relay.recipients {
         config::Recipients::Listed(path) => Some(path.as_path()),
-        config::Recipients::Any => None,
+        config::Recipients::Any | config::Recipients::Probed { .. } => None,
     });
     let remote = config.remote.iter().flat_map(|remote| {
         let credentials = remote.routes.iter().filter_map(|route| route.credentials.as_deref());

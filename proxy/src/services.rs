@@ -154,11 +154,7 @@ impl Rooms {
         let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
         let (engine, scanner) = start_scanner(config, folder, &shares, registry)?;
-        let verifier = PasswordVerifier::start(
-            directory.clone(),
-            directory::Settings::default(),
-            directory::Metrics::register(registry)?,
-        )?;
+        let verifier = start_verifier(&directory, registry)?;
         let delivery_metrics = delivery::Metrics::register(registry)?;
         let watchdog =
             Watchdog::start(events.clone(), Some(delivery_metrics.stuck())).map_err(OpenError::Watchdog)?;
@@ -325,6 +321,14 @@ impl Shares {
         self.memory.bodies.resize(config.limits.body_memory.count());
         self.scans.resize(config.limits.memory.half().count());
     }
+}
+
+fn start_verifier(
+    directory: &Directory,
+    registry: &prometheus::Registry,
+) -> Result<PasswordVerifier, OpenError> {
+    let metrics = directory::Metrics::register(registry)?;
+    Ok(PasswordVerifier::start(directory.clone(), directory::Settings::default(), metrics)?)
 }
 
 /// Reads and checks the certificate that the configuration means.

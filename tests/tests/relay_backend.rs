@@ -4,10 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use gatepost_tests::mail;
-use gatepost_tests::next_hop::{NextHop, Taken};
+use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
 use gatepost_tests::ports;
+use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
+use gatepost_tests::smtp::Reply;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -48,6 +50,15 @@ fn before(hops: &str, keys: &str) -> Server {
 
 fn hop(hop: &NextHop) -> String {
     format!("\"{}\"", hop.address)
+}
+
+/// What a stranger hears to RCPT.
+fn ask(server: &Server, recipient: &str) -> Reply {
+    let mut stranger = server.smtp_open();
+    stranger.say("MAIL FROM:<someone@remote.example> SMTPUTF8").must("250 2.1.0");
+    let answer = stranger.say(&format!("RCPT TO:<{recipient}>"));
+    stranger.quit();
+    answer
 }
 
 fn send(server: &Server, to: &[&str], content: &[u8]) {
@@ -121,13 +132,7 @@ fn a_list_says_who_is_known_and_a_reload_reads_it_again() {
     let behind = NextHop::start();
     let list = List::new("ann@behind.example\n@sub.behind.example\n");
     let server = before(&hop(&behind), &list.keys());
-    let ask = |recipient: &str| {
-        let mut stranger = server.smtp_open();
-        stranger.say("MAIL FROM:<someone@remote.example>").must("250 2.1.0");
-        let answer = stranger.say(&format!("RCPT TO:<{recipient}>"));
-        stranger.quit();
-        answer
-    };
+    let ask = |recipient: &str| ask(&server, recipient);
     ask("Ann@behind.example").must("250 2.1.5");
     ask("anybody@sub.behind.example").must("250 2.1.5");
     ask("bob@behind.example").must("550 5.1.1");
@@ -141,6 +146,87 @@ fn a_list_says_who_is_known_and_a_reload_reads_it_again() {
     server.wait_for_log("the configuration was reloaded");
     ask("bob@behind.example").must("250 2.1.5");
     ask("ann@behind.example").must("550 5.1.1");
+}
+
+#[test]
+fn the_server_behind_is_asked_whom_it_knows_and_asked_once() {
+    let behind = NextHop::start().times(1, At::Rcpt, Reaction::Say("550 5.1.1 no such user"));
+    let server = before(&hop(&behind), "");
+    for _ in 0..2 {
+        ask(&server, "gone@behind.example").must("550 5.1.1");
+    }
+    for _ in 0..2 {
+        ask(&server, "ann@behind.example").must("250 2.1.5");
+    }
+    assert_eq!(behind.connections(), 2);
+    let said = behind.said().join("\n");
+    assert!(said.contains("MAIL FROM:<>") && !said.contains("DATA"), "{said}");
+    assert_eq!(server.metric("gatepost_remote_probes_total"), 2.0);
+    send(&server, &["ann@behind.example"], &mail::small("known"));
+    assert_eq!(behind.taken(1)[0].recipients.len(), 1);
+}
+
+#[test]
+fn while_nobody_behind_answers_mail_comes_again_unless_all_of_it_is_to_be_taken() {
+    let gone = format!("\"127.0.0.1:{}\"", ports::free::<1>()[0]);
+    ask(&before(&gone, ""), "ann@behind.example").must("451 4.4.3");
+    ask(&before(&gone, "accept_unverified = true"), "ann@behind.example").must("250 2.1.5");
+    for reply in ["550 5.7.1 not from you", "503 5.5.1 what", "450 4.2.1 later", "421 4.3.2 closing"] {
+        let behind = NextHop::start().always(At::Rcpt, Reaction::Say(reply));
+        ask(&before(&hop(&behind), ""), "ann@behind.example").must("451 4.4.3");
+    }
+    let behind = NextHop::start().always(At::Mail, Reaction::Say("550 5.1.1 no null sender"));
+    ask(&before(&hop(&behind), ""), "ann@behind.example").must("451 4.4.3");
+}
+
+#[test]
+fn a_spare_hop_is_asked_where_the_first_is_down() {
+    let (first, spare) = (NextHop::start().always(At::Greeting, Reaction::Drop), NextHop::start());
+    let server = before(&format!("{}, {}", hop(&first), hop(&spare)), "");
+    ask(&server, "ann@behind.example").must("250 2.1.5");
+    assert_eq!((first.connections(), spare.connections()), (1, 1));
+}
+
+#[test]
+fn a_stranger_is_not_told_of_what_the_server_behind_refuses_and_a_user_is() {
+    let (behind, world) =
+        (NextHop::start().always(At::Dot, Reaction::Say("550 5.7.1 no such content")), NextHop::start());
+    let keys = format!("recipients = \"any\"\n[[route]]\ndomains = [\"*\"]\nhops = [{}]\n", hop(&world));
+    let server = before(&hop(&behind), &keys);
+    send(&server, &["ann@behind.example"], &mail::small("unwanted"));
+    server.wait_for_log("its sender is a stranger, and is not told");
+    server.wait_for_empty_queue();
+    assert_eq!(world.connections(), 0, "no notification to whoever was named as the sender");
+    assert_eq!(server.metric("gatepost_delivery_unreported_total"), 1.0);
+    let mut user = server.smtp_as_me();
+    user.mail("me@localhost", &["ann@behind.example"], &mail::small("mine")).must("250 2.0.0");
+    user.quit();
+    let notice = server.inbox(1).remove(0);
+    assert!(String::from_utf8_lossy(&notice).contains("no such content"));
+}
+
+/// `to.example` is Postfix's domain, where nobody but ann lives.
+#[test]
+fn postfix_behind_says_whom_it_knows_and_gets_their_mail_as_it_came() {
+    let postfix = Postfix::start();
+    let relay = format!(
+        "[delivery.remote]\nenabled = true\n[relay]\ndomains = [\"to.example\"]\nhops = [\"127.0.0.1:{}\"]\n",
+        postfix.port
+    );
+    let server = Setup::new().open_listener().listener_keys("backend = \"relay\"").sections(&relay).start();
+    ask(&server, "nobody@to.example").must("550 5.1.1");
+    ask(&server, "b\u{fc}cher@to.example").must("550 5.1.1");
+    let contents = [mail::small("seven"), mail::eight_bit("eight"), mail::large("large", 300_000)];
+    for content in &contents {
+        send(&server, &["ann@to.example"], content);
+    }
+    server.wait_for_empty_queue();
+    let arrived = postfix.mails(contents.len());
+    for content in &contents {
+        let is_this =
+            |mail: &&Vec<u8>| mail.windows(content.len()).any(|octets| octets == content.as_slice());
+        assert_eq!(arrived.iter().filter(is_this).count(), 1, "{}", String::from_utf8_lossy(&content[..60]));
+    }
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl Transaction for EmbeddedTransaction {
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             if let Some(behind) = self.behind.as_ref().filter(|behind| behind.has(path)) {
-                behind.admit(path)?;
+                behind.admit(path).await?;
             } else {
                 match self.rooms.directory.resolve(path) {
                     Resolution::Local(_) => {}

@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::delivery::{Hop, Pattern, Remote, WrittenProtocol, WrittenRoute, WrittenTls};
 use super::problem::Finding;
+use super::values::TimeSpan;
 
 /// The domains of the server behind, and whom it knows. The way there is the first of the routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub enum Recipients {
     Any,
     /// Those of a file.
     Listed(PathBuf),
+    /// Those whom the server behind says it knows when it is asked.
+    Probed {
+        /// How long a recipient stays known.
+        known_time: TimeSpan,
+        /// How long he stays unknown.
+        unknown_time: TimeSpan,
+        /// Whether mail is taken for everybody while the server behind cannot be asked.
+        accept_unverified: bool,
+    },
 }
 
 /// `[relay]`, as it is written.
@@ -37,16 +47,21 @@ pub(super) struct WrittenRelay {
     protocol: WrittenProtocol,
     tls: Option<WrittenTls>,
     credentials: Option<Spanned<PathBuf>>,
-    recipients: Spanned<WrittenRecipients>,
+    recipients: Option<Spanned<WrittenRecipients>>,
     recipient_file: Option<Spanned<PathBuf>>,
+    known_time: Option<Spanned<TimeSpan>>,
+    unknown_time: Option<Spanned<TimeSpan>>,
+    accept_unverified: Option<Spanned<bool>>,
 }
 
 /// How recipients get known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum WrittenRecipients {
     Any,
     List,
+    #[default]
+    Probe,
 }
 
 // === impl WrittenRelay ===
@@ -60,21 +75,7 @@ impl WrittenRelay {
                     .hint("name the domains of the server behind"),
             );
         }
-        let recipients = match (self.recipients.get_ref(), self.recipient_file) {
-            (WrittenRecipients::List, Some(file)) => Recipients::Listed(file.into_inner()),
-            (WrittenRecipients::List, None) => {
-                let missing = Finding::at(self.recipients.span(), "there is no list of recipients");
-                findings.push(missing.hint("recipient_file = \"FILE\" names it"));
-                Recipients::Any
-            }
-            (WrittenRecipients::Any, file) => {
-                if let Some(file) = file {
-                    let unused = Finding::at(file.span(), "this list of recipients is not looked at");
-                    findings.push(unused.hint("recipients = \"list\""));
-                }
-                Recipients::Any
-            }
-        };
+        let recipients = self.recipients(findings);
         let domains_span = self.domains.span();
         let Self { domains, hops, protocol, tls, credentials, .. } = self;
         let route = WrittenRoute { domains, hops, protocol, tls, credentials }.check(findings);
@@ -88,7 +89,47 @@ impl WrittenRelay {
         }
         Relay { domains, recipients }
     }
+
+    fn recipients(&self, findings: &mut Vec<Finding>) -> Recipients {
+        let how = self.recipients.as_ref().map(|how| *how.get_ref()).unwrap_or_default();
+        let of_probes = [
+            self.known_time.as_ref().map(Spanned::span),
+            self.unknown_time.as_ref().map(Spanned::span),
+            self.accept_unverified.as_ref().map(Spanned::span),
+        ];
+        let of_probes = of_probes.into_iter().flatten().filter(|_| how != WrittenRecipients::Probe);
+        findings.extend(of_probes.map(|span| {
+            Finding::at(span, "the server behind is not asked for recipients").hint("recipients = \"probe\"")
+        }));
+        if let Some(file) = self.recipient_file.as_ref().filter(|_| how != WrittenRecipients::List) {
+            let unused = Finding::at(file.span(), "this list of recipients is not looked at");
+            findings.push(unused.hint("recipients = \"list\""));
+        }
+        let time = |written: &Option<Spanned<TimeSpan>>, default| {
+            written.as_ref().map_or(default, |time| *time.get_ref())
+        };
+        match (how, &self.recipient_file) {
+            (WrittenRecipients::Any, _) => Recipients::Any,
+            (WrittenRecipients::Probe, _) => Recipients::Probed {
+                known_time: time(&self.known_time, KNOWN_TIME_DEFAULT),
+                unknown_time: time(&self.unknown_time, UNKNOWN_TIME_DEFAULT),
+                accept_unverified: self.accept_unverified.as_ref().is_some_and(|accept| *accept.get_ref()),
+            },
+            (WrittenRecipients::List, Some(file)) => Recipients::Listed(file.get_ref().clone()),
+            (WrittenRecipients::List, None) => {
+                let span = self.recipients.as_ref().map(Spanned::span).unwrap_or_default();
+                let missing = Finding::at(span, "there is no list of recipients");
+                findings.push(missing.hint("recipient_file = \"FILE\" names it"));
+                Recipients::Any
+            }
+        }
+    }
 }
+
+/// Who leaves is still known for so long: his mail is then refused by the server behind.
+const KNOWN_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(2 * 60 * 60);
+/// Who is new is still unknown for so long.
+const UNKNOWN_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(5 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -145,11 +186,28 @@ mod tests {
     }
 
     #[test]
+    fn recipients_are_probed_unless_something_else_is_written() {
+        let recipients = |keys: &str| parse(&format!("{BEHIND}{keys}")).unwrap().relay.unwrap().recipients;
+        let default = Recipients::Probed {
+            known_time: KNOWN_TIME_DEFAULT,
+            unknown_time: UNKNOWN_TIME_DEFAULT,
+            accept_unverified: false,
+        };
+        assert_eq!(recipients(""), default);
+        assert_eq!(
+            recipients("known_time = \"2h\"\nunknown_time = \"5m\"\naccept_unverified = false\n"),
+            default
+        );
+    }
+
+    #[test]
     fn what_could_not_work_or_would_be_open_is_refused() {
         let any = format!("{BEHIND}recipients = \"any\"\n");
         for (text, why) in [
             (String::new(), "there is no mail server behind this listener"),
-            (BEHIND.to_owned(), "missing field `recipients`"),
+            (format!("{BEHIND}recipient_file = \"/x\"\n"), "is not looked at"),
+            (format!("{any}accept_unverified = true\n"), "is not asked for recipients"),
+            (format!("{any}known_time = \"1h\"\n"), "is not asked for recipients"),
             (any.replace("example.org\"]\nhops", "*\"]\nhops"), "for everybody"),
             (any.replace("any", "list"), "there is no list of recipients"),
             (format!("{any}recipient_file = \"/x\"\n"), "is not looked at"),

@@ -4,6 +4,7 @@ use std::{fmt, io};
 
 use gatepost_smtp::client::{self, Capabilities, Content, Failure, Mail, NotReady, Outcome, Session};
 use gatepost_smtp::server::TlsFacts;
+use gatepost_smtp::wire::path::ForwardPath;
 
 use super::source::{self, Source};
 use super::wire::{Conversation, Stop, Stream, Wire, is_silent, now};
@@ -75,6 +76,19 @@ impl Connection {
             })
             .collect();
         Delivered { served, connection: matches!(stop, Stop::Ready).then_some(self) }
+    }
+
+    /// Asks whether the server would take a mail from the null sender for this recipient, then takes leave.
+    pub async fn verify(mut self, path: ForwardPath) -> Outcome {
+        let aborted = || Outcome::Lost(Failure::Aborted(client::Stage::Idle));
+        if let Err(NotReady) = self.session.verify(now(), path) {
+            return aborted();
+        }
+        let conversed = Wire::new(&mut self.session, &mut *self.stream).converse(None).await;
+        if matches!(conversed.stop, Stop::Ready) {
+            self.quit().await;
+        }
+        conversed.outcomes.unwrap_or_default().pop().unwrap_or_else(aborted)
     }
 
     /// Whether a connection that was kept can still be used: the server has neither closed it nor said anything.

@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::super::{Attempt, Disposition};
+use super::Probe;
 
 /// The counters of delivery to other servers.
 #[derive(Debug, Clone)]
@@ -13,6 +14,9 @@ pub struct Metrics {
     opened: IntCounter,
     reused: IntCounter,
     failed: IntCounter,
+    probes_known: IntCounter,
+    probes_unknown: IntCounter,
+    probes_unavailable: IntCounter,
     destinations_known: IntGauge,
     destinations_put_off: IntGauge,
 }
@@ -39,6 +43,10 @@ impl Metrics {
             ),
             &["result"],
         )?;
+        let probes = IntCounterVec::new(
+            Opts::new("gatepost_remote_probes_total", "Recipients that next hops were asked for, by answer."),
+            &["answer"],
+        )?;
         let destinations_known = IntGauge::new(
             "gatepost_remote_destinations",
             "Destinations that mail is or was lately taken to.",
@@ -49,6 +57,7 @@ impl Metrics {
         )?;
         registry.register(Box::new(recipients.clone()))?;
         registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(probes.clone()))?;
         registry.register(Box::new(destinations_known.clone()))?;
         registry.register(Box::new(destinations_put_off.clone()))?;
         Ok(Self {
@@ -58,6 +67,9 @@ impl Metrics {
             opened: connections.with_label_values(&["opened"]),
             reused: connections.with_label_values(&["reused"]),
             failed: connections.with_label_values(&["failed"]),
+            probes_known: probes.with_label_values(&["known"]),
+            probes_unknown: probes.with_label_values(&["unknown"]),
+            probes_unavailable: probes.with_label_values(&["unavailable"]),
             destinations_known,
             destinations_put_off,
         })
@@ -68,6 +80,14 @@ impl Metrics {
             Ok(Disposition::Delivered) => self.delivered.inc(),
             Ok(_) => self.refused.inc(),
             Err(_) => self.put_off.inc(),
+        }
+    }
+
+    pub(super) fn count_probe(&self, probe: Probe) {
+        match probe {
+            Probe::Known => self.probes_known.inc(),
+            Probe::Unknown => self.probes_unknown.inc(),
+            Probe::Unavailable => self.probes_unavailable.inc(),
         }
     }
 

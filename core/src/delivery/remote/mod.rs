@@ -10,6 +10,7 @@ mod attempt;
 mod destinations;
 mod hops;
 pub mod metrics;
+pub mod probe;
 mod targets;
 mod throttle;
 
@@ -30,6 +31,7 @@ use tracing::{debug, warn};
 use self::destinations::{Denied, Destinations, Ticket};
 use self::hops::HopHealth;
 pub use self::metrics::Metrics;
+pub use self::probe::Probe;
 use self::throttle::Throttle;
 use super::dns::Resolver;
 use super::hop::{Connection, Courier};

@@ -10,6 +10,7 @@ use super::awaited::Awaited;
 use super::contract::{Failure, Mail, Outcome, Output, Stage};
 use super::transaction::Transaction;
 use super::{Capabilities, Config};
+use crate::wire::path::ForwardPath;
 use crate::wire::reply_parse::{ReplyReader, ServerReply};
 
 /// One session with a server.
@@ -116,6 +117,23 @@ impl Session {
         }
         self.state = State::Conversing;
         self.begin_transaction(mail);
+        self.arm();
+        Ok(())
+    }
+
+    /// Asks whether the server would take a mail for this recipient: MAIL from the null sender and RCPT, and no mail behind
+    /// them. `Output::Done` has one outcome: `Accepted`, `Permanent` or `Temporary` by the reply to RCPT, and `Lost` where
+    /// nothing was said of the recipient, such as where MAIL was refused.
+    ///
+    /// # Errors
+    /// Where the session is not between two mails: then nothing was begun.
+    pub fn verify(&mut self, now: Instant, path: ForwardPath) -> Result<(), NotReady> {
+        self.now = now;
+        if self.state != State::Idle {
+            return Err(NotReady);
+        }
+        self.state = State::Conversing;
+        self.begin_probe(path);
         self.arm();
         Ok(())
     }

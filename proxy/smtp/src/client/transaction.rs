@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::awaited::Awaited;
 use super::body::Body;
-use super::contract::{Failure, Mail, Outcome, Output, Stage, Unsuited};
+use super::contract::{Content, Failure, Mail, Outcome, Output, Stage, Unsuited};
 use super::session::{Session, State, after};
 use super::{Capabilities, SizeOffer};
-use crate::server::Recipient;
+use crate::server::{Envelope, Recipient};
 use crate::wire::params::{AuthParam, BodyKind, MailParams, OriginalRecipient, RcptParams};
 use crate::wire::path::{ForwardPath, ReversePath};
 use crate::wire::reply_parse::{ReplyClass, ServerReply};
@@ -23,6 +23,8 @@ pub(super) struct Transaction {
     next: usize,
     has_sent_mail: bool,
     has_sent_data: bool,
+    /// The answer to RCPT is all that is wanted.
+    is_probe: bool,
     /// Those the server has taken, and has not said more about.
     accepted: VecDeque<usize>,
     pub(super) body: Body,
@@ -34,6 +36,19 @@ pub(super) struct Transaction {
 
 impl Session {
     pub(super) fn begin_transaction(&mut self, mail: Mail) {
+        self.begin_with(mail, false);
+    }
+
+    /// A transaction that is over once the recipient is answered for.
+    pub(super) fn begin_probe(&mut self, path: ForwardPath) {
+        let recipients = vec![Recipient { path, params: RcptParams::default() }];
+        let envelope =
+            Envelope { reverse_path: ReversePath::Null, params: MailParams::default(), recipients };
+        let content = Content { octets: 0, kind: BodyKind::SevenBit, has_utf8_header: false };
+        self.begin_with(Mail { envelope, content }, true);
+    }
+
+    fn begin_with(&mut self, mail: Mail, is_probe: bool) {
         let whole = unsuited(&mail, &self.offered, self.is_secured);
         let outcomes = mail.envelope.recipients.iter().map(|recipient| {
             whole.or_else(|| unsuited_recipient(recipient, &self.offered)).map(Outcome::Unsuited)
@@ -45,7 +60,8 @@ impl Session {
             mail,
             next: 0,
             has_sent_mail: false,
-            has_sent_data: false,
+            has_sent_data: is_probe,
+            is_probe,
             accepted: VecDeque::new(),
             deadline: after(self.now(), self.config.patience.transaction),
         };
@@ -119,6 +135,8 @@ impl Session {
 
     pub(super) fn mail_replied(&mut self, reply: &ServerReply) {
         match Outcome::of_refusal(reply) {
+            // It says nothing of the recipient.
+            Some(_) if self.is_probing() => return self.refused(Stage::Mail, reply.clone()),
             Some(refused) => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.decide_rest(&refused);
@@ -139,6 +157,9 @@ impl Session {
         };
         match refused {
             Some(refused) => transaction.decide(recipient, refused),
+            None if reply.class() == ReplyClass::Positive && transaction.is_probe => {
+                transaction.decide(recipient, Outcome::Accepted(reply));
+            }
             None if reply.class() == ReplyClass::Positive => transaction.accept(recipient),
             None => return self.refused(Stage::Rcpt, reply),
         }
@@ -180,6 +201,10 @@ impl Session {
         } else if let Some(recipient) = transaction.accepted.pop_front() {
             transaction.decide(recipient, outcome);
         }
+    }
+
+    fn is_probing(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.is_probe)
     }
 
     pub(super) fn accepted_recipients(&self) -> usize {
@@ -294,7 +319,8 @@ fn mail_params(mail: &Mail, offered: &Capabilities, is_secured: bool) -> MailPar
         || envelope.recipients.iter().any(|recipient| is_utf8(&recipient.path))
         || matches!(&envelope.reverse_path, ReversePath::Mailbox(mailbox) if mailbox.needs_smtputf8());
     MailParams {
-        size: (offered.size != SizeOffer::None).then_some(mail.content.octets),
+        // Of a probe there is no size to speak of.
+        size: (offered.size != SizeOffer::None && mail.content.octets > 0).then_some(mail.content.octets),
         // Where it is not offered there is nothing of that kind left to declare.
         body: if offered.eight_bit_mime { mail.content.kind } else { BodyKind::SevenBit },
         smtputf8: offered.smtputf8 && needs_smtputf8,

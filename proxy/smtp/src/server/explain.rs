@@ -12,6 +12,8 @@ pub enum Refusal {
     // Decided outside of the machine.
     /// 550 5.1.1: no such mailbox here.
     UnknownRecipient,
+    /// 451 4.4.3: the server behind that knows the recipients gives no answer.
+    RecipientUnverified,
     /// 550 5.7.1: neither a local domain nor a right to relay.
     RelayDenied,
     /// 550 5.7.1: the user may not send as this address.
@@ -163,6 +165,7 @@ impl Refusal {
         matches!(
             self,
             Self::UnknownRecipient
+                | Self::RecipientUnverified
                 | Self::RelayDenied
                 | Self::SenderNotOwned
                 | Self::AuthenticationFailed
@@ -217,6 +220,9 @@ impl Refusal {
         };
         match self {
             Self::UnknownRecipient => explain("rcpt.unknown", Peer, 550, 1, 1, "No such mailbox here"),
+            Self::RecipientUnverified => {
+                explain("rcpt.unverified", Us, 451, 4, 3, "Cannot verify the recipient now, try later")
+            }
             Self::RelayDenied => explain("rcpt.relay_denied", Peer, 550, 7, 1, "Relaying denied"),
             Self::SenderNotOwned => explain("mail.not_owner", Peer, 550, 7, 1, "Not your sender address"),
             Self::AuthenticationFailed => explain("auth.failed", Peer, 535, 7, 8, "Authentication failed"),

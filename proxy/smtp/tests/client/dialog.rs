@@ -157,6 +157,14 @@ impl Dialog {
         self
     }
 
+    pub(crate) fn verifies(mut self, address: &str) -> Self {
+        let now = self.now;
+        self.session().verify(now, format!("<{address}>").parse().unwrap()).unwrap();
+        (self.is_ready, self.outcomes) = (false, None);
+        self.drain();
+        self
+    }
+
     pub(crate) fn quits(mut self) -> Self {
         let now = self.now;
         self.session().quit(now).unwrap();

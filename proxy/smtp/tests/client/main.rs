@@ -18,3 +18,4 @@ mod properties;
 mod secured;
 mod server;
 mod transaction;
+mod verify;

@@ -181,7 +181,7 @@ mod tests {
         fn an_address_that_is_written_down_is_known(local in "[a-zA-Z0-9#+_-]{1,20}", domain in "[a-z]{1,10}[.]example") {
             let written = format!("{local}@{domain}");
             let path = format!("<{written}>").parse().unwrap();
-            prop_assert!(list(&written).is_ok_and(|list| list.has(&path)) == !local.starts_with('#'));
+            prop_assert!(list(&written).is_ok_and(|list| list.has(&path)) != local.starts_with('#'));
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The mail server that Gatepost stands before: which recipients it is taken mail for.
 
+mod answers;
 mod list;
 
 use std::collections::HashSet;
 
-use gatepost_core::delivery::remote::Remote;
+use gatepost_core::delivery::remote::{Probe, Remote};
 use gatepost_smtp::server::Refusal;
 use gatepost_smtp::wire::path::ForwardPath;
 
+pub use answers::{Answers, Times};
 pub use list::{ListError, RecipientList};
 
 /// What listeners with `backend = "relay"` stand before.
@@ -28,6 +30,13 @@ pub enum Recipients {
     Any,
     /// Those of a list.
     Listed(RecipientList),
+    /// Those whom the server behind says it knows.
+    Probed {
+        /// What it has said.
+        answers: Answers,
+        /// Whether everybody is known while it says nothing; otherwise their mail has to come again.
+        accepts_unverified: bool,
+    },
 }
 
 // === impl Behind ===
@@ -42,12 +51,20 @@ impl Behind {
     /// RCPT for one of its recipients.
     ///
     /// # Errors
-    /// Where he is not known.
-    pub fn admit(&self, path: &ForwardPath) -> Result<(), Refusal> {
-        let is_known = match &self.recipients {
-            Recipients::Any => true,
-            Recipients::Listed(list) => list.has(path),
-        };
-        if is_known { Ok(()) } else { Err(Refusal::UnknownRecipient) }
+    /// Where he is not known, or that cannot be found out now.
+    pub async fn admit(&self, path: &ForwardPath) -> Result<(), Refusal> {
+        match &self.recipients {
+            Recipients::Any => Ok(()),
+            Recipients::Listed(list) if list.has(path) => Ok(()),
+            Recipients::Listed(_) => Err(Refusal::UnknownRecipient),
+            Recipients::Probed { answers, accepts_unverified } => {
+                match answers.of(path.to_string(), || self.remote.probe(path)).await {
+                    Probe::Known => Ok(()),
+                    Probe::Unknown => Err(Refusal::UnknownRecipient),
+                    Probe::Unavailable if *accepts_unverified => Ok(()),
+                    Probe::Unavailable => Err(Refusal::RecipientUnverified),
+                }
+            }
+        }
     }
 }
