@@ -21,7 +21,7 @@ use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
-use gatepost_core::queue::{self, Queue};
+use gatepost_core::queue::{self, Queue, Quota, Quotas};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore};
@@ -35,7 +35,7 @@ use crate::admission::{self, Admission, Policy};
 use crate::admission_file::AdmissionFile;
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded, Relay};
-use crate::config::values::TimeSpan;
+use crate::config::values::{Octets, TimeSpan};
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
@@ -136,7 +136,7 @@ impl Rooms {
             .map_err(OpenError::Events)?;
         let queue_metrics = Some(queue::Metrics::register(registry)?);
         let (queue, recovered) =
-            Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
+            Queue::open(Arc::new(RealDisk), &folder.queue(), queue_settings(config), queue_metrics)?;
         report(&recovered);
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
@@ -466,6 +466,23 @@ fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {
     match &config.tls {
         Some(files) => (files.certificate.clone(), files.key.clone()),
         None => (folder.certificate(), folder.key()),
+    }
+}
+
+fn queue_settings(config: &Config) -> queue::Settings {
+    let config::Queue { free_space, free_files, .. } = config.queue;
+    let quota = |messages: Option<u32>, octets: Option<Octets>| Quota {
+        messages: messages.map(u64::from),
+        octets: octets.map(Octets::count),
+    };
+    queue::Settings {
+        free_octets_min: free_space.count(),
+        free_files_min: free_files.into(),
+        quotas: Quotas {
+            user: quota(config.queue.user_messages, config.queue.user_octets),
+            domain: quota(config.queue.domain_messages, config.queue.domain_octets),
+        },
+        ..queue::Settings::default()
     }
 }
 

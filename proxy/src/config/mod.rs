@@ -66,6 +66,8 @@ pub struct Config {
     pub admission: Admission,
     /// Which deviations are tolerated from whom.
     pub quirks: Vec<QuirkNetworks>,
+    /// When the queue takes no more.
+    pub queue: Queue,
     /// How mail leaves this server; `None`: not at all.
     pub remote: Option<Remote>,
     /// How mail is scanned.
@@ -193,6 +195,23 @@ pub struct Limits {
     pub body_memory: Octets,
     /// How long sessions may go on after SIGTERM.
     pub drain_timeout: TimeSpan,
+}
+
+/// When the queue takes no more. It holds from the next start on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Space that must be free on its disk.
+    pub free_space: Octets,
+    /// Files that must still fit on its file system (inodes).
+    pub free_files: u32,
+    /// Messages of one user that may wait; `None`: any number.
+    pub user_messages: Option<u32>,
+    /// Octets of their bodies.
+    pub user_octets: Option<Octets>,
+    /// Messages for one domain that may wait.
+    pub domain_messages: Option<u32>,
+    /// Octets of their bodies.
+    pub domain_octets: Option<Octets>,
 }
 
 /// How mail is scanned.
@@ -348,6 +367,7 @@ impl Config {
             dnsbl: Dnsbl::default(),
             admission: Admission::default(),
             quirks: Vec::new(),
+            queue: Queue::default(),
             remote: None,
             scan: Scan::default(),
             schedules: Schedules::default(),
@@ -378,6 +398,21 @@ impl Default for Limits {
             memory: MEMORY_DEFAULT,
             body_memory: MEMORY_DEFAULT.half().half(),
             drain_timeout: DRAIN_DEFAULT,
+        }
+    }
+}
+
+// === impl Queue ===
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            free_space: FREE_SPACE_DEFAULT,
+            free_files: FREE_FILES_DEFAULT,
+            user_messages: None,
+            user_octets: None,
+            domain_messages: None,
+            domain_octets: None,
         }
     }
 }
@@ -441,6 +476,10 @@ const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 const RECIPIENTS_DEFAULT: u32 = 1000;
 /// Below the 90 s that systemd gives a service to stop.
 const DRAIN_DEFAULT: TimeSpan = TimeSpan::seconds(30);
+/// Two segments: what is in the queue can be settled while new mail is refused.
+const FREE_SPACE_DEFAULT: Octets = Octets::mebi(128);
+/// Databases, logs and certificates need some too.
+const FREE_FILES_DEFAULT: u32 = 1_000;
 /// Far below the ten minutes that a client waits after the final dot (RFC 5321 section 4.5.3.2.6).
 const SESSION_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(20);
 
