@@ -13,6 +13,7 @@ pub mod access;
 pub mod delivery;
 pub mod directory;
 pub mod disk;
+pub mod dkim;
 pub mod events;
 pub mod filter;
 pub mod intake;

@@ -8,7 +8,7 @@ use crate::input::Input;
 pub fn check(octets: &[u8]) {
     let mut input = Input::new(octets);
     let trust = input.octet();
-    let trust = Trust { organization: trust & 1 != 0, forest: trust & 2 != 0 };
+    let trust = Trust { organization: trust & 1 != 0, forest: trust & 2 != 0, routing: trust & 4 == 0 };
     let cuts = input.cuts();
     let mail = input.rest();
 
@@ -60,6 +60,9 @@ fn is_kept(field: &[u8], trust: Trust) -> bool {
             .is_some_and(|behind| matches!(behind.first(), Some(b':' | b' ' | b'\t' | b'\r' | b'\n')))
     };
     if !trust.forest && lower.starts_with(b"x-ms-exchange-forest-") {
+        return false;
+    }
+    if !trust.routing && (lower.starts_with(b"resent-") || is_named("received")) {
         return false;
     }
     trust.organization

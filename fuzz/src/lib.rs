@@ -7,6 +7,7 @@
 //! octet or two of an input choose how the rest arrives and on what listener, so that a corpus stays readable.
 
 pub mod body;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod header_firewall;
@@ -54,4 +55,5 @@ pub const TARGETS: &[Target] = &[
     ("recovery", recovery::check),
     ("scan_plan", scan_plan::check_hostile),
     ("scan_mime", scan_plan::check_honest),
+    ("client", client::check),
 ];

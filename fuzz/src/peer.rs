@@ -79,6 +79,7 @@ pub(crate) fn listener(choice: u8) -> Config {
         binarymime: choice & 0x20 != 0,
         limits: Limits {
             message_octets: 400,
+            message_octets_bypass: 800,
             recipients: 4,
             transactions: 12,
             commands: 60,

@@ -13,16 +13,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gatepost_core::access::{self, ScanGate, pop3};
+use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
+use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Queue, Quota, Quotas};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
-use gatepost_core::store::{self, MailStore, SqliteStore, StoreError};
+use gatepost_core::store::{self, MailStore, SqliteStore};
 use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
@@ -32,12 +34,14 @@ use crate::admission::stranger::StrangerChecks;
 use crate::admission::{self, Admission, Policy};
 use crate::admission_file::AdmissionFile;
 use crate::authn::{self, Authenticator};
-use crate::backend::embedded::{self, Embedded};
+use crate::backend::embedded::{self, Embedded, Relay};
 use crate::config::values::{Octets, TimeSpan};
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
+use crate::dkim_keys::{self, KeyFileError};
 use crate::metrics::EdgeMetrics;
+use crate::relay::{self, RelayError};
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
 use crate::telemetry::Metrics;
 use crate::tls::{ClientCertificates, Tls, TlsError};
@@ -54,6 +58,7 @@ pub struct Rooms {
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
+    remote: Option<Remote>,
     events: Log,
 }
 
@@ -76,9 +81,9 @@ pub enum OpenError {
     /// The mailboxes.
     #[error("the mailboxes: {0}")]
     Store(#[from] store::OpenError),
-    /// The mailboxes, once open.
-    #[error("the mailboxes: {0}")]
-    Sweep(#[from] StoreError),
+    /// The workers of delivery.
+    #[error("delivery: {0}")]
+    Delivery(#[from] delivery::StartError),
     /// The scanner's rules.
     #[error("the scanner's rules: {0}")]
     Rules(#[from] yara::StartError),
@@ -91,9 +96,15 @@ pub enum OpenError {
     /// There is nobody to ask for block lists.
     #[error("block lists: {0}")]
     BlockLists(#[from] UnusableResolver),
+    /// Delivery to other servers.
+    #[error("delivery: {0}")]
+    Relay(#[from] RelayError),
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
+    /// Keys that mail is signed with.
+    #[error("dkim: {0}")]
+    Dkim(#[from] KeyFileError),
     /// The event log.
     #[error("the event log: {0}")]
     Events(std::io::Error),
@@ -137,15 +148,18 @@ impl Rooms {
             directory::Settings::default(),
             directory::Metrics::register(registry)?,
         )?;
+        let remote = relay::start(config, registry)?;
         let workers = Workers::start(
             delivery::Rooms {
                 queue: queue.clone(),
                 scanner: scanner.clone(),
                 directory: directory.clone(),
                 store: store.clone(),
+                remote: remote.clone(),
                 events: events.clone(),
             },
             &delivery::Settings::default(),
+            delivery_policy(config),
             Some(delivery::Metrics::register(registry)?),
         )
         .await?;
@@ -158,6 +172,7 @@ impl Rooms {
             bodies,
             backend_settings(config),
         ));
+        backend.sign_with(dkim_keys::load(config)?);
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: Admission::new(
@@ -176,7 +191,7 @@ impl Rooms {
             metrics: EdgeMetrics::register(registry)?,
         };
         let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
-        Ok(Self { edge, backend, shares, remembered, tls, queue, store, engine, workers, events })
+        Ok(Self { edge, backend, shares, remembered, tls, queue, store, engine, workers, remote, events })
     }
 
     /// What the edge works with.
@@ -203,9 +218,9 @@ impl Rooms {
         &self.tls
     }
 
-    /// Takes over what can change while the server runs: admission, certificate, backend, rules. Check the certificate before
-    /// (`load_tls`): here the old one stays where the new one is bad.
-    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy) {
+    /// Takes over what can change while the server runs: admission, certificate, backend, routes, rules. Check certificate
+    /// and routes before (`load_tls`, `relay::load`): here the old ones stay where the new ones are bad.
+    pub fn reload(&self, config: &Config, folder: &DataFolder, policy: Policy, signers: Signers) {
         self.edge.admission.reload(policy);
         self.shares.resize(config);
         let (certificate, key) = tls_files(config, folder);
@@ -216,6 +231,13 @@ impl Rooms {
             tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
+        match (&self.remote, relay::load(config)) {
+            (Some(remote), Ok(Some(settings))) => remote.reload(settings),
+            (_, Err(error)) => tracing::error!(%error, "the new routes cannot be used; the old ones stay"),
+            (_, Ok(_)) => (),
+        }
+        self.backend.sign_with(signers);
+        self.workers.reload(delivery_policy(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
             Reload::Replaced => tracing::info!("the scanner uses new rules"),
@@ -387,6 +409,7 @@ fn smtp_limits(config: &Config) -> gatepost_smtp::server::Limits {
     let message_octets = written.message.count();
     gatepost_smtp::server::Limits {
         message_octets,
+        message_octets_bypass: written.message_bypass.count(),
         recipients: usize::try_from(written.recipients).unwrap_or(usize::MAX),
         transactions: written.transactions.unwrap_or(default.transactions),
         commands: written.commands.unwrap_or(default.commands),
@@ -423,8 +446,13 @@ fn authn_settings(config: &Config) -> authn::Settings {
 fn backend_settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         hostname: config.hostname.to_string(),
+        relay: config.remote.as_ref().map(|remote| Relay { internal: remote.internal_addresses }),
         scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
     }
+}
+
+fn delivery_policy(config: &Config) -> delivery::Policy {
+    delivery::Policy { hostname: config.hostname.to_string(), schedules: config.schedules }
 }
 
 fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {

@@ -73,8 +73,7 @@ fn a_malformed_bdat_ends_its_session_alone(arena: &Arena) {
     ] {
         let mut smtp = arena.smtp();
         smtp.begin("someone@remote.example", &["me@localhost"]);
-        smtp.send(format!("BDAT{argument}\r\n").as_bytes());
-        smtp.send(SMUGGLED);
+        smtp.send(&[format!("BDAT{argument}\r\n").as_bytes(), SMUGGLED].concat());
         smtp.reply().must("501 5.5.4");
         assert_eq!(smtp.rest(), "", "closed behind BDAT{argument:?}");
     }

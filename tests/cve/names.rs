@@ -83,8 +83,7 @@ fn a_broken_proxy_header_gets_no_session(_: &Arena) {
     ];
     for header in headers {
         let mut wire = Wire::connect(mx_port());
-        wire.send(header);
-        wire.send(b"EHLO client.example\r\n");
+        wire.send(&[header, b"EHLO client.example\r\n"].concat());
         wire.finish_sending();
         assert_eq!(wire.rest(), b"", "{}", header.escape_ascii());
     }

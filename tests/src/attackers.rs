@@ -146,7 +146,7 @@ impl Attacker {
 fn openings(ports: &Ports, trust: &Arc<ClientConfig>) -> Vec<(Attack, u16, Vec<u8>)> {
     let chunk = b"EHLO a.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<me@localhost>\r\nBDAT 50000000\r\n";
     let held = [chunk.as_slice(), &b"x\r\n".repeat(80_000)].concat();
-    let blob = [b"EHLO a.example\r\nXEXCH50 1073741824 2\r\n".as_slice(), &b"x".repeat(12_000)].concat();
+    let blob = [b"EHLO a.example\r\nXEXCH50 1073741824 2\r\n".as_slice(), &b"x".repeat(100)].concat();
     let auth = [b"EHLO a.example\r\nAUTH PLAIN ".as_slice(), &b"A".repeat(12_000)].concat();
     let name = ServerName::try_from("localhost").expect("a legal name");
     let mut hello = Vec::new();

@@ -1,4 +1,4 @@
-//! A name server on loopback that knows a few addresses (RFC 1035, as much of it as block lists need).
+//! A name server on loopback that knows what a test wants (RFC 1035, as much of it as that takes).
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -18,10 +18,23 @@ pub struct NameServer {
 
 #[derive(Debug, Default)]
 struct Shared {
-    names: Mutex<HashMap<String, Vec<Ipv4Addr>>>,
+    names: Mutex<HashMap<String, Vec<Record>>>,
     queries: AtomicUsize,
     is_silent: AtomicBool,
     is_over: AtomicBool,
+}
+
+/// What a name server may say of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// An IPv4 address.
+    A(Ipv4Addr),
+    /// A mail exchanger: its preference, and its name, which is empty for a null MX.
+    Mx(u16, &'static str),
+    /// Text, at most 255 octets.
+    Txt(String),
+    /// Not an answer, but a failure of the server (SERVFAIL), whatever is asked of the name.
+    Failure,
 }
 
 // === impl NameServer ===
@@ -33,13 +46,22 @@ impl NameServer {
     /// When no port is free.
     #[must_use]
     pub fn start(names: &[(&str, &[[u8; 4]])]) -> Self {
+        let record = |address: &[u8; 4]| Record::A(Ipv4Addr::from(*address));
+        let zone = names.iter().map(|(name, addresses)| (*name, addresses.iter().map(record).collect()));
+        Self::start_with(zone)
+    }
+
+    /// Starts one that knows these records.
+    ///
+    /// # Panics
+    /// When no port is free.
+    #[must_use]
+    pub fn start_with<'a>(zone: impl IntoIterator<Item = (&'a str, Vec<Record>)>) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out can be set");
         let address = socket.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
-        let known = names.iter().map(|(name, answers)| {
-            ((*name).to_owned(), answers.iter().copied().map(Ipv4Addr::from).collect())
-        });
+        let known = zone.into_iter().map(|(name, records)| (name.to_owned(), records));
         shared.names.lock().expect("no thread has panicked").extend(known);
         let theirs = Arc::clone(&shared);
         let thread = thread::spawn(move || serve(&socket, &theirs));
@@ -50,6 +72,14 @@ impl NameServer {
     #[must_use]
     pub fn queries(&self) -> usize {
         self.shared.queries.load(Ordering::Relaxed)
+    }
+
+    /// Says this of a name from now on.
+    ///
+    /// # Panics
+    /// When the server's thread has panicked.
+    pub fn set(&self, name: &str, records: &[Record]) {
+        self.shared.names.lock().expect("no thread has panicked").insert(name.to_owned(), records.to_vec());
     }
 
     /// Takes queries, but answers none from now on.
@@ -81,7 +111,7 @@ fn serve(socket: &UdpSocket, shared: &Shared) {
 }
 
 /// Section 4.1: header, question, and the answers, whose names point to the question's.
-fn answer(query: &[u8], names: &HashMap<String, Vec<Ipv4Addr>>) -> Option<Vec<u8>> {
+fn answer(query: &[u8], names: &HashMap<String, Vec<Record>>) -> Option<Vec<u8>> {
     let mut name = Vec::new();
     let mut at = HEADER_OCTETS;
     loop {
@@ -94,21 +124,59 @@ fn answer(query: &[u8], names: &HashMap<String, Vec<Ipv4Addr>>) -> Option<Vec<u8
         at += length;
     }
     let question = query.get(HEADER_OCTETS..at + 4)?;
+    let wanted = u16::from_be_bytes(query.get(at..at + 2)?.try_into().ok()?);
     let found = names.get(&name.join("."));
-    let count = u16::try_from(found.map_or(0, Vec::len)).ok()?;
+    let records = || found.into_iter().flatten();
+    let answers: Vec<_> = records().filter_map(|record| record.encode(wanted)).collect();
+    let code = match found {
+        Some(records) if records.contains(&Record::Failure) => SERVFAIL,
+        Some(_) => 0,
+        None => NXDOMAIN,
+    };
     let mut answer = query.get(..2)?.to_vec();
-    // A response to a standard query, recursion wanted and available; NXDOMAIN where there is no such name.
-    answer.extend([0x81, if found.is_some() { 0x80 } else { 0x83 }]);
-    for section in [1, count, 0, 0] {
+    // A response to a standard query, recursion wanted and available.
+    answer.extend([0x81, 0x80 | code]);
+    for section in [1, u16::try_from(answers.len()).ok()?, 0, 0] {
         answer.extend(section.to_be_bytes());
     }
     answer.extend(question);
-    for address in found.into_iter().flatten() {
-        // The name, type A, class IN, 300 seconds, four octets.
-        answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4]);
-        answer.extend(address.octets());
+    for data in answers {
+        // The question's name, the type, class IN, no time to live: each test may change its mind.
+        answer.extend([0xc0, 0x0c]);
+        answer.extend(wanted.to_be_bytes());
+        answer.extend([0, 1, 0, 0, 0, 0]);
+        answer.extend(u16::try_from(data.len()).ok()?.to_be_bytes());
+        answer.extend(data);
     }
     Some(answer)
 }
 
+// === impl Record ===
+
+impl Record {
+    /// Its data, where it is of the type that is wanted.
+    fn encode(&self, wanted: u16) -> Option<Vec<u8>> {
+        match self {
+            Self::A(address) if wanted == 1 => Some(address.octets().to_vec()),
+            Self::Mx(preference, name) if wanted == 15 => {
+                let mut data = preference.to_be_bytes().to_vec();
+                for label in name.split('.').filter(|label| !label.is_empty()) {
+                    data.push(u8::try_from(label.len()).ok()?);
+                    data.extend(label.as_bytes());
+                }
+                data.push(0);
+                Some(data)
+            }
+            Self::Txt(text) if wanted == 16 => {
+                let mut data = vec![u8::try_from(text.len()).ok()?];
+                data.extend(text.as_bytes());
+                Some(data)
+            }
+            _ => None,
+        }
+    }
+}
+
+const SERVFAIL: u8 = 2;
+const NXDOMAIN: u8 = 3;
 const HEADER_OCTETS: usize = 12;

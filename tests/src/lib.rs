@@ -10,6 +10,7 @@
 //!                                    ^ smtp, pop3: scripted sockets over wire, with trust and scram
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
+//! next_hop: a mail server that misbehaves as a test wants
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
 //! mail: what is sent, and what must be read back
@@ -26,6 +27,7 @@ pub mod command;
 pub mod dns;
 pub mod http;
 pub mod mail;
+pub mod next_hop;
 pub mod pop3;
 pub mod ports;
 pub mod process;

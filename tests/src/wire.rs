@@ -209,12 +209,13 @@ impl Wire {
             && matches!(filled, Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
     }
 
-    /// Closes our sending side only.
+    /// Closes our sending side only. A server that has closed already need not be told.
     ///
     /// # Panics
     /// When the socket is gone.
     pub fn finish_sending(&mut self) {
-        self.socket().shutdown(Shutdown::Write).expect("the socket is open");
+        let done = self.socket().shutdown(Shutdown::Write);
+        assert!(!done.is_err_and(|error| error.kind() != io::ErrorKind::NotConnected), "the socket is open");
     }
 
     /// The TLS channel binding `tls-exporter` (RFC 9266).

@@ -70,6 +70,36 @@ fn with_relay() -> Server {
 }
 
 #[test]
+fn a_server_hands_in_larger_mail_than_a_user() {
+    let limits = "[limits]\nmessage = \"1 MiB\"\nmessage_bypass = \"2 MiB\"";
+    let server = Setup::new().account("relay@localhost", "server").sections(limits).start();
+    let large = mail::large("large", 1_500_000);
+    let mut relay = server.smtp_as(&server.users[1]);
+    assert!(relay.say("EHLO relay.example").offers("SIZE 2097152"));
+    relay.say("MAIL FROM:<relay@example.org> SIZE=2097153").must("552 5.3.4");
+    relay.mail("relay@example.org", &["me@localhost"], &large).must("250");
+    relay.quit();
+    let mut user = server.smtp_as_me();
+    assert!(user.say("EHLO client.example").offers("SIZE 1048576"));
+    user.say("MAIL FROM:<me@localhost> SIZE=1048577").must("552 5.3.4");
+    user.mail("me@localhost", &["me@localhost"], &large).must("552 5.3.4");
+    user.quit();
+    assert_eq!(server.inbox(1).len(), 1);
+}
+
+#[test]
+fn routing_headers_stay_unless_the_right_is_taken_away() {
+    let server = Setup::new().listener_keys("rights = { server = [\"submit\", \"accept-any-sender\"] }");
+    let server = server.account("relay@localhost", "server").start();
+    let content = [b"Received: from elsewhere\r\n", mail::small("routed").as_slice()].concat();
+    let traces = |mail: &[u8]| String::from_utf8_lossy(mail).matches("Received: from elsewhere").count();
+    server.smtp_as(&server.users[1]).mail("a@example.org", &["me@localhost"], &content).must("250");
+    assert_eq!(traces(&server.inbox(1)[0]), 0);
+    server.smtp_as_me().mail("me@localhost", &["me@localhost"], &content).must("250");
+    assert_eq!(traces(&server.inbox(2)[1]), 1);
+}
+
+#[test]
 fn a_server_with_a_certificate_has_the_rights_of_its_class_by_external() {
     let (server, authority) = asking_for_certificates();
     let mut smtp = certified(&server, &authority.issue("mx2.example.org"));
@@ -90,7 +120,9 @@ fn a_server_with_a_certificate_has_the_rights_of_its_class_by_external() {
 #[test]
 fn a_good_certificate_of_an_unknown_name_lets_nobody_in() {
     let (server, authority) = asking_for_certificates();
-    let mut smtp = certified(&server, &authority.issue("mx3.example.org"));
+    let client = authority.issue("mx3.example.org").client(&server.certificate());
+    let mut smtp = Smtp::connect_tls(server.ports.implicit, client);
+    assert!(smtp.say("EHLO mx3.example.org").lines.iter().any(|line| line.starts_with("AUTH EXTERNAL ")));
     smtp.say("AUTH EXTERNAL =").must("535 5.7.8");
     smtp.say("MAIL FROM:<someone@remote.example>").must("530 5.7.0");
     smtp.auth(server.me());

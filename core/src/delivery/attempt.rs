@@ -43,6 +43,12 @@ impl Attempt {
         recipients.iter().map(|&recipient| Self::local(recipient, Err(setback.clone()))).collect()
     }
 
+    /// The same end for all of these recipients, and why: a text with an enhanced status code first.
+    pub fn given_up(recipients: &[usize], reason: &str) -> Vec<Self> {
+        let bounced = Disposition::Bounced { reason: reason.to_owned() };
+        recipients.iter().map(|&recipient| Self::local(recipient, Ok(bounced.clone()))).collect()
+    }
+
     /// Of those whose end the store has noted.
     pub fn ended(dispositions: Vec<(u32, Disposition)>) -> impl Iterator<Item = Self> {
         dispositions

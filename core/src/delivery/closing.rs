@@ -1,37 +1,75 @@
-//! The end of an attempt: its durable outcome, then who is told.
+//! The end of an attempt: one disposition a recipient, its durable record together with what the sender is told, then the
+//! logs.
+//!
+//! ```text
+//! what came of it -> conclude: gone or expired is the end; the store's word holds -> told -> queue.settle_with -> report
+//! ```
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use tracing::{debug, error, info, warn};
 
+use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
+use super::schedule_policy::{Next, Schedules, Waiting};
 use super::worker::Rooms;
-use super::{Attempt, Metrics, trace};
+use super::{Attempt, Disposition, Metrics, trace};
 use crate::queue::{Claim, NewMessage, Outcome};
 
-/// Closes attempts.
+/// What senders are told, and when a mail is given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Our name in notifications; a checked domain name.
+    pub hostname: String,
+    /// When a mail is tried again, and for how long.
+    pub schedules: Schedules,
+}
+
+/// Closes attempts. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Closing {
     rooms: Rooms,
+    policy: Arc<ArcSwap<Policy>>,
+    notifier: Notifier,
     metrics: Option<Metrics>,
 }
 
 // === impl Closing ===
 
 impl Closing {
-    pub(super) fn new(rooms: &Rooms, metrics: Option<Metrics>) -> Self {
-        Self { rooms: rooms.clone(), metrics }
+    /// # Errors
+    /// The operating system refuses a thread or randomness.
+    pub(super) fn start(rooms: Rooms, policy: Policy, metrics: Option<Metrics>) -> io::Result<Self> {
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
+        Ok(Self { rooms, policy, notifier: Notifier::start()?, metrics })
+    }
+
+    /// Takes a new policy on; it holds for attempts that end from now on.
+    pub(super) fn reload(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// A mail's header section, or the beginning of it; empty where it cannot be read now.
+    pub(super) async fn header(&self, message: &Arc<NewMessage>) -> Vec<u8> {
+        self.notifier.header(message).await.unwrap_or_default()
     }
 
     /// Writes what became of the recipients into the queue, which is their removal where they are done; then lets the
     /// store forget them. Answers whether the queue could keep it.
     pub(super) async fn close(&self, claim: Claim, attempted: Vec<Attempt>) -> bool {
-        let (id, message) = (claim.id, Arc::clone(&claim.message));
+        let (id, message, now_ms) = (claim.id, Arc::clone(&claim.message), now_ms());
         let session = message.submission.origin.session.as_str();
-        let attempts = claim.attempts.saturating_add(1);
-        let outcomes =
-            attempted.iter().map(|attempt| (attempt.recipient, outcome(attempt, attempts))).collect();
-        if let Err(error) = self.rooms.queue.settle(claim, outcomes).await {
+        let policy = self.policy.load_full();
+        let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
+        let is_late = !claim.sender_knows && is_late(&message, &attempted, &policy, now_ms);
+        let notification = self.notify(&claim, &attempted, is_late, &policy, now_ms).await;
+        let outcomes = outcomes(&claim, &attempted, is_late, &policy, now_ms);
+        let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
+        let follow_ups = notification.into_iter().map(|(notification, _)| notification).collect();
+        if let Err(error) = self.rooms.queue.settle_with(claim, outcomes, follow_ups).await {
             error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");
             if let Some(metrics) = &self.metrics {
                 metrics.settle_failures.inc();
@@ -39,14 +77,78 @@ impl Closing {
             return false;
         }
         self.report(&message, &attempted);
+        if let Some((notification, told)) = told {
+            trace::record_notification(&self.rooms.events, &message, notification, &told);
+            if let Some(metrics) = &self.metrics {
+                told.iter().for_each(|told| metrics.count_told(told.action));
+            }
+        }
+        self.forget(&message, &attempted).await;
+        true
+    }
+
+    /// Ends what waits in vain. The store has the last word on everything that did not leave this machine: a delivery
+    /// that it remembers from before a crash, or whose answer got lost, is no failure.
+    async fn conclude(
+        &self,
+        claim: &Claim,
+        attempted: Vec<Attempt>,
+        policy: &Policy,
+        now_ms: u64,
+    ) -> Vec<Attempt> {
+        let mut attempted: Vec<Attempt> =
+            attempted.into_iter().map(|attempt| give_up(claim, attempt, policy, now_ms)).collect();
+        let mut bounced: Vec<_> = attempted.iter_mut().filter_map(bounced_here).collect();
+        if bounced.is_empty() {
+            return attempted;
+        }
+        let dispositions = bounced.iter().map(|(number, _, bounced)| (*number, bounced.clone())).collect();
+        let recorded = self.rooms.store.record(claim.id, dispositions).await;
+        for (number, result, _) in &mut bounced {
+            match &recorded {
+                Err(error) => **result = Err(Setback::Store(*error)),
+                Ok(holding) => {
+                    if let Some((_, holds)) = holding.iter().find(|(recipient, _)| recipient == number) {
+                        **result = Ok(holds.clone());
+                    }
+                }
+            }
+        }
+        attempted
+    }
+
+    /// The notification that this attempt asks for, and what it tells.
+    async fn notify(
+        &self,
+        claim: &Claim,
+        attempted: &[Attempt],
+        is_late: bool,
+        policy: &Policy,
+        now_ms: u64,
+    ) -> Option<(NewMessage, Vec<Told>)> {
+        let message = Arc::clone(&claim.message);
+        let told = told(&Facts { message: &message, pending: &claim.pending, attempted, is_late });
+        if told.is_empty() {
+            return None;
+        }
+        let is_infected =
+            attempted.iter().any(|attempt| matches!(attempt.result, Ok(Disposition::DeletedByPolicy { .. })));
+        let expires_at_ms = expires_at_ms(&message, attempted, policy);
+        let id = self.rooms.queue.allocate_id();
+        let subject = Subject { message, told: told.clone(), is_infected, expires_at_ms };
+        let notification = self.notifier.make(id, &policy.hostname, now_ms, subject).await?;
+        Some((notification, told))
+    }
+
+    async fn forget(&self, message: &NewMessage, attempted: &[Attempt]) {
         let done = attempted.iter().filter(|attempt| attempt.is_done());
         let forget: Vec<u32> = done.filter_map(|attempt| u32::try_from(attempt.recipient).ok()).collect();
         if !forget.is_empty()
-            && let Err(error) = self.rooms.store.forget(id, forget).await
+            && let Err(error) = self.rooms.store.forget(message.id, forget).await
         {
-            debug!(queue_id = %id, session, %error, "dispositions stay remembered until the next start");
+            let session = message.submission.origin.session.as_str();
+            debug!(queue_id = %message.id, session, %error, "dispositions stay remembered until the next start");
         }
-        true
     }
 
     fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
@@ -55,15 +157,10 @@ impl Closing {
             let recipient = attempt.recipient;
             trace::record(&self.rooms.events, message, attempt);
             match &attempt.result {
-                Ok(disposition) => debug!(%queue_id, session, recipient, ?disposition, "recipient done"),
-                Err(Setback::RecipientGone) => {
-                    let address =
-                        message.submission.envelope.recipients.get(recipient).map(|known| &known.path);
-                    error!(
-                        %queue_id, session, recipient, ?address,
-                        "accepted for a mailbox that is gone; kept in the queue, since nobody could be told"
-                    );
+                Ok(Disposition::Bounced { reason }) => {
+                    warn!(%queue_id, session, recipient, reason, "recipient given up");
                 }
+                Ok(disposition) => debug!(%queue_id, session, recipient, ?disposition, "recipient done"),
                 Err(setback) => warn!(%queue_id, session, recipient, %setback, "recipient put off"),
             }
             if let Some(metrics) = &self.metrics {
@@ -84,18 +181,93 @@ impl Closing {
     }
 }
 
-fn outcome(attempt: &Attempt, attempts: u32) -> Outcome {
-    match &attempt.result {
-        Ok(disposition) => Outcome::Done(disposition.clone()),
-        Err(setback) => {
-            let delay_ms = u64::try_from(setback.delay(attempts).as_millis()).unwrap_or(u64::MAX);
-            let not_before_ms = now_ms().saturating_add(delay_ms);
-            Outcome::Retry { reason: setback.to_string(), not_before_ms }
+/// An attempt in vain is the end where the mail has waited long enough.
+fn give_up(claim: &Claim, attempt: Attempt, policy: &Policy, now_ms: u64) -> Attempt {
+    let Err(setback) = &attempt.result else { return attempt };
+    match setback.schedule(&policy.schedules).next(waiting(claim, now_ms), 0) {
+        Next::Retry { .. } => attempt,
+        Next::GiveUp => {
+            let reason = format!("{EXPIRED}: {setback}");
+            Attempt { result: Ok(Disposition::Bounced { reason }), ..attempt }
         }
     }
+}
+
+/// A recipient that was given up without a next hop's having a part in it: its number, and the place of its result.
+fn bounced_here(attempt: &mut Attempt) -> Option<(u32, &mut Result<Disposition, Setback>, Disposition)> {
+    let number = u32::try_from(attempt.recipient).ok()?;
+    match (&attempt.result, &attempt.hop) {
+        (Ok(bounced @ Disposition::Bounced { .. }), None) => {
+            let bounced = bounced.clone();
+            Some((number, &mut attempt.result, bounced))
+        }
+        _ => None,
+    }
+}
+
+fn waiting(claim: &Claim, now_ms: u64) -> Waiting {
+    Waiting {
+        received_at_ms: claim.message.submission.origin.received_at_ms,
+        now_ms,
+        attempts: claim.attempts.saturating_add(1),
+    }
+}
+
+/// Whether a schedule of those by which recipients wait has its delay notice due.
+fn is_late(message: &NewMessage, attempted: &[Attempt], policy: &Policy, now_ms: u64) -> bool {
+    let received_at_ms = message.submission.origin.received_at_ms;
+    setbacks(attempted).any(|setback| setback.schedule(&policy.schedules).is_late(received_at_ms, now_ms))
+}
+
+/// The first time at which a recipient of this mail is given up.
+fn expires_at_ms(message: &NewMessage, attempted: &[Attempt], policy: &Policy) -> u64 {
+    let received_at_ms = message.submission.origin.received_at_ms;
+    let ends =
+        setbacks(attempted).map(|setback| setback.schedule(&policy.schedules).expires_at_ms(received_at_ms));
+    ends.min().unwrap_or(received_at_ms)
+}
+
+fn setbacks(attempted: &[Attempt]) -> impl Iterator<Item = &Setback> {
+    attempted.iter().filter_map(|attempt| attempt.result.as_ref().err())
+}
+
+fn outcomes(
+    claim: &Claim,
+    attempted: &[Attempt],
+    is_late: bool,
+    policy: &Policy,
+    now_ms: u64,
+) -> Vec<(usize, Outcome)> {
+    // Where there is no randomness, mails that failed together come back together.
+    let jitter = getrandom::u32().unwrap_or(JITTER_NONE);
+    let outcome = |attempt: &Attempt| match &attempt.result {
+        Ok(disposition) => Outcome::Done(disposition.clone()),
+        Err(setback) => {
+            let next = setback.schedule(&policy.schedules).next(waiting(claim, now_ms), jitter);
+            let not_before_ms = match next {
+                Next::Retry { not_before_ms } => not_before_ms,
+                // The store could not be asked whether the mail lies in the mailbox after all: nobody is told that it
+                // does not before that is known.
+                Next::GiveUp => now_ms.saturating_add(UNDECIDED_PAUSE_MS),
+            };
+            let reason = setback.to_string();
+            if is_late {
+                Outcome::Delayed { reason, not_before_ms }
+            } else {
+                Outcome::Retry { reason, not_before_ms }
+            }
+        }
+    };
+    attempted.iter().map(|attempt| (attempt.recipient, outcome(attempt))).collect()
 }
 
 pub(super) fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// RFC 3463: delivery time expired.
+const EXPIRED: &str = "5.4.7 given up after many attempts; the last one";
+/// The middle of the spread.
+const JITTER_NONE: u32 = 1 << 31;
+const UNDECIDED_PAUSE_MS: u64 = 15 * 60 * 1000;

@@ -1,5 +1,7 @@
 //! Which mailboxes a mail goes to, and what stands before it there.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use gatepost_smtp::wire::path::ForwardPath;
 
@@ -14,7 +16,9 @@ pub struct Plan {
     pub copies: Vec<MailboxCopy>,
     /// Indices of those whom the copies are for.
     pub served: Vec<usize>,
-    /// Indices of those who do not (any more).
+    /// Indices of those who live elsewhere.
+    pub foreign: Vec<usize>,
+    /// Indices of those whose domain is here, but who do not live here (any more).
     pub gone: Vec<usize>,
 }
 
@@ -32,7 +36,11 @@ impl Plan {
             let recipient = message.submission.envelope.recipients.get(index);
             let mailboxes = match recipient.map(|recipient| resolve(&recipient.path)) {
                 Some(Resolution::Local(mailboxes)) => mailboxes,
-                Some(Resolution::UnknownLocal | Resolution::Foreign) | None => {
+                Some(Resolution::Foreign) => {
+                    plan.foreign.push(index);
+                    continue;
+                }
+                Some(Resolution::UnknownLocal) | None => {
                     plan.gone.push(index);
                     continue;
                 }
@@ -46,6 +54,18 @@ impl Plan {
             }));
         }
         plan
+    }
+
+    /// Takes those out whose mailboxes the mail has been in already (in lower case): delivered again, it would go round
+    /// again. Who has other mailboxes too keeps these.
+    pub fn take_out_loops(&mut self, been_in: &HashSet<String>) -> Vec<usize> {
+        if been_in.is_empty() {
+            return Vec::new();
+        }
+        self.copies.retain(|copy| !been_in.contains(&copy.mailbox.to_lowercase()));
+        let copies = &self.copies;
+        let has_copy = |index: &usize| copies.iter().any(|copy| copy.recipient as usize == *index);
+        self.served.extract_if(.., |index| !has_copy(index)).collect()
     }
 }
 

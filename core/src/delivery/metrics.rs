@@ -3,6 +3,7 @@
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
 use super::Disposition;
+use super::dsn::Action;
 use super::retry::Setback;
 
 /// The counters of delivery.
@@ -14,8 +15,12 @@ pub struct Metrics {
     bounced: IntCounter,
     retried_scan: IntCounter,
     retried_store: IntCounter,
-    retried_recipient_gone: IntCounter,
+    retried_next_hop: IntCounter,
     retried_panicked: IntCounter,
+    told_failed: IntCounter,
+    told_delayed: IntCounter,
+    told_relayed: IntCounter,
+    told_delivered: IntCounter,
     pub(super) settle_failures: IntCounter,
     pub(super) seconds: Histogram,
 }
@@ -39,6 +44,13 @@ impl Metrics {
             Opts::new("gatepost_delivery_retries_total", "Recipients put off to a later attempt, by reason."),
             &["reason"],
         )?;
+        let told = IntCounterVec::new(
+            Opts::new(
+                "gatepost_delivery_notified_total",
+                "Recipients of whom senders were told in notifications, by action.",
+            ),
+            &["action"],
+        )?;
         let settle_failures = IntCounter::new(
             "gatepost_delivery_settle_failures_total",
             "Attempts whose outcome the queue could not make durable.",
@@ -52,6 +64,7 @@ impl Metrics {
         )?;
         registry.register(Box::new(recipients.clone()))?;
         registry.register(Box::new(retries.clone()))?;
+        registry.register(Box::new(told.clone()))?;
         registry.register(Box::new(settle_failures.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         Ok(Self {
@@ -61,8 +74,12 @@ impl Metrics {
             bounced: recipients.with_label_values(&["bounced"]),
             retried_scan: retries.with_label_values(&["scan"]),
             retried_store: retries.with_label_values(&["store"]),
+            retried_next_hop: retries.with_label_values(&["next_hop"]),
             retried_panicked: retries.with_label_values(&["panicked"]),
-            retried_recipient_gone: retries.with_label_values(&["recipient_gone"]),
+            told_failed: told.with_label_values(&[Action::Failed.name()]),
+            told_delayed: told.with_label_values(&[Action::Delayed.name()]),
+            told_relayed: told.with_label_values(&[Action::Relayed.name()]),
+            told_delivered: told.with_label_values(&[Action::Delivered.name()]),
             settle_failures,
             seconds,
         })
@@ -77,11 +94,20 @@ impl Metrics {
         }
     }
 
+    pub(super) fn count_told(&self, action: Action) {
+        match action {
+            Action::Failed => self.told_failed.inc(),
+            Action::Delayed => self.told_delayed.inc(),
+            Action::Relayed => self.told_relayed.inc(),
+            Action::Delivered => self.told_delivered.inc(),
+        }
+    }
+
     pub(super) fn count_retry(&self, setback: &Setback) {
         match setback {
             Setback::Scan => self.retried_scan.inc(),
             Setback::Store(_) => self.retried_store.inc(),
-            Setback::RecipientGone => self.retried_recipient_gone.inc(),
+            Setback::NextHop { .. } => self.retried_next_hop.inc(),
             Setback::Panicked => self.retried_panicked.inc(),
         }
     }

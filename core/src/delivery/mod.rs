@@ -1,19 +1,29 @@
 //! From the queue to the mailbox.
 //!
 //! ```text
-//! queue.claim -> worker -> scan (unless stamped) -> local: directory -> store.deliver | store.record
-//!                                            closing: queue.settle <-+-> store.forget
+//! queue.claim -> worker -> scan (unless stamped) -+-> local: directory -> store.deliver | store.record
+//!                                                 +-> remote: route -> mx -> hop: a server's word
+//!                               closing: queue.settle_with <-+-> store.forget
+//!                                        dsn: notifications --^
 //! ```
 //! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
-//! replay gets the answer that was given before and does nothing twice.
+//! replay gets the answer that was given before and does nothing twice. A next hop remembers nothing for us: a crash
+//! between its 250 and the flush of the queue's record sends the mail twice, which is the window that SMTP leaves.
 
 pub mod attempt;
 mod closing;
 pub mod disposition;
+pub mod dns;
+mod dsn;
+pub mod hop;
 pub mod local;
 pub mod loops;
 pub mod metrics;
+pub mod mx;
+pub mod remote;
 pub mod retry;
+pub mod route;
+pub mod schedule_policy;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trace;
@@ -21,7 +31,9 @@ pub mod worker;
 
 pub use attempt::{Attempt, HopReport};
 use closing::Closing;
+pub use closing::Policy;
 pub use disposition::Disposition;
-pub use loops::{RECEIVED_MAX, count_received};
+pub use loops::{RECEIVED_MAX, count_received, delivered_to};
 pub use metrics::Metrics;
-pub use worker::{Rooms, Settings, Workers};
+pub use schedule_policy::{Retries, Schedule, Schedules};
+pub use worker::{Rooms, Settings, StartError, Workers};

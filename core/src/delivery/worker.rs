@@ -1,6 +1,7 @@
 //! The workers: each takes one due mail after the other to its end.
 
 use std::future::poll_fn;
+use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -13,9 +14,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
+use super::closing::now_ms;
 use super::local::Plan;
+use super::remote::{Admission, Remote};
 use super::retry::Setback;
-use super::{Attempt, Closing, Disposition, Metrics};
+use super::{Attempt, Closing, Disposition, Metrics, Policy, delivered_to};
 use crate::directory::Directory;
 use crate::events::Log;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
@@ -42,15 +45,37 @@ pub struct Rooms {
     pub directory: Directory,
     /// Where it goes.
     pub store: Arc<dyn MailStore>,
+    /// Takes mail to other servers; without it, mail for other domains waits.
+    pub remote: Option<Remote>,
     /// Told what becomes of each recipient.
     pub events: Log,
 }
 
 /// The running workers. Dropped without `stop`, they go on until the queue is closed.
-#[derive(Debug)]
 pub struct Workers {
+    closing: Closing,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    remote: Option<Remote>,
+}
+
+/// What an attempt has come to as far as this machine goes.
+#[derive(Default)]
+struct Progress {
+    attempted: Vec<Attempt>,
+    /// Indices of those who live elsewhere.
+    foreign: Vec<usize>,
+}
+
+/// Why the workers cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The mailboxes cannot be used.
+    #[error("the mailboxes: {0}")]
+    Store(#[from] StoreError),
+    /// The operating system refuses a thread or randomness.
+    #[error("the threads of delivery: {0}")]
+    System(#[from] io::Error),
 }
 
 struct Worker {
@@ -82,12 +107,14 @@ impl Workers {
     /// comes in.
     ///
     /// # Errors
-    /// When the store is damaged or cannot be used; a full disk or a busy database is no reason not to start.
+    /// When the store is damaged or cannot be used, or the operating system refuses a thread; a full disk or a busy
+    /// database is no reason not to start.
     pub async fn start(
         rooms: Rooms,
         settings: &Settings,
+        policy: Policy,
         metrics: Option<Metrics>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, StartError> {
         let held = rooms.queue.ids().into_iter().collect();
         match rooms.store.forget_all_but(held).await {
             Err(error @ (StoreError::Full | StoreError::Busy)) => {
@@ -96,22 +123,29 @@ impl Workers {
             }
             swept => swept?,
         }
+        let closing = Closing::start(rooms.clone(), policy, metrics)?;
         let (stop, stopped) = watch::channel(false);
         let tasks = (0..settings.workers.get())
             .map(|_| {
                 let worker = Worker {
                     rooms: rooms.clone(),
                     scan_deadline: settings.scan_deadline,
-                    closing: Closing::new(&rooms, metrics.clone()),
+                    closing: closing.clone(),
                     stop: stopped.clone(),
                 };
                 tokio::spawn(worker.run())
             })
             .collect();
-        Ok(Self { stop, tasks })
+        Ok(Self { closing, stop, tasks, remote: rooms.remote })
     }
 
-    /// Lets every worker finish the mail it holds, then returns. Queue and store stay open.
+    /// Takes a new policy on; it holds for attempts that end from now on.
+    pub fn reload(&self, policy: Policy) {
+        self.closing.reload(policy);
+    }
+
+    /// Lets every worker finish the mail it holds, and those on their way to other servers arrive if they do so soon, then
+    /// returns. Queue and store stay open.
     pub async fn stop(self) {
         // An error means that no worker is left.
         let _gone = self.stop.send(true);
@@ -119,6 +153,9 @@ impl Workers {
             if let Err(failed) = task.await {
                 error!(error = %failed, "a delivery worker had died");
             }
+        }
+        if let Some(remote) = self.remote {
+            remote.stop().await;
         }
     }
 }
@@ -147,26 +184,62 @@ impl Worker {
         }
     }
 
-    /// One attempt, from the claim to its durable outcome; answers whether the queue could keep that.
+    /// One attempt, from the claim to its durable outcome, or to the moment when it goes on elsewhere; answers whether the
+    /// queue could keep that.
     async fn handle(&self, claim: Claim) -> bool {
         let id = claim.id;
-        let attempted = caught(self.attempt(&claim)).await.unwrap_or_else(|_| {
+        let progress = caught(self.attempt(&claim)).await.unwrap_or_else(|_| {
             let session = claim.message.submission.origin.session.as_str();
             error!(queue_id = %id, session, "a delivery worker panicked over this mail; the mail is put off");
-            Attempt::put_off(&claim.pending, &Setback::Panicked)
+            Attempt::put_off(&claim.pending, &Setback::Panicked).into()
         });
-        self.closing.close(claim, attempted).await
+        let Progress { mut attempted, foreign } = progress;
+        if foreign.is_empty() {
+            return self.closing.close(claim, attempted).await;
+        }
+        match &self.rooms.remote {
+            Some(remote) => self.send_on(remote, claim, attempted, &foreign).await,
+            None => {
+                attempted.extend(Attempt::given_up(&foreign, UNROUTABLE));
+                self.closing.close(claim, attempted).await
+            }
+        }
     }
 
-    async fn attempt(&self, claim: &Claim) -> Vec<Attempt> {
+    /// Hands a mail over to remote delivery, which closes it. Where that has no room, what was done here is closed now, and
+    /// the rest comes again.
+    async fn send_on(
+        &self,
+        remote: &Remote,
+        claim: Claim,
+        mut attempted: Vec<Attempt>,
+        foreign: &[usize],
+    ) -> bool {
+        match remote.admit(&claim.message, foreign) {
+            Admission::Admitted(mut admitted) => {
+                attempted.append(&mut admitted.attempted);
+                admitted.attempted = attempted;
+                let (message, closing) = (Arc::clone(&claim.message), self.closing.clone());
+                remote.spawn(message, admitted, async move |attempted| closing.close(claim, attempted).await);
+                true
+            }
+            Admission::Crowded if attempted.is_empty() => {
+                self.rooms.queue.postpone(claim, now_ms().saturating_add(CROWDED_PAUSE_MS));
+                true
+            }
+            Admission::Crowded => self.closing.close(claim, attempted).await,
+        }
+    }
+
+    async fn attempt(&self, claim: &Claim) -> Progress {
         if claim.given_up {
             let bounced = Disposition::Bounced { reason: GIVEN_UP_REASON.to_owned() };
-            return self.end(claim, &bounced).await;
+            return self.end(claim, &bounced).await.into();
         }
         match self.clear(&claim.message).await {
             Clearance::Clean(stamp) => self.deliver(claim, stamp).await,
-            Clearance::Infected { threat } => self.delete(claim, &threat).await,
-            Clearance::Unknown => Attempt::put_off(&claim.pending, &Setback::Scan),
+            Clearance::Infected { threat } => self.delete(claim, &threat).await.into(),
+            Clearance::Unknown => Attempt::put_off(&claim.pending, &Setback::Scan).into(),
         }
     }
 
@@ -189,12 +262,14 @@ impl Worker {
         }
     }
 
-    async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Vec<Attempt> {
+    async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Progress {
         let message = &claim.message;
-        let plan = Plan::new(message, &claim.pending, |path| self.rooms.directory.resolve(path));
-        let mut attempted = Attempt::put_off(&plan.gone, &Setback::RecipientGone);
+        let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.directory.resolve(path));
+        let mut attempted = Attempt::given_up(&plan.gone, GONE);
+        let looped = plan.take_out_loops(&delivered_to(&self.closing.header(message).await));
+        attempted.extend(Attempt::given_up(&looped, LOOPED));
         if plan.copies.is_empty() {
-            return attempted;
+            return Progress { attempted, foreign: plan.foreign };
         }
         let delivery = Delivery {
             queue_id: claim.id,
@@ -207,7 +282,7 @@ impl Worker {
             Ok(dispositions) => attempted.extend(Attempt::ended(dispositions)),
             Err(error) => attempted.extend(Attempt::put_off(&plan.served, &Setback::Store(error))),
         }
-        attempted
+        Progress { attempted, foreign: plan.foreign }
     }
 
     async fn delete(&self, claim: &Claim, threat: &str) -> Vec<Attempt> {
@@ -239,9 +314,17 @@ impl Worker {
     }
 }
 
+// === impl Progress ===
+
+impl From<Vec<Attempt>> for Progress {
+    fn from(attempted: Vec<Attempt>) -> Self {
+        Self { attempted, ..Self::default() }
+    }
+}
+
 /// Runs a future to its end, or to its panic: a bug that one mail meets must not cost the others their worker. Nothing
 /// that a worker holds is changed halfway: the rooms guard their own state.
-async fn caught<T>(future: impl Future<Output = T>) -> thread::Result<T> {
+pub(super) async fn caught<T>(future: impl Future<Output = T>) -> thread::Result<T> {
     let mut future = pin!(future);
     poll_fn(|context| {
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
@@ -257,7 +340,19 @@ const WORKERS_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 /// Longer than the session's budget: nobody waits here, and a large archive may need it.
 const SCAN_DEADLINE_DEFAULT: Duration = Duration::from_secs(120);
 
+/// The address was local when the mail was accepted and is not, or nobody's, now.
+const GONE: &str = "5.1.1 the mailbox that this was accepted for is gone";
+
+/// RFC 3463: unable to route. Accepted for a mailbox here or while mail left this server, neither of which holds now.
+const UNROUTABLE: &str = "5.4.4 the address is not here, and no mail leaves this server";
+
+/// RFC 3463: routing loop detected.
+const LOOPED: &str = "5.4.6 the mail has been in this mailbox already";
+
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Mail that finds too much other mail on its way comes again after this, without its attempt being counted.
+const CROWDED_PAUSE_MS: u64 = 10_000;
 
 #[cfg(test)]
 mod tests;

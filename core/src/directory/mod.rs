@@ -24,7 +24,7 @@ pub mod verify;
 
 pub use address::{AccountName, DomainName, InvalidName};
 pub use class::{AccountClass, UnknownClass};
-pub use credentials::{Credentials, Scram};
+pub use credentials::{Credentials, Scram, Workspace};
 pub use error::{DirectoryError, EditError};
 pub use handle::{Alias, Directory, UserSummary};
 pub use metrics::Metrics;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use gatepost_smtp::server::Identity;
 use tokio::sync::oneshot;
 
-use super::credentials::{Credentials, Scram};
+use super::credentials::{Credentials, Scram, Workspace};
 use super::metrics::Metrics;
 use super::{Directory, DirectoryError, Password};
 use crate::threads;
@@ -109,6 +109,7 @@ impl Default for Settings {
 
 /// Until the last sender is gone.
 fn work(jobs: &Mutex<Receiver<Job>>, decoy: &Credentials, metrics: &Metrics) {
+    let mut workspace = Workspace::default();
     loop {
         // The lock is held while waiting: another idle thread waits for the lock instead of for the queue.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -120,7 +121,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, decoy: &Credentials, metrics: &Metrics) {
         }
         let started_at = Instant::now();
         let is_known = credentials.is_some();
-        let matches = credentials.as_deref().unwrap_or(decoy).matches(&password);
+        let matches = credentials.as_deref().unwrap_or(decoy).matches(&password, &mut workspace);
         let is_right = matches && is_known;
         metrics.seconds.observe(started_at.elapsed().as_secs_f64());
         let counter = if is_right { &metrics.right } else { &metrics.wrong };

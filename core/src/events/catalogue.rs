@@ -120,6 +120,18 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
     },
+    /// The sender is told what became of his mail.
+    #[serde(rename = "mail.notified")]
+    Notified {
+        /// Who.
+        sender: String,
+        /// The notification's own queue id.
+        notification: String,
+        /// What matters most of what it tells: `failed`, `delayed`, `relayed` or `delivered`.
+        action: Cow<'static, str>,
+        /// Of how many recipients it tells.
+        recipients: usize,
+    },
     /// A recipient has the mail.
     #[serde(rename = "recipient.delivered")]
     Delivered {
@@ -211,6 +223,7 @@ impl What {
             Self::Scanned { .. } => 301,
             Self::Accepted { .. } => 302,
             Self::Stripped { .. } => 303,
+            Self::Notified { .. } => 304,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,

@@ -40,6 +40,11 @@ impl fmt::Display for Event {
                 let plural = if *recipients == 1 { "" } else { "s" };
                 write!(f, ": sender {sender}, {recipients} recipient{plural}, {octets} octets")
             }
+            What::Notified { sender, notification, action, recipients } => {
+                self.mail(f)?;
+                let plural = if *recipients == 1 { "" } else { "s" };
+                write!(f, ": {sender} is told of {recipients} recipient{plural} ({action}) in {notification}")
+            }
             What::Delivered { recipient } => self.outcome(f, "was delivered to", recipient, None),
             What::Deferred { recipient, reason } => {
                 self.outcome(f, "could not be delivered yet to", recipient, Some(reason))

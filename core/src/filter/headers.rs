@@ -6,6 +6,7 @@
 //! X-Gatepost-*                     our own stamps
 //! Authentication-Results           where it speaks in our name (RFC 8601 section 5)
 //! Return-Path                      the final delivery writes it (RFC 5321 section 4.4)
+//! Received, Resent-*               which way it came, from peers that are not believed even that
 //! ```
 //! It works on the octets as they arrive, however they are split. What stays is passed on as the slices that came; only
 //! the beginning of a name, or of an `Authentication-Results:` whose speaker is not known yet, is held for a moment.
@@ -22,6 +23,8 @@ pub struct Trust {
     pub organization: bool,
     /// Those of the forest.
     pub forest: bool,
+    /// Those of routing: every class may, unless the operator says otherwise.
+    pub routing: bool,
 }
 
 /// How many fields were taken out.
@@ -79,9 +82,13 @@ struct Rule {
 enum Kind {
     Organization,
     Forest,
+    /// Of routing, and what begins with it.
+    Resent,
     Results,
     /// The name alone, not what begins with it.
     Exact,
+    /// Of routing, and the name alone.
+    Received,
 }
 
 /// What the octets at the beginning of a line are.
@@ -277,15 +284,21 @@ impl HeaderFirewall {
                 line.get(..length).zip(name.get(..length)).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
             match (is_same, line.get(name.len()), rule.kind) {
                 (false, ..) => {}
-                (true, None, Kind::Organization | Kind::Forest) if line.len() == name.len() => {
+                (true, None, Kind::Organization | Kind::Forest | Kind::Resent)
+                    if line.len() == name.len() =>
+                {
                     return Start::Strip(index);
                 }
                 (true, None, _) => is_open = true,
-                (true, Some(_), Kind::Organization | Kind::Forest) => return Start::Strip(index),
+                (true, Some(_), Kind::Organization | Kind::Forest | Kind::Resent) => {
+                    return Start::Strip(index);
+                }
                 // White space may stand before the colon (RFC 5322 section 4.5), and some read a folded line there.
-                (true, Some(b':' | b' ' | b'\t' | b'\r' | b'\n'), Kind::Exact) => return Start::Strip(index),
+                (true, Some(b':' | b' ' | b'\t' | b'\r' | b'\n'), Kind::Exact | Kind::Received) => {
+                    return Start::Strip(index);
+                }
                 (true, Some(b':' | b' ' | b'\t' | b'\r' | b'\n'), Kind::Results) => return Start::Results,
-                (true, Some(_), Kind::Exact | Kind::Results) => {}
+                (true, Some(_), Kind::Exact | Kind::Received | Kind::Results) => {}
             }
         }
         if is_open { Start::Undecided } else { Start::Keep }
@@ -298,6 +311,7 @@ impl Trust {
     const fn covers(self, kind: Kind) -> bool {
         match kind {
             Kind::Forest => self.forest,
+            Kind::Resent | Kind::Received => self.routing,
             Kind::Organization | Kind::Results | Kind::Exact => self.organization,
         }
     }
@@ -340,12 +354,14 @@ pub fn rules() -> impl Iterator<Item = &'static str> {
     RULES.iter().map(|rule| rule.name)
 }
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 7] = [
     Rule { name: "X-MS-Exchange-Organization-", kind: Kind::Organization },
     Rule { name: "X-MS-Exchange-Forest-", kind: Kind::Forest },
     Rule { name: "X-Gatepost-", kind: Kind::Organization },
     Rule { name: "Authentication-Results", kind: Kind::Results },
     Rule { name: "Return-Path", kind: Kind::Exact },
+    Rule { name: "Received", kind: Kind::Received },
+    Rule { name: "Resent-", kind: Kind::Resent },
 ];
 const END: &[u8] = b"\r\n";
 /// Many times what mail has (a long list of recipients is some 100 KiB), and little enough to be read through for every

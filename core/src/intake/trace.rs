@@ -42,6 +42,12 @@ pub fn received(hostname: &str, id: QueueId, submission: &Submission) -> Vec<u8>
     header.into_bytes()
 }
 
+/// Of a mail that was made here, at a time in milliseconds since 1970: it came from nobody.
+#[must_use]
+pub fn made_here(hostname: &str, id: QueueId, at_ms: u64) -> Vec<u8> {
+    format!("Received: by {} id {id};\r\n\t{}\r\n", atom(hostname, false), date(at_ms)).into_bytes()
+}
+
 /// RFC 3848, and RFC 6531 section 4.3 for internationalised mail.
 fn protocol(origin: &Origin, smtputf8: bool) -> &'static str {
     match (origin.esmtp, smtputf8, origin.tls.is_some(), origin.user.is_some()) {
@@ -79,7 +85,7 @@ fn atom(text: &str, smtputf8: bool) -> String {
 }
 
 /// RFC 5322 section 3.3, in UTC. A clock that cannot be told as a date gives the epoch.
-fn date(at_ms: u64) -> String {
+pub(crate) fn date(at_ms: u64) -> String {
     let at = i64::try_from(at_ms)
         .ok()
         .and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok())

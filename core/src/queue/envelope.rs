@@ -10,8 +10,8 @@
 //! octets (8), BLAKE3 (32)). Where that option is set the record has no body of its own.
 //!
 //! State and done (kinds 4 and 5): id (8), attempts (4), not before (8), number of changes (4), each: recipient's index
-//! (4), an octet 0 to 5 (retry, delivered, deleted, quarantined, bounced, removed by an operator), a text (reason,
-//! nothing, threat, threat, reason, nothing).
+//! (4), an octet 0 to 6 (retry, delivered, deleted, quarantined, bounced, removed by an operator, retry and the sender
+//! knows), a text (reason, nothing, threat, threat, reason, nothing, reason). Version 1 had 0 to 4.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -172,6 +172,7 @@ impl Change {
                 Outcome::Done(Disposition::Quarantined { threat }) => (3, threat.as_str()),
                 Outcome::Done(Disposition::Bounced { reason }) => (4, reason.as_str()),
                 Outcome::Removed => (5, ""),
+                Outcome::Delayed { reason, .. } => (6, reason.as_str()),
             };
             encoder.u8(tag);
             encoder.text(text);
@@ -197,6 +198,7 @@ impl Change {
                 3 => Outcome::Done(Disposition::Quarantined { threat: text }),
                 4 => Outcome::Done(Disposition::Bounced { reason: text }),
                 5 => Outcome::Removed,
+                6 => Outcome::Delayed { reason: text, not_before_ms },
                 _ => return Err(Malformed),
             };
             outcomes.push((recipient, outcome));

@@ -312,6 +312,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         ".{0,20}".prop_map(|reason| Outcome::Done(Disposition::Bounced { reason })),
         Just(Outcome::Removed),
         ".{0,20}".prop_map(|reason| Outcome::Retry { reason, not_before_ms: 42 }),
+        ".{0,20}".prop_map(|reason| Outcome::Delayed { reason, not_before_ms: 42 }),
     ]
 }
 

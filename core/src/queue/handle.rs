@@ -174,6 +174,13 @@ impl Queue {
         self.commit(Work::settle(change, claim, follow_ups)).await
     }
 
+    /// Gives a claim back, due at a time (milliseconds since 1970) that no record tells: nothing was tried.
+    pub fn postpone(&self, claim: Claim, not_before_ms: u64) {
+        self.shared.index().postpone(claim.id, not_before_ms);
+        claim.lease.end();
+        self.shared.due.notify_one();
+    }
+
     /// All messages with a pending recipient, oldest first. Reads their records.
     pub async fn list(&self) -> Vec<Summary> {
         let shared = Arc::clone(&self.shared);

@@ -51,6 +51,7 @@ pub(super) struct Due {
     pub(super) pending: Vec<usize>,
     pub(super) attempts: u32,
     pub(super) given_up: bool,
+    pub(super) sender_knows: bool,
     pub(super) fresh: Option<Arc<NewMessage>>,
 }
 
@@ -70,6 +71,7 @@ impl Index {
             not_before_ms: 0,
             held: self.rules.hold(facts),
             given_up: false,
+            sender_knows: false,
             last_reason: None,
             pending: Pending::all(facts.recipients),
         };
@@ -102,6 +104,7 @@ impl Index {
             not_before_ms: entry.not_before_ms,
             held: entry.held,
             given_up: entry.given_up,
+            sender_knows: entry.sender_knows,
             last_reason: self.last_reason(entry).map(|reason| reason.as_ref().to_owned()),
             pending: entry.pending.clone(),
         })
@@ -193,10 +196,11 @@ impl Index {
         loop {
             let (id, stage) = self.schedule.pop(now_ms)?;
             let Some(entry) = self.messages.get(&id).filter(|entry| entry.stage == stage) else { continue };
-            let (place, attempts, given_up) = (entry.place(), entry.attempts, entry.given_up);
+            let (place, attempts) = (entry.place(), entry.attempts);
+            let (given_up, sender_knows) = (entry.given_up, entry.sender_knows);
             let pending = entry.pending.indices();
             let fresh = self.take(id);
-            return Some(Due { id, place, pending, attempts, given_up, fresh });
+            return Some(Due { id, place, pending, attempts, given_up, sender_knows, fresh });
         }
     }
 
@@ -300,6 +304,7 @@ impl Index {
             stage: Stage::Claimed,
             held: standing.held,
             given_up: standing.given_up,
+            sender_knows: standing.sender_knows,
             has_file: facts.file.is_some(),
         };
         self.messages.insert(standing.id, entry);

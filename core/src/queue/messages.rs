@@ -37,6 +37,8 @@ pub struct Claim {
     /// An operator removed it with a bounce: it is not tried again, and all that is pending ends as `Bounced` with
     /// `GIVEN_UP_REASON`.
     pub given_up: bool,
+    /// Whether a notification has told the sender that this mail is late.
+    pub sender_knows: bool,
     /// Gives the message back when the claim ends.
     pub(super) lease: Lease,
 }
@@ -48,6 +50,13 @@ pub enum Outcome {
     Done(Disposition),
     /// Terminal: an operator took it out of the queue, and nobody is told.
     Removed,
+    /// As `Retry`, and a notification among the follow-ups of the same attempt tells the sender that his mail is late.
+    Delayed {
+        /// Why, from our own list of texts.
+        reason: String,
+        /// When, milliseconds since 1970.
+        not_before_ms: u64,
+    },
     /// Tried in vain; try again not before `not_before_ms` (since 1970).
     Retry {
         /// Why, from our own list of texts.
@@ -174,7 +183,7 @@ impl Outcome {
     pub const fn is_terminal(&self) -> bool {
         match self {
             Self::Done(_) | Self::Removed => true,
-            Self::Retry { .. } => false,
+            Self::Retry { .. } | Self::Delayed { .. } => false,
         }
     }
 }

@@ -304,8 +304,9 @@ impl Clock {
 impl Lease {
     pub(super) fn claim(shared: &Arc<Shared>, due: &Due, message: Arc<NewMessage>) -> Claim {
         let lease = Self::claim_guard(shared, due.id);
-        let (pending, attempts, given_up) = (due.pending.clone(), due.attempts, due.given_up);
-        Claim { id: due.id, message, pending, attempts, given_up, lease }
+        let (pending, attempts) = (due.pending.clone(), due.attempts);
+        let (given_up, sender_knows) = (due.given_up, due.sender_knows);
+        Claim { id: due.id, message, pending, attempts, given_up, sender_knows, lease }
     }
 
     /// The same promise without a claim.

@@ -5,7 +5,8 @@
 //!
 //! Marks (kind 7): an octet 0 to 2 (hold, thaw, give up), number of messages (4), their ids (8 each).
 //!
-//! Moved (kind 9): id (8), attempts (4), not before (8), flags (1; 1: held, 2: given up), option of the last reason (a
+//! Moved (kind 9): id (8), attempts (4), not before (8), flags (1; 1: held, 2: given up, 4: the sender knows
+//! that it is late), option of the last reason (a
 //! text), number of words (4), each (8): a set bit for each pending recipient, lowest first; then a message's payload
 //! (kind 3) without its id. It takes the place of the record before it and of all that was said of it.
 
@@ -48,6 +49,7 @@ pub(super) struct Standing {
     pub(super) not_before_ms: u64,
     pub(super) held: bool,
     pub(super) given_up: bool,
+    pub(super) sender_knows: bool,
     pub(super) last_reason: Option<String>,
     pub(super) pending: Pending,
 }
@@ -151,7 +153,7 @@ impl Standing {
         encoder.u64(self.id.0);
         encoder.u32(self.attempts);
         encoder.u64(self.not_before_ms);
-        encoder.u8(u8::from(self.held) | (u8::from(self.given_up) << 1));
+        encoder.u8(u8::from(self.held) | (u8::from(self.given_up) << 1) | (u8::from(self.sender_knows) << 2));
         encoder.option(self.last_reason.as_deref(), Encoder::text);
         encoder.count(self.pending.words().len());
         for word in self.pending.words() {
@@ -163,15 +165,15 @@ impl Standing {
         let id = QueueId(decoder.u64()?);
         let (attempts, not_before_ms) = (decoder.u32()?, decoder.u64()?);
         let flags = decoder.u8()?;
-        if flags > 3 {
+        if flags > 7 {
             return Err(Malformed);
         }
         let last_reason = decoder.option(|decoder| Ok(decoder.text()?.to_owned()))?;
         let count = decoder.count(8)?;
         let words = (0..count).map(|_| decoder.u64()).collect::<Result<Vec<_>, Malformed>>()?;
         let pending = Pending::of_words(&words);
-        let (held, given_up) = (flags & 1 != 0, flags & 2 != 0);
-        Ok(Self { id, attempts, not_before_ms, held, given_up, last_reason, pending })
+        let (held, given_up, sender_knows) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        Ok(Self { id, attempts, not_before_ms, held, given_up, sender_knows, last_reason, pending })
     }
 
     /// The record that carries a message on. `rest`: its payload as a message without its id.

@@ -9,5 +9,6 @@
 //! ```
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod client;
 pub mod server;
 pub mod wire;

@@ -17,13 +17,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use gatepost_core::delivery::mx::is_public;
 use ipnet::Ipv4Net;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use breaker::{Breaker, Change};
-pub(crate) use name::is_public;
 use name::query_name;
 pub use resolver::{Resolver, SystemResolver, UnusableResolver};
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gatepost_core::BoxFuture;
+use gatepost_core::delivery::mx::is_public;
 use gatepost_core::directory::{Directory, Resolution};
+use gatepost_core::dkim::Signers;
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
 use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
@@ -14,7 +16,7 @@ use gatepost_core::queue::{AppendError, NewMessage, Queue};
 use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
 use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
-use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
 
 use super::received::ReceivedCounter;
 use super::{Backend, Discard, Transaction, unix_ms};
@@ -30,9 +32,18 @@ pub struct Embedded {
 pub struct Settings {
     /// Our name in `Received:`; a checked domain name.
     pub hostname: String,
+    /// How mail for other domains is taken from those with the right; `None`: not at all.
+    pub relay: Option<Relay>,
     /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
     /// `None`: it does not wait at all.
     pub scan_time_max: Option<Duration>,
+}
+
+/// Mail for other domains is sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// Whether an address literal may be one of loopback or of a private network.
+    pub internal: bool,
 }
 
 /// Who does the work.
@@ -43,6 +54,7 @@ struct Rooms {
     events: Log,
     filter_metrics: Option<filter::Metrics>,
     memory: MemoryBudget,
+    signers: ArcSwap<Signers>,
     settings: ArcSwap<Settings>,
 }
 
@@ -50,7 +62,7 @@ struct Rooms {
 struct EmbeddedTransaction {
     rooms: Arc<Rooms>,
     origin: Origin,
-    trust: Trust,
+    rights: Rights,
     /// Of the recipients.
     drawn: Drawn,
     body: Option<Incoming>,
@@ -71,7 +83,7 @@ struct Incoming {
 // === impl Embedded ===
 
 impl Embedded {
-    /// Of the rooms that do the work; bodies draw on `memory` while they come in.
+    /// Of the rooms that do the work; bodies draw on `memory` while they come in. Nothing is signed before `sign_with`.
     #[must_use]
     pub fn new(
         directory: Directory,
@@ -82,15 +94,29 @@ impl Embedded {
         memory: MemoryBudget,
         settings: Settings,
     ) -> Self {
-        let settings = ArcSwap::from_pointee(settings);
+        let (signers, settings) = (ArcSwap::default(), ArcSwap::from_pointee(settings));
         Self {
-            rooms: Arc::new(Rooms { directory, queue, scanner, events, filter_metrics, memory, settings }),
+            rooms: Arc::new(Rooms {
+                directory,
+                queue,
+                scanner,
+                events,
+                filter_metrics,
+                memory,
+                signers,
+                settings,
+            }),
         }
     }
 
     /// Takes new settings on; they hold for commits from now on.
     pub fn reload(&self, settings: Settings) {
         self.rooms.settings.store(Arc::new(settings));
+    }
+
+    /// Signs what users send with these, for commits from now on.
+    pub fn sign_with(&self, signers: Signers) {
+        self.rooms.signers.store(Arc::new(signers));
     }
 }
 
@@ -111,9 +137,9 @@ impl Backend for Embedded {
                 return Err(Refusal::StorageFull);
             }
             let rooms = Arc::clone(&self.rooms);
-            let (trust, drawn) = (trust(rights), rooms.memory.clone().draw());
+            let drawn = rooms.memory.clone().draw();
             let transaction =
-                EmbeddedTransaction { rooms, origin, trust, drawn, body: None, nowhere: Discard };
+                EmbeddedTransaction { rooms, origin, rights, drawn, body: None, nowhere: Discard };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -137,6 +163,7 @@ impl Transaction for EmbeddedTransaction {
                 }
                 Resolution::Local(_) => Ok(()),
                 Resolution::UnknownLocal => Err(Refusal::UnknownRecipient),
+                Resolution::Foreign if self.may_send_on(path) => Ok(()),
                 Resolution::Foreign => Err(Refusal::RelayDenied),
             }
         })
@@ -147,7 +174,7 @@ impl Transaction for EmbeddedTransaction {
             self.origin.received_at_ms = unix_ms();
             self.body = Some(Incoming {
                 envelope,
-                firewall: self.rooms.firewall(self.trust),
+                firewall: self.rooms.firewall(trust(self.rights)),
                 buffer: BodyBuffer::new(self.rooms.queue.spool(), self.rooms.memory.clone()),
                 received: ReceivedCounter::default(),
                 failure: None,
@@ -178,10 +205,25 @@ impl Transaction for EmbeddedTransaction {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
             // The recipients are held until the queue has them.
-            let Self { rooms, origin, trust, drawn: _drawn, body, nowhere: _ } = *self;
+            let Self { rooms, origin, rights, drawn: _drawn, body, nowhere: _ } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
-            rooms.take_over(origin, trust, incoming).await
+            rooms.take_over(origin, trust(rights), incoming).await
         })
+    }
+}
+
+impl EmbeddedTransaction {
+    /// Only where mail leaves this server at all, and only for who may send to anybody.
+    fn may_send_on(&self, path: &ForwardPath) -> bool {
+        let Some(relay) = self.rooms.settings.load().relay else { return false };
+        let is_reachable = match path {
+            ForwardPath::Postmaster => false,
+            ForwardPath::Mailbox(mailbox) => match mailbox.domain() {
+                Domain::Address(address) => relay.internal || is_public(*address),
+                Domain::Name(_) => true,
+            },
+        };
+        is_reachable && self.rights.contains(Right::AcceptAnyRecipient)
     }
 }
 
@@ -198,11 +240,7 @@ impl Incoming {
 
     /// The whole body, durable where it is large.
     async fn finish(mut self) -> Result<(Envelope, Body, Stripped), Refusal> {
-        let (received, buffer) = (&mut self.received, &mut self.buffer);
-        let stripped = self.firewall.finish(&mut |octets| {
-            received.look(octets);
-            buffer.put(octets);
-        });
+        let stripped = self.firewall.finish(&mut |octets| self.buffer.put(octets));
         if let Some(failure) = self.failure {
             return Err(failure);
         }
@@ -222,11 +260,9 @@ impl BodySink for Incoming {
         if self.failure.is_some() {
             return;
         }
-        let (received, buffer) = (&mut self.received, &mut self.buffer);
-        self.firewall.put(octets, &mut |octets| {
-            received.look(octets);
-            buffer.put(octets);
-        });
+        // In front of the firewall, which may take out what a loop is known by.
+        self.received.look(octets);
+        self.firewall.put(octets, &mut |octets| self.buffer.put(octets));
     }
 }
 
@@ -263,7 +299,8 @@ impl Rooms {
         let id = self.queue.allocate_id();
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
         let submission = Submission { envelope, origin };
-        let trace = trace::received(&settings.hostname, id, &submission);
+        let mut trace = trace::received(&settings.hostname, id, &submission);
+        trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
         let message = NewMessage { id, submission, trace, body, stamp };
         let queue_id = self.queue.append(message).await.map_err(refusal)?;
         self.tell_stripped(about, &stripped);
@@ -293,6 +330,26 @@ impl Rooms {
                 Ok(None)
             }
         }
+    }
+
+    /// DKIM signatures of what a user sends as himself. Here, since nothing below changes the mail any more, and so that each
+    /// next hop gets the same octets however often it is tried. Without one the mail goes all the same.
+    async fn sign(&self, body: &Body, origin: &Origin) -> String {
+        let signers = self.signers.load_full();
+        let Some(user) = origin.user.clone().filter(|_| !signers.is_empty()) else { return String::new() };
+        let (body, directory) = (body.clone(), self.directory.clone());
+        let signed = tokio::task::spawn_blocking(move || {
+            let is_own =
+                |author: &Mailbox| directory.may_send_as(&user, &ReversePath::Mailbox(author.clone()));
+            signers.sign(&body, is_own, unix_ms().wrapping_div(1000))
+        });
+        let error = match signed.await {
+            Ok(Ok(lines)) => return lines,
+            Ok(Err(error)) => error,
+            Err(error) => error.into(),
+        };
+        tracing::warn!(session = origin.session, %error, "a mail goes without a signature");
+        String::new()
     }
 
     /// To lines that are legal as 8BITMIME, so that store, POP3 and next hops see nothing else. Only where BINARYMIME is
@@ -343,6 +400,7 @@ fn trust(rights: Rights) -> Trust {
     Trust {
         organization: rights.contains(Right::AcceptHeadersOrganization),
         forest: rights.contains(Right::AcceptHeadersForest),
+        routing: rights.contains(Right::AcceptHeadersRouting),
     }
 }
 

@@ -12,6 +12,7 @@ use super::{Exit, Failure, Site};
 use crate::admin::Credential;
 use crate::config::{Admin, Config, EXAMPLE, Listener, Pop3Tls, Service, SmtpTls};
 use crate::data_folder::{DataFolder, Environment};
+use crate::dkim_keys;
 use crate::sandbox;
 use crate::sandbox::accounts::Account;
 use crate::services;
@@ -66,6 +67,7 @@ fn check(file: Option<&Path>, site: &Site, output: &mut Output) -> Result<(), Fa
     }
     services::check_authorities(&config).map_err(|error| wrong(&error))?;
     services::load_policy(&config).map_err(|error| wrong(&error))?;
+    dkim_keys::load(&config).map_err(|error| wrong(&error))?;
     if let Some(credential) = config.admin.as_ref().and_then(Admin::credential) {
         Credential::load(credential).map_err(|error| wrong(&error))?;
     }

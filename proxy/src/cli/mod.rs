@@ -2,6 +2,7 @@
 
 mod config;
 mod directory;
+mod dkim;
 mod exit;
 mod explain;
 mod mailbox;
@@ -54,7 +55,7 @@ enum Command {
     /// Write or check a configuration file.
     #[command(subcommand)]
     Config(config::Command),
-    /// Add, list and remove users, and set their passwords. A running server sees it within a second.
+    /// Add, list and remove users, and set their passwords and classes. A running server sees it within a second.
     #[command(subcommand)]
     User(directory::UserCommand),
     /// Give users further addresses.
@@ -63,6 +64,9 @@ enum Command {
     /// Say which domains live here.
     #[command(subcommand)]
     Domain(directory::DomainCommand),
+    /// Make keys that mail is signed with, and show their DNS records.
+    #[command(subcommand)]
+    Dkim(dkim::Command),
     /// Tell why something was refused, or what became of a mail.
     Explain(explain::Arguments),
     /// Look into the queue.
@@ -105,6 +109,7 @@ fn execute(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::User(command) => directory::user(&command, &site, output),
         Command::Alias(command) => directory::alias(&command, &site, output),
         Command::Domain(command) => directory::domain(&command, &site, output),
+        Command::Dkim(command) => dkim::execute(&command, output),
         Command::Explain(arguments) => explain::execute(&arguments, &site, output),
         Command::Queue(command) => queue::execute(&command, &site, output),
         Command::Mailbox(command) => mailbox::execute(&command, &site, output),

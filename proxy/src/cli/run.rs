@@ -15,9 +15,11 @@ use super::{Exit, Failure, Site};
 use crate::admin::{AdminError, AdminServer, Readiness};
 use crate::config::{Config, SandboxMode};
 use crate::data_folder::DataFolder;
+use crate::dkim_keys;
 use crate::first_run::{self, FirstRunError};
 use crate::hardening;
 use crate::open_files::OpenFiles;
+use crate::relay;
 use crate::sandbox::accounts::Account;
 use crate::sandbox::{self, Sandbox, SandboxError};
 use crate::server::{Server, ServerSettings, StartError};
@@ -25,7 +27,6 @@ use crate::service_manager;
 use crate::services::{self, OpenError, Rooms};
 use crate::sockets::Sockets;
 use crate::telemetry::{self, LogHandle, Metrics};
-use crate::tls::{Tls, TlsError};
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Arguments {
@@ -179,8 +180,9 @@ impl Running {
             }
             None => None,
         };
-        let settings = server_settings(&config, rooms.tls(), open_files)
+        let settings = services::server_settings(&config, rooms.tls())
             .map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let settings = within(open_files, settings);
         let server = Server::start_on(sockets, &settings, rooms.edge())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let running = Self { config, folder, log, sandbox, open_files, rooms, server, admin, is_draining };
@@ -220,18 +222,25 @@ impl Running {
         if let Err(error) = services::load_tls(&config, &self.folder) {
             return rejected(&error);
         }
+        if let Err(error) = relay::load(&config) {
+            return rejected(&error);
+        }
         let policy = match services::load_policy(&config) {
             Ok(policy) => policy,
             Err(error) => return rejected(&error),
         };
-        let settings = match server_settings(&config, self.rooms.tls(), self.open_files) {
-            Ok(settings) => settings,
+        let signers = match dkim_keys::load(&config) {
+            Ok(signers) => signers,
+            Err(error) => return rejected(&error),
+        };
+        let settings = match services::server_settings(&config, self.rooms.tls()) {
+            Ok(settings) => within(self.open_files, settings),
             Err(error) => return rejected(&error),
         };
         if let Err(error) = self.server.reload(&settings) {
             return rejected(&error);
         }
-        self.rooms.reload(&config, &self.folder, policy);
+        self.rooms.reload(&config, &self.folder, policy, signers);
         self.log.reload(config.log);
         self.config = config;
         tracing::info!("the configuration was reloaded");
@@ -288,11 +297,10 @@ impl Signals {
     }
 }
 
-/// What the listeners are to do, within what there can be.
-fn server_settings(config: &Config, tls: &Tls, open_files: OpenFiles) -> Result<ServerSettings, TlsError> {
-    let mut settings = services::server_settings(config, tls)?;
+/// What the listeners are to do, as far as there can be sockets for it.
+fn within(open_files: OpenFiles, mut settings: ServerSettings) -> ServerSettings {
     open_files.fit(&mut settings.listeners).report(open_files);
-    Ok(settings)
+    settings
 }
 
 /// Makes the first user, if this is the first start, and says so where only the right eyes are.
@@ -344,6 +352,7 @@ fn first_run_failure(error: &FirstRunError) -> Failure {
 fn open_failure(error: &OpenError) -> Failure {
     let exit = match error {
         OpenError::Tls(_) | OpenError::Rules(_) | OpenError::Admission(_) => Exit::Configuration,
+        OpenError::Relay(error) if error.is_of_the_configuration() => Exit::Configuration,
         _ => Exit::Failure,
     };
     Failure::new(exit, error)

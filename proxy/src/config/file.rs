@@ -9,6 +9,8 @@ use toml::Spanned;
 
 use super::admission::Admission;
 use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
+use super::delivery::{WrittenDelivery, WrittenRoute};
+use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
@@ -28,7 +30,10 @@ pub(super) struct File {
     pub(super) dnsbl: Dnsbl,
     pub(super) admission: Admission,
     pub(super) queue: Queue,
+    pub(super) delivery: WrittenDelivery,
+    pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) scan: Scan,
+    pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
 }
@@ -134,6 +139,7 @@ pub(super) struct Auth {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) message: Option<Spanned<Octets>>,
+    pub(super) message_bypass: Option<Spanned<Octets>>,
     pub(super) recipients: Option<Spanned<u32>>,
     pub(super) transactions: Option<Spanned<u32>>,
     pub(super) commands: Option<Spanned<u32>>,

@@ -8,21 +8,27 @@
 
 mod admission;
 mod classes;
+mod delivery;
+mod dkim;
 mod dnsbl;
 mod file;
 pub mod network;
 mod problem;
 mod quirk;
+mod schedule;
 mod settings;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use gatepost_core::delivery::Schedules;
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
 pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
+pub use delivery::{Remote, Route};
+pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
@@ -62,8 +68,14 @@ pub struct Config {
     pub quirks: Vec<QuirkNetworks>,
     /// When the queue takes no more.
     pub queue: Queue,
+    /// How mail leaves this server; `None`: not at all.
+    pub remote: Option<Remote>,
     /// How mail is scanned.
     pub scan: Scan,
+    /// How often a mail is tried, and for how long.
+    pub schedules: Schedules,
+    /// With which keys mail is signed; no selector of a domain is there twice.
+    pub dkim: Vec<DkimKey>,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -155,6 +167,8 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Largest message.
     pub message: Octets,
+    /// The same for peers that may bypass it; where it is smaller, the larger one holds.
+    pub message_bypass: Octets,
     /// Recipients a transaction, at least 100.
     pub recipients: u32,
     /// Transactions a session.
@@ -269,11 +283,15 @@ impl Config {
     /// This configuration, but with what `running` cannot change before a restart; a wish to change it is logged.
     #[must_use]
     pub fn with_fixed_parts_of(self, running: &Self) -> Self {
+        let authorities =
+            |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
             ("server.sandbox", self.sandbox != running.sandbox),
             ("auth.scram", self.scram != running.scram),
+            ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
+            ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("admin", self.admin != running.admin),
@@ -282,7 +300,12 @@ impl Config {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
         let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
+        let remote = match (self.remote, &running.remote) {
+            (Some(new), Some(running)) => Some(Remote { authorities: running.authorities.clone(), ..new }),
+            (_, running) => running.clone(),
+        };
         Self {
+            remote,
             data: running.data.clone(),
             user: running.user.clone(),
             sandbox: running.sandbox,
@@ -339,7 +362,10 @@ impl Config {
             admission: Admission::default(),
             quirks: Vec::new(),
             queue: Queue::default(),
+            remote: None,
             scan: Scan::default(),
+            schedules: Schedules::default(),
+            dkim: Vec::new(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }
@@ -352,6 +378,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message: MESSAGE_DEFAULT,
+            message_bypass: MESSAGE_BYPASS_DEFAULT,
             recipients: RECIPIENTS_DEFAULT,
             transactions: None,
             commands: None,
@@ -435,6 +462,8 @@ const ADMIN_PORT: u16 = 2580;
 pub(crate) const CONNECTIONS_DEFAULT: u32 = 200;
 /// Large enough for what mail programs send today, with base64's third on top of a 35 MiB attachment.
 const MESSAGE_DEFAULT: Octets = Octets::mebi(50);
+/// Twice that: a mail is in memory as a whole while it is scanned, so who wants more should have counted.
+const MESSAGE_BYPASS_DEFAULT: Octets = Octets::mebi(100);
 /// Some 20,000 sessions in TLS, or a few scans of the largest mails; half of what the smallest machines have.
 const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 /// Ten times what RFC 5321 section 4.5.3.1.8 asks for at least.

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
 use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
-    Admin, CONNECTIONS_DEFAULT, ClientCertificates, Config, Limits, Listener, Log, Pop3Tls, Queue, Scan,
-    Service, SmtpTls, TlsFiles,
+    Admin, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls, Queue,
+    Scan, Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -35,6 +36,12 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         quirks: file.quirk,
         queue: queue(&file.queue, &mut findings),
         scan: scan(file.scan),
+        schedules: Schedules {
+            local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
+            outbound: file.delivery.outbound.check(Retries::MODERN_OUTBOUND, &mut findings),
+        },
+        remote: file.delivery.remote.check(file.route, &mut findings),
+        dkim: dkim(file.dkim, &mut findings),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
     };
@@ -208,6 +215,15 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
         findings
             .push(Finding::at(message.span(), format!("must lie between {MESSAGE_MIN} and {MESSAGE_MAX}")));
     }
+    let message = written.message.as_ref().map_or(default.message, |message| *message.get_ref());
+    if let Some(bypass) = &written.message_bypass
+        && !(message..=MESSAGE_MAX).contains(bypass.get_ref())
+    {
+        findings.push(Finding::at(
+            bypass.span(),
+            format!("must lie between `message`, which is {message}, and {MESSAGE_MAX}"),
+        ));
+    }
     if let Some(octets) = &written.session_octets
         && *octets.get_ref() < MESSAGE_MIN
     {
@@ -232,7 +248,8 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
     let bodies = written.body_memory.as_ref().map_or(memory.half().half(), |bodies| *bodies.get_ref());
     let recipients = at_least(written.recipients.as_ref(), RECIPIENTS_MIN, "recipients", findings);
     Limits {
-        message: written.message.as_ref().map_or(default.message, |message| *message.get_ref()),
+        message,
+        message_bypass: written.message_bypass.as_ref().map_or(default.message_bypass, |it| *it.get_ref()),
         recipients: recipients.unwrap_or(default.recipients),
         transactions: at_least(written.transactions.as_ref(), 1, "transactions", findings),
         commands: at_least(written.commands.as_ref(), COMMANDS_MIN, "commands", findings),
@@ -275,6 +292,17 @@ fn scan(written: file::Scan) -> Scan {
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         unscannable: written.unscannable,
     }
+}
+
+fn dkim(written: Vec<Spanned<DkimKey>>, findings: &mut Vec<Finding>) -> Vec<DkimKey> {
+    let mut names = HashSet::new();
+    for key in &written {
+        let DkimKey { domain, selector, .. } = key.get_ref();
+        if !names.insert((domain.as_str().to_ascii_lowercase(), selector.selector().to_string())) {
+            findings.push(Finding::at(key.span(), "two keys of this domain have this selector"));
+        }
+    }
+    written.into_iter().map(Spanned::into_inner).collect()
 }
 
 /// Outside loopback the metrics tell strangers who is served and how well: TLS and a credential are a must.

@@ -53,6 +53,9 @@ pub enum InvalidValue {
     /// Not a length of time.
     #[error("not a length of time above zero and up to a day (write such as 20s, 5m or 1h): {0:?}")]
     TimeSpan(String),
+    /// Not a time that a mail may wait.
+    #[error("not a time from a second to 30 days (write such as 12h or 5d): {0:?}")]
+    WaitingTime(String),
 }
 
 // === impl Hostname ===

@@ -1,4 +1,4 @@
-//! Ten thousand attackers from 200 networks, and one user who wants to send mail meanwhile.
+//! More than ten thousand attackers from 240 networks, and one user who wants to send mail meanwhile.
 //!
 //! `siege` runs it four times: with the limits by network and without, each with listeners that have room for all attackers and
 //! with the default ones, which have not. It fails where a mail takes too long or the server outgrows its memory budget. Then
@@ -23,7 +23,7 @@ fn main() {
     let off =
         "[admission.rules]\nconnections = \"off\"\nconnection_rate = \"off\"\nhandshake_rate = \"off\"\n";
     siege("limits by network on, room for all", "", ROOM_FOR_ALL, 0);
-    siege("limits by network off, room for all", off, ROOM_FOR_ALL, ATTACKERS * 95 / 100);
+    siege("limits by network off, room for all", off, ROOM_FOR_ALL, OPEN_MIN);
     siege("limits by network on, default places", "", "", 0);
     siege("limits by network off, default places", off, "", 0);
     idle();
@@ -72,6 +72,7 @@ fn siege(name: &str, rules: &str, listener_keys: &str, open_min: usize) {
     let memory = status(server.pid(), "VmHWM");
     let sessions = server.metric("gatepost_edge_sessions_open");
     let drawn = server.metric("gatepost_admission_memory_octets");
+    let metrics = server.http("/metrics").1;
     is_over.store(true, Ordering::Relaxed);
     attack.join().expect("the attackers do not panic");
 
@@ -84,6 +85,9 @@ fn siege(name: &str, rules: &str, listener_keys: &str, open_min: usize) {
         begun.load(Ordering::Relaxed),
         closed.load(Ordering::Relaxed),
     );
+    for line in metrics.lines().filter(|line| WHY_CLOSED.iter().any(|name| line.starts_with(name))) {
+        println!("  {line}");
+    }
     println!("  mails {}, p50 {:?}, p99 {:?}", taken.len(), at(50).all, at(99).all);
     println!("  the longest: {:?}", at(100));
     println!("  sessions that the server had at the end {sessions}");
@@ -173,15 +177,20 @@ fn raise_open_files() {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the soft limit may be raised");
 }
 
-const ATTACKERS: usize = 10_000;
+/// Some are always between two connections: ten thousand at a time takes more than that.
+const ATTACKERS: usize = 11_000;
+/// Of attackers, at their most; a machine that is busy otherwise lags, and closes stalled ones for it.
+const OPEN_MIN: usize = 9_500;
 const NETWORKS: u8 = 240;
 /// Each of the three listeners gets at most three of eight attackers, which leaves it below the mark of four fifths from which on
 /// stalled ones are asked to leave.
-const ROOM_FOR_ALL: &str = "connections = 5000";
+const ROOM_FOR_ALL: &str = "connections = 5400";
 /// The default.
 const BUDGET_MIB: u64 = 1024;
 /// Until all attackers have connected once, and those who were too many handshakes at a time have come again.
 const RAMP: Duration = Duration::from_secs(18);
 /// Handshakes that go no further are ended after half a minute.
 const MEASURED: Duration = Duration::from_secs(20);
+/// How those ended who were closed, or did not come in.
+const WHY_CLOSED: [&str; 2] = ["gatepost_edge_sessions_closed_total{", "gatepost_admission_refusals_total{"];
 const IDLE: u64 = 2_000;

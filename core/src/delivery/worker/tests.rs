@@ -5,13 +5,15 @@
 
 mod faulty_store;
 mod house;
+mod kb883522;
+mod notices;
+mod simulation;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use self::house::{ALICE, BOB, BODY, House, accept_large};
 use super::*;
-use crate::delivery::closing::now_ms;
 use crate::disk::Disk;
 use crate::queue::Summary;
 use crate::scan;
@@ -166,22 +168,6 @@ async fn a_crash_between_the_store_and_the_queue_delivers_once() {
         assert_eq!((running.count(ALICE).await, running.count(BOB).await), (seed, seed));
         running.stop().await;
     }
-}
-
-#[tokio::test]
-async fn a_recipient_who_is_gone_stays_visible_and_the_others_get_their_mail() {
-    let house = House::new();
-    let running = house.start().await;
-    running.directory.remove_user(BOB).unwrap();
-    running.accept(Some(house.engine.stamp()), &[ALICE, BOB]).await;
-    let waiting = running.until_queue(|waiting| waiting.iter().any(|mail| mail.attempts == 1)).await;
-    assert_eq!(running.count(ALICE).await, 1);
-    let pending: Vec<_> = waiting[0].recipients.iter().map(|recipient| recipient.pending).collect();
-    assert_eq!(pending, [false, true]);
-    assert!(waiting[0].last_reason.as_ref().unwrap().starts_with("5.1.1 "), "{waiting:?}");
-    assert!(waiting[0].not_before_ms > now_ms());
-    let counters = running.stop().await;
-    assert_eq!(counters.of("gatepost_delivery_retries_total", "recipient_gone"), 1.0);
 }
 
 #[tokio::test]

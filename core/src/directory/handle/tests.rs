@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::*;
+use crate::directory::Workspace;
 
 #[test]
 fn users_and_aliases_are_found_by_every_question_after_the_edit() {
@@ -13,7 +14,8 @@ fn users_and_aliases_are_found_by_every_question_after_the_edit() {
     directory.add_alias("sales@XN--BCHER-KVA.example", "me@bücher.example").unwrap();
     let snapshot = directory.snapshot();
     assert_eq!(snapshot.account("ME@xn--bcher-kva.example").unwrap().name, name);
-    assert!(snapshot.account("ME@xn--bcher-kva.example").unwrap().credentials.matches(&password()));
+    let credentials = &snapshot.account("ME@xn--bcher-kva.example").unwrap().credentials;
+    assert!(credentials.matches(&password(), &mut Workspace::default()));
     assert_eq!(directory.list_users().unwrap(), [summary(&name, AccountClass::User)]);
     let alias = Alias { address: "sales@xn--bcher-kva.example".parse().unwrap(), user: name };
     assert_eq!(directory.list_aliases().unwrap(), [alias]);
@@ -85,7 +87,8 @@ fn a_new_password_replaces_hash_and_verifier() {
     let other = Password::prepare(b"ballpoint").unwrap();
     directory.set_password("me@example.org", &other, Scram::On).unwrap();
     let after = Arc::clone(&directory.snapshot().account("me@example.org").unwrap().credentials);
-    assert!(after.matches(&other) && !after.matches(&password()));
+    let mut workspace = Workspace::default();
+    assert!(after.matches(&other, &mut workspace) && !after.matches(&password(), &mut workspace));
     assert_ne!(after.scram().unwrap(), &before);
     directory.set_password("me@example.org", &other, Scram::Off).unwrap();
     assert_eq!(directory.snapshot().account("me@example.org").unwrap().credentials.scram(), None);
@@ -193,7 +196,8 @@ fn accounts_of_a_file_without_classes_are_users() {
         let directory = Directory::open(&file(&folder)).unwrap();
         let summaries = directory.list_users().unwrap();
         assert_eq!(summaries, [summary(&"me@example.org".parse().unwrap(), AccountClass::User)]);
-        assert!(directory.snapshot().account("me@example.org").unwrap().credentials.matches(&password()));
+        let credentials = Arc::clone(&directory.snapshot().account("me@example.org").unwrap().credentials);
+        assert!(credentials.matches(&password(), &mut Workspace::default()));
     }
 }
 

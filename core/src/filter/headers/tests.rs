@@ -36,7 +36,7 @@ fn reference(mail: &str) -> String {
 
 fn is_trusted(field: &str) -> bool {
     let lower = field.to_ascii_lowercase();
-    let prefixes = ["x-ms-exchange-organization-", "x-ms-exchange-forest-", "x-gatepost-"];
+    let prefixes = ["x-ms-exchange-organization-", "x-ms-exchange-forest-", "x-gatepost-", "resent-"];
     let behind = |name: &str| {
         lower.strip_prefix(name).filter(|rest| rest.starts_with([':', ' ', '\t', '\r'])).map(str::to_owned)
     };
@@ -45,7 +45,8 @@ fn is_trusted(field: &str) -> bool {
         let name = value.trim_start().split([';', ' ', '\r', '\t']).next().unwrap_or_default();
         name == HOST || name.is_empty()
     });
-    prefixes.iter().any(|prefix| lower.starts_with(prefix)) || behind("return-path").is_some() || results
+    let is_exact = ["return-path", "received"].iter().any(|name| behind(name).is_some());
+    prefixes.iter().any(|prefix| lower.starts_with(prefix)) || is_exact || results
 }
 
 fn line() -> impl Strategy<Value = String> {
@@ -60,6 +61,12 @@ fn line() -> impl Strategy<Value = String> {
         "X-MS-Exchange-Transport-x",
         "X-Gatepost-Scan",
         "X-Gatepost",
+        "Received",
+        "received ",
+        "Received-SPF",
+        "Resent-From",
+        "RESENT-",
+        "Resent",
         "Authentication-Results",
         "Authentication-Results\t",
         "ARC-Authentication-Results",
@@ -103,7 +110,7 @@ proptest! {
         prop_assert_eq!(stripped.unwrap().is_empty(), expected == mail);
         let single: Vec<_> = mail.as_bytes().chunks(1).collect();
         prop_assert_eq!(filtered(&single, Trust::default()).0, expected.as_bytes());
-        let trusted = Trust { organization: true, forest: true };
+        let trusted = Trust { organization: true, forest: true, routing: true };
         prop_assert_eq!(filtered(&pieces, trusted).0, mail.as_bytes());
     }
 
@@ -114,7 +121,7 @@ proptest! {
     ) {
         let mail = [b"Subject: x\r\n".as_slice(), &octets].concat();
         let lower = mail.to_ascii_lowercase();
-        prop_assume!(!["return-path", "x-ms-", "x-gate", "authent"].iter().any(|name| {
+        prop_assume!(!["return-path", "x-ms-", "x-gate", "authent", "received", "resent-"].iter().any(|name| {
             lower.windows(name.len()).any(|window| window == name.as_bytes())
         }));
         let pieces: Vec<_> = mail.chunks(step).collect();
@@ -142,11 +149,15 @@ fn our_results_are_stripped_however_their_speaker_is_disguised() {
 
 #[test]
 fn each_right_covers_its_own_fields() {
-    let mail = b"X-MS-Exchange-Organization-SCL: -1\r\nX-MS-Exchange-Forest-A: b\r\n\r\n";
-    let organization = Trust { organization: true, forest: false };
+    let mail =
+        b"X-MS-Exchange-Organization-SCL: -1\r\nX-MS-Exchange-Forest-A: b\r\nReceived: c\r\nResent-To: d\r\n\r\n";
+    let nothing = Trust::default();
+    let organization = Trust { organization: true, ..nothing };
     assert_eq!(filtered(&[mail], organization).0, b"X-MS-Exchange-Organization-SCL: -1\r\n\r\n");
-    let forest = Trust { organization: false, forest: true };
+    let forest = Trust { forest: true, ..nothing };
     assert_eq!(filtered(&[mail], forest).0, b"X-MS-Exchange-Forest-A: b\r\n\r\n");
+    let routing = Trust { routing: true, ..nothing };
+    assert_eq!(filtered(&[mail], routing).0, b"Received: c\r\nResent-To: d\r\n\r\n");
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(super) fn batches_of_version_2() -> Vec<Vec<Record>> {
         not_before_ms: CARRIED_NOT_BEFORE_MS,
         held: true,
         given_up: false,
+        sender_knows: false,
         last_reason: Some("4.4.1 no answer".to_owned()),
         pending: Pending::of_words(&[0b10]),
     };

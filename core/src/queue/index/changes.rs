@@ -27,7 +27,9 @@ impl Index {
         }
         // The message is tried again when its first recipient is due. One without an outcome is due at once.
         let times = kept.iter().filter_map(|(_, outcome)| match outcome {
-            Outcome::Retry { not_before_ms, .. } => Some(*not_before_ms),
+            Outcome::Retry { not_before_ms, .. } | Outcome::Delayed { not_before_ms, .. } => {
+                Some(*not_before_ms)
+            }
             Outcome::Done(_) | Outcome::Removed => None,
         });
         let retried = times.clone().count();
@@ -51,6 +53,10 @@ impl Index {
             match outcome {
                 Outcome::Done(_) | Outcome::Removed => entry.pending.remove(*recipient as usize),
                 Outcome::Retry { reason: why, .. } => reason = Some(why),
+                Outcome::Delayed { reason: why, .. } => {
+                    reason = Some(why);
+                    entry.sender_knows = true;
+                }
             }
         }
         entry.attempts = change.attempts;

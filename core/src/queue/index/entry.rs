@@ -25,6 +25,8 @@ pub(in super::super) struct Entry {
     pub(in super::super) stage: Stage,
     pub(in super::super) held: bool,
     pub(in super::super) given_up: bool,
+    /// That it is late.
+    pub(in super::super) sender_knows: bool,
     /// Whether its body has a file of its own.
     pub(in super::super) has_file: bool,
 }

@@ -47,12 +47,12 @@ impl Session {
     /// Takes octets of an accepted chunk.
     pub(super) fn feed_chunk(&mut self, octets: &[u8], body: &mut dyn BodySink) -> usize {
         self.deadlines.arm_body_idle(&self.config.limits);
+        let limit = self.message_octets_max();
         let (State::Chunk(chunk), Some(transaction)) = (&mut self.state, &mut self.transaction) else {
             return 0;
         };
         let piece = first_octets(octets, chunk.remaining);
         chunk.remaining = chunk.remaining.saturating_sub(piece.len() as u64);
-        let limit = self.config.limits.message_octets;
         if let Some(ChunkedBody { decoder, size }) = &mut transaction.chunks {
             decoder.decode(piece, &mut |piece| size.put(piece, limit, body));
         }
@@ -75,7 +75,7 @@ impl Session {
     fn permit_size(&self, chunk: Chunk) -> Result<(), Refusal> {
         let chunks = self.transaction.as_ref().and_then(|transaction| transaction.chunks.as_ref());
         let octets = chunks.map_or(0, |chunks| chunks.size.octets()).saturating_add(chunk.octets);
-        if octets > self.config.limits.message_octets { Err(Refusal::MessageTooLarge) } else { Ok(()) }
+        if octets > self.message_octets_max() { Err(Refusal::MessageTooLarge) } else { Ok(()) }
     }
 
     fn begin_chunk(&mut self, chunk: Chunk, body: &mut dyn BodySink) {
@@ -85,6 +85,7 @@ impl Session {
     }
 
     fn end_chunk_if_whole(&mut self, body: &mut dyn BodySink) {
+        let limit = self.message_octets_max();
         let (State::Chunk(ChunkBody { remaining: 0, is_last }), Some(transaction)) =
             (&self.state, &mut self.transaction)
         else {
@@ -93,7 +94,6 @@ impl Session {
         let Some(ChunkedBody { decoder, size }) = &mut transaction.chunks else {
             return;
         };
-        let limit = self.config.limits.message_octets;
         let checked = match is_last {
             true => decoder.finish(&mut |piece| size.put(piece, limit, body)),
             false => decoder.fault().map_or(Ok(()), Err),

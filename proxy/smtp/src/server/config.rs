@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rights::ClassRights;
+use super::rights::{ClassRights, Right, Rights};
 use crate::wire::limits;
 use crate::wire::verb::Verb;
 
@@ -47,6 +47,8 @@ pub struct AuthOffer {
 pub struct Limits {
     /// Largest message, octets.
     pub message_octets: u64,
+    /// Largest message of peers with `Right::BypassSizeLimit`, octets; less than `message_octets` means as much.
+    pub message_octets_bypass: u64,
     /// RCPTs a transaction, at least 100 (RFC 5321 section 4.5.3.1.8).
     pub recipients: usize,
     /// Transactions a session.
@@ -68,7 +70,7 @@ pub struct Limits {
     /// Octets a second that a body must come at.
     pub data_rate: u64,
     /// Octets that are dropped before 421: of refused chunks since the last stored message, of an illegal or oversized
-    /// DATA body beyond `message_octets`, of one over-long command line.
+    /// DATA body beyond the peer's largest message, of one over-long command line.
     pub drain_octets: u64,
 }
 
@@ -143,6 +145,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_octets: limits::MESSAGE_OCTETS,
+            message_octets_bypass: limits::MESSAGE_OCTETS_BYPASS,
             recipients: limits::RECIPIENTS,
             transactions: limits::TRANSACTIONS,
             commands: limits::COMMANDS,
@@ -154,6 +157,18 @@ impl Default for Limits {
             octets: limits::SESSION_OCTETS,
             data_rate: limits::DATA_RATE,
             drain_octets: limits::DRAIN_OCTETS,
+        }
+    }
+}
+
+impl Limits {
+    /// The largest message of a peer with these rights, octets.
+    #[must_use]
+    pub fn message_octets_of(&self, rights: Rights) -> u64 {
+        if rights.contains(Right::BypassSizeLimit) {
+            self.message_octets.max(self.message_octets_bypass)
+        } else {
+            self.message_octets
         }
     }
 }

@@ -38,14 +38,14 @@ impl Session {
     /// Takes octets of the body. One over the limit, or with a fault in it, is read to its end as well, but not stored.
     pub(super) fn feed_data(&mut self, octets: &[u8], body: &mut dyn BodySink) -> usize {
         self.deadlines.arm_body_idle(&self.config.limits);
+        let octets_max = self.message_octets_max();
         let State::Data(data) = &mut self.state else {
             return 0;
         };
-        let limits = &self.config.limits;
         let DataBody { decoder, size, wire_octets } = data;
-        let taken = decoder.decode(octets, &mut |piece| size.put(piece, limits.message_octets, body));
+        let taken = decoder.decode(octets, &mut |piece| size.put(piece, octets_max, body));
         *wire_octets = wire_octets.saturating_add(taken as u64);
-        if *wire_octets > limits.message_octets.saturating_add(limits.drain_octets) {
+        if *wire_octets > octets_max.saturating_add(self.config.limits.drain_octets) {
             self.refuse(Refusal::DrainLimit);
         } else if decoder.is_finished() {
             let (fault, octets) = (decoder.fault(), size.octets());
@@ -59,7 +59,7 @@ impl Session {
 
     fn end_data(&mut self, fault: Option<Refusal>, octets: u64) {
         self.deadlines.arm_command(&self.config.limits);
-        let is_too_large = octets > self.config.limits.message_octets;
+        let is_too_large = octets > self.message_octets_max();
         match fault.or(is_too_large.then_some(Refusal::MessageTooLarge)) {
             Some(refusal) => self.reject_body(refusal),
             None => self.commit(octets),

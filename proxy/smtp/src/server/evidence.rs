@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Limits, Refusal};
+use super::{Limits, Refusal, Rights};
 use crate::wire::verb::Verb;
 
 /// A few octets of the peer, shown escaped. Never a secret: of AUTH and of verbs that we do not know, no argument is kept.
@@ -69,11 +69,11 @@ impl fmt::Display for Limit {
 // === impl Refusal ===
 
 impl Refusal {
-    /// The limit behind it, where it is one of the listener's.
+    /// The limit behind it for a peer with these rights, where it is one of the listener's.
     #[must_use]
-    pub fn limit(self, limits: &Limits) -> Option<Limit> {
+    pub fn limit(self, limits: &Limits, rights: Rights) -> Option<Limit> {
         let (value, unit) = match self {
-            Self::MessageTooLarge => (limits.message_octets, "octets"),
+            Self::MessageTooLarge => (limits.message_octets_of(rights), "octets"),
             Self::TooManyRecipients => (limits.recipients as u64, "recipients"),
             Self::TooManyErrors => (u64::from(limits.errors), "errors"),
             Self::DrainLimit => (limits.drain_octets, "octets"),

@@ -79,7 +79,7 @@ impl Session {
         if !params.smtputf8 && (sender_needs || submitter_needs) {
             return Err(Refusal::SenderNeedsSmtpUtf8);
         }
-        if params.size.is_some_and(|size| size > self.config.limits.message_octets) {
+        if params.size.is_some_and(|size| size > self.message_octets_max()) {
             return Err(Refusal::MessageTooLarge);
         }
         Ok(())

@@ -6,8 +6,7 @@ use crate::wire::xclient;
 
 /// The keywords of the EHLO reply, in its order.
 pub(super) fn keywords(session: &Session) -> Vec<String> {
-    let mut keywords =
-        vec!["PIPELINING".to_owned(), format!("SIZE {}", session.config.limits.message_octets)];
+    let mut keywords = vec!["PIPELINING".to_owned(), format!("SIZE {}", session.message_octets_max())];
     if may_start_tls(session) && session.offers(Verb::StartTls) {
         keywords.push("STARTTLS".to_owned());
     }

@@ -252,6 +252,11 @@ impl Session {
         if self.peer.may_xclient { rights.with(Right::AcceptXclient) } else { rights }
     }
 
+    /// The largest message that it may hand in, octets.
+    pub(super) fn message_octets_max(&self) -> u64 {
+        self.config.limits.message_octets_of(self.rights())
+    }
+
     /// The TLS connection, if there is one.
     #[must_use]
     pub const fn tls(&self) -> Option<&TlsFacts> {
@@ -423,7 +428,7 @@ impl Session {
         let may_have_token = refusal.carries_token() && !is_short && self.verb != Verb::XLink2State;
         let token = self.tokens.as_mut().filter(|_| may_have_token).map(Tokens::draw);
         let (verb, code, evidence) = (self.verb.name(), reply.code(), Evidence::default());
-        let limit = refusal.limit(&self.config.limits);
+        let limit = refusal.limit(&self.config.limits, self.rights());
         let reply = if is_short { reply.within(limits::XEXCH50_REPLY_OCTETS) } else { reply };
         self.outputs.reply(&reply.with_token(token));
         self.outputs.notice(Notice::Refused { rule, verb, code, evidence, limit, token });

@@ -149,6 +149,81 @@ impl DataDecoder {
     }
 }
 
+/// Writes a body that comes in parts of any size, and lets nothing pass that is not CRLF lines: a bare CR or LF could end a
+/// line, and with it the data, for whoever reads it next.
+#[derive(Debug)]
+pub struct LineEncoder {
+    at: At,
+    doubles_dots: bool,
+}
+
+// === impl LineEncoder ===
+
+impl LineEncoder {
+    /// For DATA: leading dots are doubled.
+    #[must_use]
+    pub const fn for_data() -> Self {
+        Self { at: At::LineStart, doubles_dots: true }
+    }
+
+    /// For BDAT: as it is.
+    #[must_use]
+    pub const fn for_chunks() -> Self {
+        Self { at: At::LineStart, doubles_dots: false }
+    }
+
+    /// Appends the next part.
+    ///
+    /// # Errors
+    /// At the first octet that has no place in a body of lines.
+    pub fn encode(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let mut rest = octets;
+        while let Some((&first, tail)) = rest.split_first() {
+            if self.at == At::Cr {
+                if first != LF {
+                    return Err(Fault::BareCr);
+                }
+                out.push(LF);
+                (self.at, rest) = (At::LineStart, tail);
+                continue;
+            }
+            if self.doubles_dots && self.at == At::LineStart && first == b'.' {
+                out.push(b'.');
+            }
+            let (at, taken) = match line::scan(rest) {
+                Scan::Text => (At::Text, rest.len()),
+                Scan::Cr(_) => (At::Cr, rest.len()),
+                Scan::Line(text) => (At::LineStart, text.saturating_add(CRLF.len())),
+                Scan::Fault(_, fault) => return Err(fault),
+            };
+            let (taken, tail) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
+            out.extend_from_slice(taken);
+            (self.at, rest) = (at, tail);
+        }
+        Ok(())
+    }
+
+    /// Whether an LF must follow.
+    #[must_use]
+    pub fn is_behind_cr(&self) -> bool {
+        self.at == At::Cr
+    }
+
+    /// Appends the end of data, and a CRLF before it where the last line has none.
+    ///
+    /// # Errors
+    /// Where the body ends with a CR.
+    pub fn end_data(self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        match self.at {
+            At::LineStart => {}
+            At::Cr => return Err(Fault::BareCr),
+            _ => out.extend_from_slice(CRLF),
+        }
+        out.extend_from_slice(b".\r\n");
+        Ok(())
+    }
+}
+
 /// Appends a body of CRLF lines as it travels behind DATA: leading dots doubled, a missing last CRLF added, end of data
 /// behind it. The reverse of `DataDecoder` for every body that ends with CRLF or is empty.
 pub fn encode(body: &[u8], out: &mut Vec<u8>) {
@@ -166,6 +241,8 @@ pub fn encode(body: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn decode(parts: &[&[u8]]) -> (Vec<u8>, DataDecoder, usize) {
@@ -176,6 +253,59 @@ mod tests {
             used += decoder.decode(part, &mut |octets| body.extend_from_slice(octets));
         }
         (body, decoder, used)
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_of_lines_survives_the_way_in_parts(
+            lines in prop::collection::vec("[.a ]{0,5}", 0..8), cuts in prop::collection::vec(1_usize..6, 1..20),
+        ) {
+            let body: Vec<u8> = lines.iter().flat_map(|line| [line.as_bytes(), CRLF].concat()).collect();
+            let (mut encoder, mut sent, mut rest) = (LineEncoder::for_data(), Vec::new(), body.as_slice());
+            for cut in cuts.iter().cycle() {
+                let (part, tail) = rest.split_at((*cut).min(rest.len()));
+                encoder.encode(part, &mut sent).unwrap();
+                rest = tail;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            encoder.end_data(&mut sent).unwrap();
+            let mut whole = Vec::new();
+            encode(&body, &mut whole);
+            prop_assert_eq!(&sent, &whole);
+            let (decoded, decoder, used) = decode(&[&sent]);
+            prop_assert!(decoder.is_finished() && decoder.fault().is_none());
+            prop_assert_eq!((decoded, used), (body, sent.len()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_lines_is_not_encoded() {
+        for (parts, fault) in [
+            ([b"a\n".as_slice(), b""], Fault::BareLf),
+            ([b"a\r", b"b\r\n"], Fault::BareCr),
+            ([b"a\r", b"\r\n"], Fault::BareCr),
+            ([b"a\r\n.\r", b".\r\n"], Fault::BareCr),
+            ([b"a", b"\0"], Fault::Nul),
+        ] {
+            for encoder in [LineEncoder::for_data(), LineEncoder::for_chunks()] {
+                let (mut encoder, mut out) = (encoder, Vec::new());
+                let first = encoder.encode(parts[0], &mut out);
+                assert_eq!(first.and_then(|()| encoder.encode(parts[1], &mut out)), Err(fault), "{parts:?}");
+            }
+        }
+        let mut encoder = LineEncoder::for_data();
+        encoder.encode(b"a\r", &mut Vec::new()).unwrap();
+        assert_eq!(encoder.end_data(&mut Vec::new()), Err(Fault::BareCr));
+    }
+
+    #[test]
+    fn a_last_line_without_an_end_gets_one() {
+        let (mut encoder, mut out) = (LineEncoder::for_data(), Vec::new());
+        encoder.encode(b".a", &mut out).unwrap();
+        encoder.end_data(&mut out).unwrap();
+        assert_eq!(out, b"..a\r\n.\r\n");
     }
 
     #[test]

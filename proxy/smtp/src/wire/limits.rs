@@ -52,6 +52,9 @@ pub const MECHANISM_OCTETS: usize = 20;
 /// What a session may not exceed by default: 50 MiB, the size that large providers take after base64.
 pub const MESSAGE_OCTETS: u64 = 50 * 1024 * 1024;
 
+/// The same for peers that may bypass it: twice as much, since a mail is in memory as a whole while it is scanned.
+pub const MESSAGE_OCTETS_BYPASS: u64 = 2 * MESSAGE_OCTETS;
+
 /// RCPTs a transaction; RFC 5321 section 4.5.3.1.8 asks for 100, mailing lists use more.
 pub const RECIPIENTS: usize = 1_000;
 

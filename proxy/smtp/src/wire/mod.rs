@@ -21,6 +21,7 @@ pub mod line;
 pub mod params;
 pub mod path;
 pub mod reply;
+pub mod reply_parse;
 pub mod token;
 pub mod verb;
 pub mod xclient;

@@ -1,6 +1,6 @@
-use gatepost_smtp::server::{CloseReason, Notice, Refusal};
+use gatepost_smtp::server::{CloseReason, Notice, PeerClass, PeerFacts, Refusal};
 
-use crate::scenario::{Event, Scenario};
+use crate::scenario::{Event, Scenario, config};
 
 fn in_data() -> Scenario {
     Scenario::open().ready_for_body().say("DATA", "354 ")
@@ -59,6 +59,37 @@ fn the_limit_itself_is_legal() {
     };
     limited(5).send(b"abc\r\n.\r\n").hears("250 2.0.0 Queued as 01Q|");
     limited(4).send(b"abc\r\n.\r\n").hears("552 5.3.4 Message too large|");
+}
+
+/// EHLO, SIZE= and the count of DATA and BDAT agree.
+#[test]
+fn who_may_bypass_the_limit_has_a_larger_one() {
+    let session = |class| {
+        let mut config = config();
+        config.limits.message_octets = 10;
+        config.limits.message_octets_bypass = 20;
+        Scenario::from(
+            config,
+            PeerFacts { class, ..PeerFacts::anonymous("192.0.2.1:25".parse().unwrap(), None) },
+        )
+    };
+    for (class, octets) in [(PeerClass::Anonymous, 10), (PeerClass::Partner, 10), (PeerClass::Server, 20)] {
+        let (_, hello) = session(class).send(b"EHLO c\r\n").heard();
+        assert!(hello.contains(&format!("250-SIZE {octets}\r\n")), "{class:?}: {hello}");
+        let sized = |size| format!("MAIL FROM:<a@b> SIZE={size}");
+        session(class).greeted().say(&sized(octets + 1), "552 5.3.4").say(&sized(octets), "250");
+        let body = |octets: usize| format!("{}\r\n.\r\n", "x".repeat(octets - 2)).into_bytes();
+        let ready = || session(class).ready_for_body();
+        ready().say("DATA", "354").send(&body(octets)).hears("250 2.0.0 Queued as 01Q|");
+        let refused = ready().say("DATA", "354").send(&body(octets + 1));
+        let limit = format!("{octets} octets");
+        assert!(refused.events.iter().any(|event| matches!(event,
+            Event::Noticed(Notice::Refused { limit: Some(told), .. }) if told.to_string() == limit)));
+        refused.hears("552 5.3.4 Message too large|");
+        let chunk = |octets: usize| "x".repeat(octets - 2) + "\r\n";
+        ready().chunk(&format!("BDAT {octets} LAST"), &chunk(octets), "250");
+        ready().chunk(&format!("BDAT {} LAST", octets + 1), &chunk(octets + 1), "552 5.3.4");
+    }
 }
 
 #[test]

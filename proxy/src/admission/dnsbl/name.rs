@@ -1,7 +1,7 @@
 //! Under which name a list knows an address.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// RFC 5782 section 2.1: the octets of an IPv4 address in reverse, in decimal. Section 2.4: the nibbles of an IPv6 address in
 /// reverse. The final dot keeps the resolver from trying the machine's own domain.
@@ -23,26 +23,6 @@ pub(super) fn query_name(address: IpAddr, zone: &str) -> String {
     name
 }
 
-/// Whether the address is one that others could know: asking for a private one tells a list about us, and nothing to us.
-pub(crate) fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-const fn is_public_v4(address: Ipv4Addr) -> bool {
-    // 100.64.0.0/10 is shared behind carriers' NAT (RFC 6598).
-    let is_shared = matches!(address.octets(), [100, 64..=127, ..]);
-    let is_own = address.is_private() || address.is_loopback() || address.is_link_local() || is_shared;
-    !is_own && !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
-}
-
-const fn is_public_v6(address: Ipv6Addr) -> bool {
-    let is_own = address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local();
-    !is_own && !address.is_unspecified() && !address.is_multicast()
-}
-
 /// 32 nibbles with their dots, and the final one.
 const REVERSED_OCTETS_MAX: usize = 65;
 
@@ -61,26 +41,6 @@ mod tests {
             name("2001:db8:1:2:3:4:567:89ab"),
             "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.bl.example."
         );
-    }
-
-    #[test]
-    fn nobody_is_asked_for_addresses_of_our_own() {
-        for own in [
-            "127.0.0.1",
-            "10.1.1.1",
-            "192.168.0.1",
-            "169.254.1.1",
-            "100.64.0.1",
-            "::1",
-            "fd00::1",
-            "fe80::1",
-            "::ffff:10.0.0.1",
-        ] {
-            assert!(!is_public(own.parse().unwrap()), "{own}");
-        }
-        for public in ["192.0.2.1", "100.128.0.1", "2001:db8::1"] {
-            assert!(is_public(public.parse().unwrap()), "{public}");
-        }
     }
 
     proptest! {

@@ -126,7 +126,7 @@ async fn a_scan_that_takes_too_long_leaves_the_mail_unstamped() {
 #[tokio::test]
 async fn without_a_scan_in_the_session_the_mail_is_left_to_the_queue() {
     let house = house();
-    house.backend.reload(Settings { hostname: "mx.example".into(), scan_time_max: None });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay: None, scan_time_max: None });
     let body = format!("Subject: x\r\n\r\n{VIRUS}\r\n");
     let id = send(&house, body.as_bytes()).await.unwrap();
     let details = house.queue.show(id.parse().unwrap()).await.unwrap();
@@ -160,16 +160,39 @@ async fn trust_headers_are_gone_before_the_mail_is_kept_and_that_is_told() {
 #[tokio::test]
 async fn a_server_with_the_right_may_set_trust_headers() {
     let house = house();
-    let (reverse_path, path) = (reverse("someone@example.org"), forward("me@localhost"));
     let rights = ClassRights::default().of(PeerClass::Anonymous).with(Right::AcceptHeadersOrganization);
+    let mail = b"X-MS-Exchange-Organization-SCL: -1\r\n\r\nbody\r\n";
+    send_with(&house, rights, mail).await.unwrap();
+    assert_eq!(house.queue.claim().await.unwrap().message.body.read().unwrap(), &mail[..]);
+}
+
+#[tokio::test]
+async fn routing_headers_of_peers_without_the_right_are_taken_out_and_still_tell_a_loop() {
+    let house = house();
+    let usual = ClassRights::default().of(PeerClass::Anonymous);
+    let without = usual.without(Right::AcceptHeadersRouting);
+    let mail =
+        b"Received: from a by b\r\n\tfolded\r\nResent-From: <a@b>\r\nSubject: hi\r\n\r\nReceived: body\r\n";
+    send_with(&house, usual, mail).await.unwrap();
+    // Dropped, it would be the next one again.
+    let first = house.queue.claim().await.unwrap();
+    assert_eq!(first.message.body.read().unwrap(), &mail[..]);
+    send_with(&house, without, mail).await.unwrap();
+    let second = house.queue.claim().await.unwrap();
+    assert_eq!(second.message.body.read().unwrap(), &b"Subject: hi\r\n\r\nReceived: body\r\n"[..]);
+    let circling = "Received: from a by b\r\n".repeat(101) + "\r\nbody\r\n";
+    assert_eq!(send_with(&house, without, circling.as_bytes()).await, Err(Refusal::RoutingLoop));
+}
+
+/// A stranger with these rights hands a mail in.
+async fn send_with(house: &House, rights: Rights, mail: &[u8]) -> Result<String, Refusal> {
+    let (reverse_path, path) = (reverse("someone@example.org"), forward("me@localhost"));
     let begun = house.backend.begin(origin(None), rights, &reverse_path, &MailParams::default()).await;
     let mut transaction = begun.unwrap();
     let recipients = vec![Recipient { path, params: RcptParams::default() }];
     transaction.prepare(Envelope { reverse_path, params: MailParams::default(), recipients }).await.unwrap();
-    let mail = b"X-MS-Exchange-Organization-SCL: -1\r\n\r\nbody\r\n";
     transaction.sink().put(mail);
-    transaction.commit().await.unwrap();
-    assert_eq!(house.queue.claim().await.unwrap().message.body.read().unwrap(), &mail[..]);
+    transaction.commit().await
 }
 
 #[tokio::test]

@@ -7,13 +7,15 @@ use gatepost_smtp::wire::params::{MailParams, RcptParams};
 
 use super::super::*;
 use super::faulty_store::FaultyStore;
+use crate::delivery::Schedules;
+use crate::delivery::closing::now_ms;
 use crate::delivery::testing::Teachable;
 use crate::directory::{Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::events::Log;
 use crate::intake::{Body, BodyBuffer, Origin, Submission};
 use crate::memory::MemoryBudget;
-use crate::queue::{self, QueueId, Summary};
+use crate::queue::{self, AppendError, QueueId, Summary};
 use crate::scan::{self, Engine};
 use crate::store::{self, SqliteStore};
 
@@ -64,7 +66,7 @@ impl House {
         let inner = SqliteStore::open(&path, &store::Settings::default(), None).unwrap();
         let store = FaultyStore::new(inner);
         let directory = Directory::open(&self.folder.path().join("directory.sqlite")).unwrap();
-        Idle { queue, store: Arc::new(store), directory }
+        Idle { queue, store: Arc::new(store), directory, schedules: Schedules::default() }
     }
 
     pub(super) fn dispositions(&self) -> i64 {
@@ -79,11 +81,12 @@ pub(super) struct Idle {
     pub(super) queue: Queue,
     pub(super) store: Arc<FaultyStore>,
     pub(super) directory: Directory,
+    pub(super) schedules: Schedules,
 }
 
 impl Idle {
     pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
-        let Self { queue, store, directory } = self;
+        let Self { queue, store, directory, schedules } = self;
         let registry = prometheus::Registry::new();
         let scanner = Scanner::start(
             Arc::clone(engine) as Arc<dyn Engine>,
@@ -96,10 +99,12 @@ impl Idle {
             scanner,
             directory: directory.clone(),
             store: Arc::clone(&store) as Arc<dyn MailStore>,
+            remote: None,
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();
-        let workers = Workers::start(rooms, &Settings::default(), Some(metrics)).await.unwrap();
+        let policy = Policy { hostname: "mx.localhost".to_owned(), schedules };
+        let workers = Workers::start(rooms, &Settings::default(), policy, Some(metrics)).await.unwrap();
         Running { queue, store, directory, workers, registry }
     }
 
@@ -153,7 +158,12 @@ impl Running {
 }
 
 async fn accept(queue: &Queue, stamp: Option<Stamp>, recipients: &[&str]) -> QueueId {
-    accept_body(queue, Body::Memory(BODY.into()), stamp, recipients).await
+    let mail = Mail {
+        stamp,
+        recipients: recipients.iter().map(|address| (*address, "")).collect(),
+        ..Mail::default()
+    };
+    mail.accept(queue).await
 }
 
 /// With a body that is too large for the queue's records.
@@ -165,41 +175,75 @@ pub(super) async fn accept_large(queue: &Queue, body: &[u8], stamp: Stamp, recip
     }
     let body = buffer.finish().await.unwrap();
     assert!(matches!(body, Body::File(_)));
-    accept_body(queue, body, Some(stamp), recipients).await;
+    let recipients = recipients.iter().map(|address| (*address, "")).collect();
+    Mail { stamp: Some(stamp), recipients, body, ..Mail::default() }.accept(queue).await;
 }
 
-async fn accept_body(queue: &Queue, body: Body, stamp: Option<Stamp>, recipients: &[&str]) -> QueueId {
-    let recipients = recipients
-        .iter()
-        .map(|address| Recipient {
+/// A mail as it comes in.
+pub(super) struct Mail<'a> {
+    /// With angle brackets.
+    pub(super) sender: &'a str,
+    /// Of MAIL, as on the wire.
+    pub(super) params: &'a str,
+    /// Addresses, and the parameters of RCPT.
+    pub(super) recipients: Vec<(&'a str, &'a str)>,
+    pub(super) stamp: Option<Stamp>,
+    pub(super) body: Body,
+    pub(super) user: Option<&'a str>,
+    pub(super) received_at_ms: u64,
+}
+
+// === impl Mail ===
+
+impl Default for Mail<'_> {
+    fn default() -> Self {
+        Self {
+            sender: "<sender@example.org>",
+            params: "",
+            recipients: Vec::new(),
+            stamp: None,
+            body: Body::Memory(BODY.into()),
+            user: None,
+            received_at_ms: now_ms(),
+        }
+    }
+}
+
+impl Mail<'_> {
+    pub(super) async fn accept(self, queue: &Queue) -> QueueId {
+        self.try_accept(queue).await.unwrap()
+    }
+
+    pub(super) async fn try_accept(self, queue: &Queue) -> Result<QueueId, AppendError> {
+        let recipient = |(address, params): &(&str, &str)| Recipient {
             path: format!("<{address}>").parse().unwrap(),
-            params: RcptParams::default(),
-        })
-        .collect();
-    let message = NewMessage {
-        id: queue.allocate_id(),
-        submission: Submission {
-            envelope: Envelope {
-                reverse_path: "<sender@example.org>".parse().unwrap(),
-                params: MailParams::default(),
-                recipients,
+            params: RcptParams::parse(params).unwrap(),
+        };
+        let message = NewMessage {
+            id: queue.allocate_id(),
+            submission: Submission {
+                envelope: Envelope {
+                    reverse_path: self.sender.parse().unwrap(),
+                    params: MailParams::parse(self.params).unwrap(),
+                    recipients: self.recipients.iter().map(recipient).collect(),
+                },
+                origin: Origin {
+                    session: "S1".into(),
+                    listener: "smtp".into(),
+                    peer: "127.0.0.1:25".parse().unwrap(),
+                    helo: "client.example.org".into(),
+                    esmtp: true,
+                    tls: None,
+                    user: self.user.map(str::to_owned),
+                    received_at_ms: self.received_at_ms,
+                },
             },
-            origin: Origin {
-                session: "S1".into(),
-                listener: "smtp".into(),
-                peer: "127.0.0.1:25".parse().unwrap(),
-                helo: "client.example.org".into(),
-                esmtp: true,
-                tls: None,
-                user: None,
-                received_at_ms: 1_700_000_000_000,
-            },
-        },
-        trace: b"Received: from client.example.org\r\n".to_vec(),
-        body,
-        stamp,
-    };
-    queue.append(message).await.unwrap()
+            trace: b"Received: from client.example.org\r\n".to_vec(),
+            body: self.body,
+            stamp: self.stamp,
+        };
+        queue.append(message).await
+    }
 }
 
 /// The counters of workers that have stopped.

@@ -1,0 +1,137 @@
+//! Makes the mail that a notification is.
+
+use std::io;
+use std::sync::Arc;
+
+use gatepost_smtp::server::{Envelope, Recipient};
+use gatepost_smtp::wire::params::{BodyKind, MailParams, Notify, RcptParams};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+
+use super::render::Notification;
+use super::report::Told;
+use super::returned::Returned;
+use crate::disk::IoPool;
+use crate::intake::{Body, Origin, Submission, trace};
+use crate::queue::{NewMessage, QueueId};
+
+/// Makes notifications. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::delivery) struct Notifier {
+    /// Reads the headers of large mails back.
+    readers: IoPool,
+    /// Makes boundaries that nobody can guess.
+    boundary_key: [u8; 32],
+}
+
+/// What a notification is about.
+#[derive(Debug)]
+pub(in crate::delivery) struct Subject {
+    pub(in crate::delivery) message: Arc<NewMessage>,
+    /// At least one.
+    pub(in crate::delivery) told: Vec<Told>,
+    /// Whether this attempt has found a virus in it.
+    pub(in crate::delivery) is_infected: bool,
+    /// Until when delayed recipients are tried, milliseconds since 1970.
+    pub(in crate::delivery) expires_at_ms: u64,
+}
+
+// === impl Notifier ===
+
+impl Notifier {
+    /// # Errors
+    /// The operating system refuses a thread or randomness.
+    pub(in crate::delivery) fn start() -> io::Result<Self> {
+        let mut boundary_key = [0; 32];
+        getrandom::fill(&mut boundary_key).map_err(|_| io::ErrorKind::Unsupported)?;
+        Ok(Self { readers: IoPool::start("gatepost-notify", READERS)?, boundary_key })
+    }
+
+    /// The notification, ready for the queue. `None` where there is nobody to notify.
+    pub(in crate::delivery) async fn make(
+        &self,
+        id: QueueId,
+        hostname: &str,
+        now_ms: u64,
+        subject: Subject,
+    ) -> Option<NewMessage> {
+        let ReversePath::Mailbox(sender) = subject.message.submission.envelope.reverse_path.clone() else {
+            return None;
+        };
+        let returned = self.read_back(&subject).await;
+        let notification = Notification {
+            id,
+            message: &subject.message,
+            told: &subject.told,
+            returned: &returned,
+            hostname,
+            now_ms,
+            expires_at_ms: subject.expires_at_ms,
+            boundary: &self.boundary(id),
+        };
+        let body = notification.render();
+        let is_eight_bit = !body.is_ascii();
+        let params = MailParams {
+            body: if is_eight_bit { BodyKind::EightBitMime } else { BodyKind::SevenBit },
+            smtputf8: notification.is_global(),
+            ..MailParams::default()
+        };
+        let path = ForwardPath::Mailbox(sender);
+        // RFC 3461 section 6.1: nobody is to be notified of a notification.
+        let recipient = Recipient { path, params: RcptParams { notify: Some(Notify::Never), orcpt: None } };
+        let envelope = Envelope { reverse_path: ReversePath::Null, params, recipients: vec![recipient] };
+        // In the events it belongs to the session in which the mail came.
+        let session = subject.message.submission.origin.session.clone();
+        let origin = Origin {
+            session,
+            listener: LISTENER.to_owned(),
+            peer: ([127, 0, 0, 1], 0).into(),
+            helo: hostname.to_owned(),
+            esmtp: true,
+            tls: None,
+            user: None,
+            received_at_ms: now_ms,
+        };
+        let submission = Submission { envelope, origin };
+        let trace = trace::made_here(hostname, id, now_ms);
+        Some(NewMessage { id, submission, trace, body: Body::Memory(body.into()), stamp: None })
+    }
+
+    /// The header section as it came in, or the beginning of it.
+    ///
+    /// # Errors
+    /// The mail cannot be read.
+    pub(in crate::delivery) async fn header(&self, message: &Arc<NewMessage>) -> io::Result<Vec<u8>> {
+        let returned = match &message.body {
+            body @ Body::Memory(_) => Returned::read(&[], body, false)?,
+            body @ Body::File(_) => {
+                let body = body.clone();
+                self.readers.run(move || Returned::read(&[], &body, false)).await??
+            }
+        };
+        Ok(returned.into_octets())
+    }
+
+    /// A mail that cannot be read any more is reported without its content: somebody must hear of it.
+    async fn read_back(&self, subject: &Subject) -> Returned {
+        let message = Arc::clone(&subject.message);
+        let whole = Returned::wants_whole(&message, &subject.told, subject.is_infected);
+        let read = move || Returned::read(&message.trace, &message.body, whole);
+        let read = match &subject.message.body {
+            Body::Memory(_) => read(),
+            Body::File(_) => self.readers.run(read).await.and_then(|read| read),
+        };
+        read.unwrap_or_else(|error| {
+            tracing::warn!(queue_id = %subject.message.id, %error, "a notification goes without the mail's headers");
+            Returned::trace_alone(&subject.message.trace)
+        })
+    }
+
+    fn boundary(&self, id: QueueId) -> String {
+        format!("=_{}", blake3::keyed_hash(&self.boundary_key, &id.0.to_le_bytes()).to_hex())
+    }
+}
+
+/// Few notifications are about mail that is in files.
+const READERS: usize = 1;
+/// Where other mail has the name of the listener that it came by.
+const LISTENER: &str = "delivery";

@@ -1,0 +1,54 @@
+//! What is taken to a next hop.
+
+use bytes::Bytes;
+use gatepost_smtp::server::{Envelope, Recipient};
+use gatepost_smtp::wire::params::MailParams;
+use gatepost_smtp::wire::path::ReversePath;
+
+use crate::intake::Body;
+use crate::queue::NewMessage;
+
+/// A mail as a next hop shall see it. What whoever routes wants changed, such as the reverse path, is changed here.
+#[derive(Debug, Clone)]
+pub struct Consignment {
+    /// From whom.
+    pub reverse_path: ReversePath,
+    /// What the sender asked for; what the next hop does not know is left out.
+    pub params: MailParams,
+    /// To whom, each with its index into `submission.envelope.recipients`.
+    pub recipients: Vec<(usize, Recipient)>,
+    /// Header fields of ours that stand before the body: whole CRLF lines.
+    pub head: Bytes,
+    /// The message as it was received.
+    pub body: Body,
+}
+
+// === impl Consignment ===
+
+impl Consignment {
+    /// The message as the queue has it, for the recipients with these indices.
+    #[must_use]
+    pub fn of(message: &NewMessage, recipients: &[usize]) -> Self {
+        let envelope = &message.submission.envelope;
+        let known = |&index: &usize| envelope.recipients.get(index).map(|known| (index, known.clone()));
+        Self {
+            reverse_path: envelope.reverse_path.clone(),
+            params: envelope.params.clone(),
+            recipients: recipients.iter().filter_map(known).collect(),
+            head: Bytes::copy_from_slice(&message.trace),
+            body: message.body.clone(),
+        }
+    }
+
+    pub(super) fn envelope(&self) -> Envelope {
+        Envelope {
+            reverse_path: self.reverse_path.clone(),
+            params: self.params.clone(),
+            recipients: self.recipients.iter().map(|(_, recipient)| recipient.clone()).collect(),
+        }
+    }
+
+    pub(super) fn octets(&self) -> u64 {
+        (self.head.len() as u64).saturating_add(self.body.octets())
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a next hop did not get as far as an answer for a recipient.
+
+use std::io;
+
+use gatepost_smtp::client::{Failure, Fault};
+use gatepost_smtp::wire::reply_parse::ServerReply;
+
+/// The end of a connection before its time. `Display` is for operators; `reason` has a status code in front.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum HopFailure {
+    /// No connection.
+    #[error("no connection: {0}")]
+    Connect(io::ErrorKind),
+    /// No connection in time.
+    #[error("no connection in time")]
+    ConnectTimedOut,
+    /// No TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsFailure),
+    /// SMTP did not come to its end.
+    #[error(transparent)]
+    Session(#[from] Failure),
+    /// Our own disk could not give the body.
+    #[error("the body could not be read: {0}")]
+    Body(io::ErrorKind),
+}
+
+/// Why there is no TLS where it was demanded.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TlsFailure {
+    /// The server did not prove what it must.
+    #[error("certificate not accepted: {0}")]
+    Certificate(rustls::CertificateError),
+    /// No common version, broken messages, an alert of the server.
+    #[error("TLS handshake failed: {0}")]
+    Handshake(rustls::Error),
+    /// The connection ended in the handshake.
+    #[error("connection lost in the TLS handshake: {0}")]
+    Connection(io::ErrorKind),
+    /// The handshake took too long.
+    #[error("TLS handshake timed out")]
+    TimedOut,
+    /// It could not be begun.
+    #[error(transparent)]
+    Unusable(#[from] super::tls::Unusable),
+}
+
+// === impl HopFailure ===
+
+impl HopFailure {
+    /// Whose doing it is.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Connect(_) | Self::ConnectTimedOut => Fault::Network,
+            Self::Tls(TlsFailure::Certificate(_) | TlsFailure::Handshake(_)) => Fault::Server,
+            Self::Tls(TlsFailure::Connection(_) | TlsFailure::TimedOut) => Fault::Network,
+            Self::Tls(TlsFailure::Unusable(_)) | Self::Body(_) => Fault::Ours,
+            Self::Session(failure) => failure.fault(),
+        }
+    }
+
+    /// What the server said, where it said something.
+    #[must_use]
+    pub const fn reply(&self) -> Option<&ServerReply> {
+        match self {
+            Self::Session(failure) => failure.reply(),
+            _ => None,
+        }
+    }
+
+    /// With a temporary enhanced status code in front (RFC 3463): `4.4.1 no connection: ...`.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        format!("{} {self}", self.status())
+    }
+
+    fn status(&self) -> &'static str {
+        match self {
+            Self::Connect(_) | Self::ConnectTimedOut => "4.4.1",
+            Self::Tls(_) | Self::Session(Failure::NoTls | Failure::Injected | Failure::TlsFailed) => "4.7.5",
+            Self::Session(Failure::NoAuth) => "4.7.0",
+            Self::Session(Failure::Closed(_) | Failure::TimedOut(_) | Failure::ServiceClosing { .. }) => {
+                "4.4.2"
+            }
+            Self::Session(Failure::Refused { .. }) => "4.3.2",
+            Self::Session(Failure::Unexpected { .. } | Failure::Unsolicited(_) | Failure::NoReply { .. }) => {
+                "4.5.0"
+            }
+            Self::Session(Failure::BadContent | Failure::Aborted(_)) | Self::Body(_) => "4.3.0",
+        }
+    }
+
+    /// From the handshake's error, which hides what went wrong in an `io::Error`.
+    pub(super) fn of_handshake(error: &io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        Self::Tls(match tls {
+            Some(rustls::Error::InvalidCertificate(why)) => TlsFailure::Certificate(why.clone()),
+            Some(other) => TlsFailure::Handshake(other.clone()),
+            None => TlsFailure::Connection(error.kind()),
+        })
+    }
+}

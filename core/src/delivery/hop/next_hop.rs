@@ -1,0 +1,64 @@
+//! Who is to be talked to, and how.
+
+use std::net::SocketAddr;
+
+use gatepost_smtp::client::{Login, Protocol};
+
+use super::TlsDemand;
+
+/// One server at one address.
+#[derive(Debug, Clone)]
+pub struct NextHop {
+    name: String,
+    address: SocketAddr,
+    protocol: Protocol,
+    tls: TlsDemand,
+    login: Option<Login>,
+}
+
+/// A password was to be sent to a server that does not have to prove who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a login needs a next hop whose certificate is verified")]
+pub struct InsecureLogin;
+
+// === impl NextHop ===
+
+impl NextHop {
+    /// A server. `name` stands in reports and logs: its host name, or its address in brackets.
+    #[must_use]
+    pub const fn new(name: String, address: SocketAddr, protocol: Protocol, tls: TlsDemand) -> Self {
+        Self { name, address, protocol, tls, login: None }
+    }
+
+    /// The same, with a name and a password.
+    ///
+    /// # Errors
+    /// Where `tls` lets anybody pose as the server.
+    pub fn with_login(self, login: Login) -> Result<Self, InsecureLogin> {
+        if self.tls.is_verified() { Ok(Self { login: Some(login), ..self }) } else { Err(InsecureLogin) }
+    }
+
+    /// As given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(super) const fn tls(&self) -> &TlsDemand {
+        &self.tls
+    }
+
+    pub(super) const fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+}

@@ -1,0 +1,297 @@
+//! One attempt: a mail's recipients at one destination, server after server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use super::super::hop::{Connection, Consignment, HopFailure, NextHop, Served, Verdict};
+use super::super::retry::Setback;
+use super::super::route::Destination;
+use super::super::worker::caught;
+use super::super::{Attempt, Disposition, HopReport};
+use super::Inner;
+use super::destinations::{Blame, Place, Ticket};
+use super::targets::{Finder, NoTarget};
+use crate::queue::NewMessage;
+
+/// What is known so far.
+struct Trip<'a> {
+    message: &'a NewMessage,
+    /// Whom no server has said anything final about in this attempt.
+    waiting: Vec<usize>,
+    attempts: Vec<Attempt>,
+    /// The last server that was tried, and how that ended.
+    failure: Option<(String, HopFailure)>,
+    /// Whether a server has answered for a recipient.
+    was_served: bool,
+    /// Whether all servers so far have said that they take no mail at all.
+    all_refuse: bool,
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// All groups at the same time: the time of a mail is that of its slowest server.
+    pub(super) async fn attempt_all(
+        self: &Arc<Self>,
+        message: &Arc<NewMessage>,
+        groups: Vec<(Ticket<Connection>, Destination, Vec<usize>)>,
+        mut attempted: Vec<Attempt>,
+    ) -> Vec<Attempt> {
+        let mut tasks = JoinSet::new();
+        for (ticket, destination, recipients) in groups {
+            let (inner, message) = (Arc::clone(self), Arc::clone(message));
+            tasks.spawn(async move { inner.guarded(&message, &ticket, &destination, recipients).await });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            // Panics are caught inside, and nobody else ends these tasks.
+            attempted.extend(ended.unwrap_or_default());
+        }
+        attempted
+    }
+
+    /// An attempt that ends, whatever happens.
+    async fn guarded(
+        &self,
+        message: &NewMessage,
+        ticket: &Ticket<Connection>,
+        destination: &Destination,
+        recipients: Vec<usize>,
+    ) -> Vec<Attempt> {
+        let attempt = caught(self.attempt(message, ticket, destination, recipients.clone()));
+        match timeout(ATTEMPT_TIME_MAX, attempt).await {
+            Ok(Ok(attempts)) => attempts,
+            Ok(Err(_)) => {
+                let session = message.submission.origin.session.as_str();
+                tracing::error!(queue_id = %message.id, session, %destination, "a delivery panicked over this mail; it is put off");
+                Attempt::put_off(&recipients, &Setback::Panicked)
+            }
+            Err(_) => {
+                let reason = "4.4.2 the attempt took too long".to_owned();
+                Attempt::put_off(&recipients, &Setback::NextHop { reason })
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        message: &NewMessage,
+        ticket: &Ticket<Connection>,
+        destination: &Destination,
+        recipients: Vec<usize>,
+    ) -> Vec<Attempt> {
+        let settings = self.settings.load_full();
+        self.throttle.load_full().turn(destination).await;
+        let place = match ticket.place().await {
+            Ok(place) => place,
+            Err(put_off) => {
+                let reason = format!("{} (put off with all mail to {destination})", put_off.reason);
+                return Attempt::put_off(&recipients, &Setback::NextHop { reason });
+            }
+        };
+        let mut trip = Trip::new(message, recipients);
+        self.over_kept_connections(&mut trip, &place).await;
+        if trip.is_over() {
+            return self.end(trip, place, destination);
+        }
+        let finder =
+            Finder { resolver: &*self.tools.resolver, settings: &settings, roots: &self.tools.roots };
+        let targets = match finder.targets(destination).await {
+            Ok(targets) => targets,
+            Err(why) => return self.no_target(trip, place, &why),
+        };
+        for target in &targets {
+            self.over_new_connection(&mut trip, &place, target).await;
+            if trip.is_over() {
+                break;
+            }
+        }
+        self.end(trip, place, destination)
+    }
+
+    /// A server that has closed a connection meanwhile is no failure: nothing was asked of it.
+    async fn over_kept_connections(&self, trip: &mut Trip<'_>, place: &Place<'_, Connection>) {
+        while !trip.is_over()
+            && let Some(mut connection) = place.kept()
+        {
+            if connection.is_usable().await {
+                self.tools.metrics.count_reused();
+                self.deliver(trip, place, connection).await;
+                if !trip.is_over() {
+                    trip.failure = None;
+                }
+            }
+        }
+    }
+
+    async fn over_new_connection(
+        &self,
+        trip: &mut Trip<'_>,
+        place: &Place<'_, Connection>,
+        target: &NextHop,
+    ) {
+        match self.tools.courier.connect(target).await {
+            Ok(connection) => {
+                self.tools.metrics.count_opened();
+                self.deliver(trip, place, connection).await;
+            }
+            Err(failure) => {
+                self.tools.metrics.count_failed();
+                trip.failed(target, failure);
+            }
+        }
+    }
+
+    async fn deliver(&self, trip: &mut Trip<'_>, place: &Place<'_, Connection>, connection: Connection) {
+        let recipients = std::mem::take(&mut trip.waiting);
+        let delivered = connection.deliver(&Consignment::of(trip.message, &recipients)).await;
+        for served in delivered.served {
+            trip.take(served);
+        }
+        if let Some(connection) = delivered.connection
+            && let Some(surplus) = place.keep(connection)
+        {
+            surplus.quit().await;
+        }
+    }
+
+    /// Tells the destination's health how it went, and the recipients that nobody spoke of.
+    fn end(
+        &self,
+        mut trip: Trip<'_>,
+        place: Place<'_, Connection>,
+        destination: &Destination,
+    ) -> Vec<Attempt> {
+        let failure = trip.failure.take();
+        match &failure {
+            None => place.succeeded(),
+            Some((_, HopFailure::Body(_))) => drop(place),
+            Some((name, failure)) => {
+                let blame = if trip.was_served { Blame::Busy } else { Blame::Unreachable };
+                place.failed(blame, &reason(name, failure));
+            }
+        }
+        if let Some((name, failure)) = failure {
+            trip.give_up(&name, &failure);
+        }
+        for attempt in &trip.attempts {
+            self.tools.metrics.count_attempt(attempt);
+        }
+        let (queue_id, session) = (trip.message.id, trip.message.submission.origin.session.as_str());
+        let done = trip.attempts.iter().filter(|attempt| attempt.is_done()).count();
+        let hop = trip.attempts.iter().find_map(|attempt| attempt.hop.as_ref());
+        let (hop, reply) = hop.map_or((None, None), |hop| (Some(hop.name.as_str()), hop.reply.as_deref()));
+        info!(%queue_id, session, %destination, hop, reply, recipients = trip.attempts.len(), done, "tried to send on");
+        trip.attempts
+    }
+
+    /// The DNS says that there is nobody, or nothing. Where it does not answer, all mail for this destination waits.
+    fn no_target(&self, mut trip: Trip<'_>, place: Place<'_, Connection>, why: &NoTarget) -> Vec<Attempt> {
+        let reason = why.to_string();
+        if why.is_permanent() {
+            drop(place);
+        } else {
+            place.failed(Blame::Unreachable, &reason);
+        }
+        let result = if why.is_permanent() {
+            Ok(Disposition::Bounced { reason })
+        } else {
+            Err(Setback::NextHop { reason })
+        };
+        let waiting = std::mem::take(&mut trip.waiting);
+        trip.attempts.extend(waiting.into_iter().map(|recipient| Attempt::local(recipient, result.clone())));
+        for attempt in &trip.attempts {
+            self.tools.metrics.count_attempt(attempt);
+        }
+        trip.attempts
+    }
+}
+
+// === impl Trip ===
+
+impl<'a> Trip<'a> {
+    const fn new(message: &'a NewMessage, recipients: Vec<usize>) -> Self {
+        Self {
+            message,
+            waiting: recipients,
+            attempts: Vec::new(),
+            failure: None,
+            was_served: false,
+            all_refuse: true,
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// What a server said of one recipient.
+    fn take(&mut self, served: Served) {
+        let Served { recipient, verdict, report } = served;
+        let result = match verdict {
+            Verdict::Delivered => Ok(Disposition::Delivered),
+            Verdict::Refused { reason } => Ok(Disposition::Bounced { reason }),
+            Verdict::PutOff { reason } => Err(Setback::NextHop { reason }),
+            Verdict::Failed(failure) => {
+                self.all_refuse = false;
+                let name = report.name.clone();
+                // It may have the mail: to ask another server at once would make a second one of it.
+                if may_have_delivered(&failure) {
+                    let setback = Setback::NextHop { reason: reason(&name, &failure) };
+                    self.attempts.push(Attempt { recipient, result: Err(setback), hop: Some(report) });
+                } else {
+                    self.waiting.push(recipient);
+                }
+                self.failure = Some((name, failure));
+                return;
+            }
+        };
+        self.was_served = true;
+        self.all_refuse = false;
+        self.attempts.push(Attempt { recipient, result, hop: Some(report) });
+    }
+
+    /// No mail got as far as this server.
+    fn failed(&mut self, target: &NextHop, failure: HopFailure) {
+        debug!(hop = target.name(), address = %target.address(), %failure, "a next hop could not be used");
+        let takes_no_mail = failure.reply().is_some_and(|reply| reply.code() == TAKES_NO_MAIL);
+        self.all_refuse &= takes_no_mail;
+        self.failure = Some((target.name().to_owned(), failure));
+    }
+
+    /// Nobody is left to be asked.
+    fn give_up(&mut self, name: &str, failure: &HopFailure) {
+        let report = HopReport {
+            name: name.to_owned(),
+            reply: failure.reply().map(ToString::to_string),
+            takes_dsn: false,
+        };
+        let result = if self.all_refuse {
+            Ok(Disposition::Bounced { reason: format!("5.3.2 {name}: takes no mail at all") })
+        } else {
+            Err(Setback::NextHop { reason: reason(name, failure) })
+        };
+        let waiting = std::mem::take(&mut self.waiting);
+        let attempt = |recipient| Attempt { recipient, result: result.clone(), hop: Some(report.clone()) };
+        self.attempts.extend(waiting.into_iter().map(attempt));
+    }
+}
+
+fn may_have_delivered(failure: &HopFailure) -> bool {
+    matches!(failure, HopFailure::Session(failure) if failure.may_have_delivered())
+}
+
+/// The status first, then who, then what.
+fn reason(name: &str, failure: &HopFailure) -> String {
+    let reason = failure.reason();
+    let (status, text) = reason.split_once(' ').unwrap_or(("4.0.0", &reason));
+    format!("{status} {name}: {text}")
+}
+
+/// 521: a host without mail (RFC 7504 section 3).
+const TAKES_NO_MAIL: u16 = 521;
+/// The client's own bounds of all servers that are tried, and then some: what is left after it is a mistake of ours.
+const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(3 * 60 * 60);

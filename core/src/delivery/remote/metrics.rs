@@ -1,0 +1,90 @@
+//! `gatepost_remote_*`.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use super::super::{Attempt, Disposition};
+
+/// The counters of delivery to other servers.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    delivered: IntCounter,
+    refused: IntCounter,
+    put_off: IntCounter,
+    opened: IntCounter,
+    reused: IntCounter,
+    failed: IntCounter,
+    destinations_known: IntGauge,
+    destinations_put_off: IntGauge,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When the registry already has counters of these names.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let recipients = IntCounterVec::new(
+            Opts::new(
+                "gatepost_remote_recipients_total",
+                "Recipients at other servers that were tried, by result.",
+            ),
+            &["result"],
+        )?;
+        let connections = IntCounterVec::new(
+            Opts::new(
+                "gatepost_remote_connections_total",
+                "Connections to other servers, by what came of them.",
+            ),
+            &["result"],
+        )?;
+        let destinations_known = IntGauge::new(
+            "gatepost_remote_destinations",
+            "Destinations that mail is or was lately taken to.",
+        )?;
+        let destinations_put_off = IntGauge::new(
+            "gatepost_remote_destinations_put_off",
+            "Destinations that are left alone for a while since they cannot be reached.",
+        )?;
+        registry.register(Box::new(recipients.clone()))?;
+        registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(destinations_known.clone()))?;
+        registry.register(Box::new(destinations_put_off.clone()))?;
+        Ok(Self {
+            delivered: recipients.with_label_values(&["delivered"]),
+            refused: recipients.with_label_values(&["refused"]),
+            put_off: recipients.with_label_values(&["put_off"]),
+            opened: connections.with_label_values(&["opened"]),
+            reused: connections.with_label_values(&["reused"]),
+            failed: connections.with_label_values(&["failed"]),
+            destinations_known,
+            destinations_put_off,
+        })
+    }
+
+    pub(super) fn count_attempt(&self, attempt: &Attempt) {
+        match &attempt.result {
+            Ok(Disposition::Delivered) => self.delivered.inc(),
+            Ok(_) => self.refused.inc(),
+            Err(_) => self.put_off.inc(),
+        }
+    }
+
+    pub(super) fn count_opened(&self) {
+        self.opened.inc();
+    }
+
+    pub(super) fn count_reused(&self) {
+        self.reused.inc();
+    }
+
+    pub(super) fn count_failed(&self) {
+        self.failed.inc();
+    }
+
+    pub(super) fn tell_destinations(&self, known: usize, put_off: usize) {
+        self.destinations_known.set(i64::try_from(known).unwrap_or(i64::MAX));
+        self.destinations_put_off.set(i64::try_from(put_off).unwrap_or(i64::MAX));
+    }
+}

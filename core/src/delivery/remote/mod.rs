@@ -1,0 +1,249 @@
+//! To other servers.
+//!
+//! ```text
+//! worker -> group by destination -> destinations: ticket, place -> attempt: targets (DNS) -> hop -> Attempt a recipient
+//! ```
+//! Each mail has a task of its own from the moment a worker hands it over, so that a slow server keeps no worker from the
+//! mailboxes here. What may not wait in memory goes back to the queue untouched.
+
+mod attempt;
+mod destinations;
+pub mod metrics;
+mod targets;
+mod throttle;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::RootCertStore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use self::destinations::{Denied, Destinations, Ticket};
+pub use self::metrics::Metrics;
+use self::throttle::Throttle;
+use super::dns::Resolver;
+use super::hop::{Connection, Courier};
+use super::mx::Ourselves;
+use super::retry::Setback;
+use super::route::{Destination, Routes};
+use super::{Attempt, Disposition};
+use crate::queue::{NewMessage, QueueId};
+
+/// Delivery to other servers. Clones are the same one.
+#[derive(Clone)]
+pub struct Remote {
+    inner: Arc<Inner>,
+}
+
+/// Where mail goes, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Ways that were laid by hand.
+    pub routes: Routes,
+    /// Not to be sent to.
+    pub ourselves: Ourselves,
+    /// Where mail exchangers listen: 25.
+    pub port: u16,
+    /// Whether foreign domains may name hosts on loopback or in private networks.
+    pub internal: bool,
+    /// Mails a minute to one destination, at the most.
+    pub rate: Option<NonZeroU32>,
+}
+
+/// What it works with.
+pub struct Tools {
+    /// Makes connections.
+    pub courier: Courier,
+    /// Knows hosts and addresses.
+    pub resolver: Arc<dyn Resolver>,
+    /// Who vouches for certificates, where a route asks for that.
+    pub roots: Arc<RootCertStore>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+struct Inner {
+    settings: ArcSwap<Settings>,
+    tools: Tools,
+    destinations: Arc<Destinations<Connection>>,
+    throttle: ArcSwap<Throttle>,
+    /// One for each mail in delivery.
+    slots: Arc<Semaphore>,
+    tasks: Mutex<JoinSet<()>>,
+    /// What next hops have said of recipients whose outcome the queue could not keep: the mail is claimed again, and must
+    /// not be sent again.
+    unsettled: Mutex<HashMap<QueueId, Vec<Attempt>>>,
+}
+
+/// What became of the wish to send a mail on.
+pub(super) enum Admission {
+    /// Its groups may go. Dropped, nothing happened.
+    Admitted(Admitted),
+    /// There is no room for it now.
+    Crowded,
+}
+
+/// A mail that may be in delivery.
+pub(super) struct Admitted {
+    groups: Vec<(Ticket<Connection>, Destination, Vec<usize>)>,
+    /// Recipients whose attempt is over before it began.
+    pub(super) attempted: Vec<Attempt>,
+    slot: OwnedSemaphorePermit,
+}
+
+// === impl Remote ===
+
+impl Remote {
+    /// Starts without mail. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn start(settings: Settings, tools: Tools) -> Self {
+        let inner = Arc::new(Inner {
+            throttle: ArcSwap::from_pointee(Throttle::new(settings.rate)),
+            settings: ArcSwap::from_pointee(settings),
+            tools,
+            destinations: Arc::new(Destinations::new()),
+            slots: Arc::new(Semaphore::new(MAILS_MAX)),
+            tasks: Mutex::new(JoinSet::new()),
+            unsettled: Mutex::new(HashMap::new()),
+        });
+        // It ends with the last of its owners.
+        tokio::spawn(sweep(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// Goes by other settings from the next attempt on.
+    pub fn reload(&self, settings: Settings) {
+        if self.inner.settings.load().rate != settings.rate {
+            self.inner.throttle.store(Arc::new(Throttle::new(settings.rate)));
+        }
+        self.inner.settings.store(Arc::new(settings));
+    }
+
+    /// Asks for room for these recipients. Those of a destination that is put off, and those who have none, are done with.
+    pub(super) fn admit(&self, message: &NewMessage, recipients: &[usize]) -> Admission {
+        let Ok(slot) = Arc::clone(&self.inner.slots).try_acquire_owned() else { return Admission::Crowded };
+        let mut attempted = lock(&self.inner.unsettled).get(&message.id).cloned().unwrap_or_default();
+        attempted.retain(|attempt| recipients.contains(&attempt.recipient));
+        let is_open = |recipient: &&usize| !attempted.iter().any(|attempt| attempt.recipient == **recipient);
+        let open: Vec<usize> = recipients.iter().filter(is_open).copied().collect();
+        let (mut groups, mut is_crowded) = (Vec::new(), false);
+        for (destination, recipients) in self.by_destination(message, &open) {
+            let Some(destination) = destination else {
+                attempted.extend(recipients.iter().map(|recipient| nowhere(*recipient)));
+                continue;
+            };
+            match self.inner.destinations.enter(&destination) {
+                Ok(ticket) => groups.push((ticket, destination, recipients)),
+                Err(Denied::PutOff(put_off)) => {
+                    let reason = format!("{} (put off with all mail to {destination})", put_off.reason);
+                    attempted.extend(Attempt::put_off(&recipients, &Setback::NextHop { reason }));
+                }
+                Err(Denied::Crowded) => is_crowded = true,
+            }
+        }
+        // Where some wait for room and nobody else has anything to do, an attempt would be counted for nothing.
+        if is_crowded && groups.is_empty() {
+            return Admission::Crowded;
+        }
+        Admission::Admitted(Admitted { groups, attempted, slot })
+    }
+
+    /// Runs a mail's attempt, and then what closes it, on a task of their own. `close` answers whether the outcome is kept.
+    pub(super) fn spawn<C, F>(&self, message: Arc<NewMessage>, admitted: Admitted, close: C)
+    where
+        C: FnOnce(Vec<Attempt>) -> F + Send + 'static,
+        F: Future<Output = bool> + Send,
+    {
+        let inner = Arc::clone(&self.inner);
+        let mut tasks = lock(&self.inner.tasks);
+        // Those that have ended take room until they are asked for.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            let Admitted { groups, attempted, slot } = admitted;
+            let attempted = inner.attempt_all(&message, groups, attempted).await;
+            let done: Vec<Attempt> = attempted.iter().filter(|attempt| attempt.is_done()).cloned().collect();
+            if close(attempted).await {
+                lock(&inner.unsettled).remove(&message.id);
+            } else {
+                lock(&inner.unsettled).insert(message.id, done);
+            }
+            drop(slot);
+        });
+    }
+
+    /// Lets the mails that are in delivery come to an end for a while, then breaks off what is left: they stay queued.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
+        self.inner.slots.close();
+        let ended = timeout(STOP_TIME, async { while tasks.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            warn!(mails = tasks.len(), "deliveries to other servers are broken off; the mails stay queued");
+        }
+        tasks.shutdown().await;
+        for connection in self.inner.destinations.clear() {
+            connection.quit().await;
+        }
+    }
+
+    /// Recipients that share a destination, together; `None` for those who have none.
+    fn by_destination(
+        &self,
+        message: &NewMessage,
+        recipients: &[usize],
+    ) -> HashMap<Option<Destination>, Vec<usize>> {
+        let settings = self.inner.settings.load();
+        let mut groups: HashMap<_, Vec<usize>> = HashMap::new();
+        for &index in recipients {
+            let recipient = message.submission.envelope.recipients.get(index);
+            let destination = recipient.and_then(|recipient| settings.routes.destination(&recipient.path));
+            groups.entry(destination).or_default().push(index);
+        }
+        groups
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}
+
+/// The domain of the address is none that the DNS can have.
+fn nowhere(recipient: usize) -> Attempt {
+    let reason = "5.1.2 the domain of this address is no name of the DNS".to_owned();
+    Attempt::local(recipient, Ok(Disposition::Bounced { reason }))
+}
+
+/// Forgets what is old, and takes leave of servers that were kept waiting for another mail.
+async fn sweep(inner: std::sync::Weak<Inner>) {
+    loop {
+        tokio::time::sleep(SWEEP_PAUSE).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let stale = inner.destinations.sweep();
+        inner.throttle.load().sweep();
+        let (known, put_off) = inner.destinations.count();
+        inner.tools.metrics.tell_destinations(known, put_off);
+        debug!(known, put_off, stale = stale.len(), "destinations were swept");
+        for connection in stale {
+            connection.quit().await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Mails in delivery to other servers at the same time, waiting for a place included. Each holds at most 256 KiB of body.
+const MAILS_MAX: usize = 500;
+/// Below the time that the process has to close its rooms.
+const STOP_TIME: Duration = Duration::from_secs(25);
+/// Half the time that a connection is kept.
+const SWEEP_PAUSE: Duration = Duration::from_secs(5);

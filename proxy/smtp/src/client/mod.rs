@@ -1,0 +1,31 @@
+//! The sending side of SMTP and LMTP as a machine without I/O.
+//!
+//! ```text
+//! octets -> wire::reply_parse -> session: greeting, EHLO, STARTTLS, AUTH -> transaction: MAIL .. end of data -> outcomes
+//! ```
+//! `config` is what the machine knows of a server beforehand, `contract` holds the values that cross its border, and
+//! `session` takes them in. Feed one input (`feed`, `into_secured`, `tls_failed`, `begin`, `body`, `abort`, `quit`,
+//! `tick`, `eof`), drain `poll` until `None`, then wait for the next input or `deadline`, whichever comes first. `feed` takes all octets.
+//!
+//! # Promises
+//! - The server decides nothing that it was not asked: a reply to no command ends the session, and so does whatever
+//!   stands between 220 to STARTTLS and the handshake.
+//! - What the server said before TLS is forgotten inside it. A password is written inside TLS alone.
+//! - A recipient is `Accepted` by a positive reply to the end of the body and by nothing else. Where that reply does not
+//!   come the recipient is `Lost`: whoever tries again may send the mail twice (`Failure::may_have_delivered`).
+//! - The end of data is sent once, behind the whole body. A body that cannot be finished is broken off without it.
+//! - Memory is bounded: one reply of `reply_parse::REPLY_OCTETS`, one group of commands, one part of a body.
+
+mod awaited;
+mod body;
+pub mod capabilities;
+pub mod config;
+pub mod contract;
+mod opening;
+pub mod session;
+mod transaction;
+
+pub use capabilities::{Capabilities, SizeOffer};
+pub use config::{Config, InvalidLogin, Login, Patience, Protocol, StartTls};
+pub use contract::{Content, Failure, Fault, Mail, Outcome, Output, Stage, Unsuited};
+pub use session::{NotReady, Session};

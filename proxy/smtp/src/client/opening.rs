@@ -1,0 +1,127 @@
+//! From the greeting to the first mail: EHLO, STARTTLS, AUTH.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::awaited::{AuthStep, Awaited};
+use super::contract::{Failure, Output, Stage};
+use super::session::{Session, State};
+use super::{Capabilities, Protocol, StartTls};
+use crate::wire::auth::Secret;
+use crate::wire::reply_parse::{ReplyClass, ServerReply};
+
+// === impl Session ===
+
+impl Session {
+    pub(super) fn greeted(&mut self, reply: ServerReply) {
+        match reply.class() {
+            ReplyClass::Positive => self.say_hello(),
+            _ => self.refused(Stage::Greeting, reply),
+        }
+    }
+
+    pub(super) fn say_hello(&mut self) {
+        let verb = match self.config.protocol {
+            Protocol::Smtp => "EHLO",
+            Protocol::Lmtp => "LHLO",
+        };
+        let line = format!("{verb} {}\r\n", self.config.name);
+        self.command(Awaited::Ehlo, line.into_bytes());
+    }
+
+    pub(super) fn ehlo_replied(&mut self, reply: ServerReply) {
+        match (reply.class(), self.config.protocol) {
+            (ReplyClass::Positive, _) => {
+                let keywords = reply.lines().iter().skip(1).map(String::as_str);
+                self.offered = Capabilities::parse(keywords);
+                self.secure_or_go_on();
+            }
+            // A server without extensions (RFC 5321 section 3.2); LMTP has none such.
+            (ReplyClass::Permanent, Protocol::Smtp) => {
+                let line = format!("HELO {}\r\n", self.config.name);
+                self.command(Awaited::Helo, line.into_bytes());
+            }
+            _ => self.refused(Stage::Hello, reply),
+        }
+    }
+
+    pub(super) fn helo_replied(&mut self, reply: ServerReply) {
+        match reply.class() {
+            ReplyClass::Positive => self.secure_or_go_on(),
+            _ => self.refused(Stage::Hello, reply),
+        }
+    }
+
+    pub(super) fn starttls_replied(&mut self, reply: ServerReply, is_alone: bool) {
+        match (reply.code(), reply.class(), self.config.starttls) {
+            (READY, ..) if !is_alone => self.fail(Failure::Injected),
+            (READY, ..) => {
+                self.state = State::Upgrading;
+                self.output(Output::Upgrade);
+            }
+            (_, ReplyClass::Temporary | ReplyClass::Permanent, StartTls::IfOffered | StartTls::Never) => {
+                self.log_in();
+            }
+            _ => self.refused(Stage::StartTls, reply),
+        }
+    }
+
+    pub(super) fn auth_replied(&mut self, step: AuthStep, reply: ServerReply) {
+        let login = self.config.login.as_ref();
+        match (step, reply.class(), login) {
+            (AuthStep::Verdict, ReplyClass::Positive, _) => self.ready(),
+            // What the challenges say is not looked at: their texts differ, their order does not.
+            (AuthStep::User, ReplyClass::Intermediate, Some(login)) => {
+                let line = response(login.user().as_bytes());
+                self.command(Awaited::Auth(AuthStep::Password), line);
+            }
+            (AuthStep::Password, ReplyClass::Intermediate, Some(login)) => {
+                let line = response(login.password().expose());
+                self.command(Awaited::Auth(AuthStep::Verdict), line);
+            }
+            _ => self.refused(Stage::Auth, reply),
+        }
+    }
+
+    fn secure_or_go_on(&mut self) {
+        match self.config.starttls {
+            _ if self.is_secured => self.log_in(),
+            StartTls::IfOffered | StartTls::Required if self.offered.starttls => {
+                self.command(Awaited::StartTls, b"STARTTLS\r\n".to_vec());
+            }
+            StartTls::Required => self.fail(Failure::NoTls),
+            StartTls::IfOffered | StartTls::Never => self.log_in(),
+        }
+    }
+
+    fn log_in(&mut self) {
+        let Some(login) = &self.config.login else { return self.ready() };
+        if !self.is_secured {
+            return self.fail(Failure::NoAuth);
+        }
+        if self.offered.auth_plain {
+            let message = [b"\0", login.user().as_bytes(), b"\0", login.password().expose()].concat();
+            let line = format!("AUTH PLAIN {}\r\n", Secret::new(message).to_initial_response());
+            self.command(Awaited::Auth(AuthStep::Verdict), line.into_bytes());
+        } else if self.offered.auth_login {
+            self.command(Awaited::Auth(AuthStep::User), b"AUTH LOGIN\r\n".to_vec());
+        } else {
+            self.fail(Failure::NoAuth);
+        }
+    }
+
+    /// Nothing can go on without it. What is neither yes nor no is a fault of the server's.
+    pub(super) fn refused(&mut self, stage: Stage, reply: ServerReply) {
+        self.fail(match reply.class() {
+            ReplyClass::Temporary | ReplyClass::Permanent => Failure::Refused { stage, reply },
+            ReplyClass::Positive | ReplyClass::Intermediate => Failure::Unexpected { stage, reply },
+        });
+    }
+}
+
+fn response(octets: &[u8]) -> Vec<u8> {
+    format!("{}\r\n", STANDARD.encode(octets)).into_bytes()
+}
+
+/// The one positive reply to STARTTLS (RFC 3207 section 4).
+const READY: u16 = 220;

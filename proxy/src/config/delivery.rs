@@ -1,0 +1,316 @@
+//! `[delivery.remote]` and `[[route]]`: whether mail leaves this server, and which way.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use gatepost_core::delivery::route::{DomainPattern, HopHost, RouteHop, RouteTls};
+use gatepost_core::directory::DomainName;
+use gatepost_smtp::client::Protocol;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::problem::Finding;
+use super::schedule::WrittenSchedule;
+use super::values::Hostname;
+
+/// Mail leaves this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Where mail exchangers listen.
+    pub port: u16,
+    /// Whether foreign domains may name hosts on loopback or in private networks.
+    pub internal_addresses: bool,
+    /// Mails a minute to one destination, at the most.
+    pub rate: Option<NonZeroU32>,
+    /// Who vouches for certificates; `None`: whom the machine trusts.
+    pub authorities: Option<PathBuf>,
+    /// Ways that were laid by hand.
+    pub routes: Vec<Route>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// For whom; at least one.
+    pub domains: Vec<DomainPattern>,
+    /// Tried in this order; at least one.
+    pub hops: Vec<RouteHop>,
+    /// What they speak.
+    pub protocol: Protocol,
+    /// What is asked of TLS with them.
+    pub tls: RouteTls,
+    /// A file with name and password, mode 0600; only where certificates are verified.
+    pub credentials: Option<PathBuf>,
+}
+
+/// `[delivery]`, as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WrittenDelivery {
+    pub(super) remote: WrittenRemote,
+    pub(super) local: WrittenSchedule,
+    pub(super) outbound: WrittenSchedule,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WrittenRemote {
+    enabled: bool,
+    port: Option<Spanned<u16>>,
+    internal_addresses: bool,
+    rate: Option<NonZeroU32>,
+    authorities: Option<PathBuf>,
+}
+
+/// `[[route]]`, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenRoute {
+    domains: Spanned<Vec<Pattern>>,
+    hops: Spanned<Vec<Hop>>,
+    #[serde(default)]
+    protocol: WrittenProtocol,
+    tls: Option<WrittenTls>,
+    credentials: Option<Spanned<PathBuf>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WrittenProtocol {
+    #[default]
+    Smtp,
+    Lmtp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WrittenTls {
+    Never,
+    Opportunistic,
+    Encrypted,
+    Verified,
+    Implicit,
+}
+
+/// `*`, `*.example.org` or `example.org`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Pattern(DomainPattern);
+
+/// A host name or an address, with a port or without.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Hop {
+    host: HopHost,
+    port: Option<u16>,
+}
+
+/// Why a value was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidRoute {
+    /// Not a domain.
+    #[error("not a domain (write example.org, *.example.org for those below it, or * for all): {0:?}")]
+    Domain(String),
+    /// Not a host.
+    #[error("not a host (write such as mail.example.org, 192.0.2.25:2525 or [2001:db8::25]:25): {0:?}")]
+    Hop(String),
+}
+
+// === impl WrittenRemote ===
+
+impl WrittenRemote {
+    /// `None` where mail stays here.
+    pub(super) fn check(
+        self,
+        routes: Vec<Spanned<WrittenRoute>>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Remote> {
+        let Self { enabled, port, internal_addresses, rate, authorities } = self;
+        if let (false, Some(route)) = (enabled, routes.first()) {
+            findings.push(
+                Finding::at(route.span(), "a route leads nowhere as long as no mail leaves this server")
+                    .hint("set enabled = true in [delivery.remote]"),
+            );
+        }
+        if let Some(port) = port.as_ref().filter(|port| *port.get_ref() == 0) {
+            findings.push(Finding::at(port.span(), "no server listens at port 0"));
+        }
+        let routes = routes.into_iter().map(|route| route.into_inner().check(findings)).collect();
+        let port = port.map_or(SMTP_PORT, Spanned::into_inner);
+        enabled.then_some(Remote { port, internal_addresses, rate, authorities, routes })
+    }
+}
+
+// === impl WrittenRoute ===
+
+impl WrittenRoute {
+    fn check(self, findings: &mut Vec<Finding>) -> Route {
+        if self.domains.get_ref().is_empty() {
+            findings.push(Finding::at(self.domains.span(), "a route needs a domain").hint("[\"*\"] is all"));
+        }
+        if self.hops.get_ref().is_empty() {
+            findings.push(Finding::at(self.hops.span(), "a route needs a hop"));
+        }
+        let protocol = match self.protocol {
+            WrittenProtocol::Smtp => Protocol::Smtp,
+            WrittenProtocol::Lmtp => Protocol::Lmtp,
+        };
+        let tls = match self.tls {
+            // A password goes to whom it is meant for.
+            None if self.credentials.is_some() => RouteTls::Verified,
+            None | Some(WrittenTls::Opportunistic) => RouteTls::Opportunistic,
+            Some(WrittenTls::Never) => RouteTls::Never,
+            Some(WrittenTls::Encrypted) => RouteTls::Encrypted,
+            Some(WrittenTls::Verified) => RouteTls::Verified,
+            Some(WrittenTls::Implicit) => RouteTls::Implicit,
+        };
+        if let (Some(credentials), RouteTls::Never | RouteTls::Opportunistic | RouteTls::Encrypted) =
+            (&self.credentials, tls)
+        {
+            findings.push(
+                Finding::at(
+                    credentials.span(),
+                    "a password goes only to a server whose certificate is verified",
+                )
+                .hint("tls = \"verified\" (the default here), or tls = \"implicit\""),
+            );
+        }
+        let default_port = match (protocol, tls) {
+            (Protocol::Lmtp, _) => LMTP_PORT,
+            (Protocol::Smtp, RouteTls::Implicit) => SUBMISSIONS_PORT,
+            (Protocol::Smtp, _) => SMTP_PORT,
+        };
+        let hops = self.hops.into_inner().into_iter();
+        Route {
+            domains: self.domains.into_inner().into_iter().map(|pattern| pattern.0).collect(),
+            hops: hops
+                .map(|hop| RouteHop { host: hop.host, port: hop.port.unwrap_or(default_port) })
+                .collect(),
+            protocol,
+            tls,
+            credentials: self.credentials.map(Spanned::into_inner),
+        }
+    }
+}
+
+// === impl Pattern ===
+
+impl TryFrom<String> for Pattern {
+    type Error = InvalidRoute;
+
+    fn try_from(text: String) -> Result<Self, InvalidRoute> {
+        let domain = |name: &str| name.parse::<DomainName>().map(|name| name.to_string());
+        let pattern = match text.strip_prefix("*.") {
+            _ if text == "*" => Ok(DomainPattern::Any),
+            Some(parent) => domain(parent).map(DomainPattern::Below),
+            None => domain(&text).map(DomainPattern::Exactly),
+        };
+        pattern.map(Self).map_err(|_| InvalidRoute::Domain(text))
+    }
+}
+
+// === impl Hop ===
+
+impl TryFrom<String> for Hop {
+    type Error = InvalidRoute;
+
+    fn try_from(text: String) -> Result<Self, InvalidRoute> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self { host: HopHost::Address(address), port: None });
+        }
+        if let Some(socket) = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0) {
+            return Ok(Self { host: HopHost::Address(socket.ip()), port: Some(socket.port()) });
+        }
+        let (name, port) = match text.rsplit_once(':') {
+            Some((name, port)) => (name, port.parse().ok().filter(|port| *port != 0).map(Some)),
+            None => (text.as_str(), Some(None)),
+        };
+        match (Hostname::try_from(name.to_owned()), port) {
+            (Ok(name), Some(port)) => {
+                Ok(Self { host: HopHost::Name(name.as_str().to_ascii_lowercase()), port })
+            }
+            _ => Err(InvalidRoute::Hop(text)),
+        }
+    }
+}
+
+const SMTP_PORT: u16 = 25;
+/// RFC 8314 section 7.3.
+const SUBMISSIONS_PORT: u16 = 465;
+/// RFC 2033 forbids 25; 24 (private mail) is what LMTP servers use.
+const LMTP_PORT: u16 = 24;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::Config;
+    use super::*;
+
+    fn remote(text: &str) -> Result<Option<Remote>, String> {
+        let listener = "[[listener]]\nname = \"a\"\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"starttls\"\n";
+        let config = Config::parse(Path::new("g.toml"), &format!("{listener}{text}"));
+        config.map(|config| config.remote).map_err(|problems| problems.to_string())
+    }
+
+    fn route(keys: &str) -> Result<Route, String> {
+        let text = format!("[delivery.remote]\nenabled = true\n[[route]]\n{keys}\n");
+        remote(&text).map(|remote| remote.unwrap().routes.remove(0))
+    }
+
+    #[test]
+    fn no_mail_leaves_unless_somebody_says_so() {
+        assert_eq!(remote(""), Ok(None));
+        assert_eq!(remote("[delivery.remote]\nrate = 10\n"), Ok(None));
+        let on = remote("[delivery.remote]\nenabled = true\n").unwrap().unwrap();
+        assert_eq!((on.port, on.internal_addresses, on.rate, on.routes.len()), (25, false, None, 0));
+    }
+
+    #[test]
+    fn a_route_has_the_port_and_the_tls_that_go_with_its_other_keys() {
+        let hops = |keys: &str| route(keys).unwrap().hops.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let to = "domains = [\"*\"]\nhops = [\"Mail.Example\", \"192.0.2.1:26\", \"2001:db8::1\"]\n";
+        assert_eq!(hops(to), ["mail.example:25", "192.0.2.1:26", "[2001:db8::1]:25"]);
+        assert_eq!(hops(&format!("{to}protocol = \"lmtp\""))[0], "mail.example:24");
+        assert_eq!(hops(&format!("{to}tls = \"implicit\""))[0], "mail.example:465");
+        assert_eq!(route(to).unwrap().tls, RouteTls::Opportunistic);
+        assert_eq!(route(&format!("{to}credentials = \"/x\"")).unwrap().tls, RouteTls::Verified);
+    }
+
+    #[test]
+    fn patterns_are_read_and_what_is_none_is_refused() {
+        let domains = |text: &str| route(&format!("domains = [{text}]\nhops = [\"a.example\"]\n"));
+        let read = domains("\"*\", \"*.Example.org\", \"bücher.example\"").unwrap().domains;
+        let below = DomainPattern::Below("example.org".into());
+        let exactly = DomainPattern::Exactly("xn--bcher-kva.example".into());
+        assert_eq!(read, [DomainPattern::Any, below, exactly]);
+        for bad in ["\"a b\"", "\"*.*\"", "\"\"", "\"192.0.2.1\""] {
+            assert!(domains(bad).unwrap_err().contains("not a domain"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_work_is_refused() {
+        let to = "domains = [\"*\"]\nhops = [\"mail.example\"]\n";
+        for (text, why) in [
+            (format!("[[route]]\n{to}"), "leads nowhere"),
+            (
+                format!(
+                    "[delivery.remote]\nenabled = true\n[[route]]\n{to}tls = \"encrypted\"\ncredentials = \"/x\""
+                ),
+                "whose certificate is verified",
+            ),
+            ("[delivery.remote]\nenabled = true\nport = 0\n".to_owned(), "port 0"),
+            ("[delivery.remote]\nrate = 0\n".to_owned(), "nonzero"),
+        ] {
+            assert!(remote(&text).unwrap_err().contains(why), "{text}");
+        }
+        for hop in ["", "a b", "mail.example:0", "mail.example:99999", ":25", "1.2.3", "[::1]"] {
+            let error = route(&format!("domains = [\"*\"]\nhops = [\"{hop}\"]\n")).unwrap_err();
+            assert!(error.contains("not a host"), "{hop}: {error}");
+        }
+        assert!(route("domains = []\nhops = [\"a.example\"]\n").unwrap_err().contains("needs a domain"));
+        assert!(route("domains = [\"*\"]\nhops = []\n").unwrap_err().contains("needs a hop"));
+    }
+}

@@ -1,0 +1,222 @@
+//! What the configuration means for delivery to other servers.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gatepost_core::delivery::dns::NameServers;
+use gatepost_core::delivery::hop::{self, Courier};
+use gatepost_core::delivery::mx::Ourselves;
+use gatepost_core::delivery::remote::{self, Remote, Tools};
+use gatepost_core::delivery::route::{Route, Routes};
+use gatepost_smtp::client::{InvalidLogin, Login};
+use gatepost_smtp::wire::auth::Secret;
+use prometheus::Registry;
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use crate::config::{self, Config, Service};
+use crate::data_folder::{FILE_MODE, FolderError, check_private};
+
+/// Why mail cannot leave as the configuration says.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The file with a route's credentials is missing, or others can read it.
+    #[error("credentials of a route: {0}")]
+    Credentials(#[from] FolderError),
+    /// What is in it are no credentials.
+    #[error("credentials of a route: {path}: a name in the first line and a password in the second are needed", path = path.display())]
+    NoLogin {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A name or a password that cannot be sent.
+    #[error("credentials of a route: {path}: {error}", path = path.display())]
+    InvalidLogin {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: InvalidLogin,
+    },
+    /// The file with the authorities.
+    #[error("authorities: {path}: {reason}", path = path.display())]
+    Authorities {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// There are no name servers to ask.
+    #[error("the name servers cannot be used: {0}")]
+    NameServers(std::io::Error),
+    /// No thread, or no TLS.
+    #[error(transparent)]
+    Courier(#[from] hop::StartError),
+    /// Our own name cannot be said to other servers.
+    #[error("the server's name cannot be said to other servers: {0:?}")]
+    Hostname(String),
+    /// Two rooms count under one name: a bug.
+    #[error("the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+// === impl RelayError ===
+
+impl RelayError {
+    /// Whether a file that the configuration names is the reason.
+    #[must_use]
+    pub const fn is_of_the_configuration(&self) -> bool {
+        match self {
+            Self::Credentials(_)
+            | Self::NoLogin { .. }
+            | Self::InvalidLogin { .. }
+            | Self::Authorities { .. }
+            | Self::Hostname(_) => true,
+            Self::NameServers(_) | Self::Courier(_) | Self::Metrics(_) => false,
+        }
+    }
+}
+
+/// Starts delivery to other servers, where the configuration has it.
+///
+/// # Errors
+/// A file cannot be used, or the system gives no thread.
+pub fn start(config: &Config, registry: &Registry) -> Result<Option<Remote>, RelayError> {
+    let Some(settings) = load(config)? else { return Ok(None) };
+    let hostname = config.hostname.as_str();
+    let name = hostname.parse().map_err(|_| RelayError::Hostname(hostname.to_owned()))?;
+    let couriers = hop::Settings::new(name);
+    let servers: Vec<_> = config.dns.servers.iter().map(|server| server.address()).collect();
+    let authorities = config.remote.as_ref().and_then(|remote| remote.authorities.as_deref());
+    let tools = Tools {
+        courier: Courier::start(couriers)?,
+        resolver: Arc::new(NameServers::new(&servers).map_err(RelayError::NameServers)?),
+        roots: Arc::new(roots(authorities)?),
+        metrics: remote::Metrics::register(registry)?,
+    };
+    Ok(Some(Remote::start(settings, tools)))
+}
+
+/// What can change while the server runs; `None` where mail stays here.
+///
+/// # Errors
+/// Credentials of a route cannot be used.
+pub fn load(config: &Config) -> Result<Option<remote::Settings>, RelayError> {
+    let Some(remote) = &config.remote else { return Ok(None) };
+    let routes = remote.routes.iter().map(route).collect::<Result<_, _>>()?;
+    let smtp = config.listeners.iter().filter(|listener| matches!(listener.service, Service::Smtp { .. }));
+    Ok(Some(remote::Settings {
+        routes: Routes::new(routes),
+        ourselves: Ourselves {
+            hostname: config.hostname.as_str().to_ascii_lowercase(),
+            listeners: smtp.map(|listener| listener.address).collect(),
+        },
+        port: remote.port,
+        internal: remote.internal_addresses,
+        rate: remote.rate,
+    }))
+}
+
+/// Every file that the configuration names for it.
+pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
+    config.remote.iter().flat_map(|remote| {
+        let credentials = remote.routes.iter().filter_map(|route| route.credentials.as_deref());
+        credentials.chain(remote.authorities.as_deref())
+    })
+}
+
+fn route(written: &config::Route) -> Result<Route, RelayError> {
+    Ok(Route {
+        domains: written.domains.clone(),
+        hops: written.hops.clone(),
+        protocol: written.protocol,
+        tls: written.tls,
+        login: written.credentials.as_deref().map(login).transpose()?,
+    })
+}
+
+fn login(path: &Path) -> Result<Login, RelayError> {
+    check_private(path, FILE_MODE)?;
+    let io = |error| FolderError::Io { path: path.to_owned(), error };
+    let file = std::fs::File::open(path).map_err(io)?;
+    let mut text = String::new();
+    file.take(CREDENTIALS_OCTETS_MAX).read_to_string(&mut text).map_err(io)?;
+    let mut lines = text.lines();
+    let (Some(user), Some(password), None) = (lines.next(), lines.next(), lines.next()) else {
+        return Err(RelayError::NoLogin { path: path.to_owned() });
+    };
+    Login::new(user.to_owned(), Secret::new(password.as_bytes().to_vec()))
+        .map_err(|error| RelayError::InvalidLogin { path: path.to_owned(), error })
+}
+
+/// Those of a file, or of the machine. Where the machine has none, nobody is verified, and routes that ask for it wait.
+fn roots(file: Option<&Path>) -> Result<RootCertStore, RelayError> {
+    let path = match file {
+        Some(path) => path,
+        None => match SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists()) {
+            Some(path) => path,
+            None => {
+                tracing::warn!(
+                    "this machine has no list of certificate authorities: no next hop can be verified"
+                );
+                return Ok(RootCertStore::empty());
+            }
+        },
+    };
+    let failed = |reason: String| RelayError::Authorities { path: path.to_owned(), reason };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
+    let certificates =
+        certificates.collect::<Result<Vec<_>, _>>().map_err(|error| failed(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    let (added, ignored) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err(failed("no certificate of an authority is in it".to_owned()));
+    }
+    tracing::debug!(added, ignored, path = %path.display(), "certificate authorities were read");
+    Ok(roots)
+}
+
+/// A name, a password and their line ends, and enough more to see that it is something else.
+const CREDENTIALS_OCTETS_MAX: u64 = 4096;
+/// As the distributions place them: Debian, Fedora, Alpine.
+const SYSTEM_AUTHORITIES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_two_lines_that_nobody_else_can_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        let read = |text: &str, mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            login(&path).map_err(|error| error.to_string())
+        };
+        let expected = Login::new("ann@example.org".into(), Secret::new(b"pass word".to_vec())).unwrap();
+        assert_eq!(read("ann@example.org\npass word\n", 0o600), Ok(expected));
+        assert!(read("ann@example.org\npass word\n", 0o644).is_err());
+        for bad in ["", "ann\n", "ann\npassword\nmore\n", "\npassword\n"] {
+            assert!(read(bad, 0o600).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn authorities_are_certificates() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("authorities.pem");
+        std::fs::write(&path, "nothing").unwrap();
+        assert!(roots(Some(&path)).unwrap_err().to_string().contains("no certificate"));
+        let authority = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        std::fs::write(&path, authority.cert.pem()).unwrap();
+        assert_eq!(roots(Some(&path)).unwrap().len(), 1);
+    }
+}
