@@ -1,9 +1,12 @@
 //! What the configuration means for delivery to other servers.
 
+mod policy_fetcher;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gatepost_core::delivery::Watchdog;
 use gatepost_core::delivery::dns::NameServers;
 use gatepost_core::delivery::hop::{self, Courier};
 use gatepost_core::delivery::mx::Ourselves;
@@ -16,6 +19,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use self::policy_fetcher::PolicyFetcher;
 use crate::config::{self, Config, Service};
 use crate::data_folder::{FILE_MODE, FolderError, check_private};
 
@@ -53,6 +57,9 @@ pub enum RelayError {
     /// No thread, or no TLS.
     #[error(transparent)]
     Courier(#[from] hop::StartError),
+    /// No TLS for web servers.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
     /// Our own name cannot be said to other servers.
     #[error("the server's name cannot be said to other servers: {0:?}")]
     Hostname(String),
@@ -73,7 +80,7 @@ impl RelayError {
             | Self::InvalidLogin { .. }
             | Self::Authorities { .. }
             | Self::Hostname(_) => true,
-            Self::NameServers(_) | Self::Courier(_) | Self::Metrics(_) => false,
+            Self::NameServers(_) | Self::Courier(_) | Self::Tls(_) | Self::Metrics(_) => false,
         }
     }
 }
@@ -82,17 +89,19 @@ impl RelayError {
 ///
 /// # Errors
 /// A file cannot be used, or the system gives no thread.
-pub fn start(config: &Config, registry: &Registry) -> Result<Option<Remote>, RelayError> {
-    let Some(settings) = load(config)? else { return Ok(None) };
+pub fn start(config: &Config, registry: &Registry, watchdog: Watchdog) -> Result<Option<Remote>, RelayError> {
+    let (Some(written), Some(settings)) = (&config.remote, load(config)?) else { return Ok(None) };
     let hostname = config.hostname.as_str();
     let name = hostname.parse().map_err(|_| RelayError::Hostname(hostname.to_owned()))?;
     let couriers = hop::Settings::new(name);
     let servers: Vec<_> = config.dns.servers.iter().map(|server| server.address()).collect();
-    let authorities = config.remote.as_ref().and_then(|remote| remote.authorities.as_deref());
+    let roots = Arc::new(roots(written.authorities.as_deref())?);
     let tools = Tools {
         courier: Courier::start(couriers)?,
         resolver: Arc::new(NameServers::new(&servers).map_err(RelayError::NameServers)?),
-        roots: Arc::new(roots(authorities)?),
+        fetcher: Arc::new(PolicyFetcher::new(Arc::clone(&roots), written.https_port)?),
+        roots,
+        watchdog,
         metrics: remote::Metrics::register(registry)?,
     };
     Ok(Some(Remote::start(settings, tools)))
@@ -114,6 +123,7 @@ pub fn load(config: &Config) -> Result<Option<remote::Settings>, RelayError> {
         },
         port: remote.port,
         internal: remote.internal_addresses,
+        mta_sts: remote.mta_sts,
         rate: remote.rate,
     }))
 }

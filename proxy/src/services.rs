@@ -16,14 +16,14 @@ use std::sync::Arc;
 use gatepost_core::access::{self, ScanGate, pop3};
 use gatepost_core::badmail::Badmail;
 use gatepost_core::delivery::remote::Remote;
-use gatepost_core::delivery::{self, Workers};
+use gatepost_core::delivery::{self, Watchdog, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
-use gatepost_core::queue::{self, Queue};
+use gatepost_core::queue::{self, Queue, Quota, Quotas};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
 use gatepost_core::scan::{self, Scanner, UnscannableAction, UnscannablePolicy};
 use gatepost_core::store::{self, MailStore, SqliteStore};
@@ -37,7 +37,7 @@ use crate::admission::{self, Admission, Policy};
 use crate::admission_file::AdmissionFile;
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{self, Embedded, Relay};
-use crate::config::values::TimeSpan;
+use crate::config::values::{Octets, TimeSpan};
 use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
@@ -109,6 +109,9 @@ pub enum OpenError {
     /// The watch over the pickup folder.
     #[error("the pickup folder: {0}")]
     Pickup(std::io::Error),
+    /// The thread that watches deliveries.
+    #[error("delivery: {0}")]
+    Watchdog(std::io::Error),
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
@@ -141,10 +144,7 @@ impl Rooms {
         let tls = Arc::new(load_tls(config, folder)?);
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
-        let queue_metrics = Some(queue::Metrics::register(registry)?);
-        let (queue, recovered) =
-            Queue::open(Arc::new(RealDisk), &folder.queue(), queue::Settings::default(), queue_metrics)?;
-        report(&recovered);
+        let queue = open_queue(config, folder, registry)?;
         let mut mail_folders = MailFolders::open(config, folder, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
@@ -156,7 +156,10 @@ impl Rooms {
             directory::Settings::default(),
             directory::Metrics::register(registry)?,
         )?;
-        let remote = relay::start(config, registry)?;
+        let delivery_metrics = delivery::Metrics::register(registry)?;
+        let watchdog =
+            Watchdog::start(events.clone(), Some(delivery_metrics.stuck())).map_err(OpenError::Watchdog)?;
+        let remote = relay::start(config, registry, watchdog.clone())?;
         let workers = Workers::start(
             delivery::Rooms {
                 queue: queue.clone(),
@@ -164,11 +167,12 @@ impl Rooms {
                 directory: directory.clone(),
                 store: store.clone(),
                 remote: remote.clone(),
+                watchdog,
                 events: events.clone(),
             },
             &delivery::Settings::default(),
             delivery_policy(config),
-            Some(delivery::Metrics::register(registry)?),
+            Some(delivery_metrics),
         )
         .await?;
         mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
@@ -283,6 +287,17 @@ impl Rooms {
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+fn open_queue(
+    config: &Config,
+    folder: &DataFolder,
+    registry: &prometheus::Registry,
+) -> Result<Queue, OpenError> {
+    let (disk, metrics) = (Arc::new(RealDisk), Some(queue::Metrics::register(registry)?));
+    let (queue, recovered) = Queue::open(disk, &folder.queue(), queue_settings(config), metrics)?;
+    report(&recovered);
+    Ok(queue)
 }
 
 fn start_scanner(
@@ -502,6 +517,23 @@ fn tls_files(config: &Config, folder: &DataFolder) -> (PathBuf, PathBuf) {
     match &config.tls {
         Some(files) => (files.certificate.clone(), files.key.clone()),
         None => (folder.certificate(), folder.key()),
+    }
+}
+
+fn queue_settings(config: &Config) -> queue::Settings {
+    let config::Queue { free_space, free_files, .. } = config.queue;
+    let quota = |messages: Option<u32>, octets: Option<Octets>| Quota {
+        messages: messages.map(u64::from),
+        octets: octets.map(Octets::count),
+    };
+    queue::Settings {
+        free_octets_min: free_space.count(),
+        free_files_min: free_files.into(),
+        quotas: Quotas {
+            user: quota(config.queue.user_messages, config.queue.user_octets),
+            domain: quota(config.queue.domain_messages, config.queue.domain_octets),
+        },
+        ..queue::Settings::default()
     }
 }
 

@@ -75,6 +75,11 @@ impl Engine for Marker {
 
 /// `me@localhost` and `you@localhost` live here; `info@localhost` is an alias of `me`.
 pub(crate) fn house() -> House {
+    house_with(queue_settings())
+}
+
+/// A house whose queue takes no more than this.
+pub(crate) fn house_with(queue_settings: queue::Settings) -> House {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::new();
     let directory = Directory::open(&folder.path().join("directory.sqlite")).unwrap();
@@ -89,7 +94,7 @@ pub(crate) fn house() -> House {
     let scanner = scan::Metrics::register(&registry).unwrap();
     let scanner = Scanner::start(Arc::new(Marker), &scan::Settings::default(), scanner).unwrap();
     let (queue, _) =
-        Queue::open(Arc::new(RealDisk), &folder.path().join("queue"), queue_settings(), None).unwrap();
+        Queue::open(Arc::new(RealDisk), &folder.path().join("queue"), queue_settings, None).unwrap();
     let store = folder.path().join("store").join("default.sqlite");
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
@@ -133,7 +138,7 @@ pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Ar
 }
 
 /// A small segment: the folder of a test may lie in memory.
-fn queue_settings() -> queue::Settings {
+pub(crate) fn queue_settings() -> queue::Settings {
     queue::Settings { segment_octets: 4 * 1024 * 1024, free_octets_min: 0, ..queue::Settings::default() }
 }
 

@@ -1,7 +1,7 @@
 //! A name server on loopback that knows what a test wants (RFC 1035, as much of it as that takes).
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -29,6 +29,8 @@ struct Shared {
 pub enum Record {
     /// An IPv4 address.
     A(Ipv4Addr),
+    /// An IPv6 address.
+    Aaaa(Ipv6Addr),
     /// A mail exchanger: its preference, and its name, which is empty for a null MX.
     Mx(u16, &'static str),
     /// Text, at most 255 octets.
@@ -158,6 +160,7 @@ impl Record {
     fn encode(&self, wanted: u16) -> Option<Vec<u8>> {
         match self {
             Self::A(address) if wanted == 1 => Some(address.octets().to_vec()),
+            Self::Aaaa(address) if wanted == 28 => Some(address.octets().to_vec()),
             Self::Mx(preference, name) if wanted == 15 => {
                 let mut data = preference.to_be_bytes().to_vec();
                 for label in name.split('.').filter(|label| !label.is_empty()) {

@@ -10,7 +10,9 @@
 //!                                    ^ smtp, pop3: scripted sockets over wire, with trust and scram
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
+//! postfix, dovecot: real mail servers to send to
 //! next_hop: a mail server that misbehaves as a test wants
+//! web: a web server with one page
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
 //! mail: what is sent, and what must be read back
@@ -25,11 +27,13 @@ pub mod binary;
 pub mod clients;
 pub mod command;
 pub mod dns;
+pub mod dovecot;
 pub mod http;
 pub mod mail;
 pub mod next_hop;
 pub mod pop3;
 pub mod ports;
+pub mod postfix;
 pub mod process;
 pub mod scram;
 mod secrets;
@@ -39,6 +43,7 @@ pub mod smtp;
 pub mod trust;
 mod unconfigured;
 pub mod user;
+pub mod web;
 pub mod wire;
 
 /// Waits until something becomes true, half a minute at the most.

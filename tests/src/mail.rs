@@ -1,9 +1,13 @@
 //! The mails that tests send, and what must be read back.
 
 use std::io::Write;
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::process::as_root;
+use crate::wait_until;
 
 /// A small legal message with this subject: CRLF lines, a line that begins with a dot, trailing white space.
 #[must_use]
@@ -121,6 +125,28 @@ pub fn field(message: &[u8], name: &str) -> Option<String> {
         rest = below;
     }
     None
+}
+
+/// The new mails of a Maildir, once there are `count` of them. What is stored there has lines that end in LF; here they end in
+/// CRLF again.
+///
+/// # Panics
+/// When that takes too long, or there are more.
+#[must_use]
+pub fn of_maildir(folder: &Path, count: usize) -> Vec<Vec<u8>> {
+    let listed = || {
+        let list = as_root("find").arg(folder).args(["-type", "f", "-path", "*/new/*"]).output();
+        String::from_utf8(list.expect("find starts").stdout).expect("UTF-8 names")
+    };
+    wait_until("the mails are delivered", || listed().lines().count() >= count);
+    let files = listed();
+    assert_eq!(files.lines().count(), count, "mails in {}", folder.display());
+    let read = |file| {
+        let stored = as_root("cat").arg(file).output().expect("cat starts").stdout;
+        let crlf = |line: &[u8]| [line.strip_suffix(b"\n").unwrap_or(line), b"\r\n"].concat();
+        stored.split_inclusive(|octet| *octet == b'\n').flat_map(crlf).collect()
+    };
+    files.lines().map(read).collect()
 }
 
 /// Fails with the first difference rather than with megabytes of both.

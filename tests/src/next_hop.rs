@@ -8,9 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::trust;
 
 /// The server; takes no connection any more when dropped.
 #[derive(Debug)]
@@ -120,16 +120,7 @@ impl NextHop {
     /// When the files hold no certificate and key.
     #[must_use]
     pub fn start_tls(certificate: &Path, key: &Path) -> Self {
-        let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider supports them")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("the key fits the certificate");
-        let shared = Shared { tls: Some(Arc::new(config)), ..Shared::default() };
+        let shared = Shared { tls: Some(trust::server(certificate, key)), ..Shared::default() };
         Self::start_as(([127, 0, 0, 1], 0).into(), shared)
     }
 
@@ -228,10 +219,13 @@ impl Session {
             match verb.as_str() {
                 "EHLO" | "LHLO" => {
                     let tls = if self.shared.tls.is_some() && !self.in_tls { "250-STARTTLS\r\n" } else { "" };
-                    let offer = format!("250-hop.example\r\n{tls}250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE");
+                    let auth = if self.in_tls { "250-AUTH PLAIN\r\n" } else { "" };
+                    let offer =
+                        format!("250-hop.example\r\n{tls}{auth}250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE");
                     self.react(At::Hello, &offer)?;
                 }
                 "HELO" => self.say("250 hop.example")?,
+                "AUTH" => self.say("235 2.7.0 welcome")?,
                 "STARTTLS" => self.starttls()?,
                 "MAIL" => {
                     if self.react(At::Mail, "250 2.1.0 sender ok")? {

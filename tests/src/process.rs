@@ -136,3 +136,13 @@ pub fn gatepost<const N: usize>(config: &Path, args: [&str; N]) -> Run {
 const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 const LOG_LINES: usize = 120;
+
+/// A command of root's: where the tests run as somebody else, by `sudo`, which must not ask for a password.
+pub(crate) fn as_root(program: &str) -> Command {
+    if rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["--non-interactive", program]);
+    command
+}

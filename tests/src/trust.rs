@@ -7,7 +7,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+};
 
 /// A client that takes exactly the first certificate in `pem` and nothing else.
 ///
@@ -42,14 +44,39 @@ pub fn with_versions(pem: &Path, versions: &[&'static SupportedProtocolVersion])
 /// # Panics
 /// When a file cannot be written.
 pub fn write_certificate(certificate: &Path, key: &Path) {
+    write_certificate_for(&["localhost", "127.0.0.1"], certificate, key);
+}
+
+/// As `write_certificate`, for other names.
+///
+/// # Panics
+/// When a file cannot be written.
+pub fn write_certificate_for(names: &[&str], certificate: &Path, key: &Path) {
     use std::os::unix::fs::PermissionsExt;
 
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
-        .expect("a certificate can be made");
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate can be made");
     std::fs::write(certificate, made.cert.pem()).expect("the certificate can be written");
     std::fs::write(key, made.signing_key.serialize_pem()).expect("the key can be written");
     std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).expect("the key's mode can be set");
     PrivateKeyDer::from_pem_file(key).expect("the key can be read again");
+}
+
+/// A server with this certificate.
+///
+/// # Panics
+/// When the files hold no certificate and key.
+#[must_use]
+pub fn server(certificate: &Path, key: &Path) -> Arc<ServerConfig> {
+    let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports them")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("the key fits the certificate");
+    Arc::new(config)
 }
 
 #[derive(Debug)]

@@ -1,13 +1,16 @@
 //! Mail leaves the server: by MX, by smart host, past servers that misbehave.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use gatepost_tests::dns::{NameServer, Record};
+use gatepost_tests::dovecot::Dovecot;
 use gatepost_tests::mail;
 use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
+use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::trust;
+use gatepost_tests::web::WebServer;
 
 /// A server whose users may send anywhere: names are those of `dns`, mail exchangers listen at `port`.
 fn outbound(dns: &NameServer, port: u16, more: &str) -> Server {
@@ -108,6 +111,20 @@ fn a_mail_exchanger_that_is_down_is_passed_over() {
     let server = outbound(&dns, hop.address.port(), "");
     send(&server, &["ann@to.example"], &mail::small("second-choice"));
     assert_eq!(hop.taken(1)[0].recipients.len(), 1);
+    server.wait_for_empty_queue();
+}
+
+#[test]
+fn a_host_that_does_not_answer_by_ipv6_is_reached_by_ipv4() {
+    let hop = NextHop::start();
+    let dns = NameServer::start_with([
+        ("to.example", vec![Record::Mx(10, "hop.example")]),
+        ("hop.example", vec![Record::A(Ipv4Addr::LOCALHOST), Record::Aaaa(Ipv6Addr::LOCALHOST)]),
+    ]);
+    let server = outbound(&dns, hop.address.port(), "");
+    send(&server, &["ann@to.example"], &mail::small("by-ipv4"));
+    assert_eq!(hop.taken(1).len(), 1);
+    server.wait_for_log("a next hop could not be used");
     server.wait_for_empty_queue();
 }
 
@@ -243,7 +260,8 @@ fn a_stalled_server_keeps_no_mail_from_its_mailbox_here() {
     let (dns, hop) = (one_exchanger(), NextHop::start().always(At::Mail, Reaction::Stall));
     let server = outbound(&dns, hop.address.port(), "");
     let mut smtp = server.smtp_as_me();
-    for round in 0..40 {
+    // More than may wait in memory for one destination: the rest goes back to the queue.
+    for round in 0..70 {
         smtp.mail("me@localhost", &["ann@to.example"], &mail::small(&format!("stalled-{round}")))
             .must("250 2.0.0");
     }
@@ -296,18 +314,124 @@ fn a_smart_host_must_prove_its_name_where_that_is_asked_for() {
     let server = outbound(&dns, 25, &route("localhost"));
     send(&server, &["ann@anywhere.example"], &mail::small("proven"));
     assert!(hop.taken(1)[0].in_tls);
-    let server = outbound(&dns, 25, &route("other.example"));
+    let secret = folder.path().join("credentials");
+    std::fs::write(&secret, "us@hop.example\npass word\n").expect("a file");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+    let login = |host: &str| format!("{}\ncredentials = {secret:?}", route(host));
+    let server = outbound(&dns, 25, &login("localhost"));
+    send(&server, &["ann@anywhere.example"], &mail::small("logged-in"));
+    assert_eq!(hop.taken(2).len(), 2);
+    let auth = "AUTH PLAIN AHVzQGhvcC5leGFtcGxlAHBhc3Mgd29yZA==";
+    assert!(hop.said().iter().any(|line| line == auth), "{:?}", hop.said());
+    assert!(!server.log().contains("pass word"), "a password in the log");
+    let said = hop.said().len();
+    let server = outbound(&dns, 25, &login("other.example"));
     send(&server, &["ann@anywhere.example"], &mail::small("unproven"));
     assert!(
         reason(&server).starts_with("4.7.5 other.example: certificate not accepted"),
         "{}",
         reason(&server)
     );
-    assert_eq!(hop.taken(1).len(), 1, "nothing more came");
+    assert_eq!(hop.taken(2).len(), 2, "nothing more came");
+    let not_said = |line: &String| !line.starts_with("AUTH") && !line.starts_with("MAIL");
+    assert!(hop.said()[said..].iter().all(not_said), "{:?}", hop.said());
+}
+
+/// A domain that demands verified TLS with `hop.example`, whose certificate is one for `name`.
+fn demanding(name: &str, status: &str, policy: &str) -> (Server, NextHop, WebServer) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    trust::write_certificate_for(&["mta-sts.to.example", name], &certificate, &key);
+    let hop = NextHop::start_tls(&certificate, &key);
+    let fields =
+        "Content-Type: text/plain; charset=us-ascii\r\nLocation: https://mta-sts.to.example/else\r\n";
+    let web = WebServer::start(&certificate, &key, status, fields, policy);
+    let dns = NameServer::start_with([
+        ("to.example", vec![Record::Mx(10, "hop.example")]),
+        ("hop.example", vec![Record::A(Ipv4Addr::LOCALHOST)]),
+        ("_mta-sts.to.example", vec![Record::Txt("v=STSv1; id=1;".to_owned())]),
+        ("mta-sts.to.example", vec![Record::A(Ipv4Addr::LOCALHOST)]),
+    ]);
+    let keys = format!("authorities = {certificate:?}\nhttps_port = {}\n", web.address.port());
+    let server = outbound(&dns, hop.address.port(), &keys);
+    send(&server, &["ann@to.example"], &mail::small("demanding"));
+    server.wait_for_log("tried to send on");
+    assert_eq!(web.asked(), ["GET /.well-known/mta-sts.txt HTTP/1.1"]);
+    (server, hop, web)
 }
 
 #[test]
-fn an_lmtp_server_answers_for_each_recipient() {
+fn a_policy_that_is_enforced_wants_an_exchanger_that_proves_its_name() {
+    let policy = "version: STSv1\nmode: enforce\nmx: hop.example\nmax_age: 86400\n";
+    let (_server, hop, _web) = demanding("hop.example", "200 OK", policy);
+    assert!(hop.taken(1)[0].in_tls);
+
+    let (server, hop, _web) = demanding("impostor.example", "200 OK", policy);
+    let waits = reason(&server);
+    assert!(waits.starts_with("4.7.5 hop.example: certificate not accepted"), "{waits}");
+    assert!(hop.taken(0).is_empty());
+}
+
+#[test]
+fn a_policy_that_is_tested_or_not_there_keeps_no_mail_back() {
+    let policy = "version: STSv1\nmode: testing\nmx: other.example\nmax_age: 86400\n";
+    let (_server, hop, _web) = demanding("impostor.example", "200 OK", policy);
+    assert_eq!(hop.taken(1).len(), 1);
+    let policy = "version: STSv1\nmode: enforce\nmx: hop.example\nmax_age: 86400\n";
+    let (_server, hop, _web) = demanding("impostor.example", "302 Found", policy);
+    assert_eq!(hop.taken(1).len(), 1, "nobody is followed elsewhere");
+}
+
+#[test]
+fn postfix_takes_mail_in_tls_and_says_whom_it_does_not_know() {
+    let postfix = Postfix::start();
+    let (dns, port) = (one_exchanger(), postfix.port);
+    let route = format!(
+        "authorities = {:?}\n[[route]]\ndomains = [\"*\"]\nhops = [\"hop.example:{port}\"]\ntls = \"verified\"",
+        postfix.certificate()
+    );
+    let server = outbound(&dns, port, &route);
+    let contents =
+        [mail::small("small"), mail::eight_bit("eight-bit"), mail::large("large", 2 * 1024 * 1024)];
+    for content in &contents {
+        send(&server, &["nobody@to.example", "ann@to.example"], content);
+    }
+    let mails = postfix.mails(contents.len());
+    for (subject, content) in ["small", "eight-bit", "large"].into_iter().zip(&contents) {
+        let has_subject = |mail: &&Vec<u8>| mail::field(mail, "Subject").as_deref() == Some(subject);
+        let stored = mails.iter().find(has_subject).expect("a mail with this subject");
+        assert!(stored.ends_with(content), "{subject}: the content differs");
+        let trace = mail::field(stored, "Received").expect("a trace");
+        assert!(trace.contains("(Postfix) with ESMTPS"), "{trace}");
+    }
+    server.wait_for_empty_queue();
+    server.wait_for_log("Bounced { reason: \"5.1.1 ");
+}
+
+#[test]
+fn dovecot_takes_mail_by_lmtp_and_answers_for_each_recipient() {
+    let dovecot = Dovecot::start();
+    let route = format!(
+        "[[route]]\ndomains = [\"inside.example\"]\nhops = [\"127.0.0.1:{}\"]\nprotocol = \"lmtp\"",
+        dovecot.port
+    );
+    let server = outbound(&one_exchanger(), 25, &route);
+    let contents = [mail::small("by-lmtp"), mail::large("large-by-lmtp", 1024 * 1024)];
+    for content in &contents {
+        send(&server, &["ann@inside.example", "nobody@inside.example", "bob@inside.example"], content);
+    }
+    for user in ["ann@inside.example", "bob@inside.example"] {
+        let mails = dovecot.mails(user, contents.len());
+        for content in &contents {
+            assert!(mails.iter().any(|stored| stored.ends_with(content)), "{user}: the content differs");
+        }
+    }
+    server.wait_for_empty_queue();
+    server.wait_for_log("Bounced { reason: \"5.1.1 ");
+}
+
+#[test]
+fn domains_below_a_pattern_may_have_an_lmtp_server_of_their_own() {
     let hop = NextHop::start_lmtp();
     let dns = one_exchanger();
     let route = format!(

@@ -23,6 +23,9 @@ pub trait Resolver: fmt::Debug + Send + Sync {
 
     /// The addresses of a host, of both families; none where it exists without any.
     fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Unresolved>>;
+
+    /// The texts of a name, each in one piece; none where it exists without any.
+    fn texts<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<String>, Unresolved>>;
 }
 
 /// An MX record (RFC 1035 section 3.3.9).
@@ -113,6 +116,24 @@ impl Resolver for NameServers {
                 (true, false, None) => Ok(addresses),
             }
         })
+    }
+
+    fn texts<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<String>, Unresolved>> {
+        Box::pin(self.text_records(name))
+    }
+}
+
+impl NameServers {
+    async fn text_records(&self, name: &str) -> Result<Vec<String>, Unresolved> {
+        let found = match self.resolver.txt_lookup(absolute(name)).await {
+            Ok(found) => found,
+            Err(error) => return unresolved(name, &error).map_or(Ok(Vec::new()), Err),
+        };
+        let texts = found.answers().iter().filter_map(|record| match &record.data {
+            RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+            _ => None,
+        });
+        Ok(texts.take(RECORDS_MAX).collect())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `gatepost_delivery_*`.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::Disposition;
 use super::dsn::Action;
@@ -22,6 +22,7 @@ pub struct Metrics {
     told_relayed: IntCounter,
     told_delivered: IntCounter,
     pub(super) settle_failures: IntCounter,
+    stuck: IntGauge,
     pub(super) seconds: Histogram,
 }
 
@@ -62,6 +63,9 @@ impl Metrics {
             )
             .buckets(SECONDS_BUCKETS.to_vec()),
         )?;
+        let stuck =
+            IntGauge::new("gatepost_delivery_stuck", "Deliveries that go on beyond all their time limits.")?;
+        registry.register(Box::new(stuck.clone()))?;
         registry.register(Box::new(recipients.clone()))?;
         registry.register(Box::new(retries.clone()))?;
         registry.register(Box::new(told.clone()))?;
@@ -81,8 +85,15 @@ impl Metrics {
             told_relayed: told.with_label_values(&[Action::Relayed.name()]),
             told_delivered: told.with_label_values(&[Action::Delivered.name()]),
             settle_failures,
+            stuck,
             seconds,
         })
+    }
+
+    /// What the watchdog counts.
+    #[must_use]
+    pub fn stuck(&self) -> IntGauge {
+        self.stuck.clone()
     }
 
     pub(super) fn count_done(&self, disposition: &Disposition) {

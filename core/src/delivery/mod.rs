@@ -26,7 +26,9 @@ pub mod route;
 pub mod schedule_policy;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tls_policy;
 mod trace;
+pub mod watchdog;
 pub mod worker;
 
 pub use attempt::{Attempt, HopReport};
@@ -36,4 +38,5 @@ pub use disposition::Disposition;
 pub use loops::{RECEIVED_MAX, count_received, delivered_to};
 pub use metrics::Metrics;
 pub use schedule_policy::{Retries, Schedule, Schedules};
+pub use watchdog::Watchdog;
 pub use worker::{Rooms, Settings, StartError, Workers};

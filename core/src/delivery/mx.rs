@@ -252,6 +252,10 @@ mod tests {
             let answer = self.answer(host, found);
             Box::pin(async move { answer })
         }
+
+        fn texts<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<String>, Unresolved>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
     }
 
     fn zone() -> Zone {

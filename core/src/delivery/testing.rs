@@ -4,7 +4,43 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use gatepost_smtp::server::{Envelope, Recipient};
+use gatepost_smtp::wire::params::{MailParams, RcptParams};
+
+use crate::intake::{Body, Origin, Submission};
+use crate::queue::{NewMessage, QueueId};
 use crate::scan::{Engine, EngineIdentity, POLICY_VERSION, Stamp, Verdict};
+
+/// A small mail from nobody in particular.
+pub(crate) fn message(id: u64, recipients: &[&str]) -> NewMessage {
+    let recipient = |address: &&str| Recipient {
+        path: format!("<{address}>").parse().unwrap(),
+        params: RcptParams::default(),
+    };
+    NewMessage {
+        id: QueueId(id),
+        submission: Submission {
+            envelope: Envelope {
+                reverse_path: "<sender@example.org>".parse().unwrap(),
+                params: MailParams::default(),
+                recipients: recipients.iter().map(recipient).collect(),
+            },
+            origin: Origin {
+                session: "S1".into(),
+                listener: "smtp".into(),
+                peer: "127.0.0.1:25".parse().unwrap(),
+                helo: "client.example.org".into(),
+                esmtp: true,
+                tls: None,
+                user: None,
+                received_at_ms: 1_700_000_000_000,
+            },
+        },
+        trace: b"Received: from client.example.org\r\n".to_vec(),
+        body: Body::Memory("Subject: hello\r\n\r\nbody\r\n".into()),
+        stamp: None,
+    }
+}
 
 /// An engine that finds what it is told to find, in items that contain `MARK`.
 pub(crate) struct Teachable {

@@ -18,7 +18,7 @@ use super::closing::now_ms;
 use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
-use super::{Attempt, Closing, Disposition, Metrics, Policy, delivered_to};
+use super::{Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to};
 use crate::directory::Directory;
 use crate::events::Log;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
@@ -47,6 +47,8 @@ pub struct Rooms {
     pub store: Arc<dyn MailStore>,
     /// Takes mail to other servers; without it, mail for other domains waits.
     pub remote: Option<Remote>,
+    /// Told of every attempt.
+    pub watchdog: Watchdog,
     /// Told what becomes of each recipient.
     pub events: Log,
 }
@@ -232,6 +234,8 @@ impl Worker {
     }
 
     async fn attempt(&self, claim: &Claim) -> Progress {
+        let limit = self.scan_deadline.saturating_add(STORE_TIME_MAX);
+        let _watched = self.rooms.watchdog.watch(&claim.message, "delivery into mailboxes", limit);
         if claim.given_up {
             let bounced = Disposition::Bounced { reason: GIVEN_UP_REASON.to_owned() };
             return self.end(claim, &bounced).await.into();
@@ -339,6 +343,9 @@ const WORKERS_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
 /// Longer than the session's budget: nobody waits here, and a large archive may need it.
 const SCAN_DEADLINE_DEFAULT: Duration = Duration::from_secs(120);
+
+/// Far beyond any flush of a disk that works: who waits longer is told of.
+const STORE_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The address was local when the mail was accepted and is not, or nobody's, now.
 const GONE: &str = "5.1.1 the mailbox that this was accepted for is gone";

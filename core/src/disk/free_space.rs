@@ -1,6 +1,7 @@
 //! Whether there is room for more mail.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ pub struct FreeSpace {
     octets_min: u64,
     files_min: u64,
     last: Mutex<Option<(Instant, bool)>>,
+    was_low: AtomicBool,
 }
 
 // === impl FreeSpace ===
@@ -21,7 +23,7 @@ impl FreeSpace {
     /// Watches the file system of `folder`.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, folder: PathBuf, octets_min: u64, files_min: u64) -> Self {
-        Self { disk, folder, octets_min, files_min, last: Mutex::new(None) }
+        Self { disk, folder, octets_min, files_min, last: Mutex::new(None), was_low: AtomicBool::new(false) }
     }
 
     /// Whether less than the minimum is free, or fewer files can be made. A file system that cannot say is taken to have room: the write itself
@@ -35,6 +37,7 @@ impl FreeSpace {
         let low = self.disk.free_octets(&self.folder).is_ok_and(|free| free < self.octets_min)
             || (self.files_min > 0
                 && self.disk.free_files(&self.folder).is_ok_and(|free| free < self.files_min));
+        self.was_low.store(low, Ordering::Relaxed);
         let was_low = last.replace((Instant::now(), low)).is_some_and(|(_, low)| low);
         match (was_low, low) {
             (false, true) => tracing::error!(
@@ -45,6 +48,12 @@ impl FreeSpace {
             _ => {}
         }
         low
+    }
+
+    /// What `is_low` answered last, without asking the disk.
+    #[must_use]
+    pub fn was_low(&self) -> bool {
+        self.was_low.load(Ordering::Relaxed)
     }
 }
 

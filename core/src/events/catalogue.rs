@@ -170,6 +170,14 @@ pub enum What {
         /// Why, with an enhanced status code first.
         reason: String,
     },
+    /// A delivery goes on beyond all its time limits: a bug, or a machine that stands still.
+    #[serde(rename = "mail.stuck")]
+    Stuck {
+        /// Which part of it.
+        doing: Cow<'static, str>,
+        /// For how long.
+        seconds: u64,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {
@@ -224,6 +232,7 @@ impl What {
             Self::Accepted { .. } => 302,
             Self::Stripped { .. } => 303,
             Self::Notified { .. } => 304,
+            Self::Stuck { .. } => 305,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,

@@ -58,6 +58,10 @@ impl fmt::Display for Event {
             What::Bounced { recipient, reason } => {
                 self.outcome(f, "was given up for", recipient, Some(reason))
             }
+            What::Stuck { doing, seconds } => {
+                self.mail(f)?;
+                write!(f, " is stuck: {doing} goes on for {seconds} s")
+            }
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }
@@ -158,6 +162,8 @@ mod tests {
              22 octets"
         );
         assert_eq!(said(What::Delivered { recipient: "<me@x>".into() }), "mail Q was delivered to <me@x>");
+        let stuck = What::Stuck { doing: "sending it on".into(), seconds: 11_000 };
+        assert_eq!(said(stuck), "mail Q is stuck: sending it on goes on for 11000 s");
         let deferred = What::Deferred { recipient: "<me@x>".into(), reason: "4.2.0 busy".into() };
         assert_eq!(said(deferred), "mail Q could not be delivered yet to <me@x>: 4.2.0 busy");
     }

@@ -4,17 +4,20 @@
 //! and messages within messages may not be encoded (RFC 2045 section 6.4): they are taken apart and their `binary`
 //! becomes `8bit`. Delimiters are those of RFC 2046 section 5.1.1 to the letter; a message that could be taken apart
 //! in two ways is refused.
+//!
+//! The same way leads from 8BITMIME to seven bits, for next hops that take no more (RFC 6152 section 3): leaves with octets
+//! above 127 become base64, and `8bit` becomes `7bit`. What was signed is left alone.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mail_parser::{MessageParser, MimeHeaders as _};
 use memchr::memmem;
 
-/// The message cannot be re-encoded: 554 5.6.1.
+/// The message cannot be re-encoded: 554 5.6.1, or 5.6.3 where a next hop needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BinaryMimeError {
     /// Its headers or delimiters are not lines, or its structure is ambiguous.
-    #[error("the message cannot be converted from BINARYMIME")]
+    #[error("the message cannot be re-encoded")]
     Inconvertible,
     /// Parts within parts beyond `DEPTH_MAX`.
     #[error("the parts of the message are nested too deeply")]
@@ -26,9 +29,29 @@ pub enum BinaryMimeError {
 /// # Errors
 /// See `BinaryMimeError`.
 pub fn reencode(message: &[u8]) -> Result<Vec<u8>, BinaryMimeError> {
+    reencode_to(message, Target::Lines)
+}
+
+/// Re-encodes a message of lines to octets below 128. The decoded content of each part stays what it was.
+///
+/// # Errors
+/// See `BinaryMimeError`; also where the headers have octets above 127, or what is signed has.
+pub fn reencode_to_seven_bit(message: &[u8]) -> Result<Vec<u8>, BinaryMimeError> {
+    let lines = reencode_to(message, Target::SevenBit)?;
+    if lines.is_ascii() { Ok(lines) } else { Err(BinaryMimeError::Inconvertible) }
+}
+
+/// What parts must be when all is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Lines,
+    SevenBit,
+}
+
+fn reencode_to(message: &[u8], target: Target) -> Result<Vec<u8>, BinaryMimeError> {
     let capacity = message.len().saturating_add(message.len() / 2);
     let mut lines = Vec::with_capacity(capacity);
-    rewrite(message, Role::Message, DEPTH_MAX, &mut lines)?;
+    rewrite(message, Role::Message, target, DEPTH_MAX, &mut lines)?;
     if !lines.ends_with(b"\r\n") {
         lines.extend_from_slice(b"\r\n");
     }
@@ -57,8 +80,10 @@ enum Structure {
 /// `Content-Transfer-Encoding` (RFC 2045 section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TransferEncoding {
-    /// `7bit`, `8bit`, or nothing said.
+    /// `7bit`, or nothing said.
     Lines,
+    /// `8bit`: lines as well.
+    EightBit,
     Binary,
     /// `base64`, `quoted-printable` or something else.
     Encoded,
@@ -77,37 +102,47 @@ struct Header<'a> {
     fields: Vec<&'a [u8]>,
     structure: Structure,
     encoding: TransferEncoding,
+    /// Whether a signature stands beside its parts (RFC 1847 section 2.1): they must not be touched.
+    is_signed: bool,
 }
 
-fn rewrite(entity: &[u8], role: Role, depth: usize, out: &mut Vec<u8>) -> Result<(), BinaryMimeError> {
+fn rewrite(
+    entity: &[u8],
+    role: Role,
+    target: Target,
+    depth: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), BinaryMimeError> {
     let depth = depth.checked_sub(1).ok_or(BinaryMimeError::TooDeep)?;
     let (header, body) = split(entity);
     let header = Header::parse(header)?;
     let was_binary = header.encoding == TransferEncoding::Binary;
-    let composite_encoding = if was_binary { Some("8bit") } else { None };
+    let composite_encoding = match (target, header.encoding) {
+        (Target::Lines, TransferEncoding::Binary) => Some("8bit"),
+        (Target::SevenBit, TransferEncoding::Binary | TransferEncoding::EightBit) => Some("7bit"),
+        _ => None,
+    };
+    if target == Target::SevenBit && header.is_signed && !body.is_ascii() {
+        return Err(BinaryMimeError::Inconvertible);
+    }
+    let is_fit =
+        !was_binary && (target == Target::Lines || body.is_ascii()) && are_lines_but_for_the_end(body);
     match &header.structure {
-        Structure::Leaf
-            if header.encoding != TransferEncoding::Encoded
-                && (was_binary || !are_lines_but_for_the_end(body)) =>
-        {
+        Structure::Leaf if header.encoding != TransferEncoding::Encoded && !is_fit => {
             header.write(Some("base64"), role, out);
             encode_base64(body, out);
         }
-        Structure::Leaf => {
-            header.write(None, role, out);
-            out.extend_from_slice(body);
-        }
-        Structure::FixedLeaf => {
+        Structure::Leaf | Structure::FixedLeaf => {
             header.write(composite_encoding, role, out);
             out.extend_from_slice(body);
         }
         Structure::Message => {
             header.write(composite_encoding, role, out);
-            rewrite(body, Role::Message, depth, out)?;
+            rewrite(body, Role::Message, target, depth, out)?;
         }
         Structure::Multipart(boundary) => {
             header.write(composite_encoding, role, out);
-            rewrite_parts(body, boundary, depth, out)?;
+            rewrite_parts(body, boundary, target, depth, out)?;
         }
     }
     Ok(())
@@ -116,6 +151,7 @@ fn rewrite(entity: &[u8], role: Role, depth: usize, out: &mut Vec<u8>) -> Result
 fn rewrite_parts(
     body: &[u8],
     boundary: &[u8],
+    target: Target,
     depth: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), BinaryMimeError> {
@@ -127,7 +163,7 @@ fn rewrite_parts(
         let part = before.end..after.start.saturating_sub(2);
         let Some(octets) = body.get(part.clone()) else { continue };
         out.extend_from_slice(body.get(copied..part.start).unwrap_or_default());
-        rewrite(octets, Role::Part, depth, out)?;
+        rewrite(octets, Role::Part, target, depth, out)?;
         copied = part.end;
     }
     out.extend_from_slice(body.get(copied..).unwrap_or_default());
@@ -188,7 +224,8 @@ impl<'a> Header<'a> {
         };
         let encoding = parsed.as_ref().and_then(|message| message.content_transfer_encoding()).map(str::trim);
         let encoding = match encoding.map(str::to_ascii_lowercase).as_deref() {
-            None | Some("7bit" | "8bit") => TransferEncoding::Lines,
+            None | Some("7bit") => TransferEncoding::Lines,
+            Some("8bit") => TransferEncoding::EightBit,
             Some("binary") => TransferEncoding::Binary,
             Some(_) => TransferEncoding::Encoded,
         };
@@ -196,7 +233,9 @@ impl<'a> Header<'a> {
         if encoding == TransferEncoding::Encoded && !matches!(structure, Structure::Leaf) {
             return Err(BinaryMimeError::Inconvertible);
         }
-        Ok(Self { fields, structure, encoding })
+        let is_signed = matches!(structure, Structure::Multipart(_))
+            && kind.and_then(|kind| kind.subtype()).is_some_and(|it| it.eq_ignore_ascii_case("signed"));
+        Ok(Self { fields, structure, encoding, is_signed })
     }
 
     /// Writes the fields and the blank line; where an encoding is given it takes the place of the old one.
@@ -281,93 +320,4 @@ const LINE_OCTETS_MAX: usize = 998;
 const BASE64_OCTETS_PER_LINE: usize = 57;
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn multipart(parts: &[Vec<u8>]) -> Vec<u8> {
-        let mut message =
-            b"From: a@example.org\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: binary\r\n\
-            Content-Type: multipart/mixed;\r\n boundary=\"=_limit\"\r\n\r\npreamble\r\n"
-                .to_vec();
-        for part in parts {
-            message.extend_from_slice(b"--=_limit\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: BINARY\r\nX-Kept: yes\r\n\r\n");
-            message.extend_from_slice(part);
-            message.extend_from_slice(b"\r\n");
-        }
-        message.extend_from_slice(b"--=_limit--\r\nepilogue\r\n");
-        message
-    }
-
-    fn contents(message: &[u8]) -> Vec<Vec<u8>> {
-        let parsed = MessageParser::default().parse(message).unwrap();
-        parsed.parts.iter().filter(|part| !part.is_multipart()).map(|part| part.contents().to_vec()).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn decoded_parts_are_what_was_sent(parts in prop::collection::vec(prop::collection::vec(
-            prop_oneof![4 => any::<u8>(), 1 => Just(b'\r'), 1 => Just(b'\n'), 1 => Just(b'-')], 0..200), 1..5)) {
-            let message = multipart(&parts);
-            let lines = reencode(&message).unwrap();
-            prop_assert!(are_lines(&lines));
-            prop_assert_eq!(contents(&lines), parts);
-            prop_assert_eq!(memmem::find_iter(&lines, b"X-Kept: yes\r\n").count(), memmem::find_iter(&message, b"X-Kept: yes\r\n").count());
-            prop_assert!(memmem::find(&lines.to_ascii_lowercase(), b"binary").is_none());
-            prop_assert_eq!(reencode(&lines), Ok(lines.clone()), "what is lines already is left alone");
-        }
-
-        #[test]
-        fn any_octets_become_lines_or_are_refused(octets: Vec<u8>) {
-            if let Ok(lines) = reencode(&octets) {
-                prop_assert!(are_lines(&lines));
-            }
-        }
-    }
-
-    #[test]
-    fn a_plain_message_becomes_a_mime_message() {
-        let lines = reencode(b"Subject: x\r\n\r\nbare\nline\0").unwrap();
-        assert_eq!(
-            String::from_utf8(lines).unwrap(),
-            "Subject: x\r\nContent-Transfer-Encoding: base64\r\nMIME-Version: 1.0\r\n\r\nYmFyZQpsaW5lAA==\r\n"
-        );
-    }
-
-    #[test]
-    fn a_message_within_a_message_is_taken_apart() {
-        let inner = multipart(&[b"\0\n\r".to_vec()]);
-        let mut outer =
-            b"MIME-Version: 1.0\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-                .to_vec();
-        outer.extend_from_slice(&inner);
-        let lines = String::from_utf8(reencode(&outer).unwrap()).unwrap();
-        assert!(lines.contains("message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n"));
-        assert!(lines.contains("Content-Transfer-Encoding: base64\r\n\r\nAAoN\r\n--=_limit--\r\n"));
-    }
-
-    #[test]
-    fn a_boundary_that_readers_may_see_differently_is_refused() {
-        let unclosed = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n".as_slice();
-        let longer =
-            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--bc\r\n--b--\r\n".as_slice();
-        let twice =
-            b"Content-Type: text/plain\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\n".as_slice();
-        let encoded = b"Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: base64\r\n\r\n--b--\r\n".as_slice();
-        for message in [unclosed, longer, twice, encoded] {
-            assert_eq!(reencode(message), Err(BinaryMimeError::Inconvertible));
-        }
-    }
-
-    #[test]
-    fn a_header_that_is_not_lines_is_refused() {
-        assert_eq!(reencode(b"Subject: a\nb\r\n\r\nbody\r\n"), Err(BinaryMimeError::Inconvertible));
-    }
-
-    #[test]
-    fn nesting_is_bounded() {
-        let deep = b"Content-Type: message/rfc822\r\n\r\n".repeat(DEPTH_MAX + 1);
-        assert_eq!(reencode(&deep), Err(BinaryMimeError::TooDeep));
-    }
-}
+mod tests;

@@ -142,6 +142,14 @@ impl Committer {
         lifted
     }
 
+    /// Asks for the free space, so that those who do not wait for an answer know it.
+    pub(super) fn look_at_space(&self) {
+        if let Some(space) = &self.free_space {
+            // The answer is kept.
+            let _low = space.is_low();
+        }
+    }
+
     pub(super) fn close(&mut self) {
         self.journal.close();
     }
@@ -168,7 +176,8 @@ impl Committer {
     }
 
     fn is_over(&self, facts: &Facts) -> bool {
-        self.shared.index().is_over(&self.quotas, facts.user.as_deref(), &facts.domains)
+        self.quotas != Quotas::default()
+            && self.shared.index().is_over(&self.quotas, facts.user.as_deref(), &facts.domains)
     }
 
     fn follow_opened(&mut self) {

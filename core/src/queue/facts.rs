@@ -133,7 +133,7 @@ impl SenderKey {
     }
 }
 
-/// As an index into a queue's domains: in lower case, A-labels.
+/// As the index knows domains: in lower case, A-labels.
 pub(super) fn normal_domain(domain: &str) -> String {
     if domain.is_ascii() {
         return domain.to_ascii_lowercase();
@@ -141,7 +141,8 @@ pub(super) fn normal_domain(domain: &str) -> String {
     idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase())
 }
 
-fn domain_of_path(path: &ForwardPath) -> String {
+/// Likewise, of a recipient; empty: none.
+pub(super) fn domain_of_path(path: &ForwardPath) -> String {
     match path {
         ForwardPath::Postmaster => String::new(),
         ForwardPath::Mailbox(mailbox) => match mailbox.domain() {

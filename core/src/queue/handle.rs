@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use gatepost_smtp::wire::path::ForwardPath;
 use tokio::sync::{mpsc, oneshot};
 
 use super::committer::{Committer, Work};
+use super::facts::domain_of_path;
 use super::index::Due;
 use super::journal::Journal;
 use super::recovery::{self, Mode, recover};
@@ -215,11 +217,18 @@ impl Queue {
         self.free_space.is_low()
     }
 
-    /// Whether one more mail of this user to this domain may wait; `append` asks again. For RCPT, so that the other
+    /// What `is_full` answered at most two seconds ago; does not ask the disk. For MAIL, so that nobody sends a body that
+    /// cannot be kept.
+    #[must_use]
+    pub fn was_full(&self) -> bool {
+        self.free_space.was_low()
+    }
+
+    /// Whether one more mail of this user to this recipient's domain may wait; `append` asks again. For RCPT, so that the other
     /// recipients of the mail are not refused with this one.
     #[must_use]
-    pub fn admits(&self, user: Option<&str>, domain: &str) -> bool {
-        !self.shared.index().is_over_for(&self.quotas, user, domain)
+    pub fn admits(&self, user: Option<&str>, recipient: &ForwardPath) -> bool {
+        !self.shared.index().is_over(&self.quotas, user, &[domain_of_path(recipient)])
     }
 
     /// Whether nothing can be appended any more: the queue was closed, or its writer died.

@@ -20,7 +20,7 @@ pub(super) use self::entry::{Entry, Stage};
 pub(super) use self::glance::{Filter, Gathering};
 use self::names::Names;
 use self::segments::Segments;
-use super::facts::{Facts, normal_domain};
+use super::facts::Facts;
 use super::journal::Opened;
 use super::pending::Pending;
 use super::schedule::Schedule;
@@ -238,11 +238,6 @@ impl Index {
             || domains.iter().any(|domain| is_over(&self.domains, domain, &quotas.domain))
     }
 
-    /// As `is_over`, of a domain as somebody wrote it.
-    pub(super) fn is_over_for(&self, quotas: &Quotas, user: Option<&str>, domain: &str) -> bool {
-        self.is_over(quotas, user, &[normal_domain(domain)])
-    }
-
     /// Drops a message: done, or found to be damaged.
     pub(super) fn forget(&mut self, id: QueueId) {
         self.take(id);
@@ -354,16 +349,4 @@ const FRESH_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 const REASONS_MAX: usize = 50_000;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_costs_no_more_memory_than_the_module_says() {
-        let entry = size_of::<Entry>();
-        assert!(entry <= 96, "{entry}");
-        // What comes in order leaves the nodes of a B-tree at 6 of 11 places; each has 16 octets of its own.
-        let node = |place: usize| (place * 11 + 16) / 6;
-        let octets = node(size_of::<QueueId>() + entry) + node(size_of::<(u64, QueueId)>());
-        assert!(octets <= 260, "{octets}");
-    }
-}
+mod tests;

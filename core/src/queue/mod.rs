@@ -1,18 +1,22 @@
 //! The durable queue. 250 comes after its flush, never before.
 //!
 //! ```text
-//! append, settle -> writer (thread) -> committer -> journal -> segment (file) <- supply (thread)
-//!                                          |                                       |
-//! claim <- index, schedule <---------------+                 recovery <- reader <--+ at the start
+//! append, settle, hold, remove -> writer (thread) -> committer -> journal -> segment (file) <- supply (thread)
+//!                                                       |  ^                       |
+//! claim, select, stats <- index, schedule <-------------+  +- carry                | recovery <- reader, at the start
+//!                                                                                  +--------- survey <- verify, salvage
 //! ```
-//! The format is written down octet by octet where it is coded: files in `segment`, records and batches in `record`,
-//! payloads in `envelope`. `core/tests/golden` holds a file of every released version.
+//! The format is written down octet by octet where it is coded: files and their footers in `segment`, records and
+//! batches in `record`, payloads in `envelope` and `standing`, notes of footers in `facts`. `core/tests/golden` holds a
+//! file of every released version.
 //!
 //! - All sessions that wait share one vectored write and one flush.
 //! - What a worker says of a recipient is one record; the last one is the removal. There is no second step that could
 //!   fail, so nothing that was deleted or delivered comes back.
 //! - A segment goes when nothing in it is pending and no segment that it tells of is left: `done` never disappears
 //!   before what it is about.
+//! - Segments go in order. The mails that keep an old one are carried on once more is dead than alive.
+//! - What an attempt has to tell its sender becomes durable with the attempt's record or not at all.
 //! - After a failed flush the segment is left alone for good and nothing is accepted until a fresh one has flushed.
 
 mod carry;

@@ -343,3 +343,19 @@ pub(super) fn now_ms() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clock_that_was_set_back_counts() {
+        let now = 1_800_000_000_000;
+        let clock = || Clock { wall_ms: now, steady: Instant::now() };
+        assert_eq!(clock().set_back_ms(now), 0);
+        assert_eq!(clock().set_back_ms(now + 3_600_000), 0, "an hour ahead: all is due, which is no harm");
+        assert_eq!(clock().set_back_ms(now - 5_000), 0, "a correction");
+        let back = clock().set_back_ms(now - 3_600_000);
+        assert!((3_600_000..3_700_000).contains(&back), "{back}");
+    }
+}

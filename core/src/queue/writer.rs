@@ -77,6 +77,7 @@ impl Writer {
             }
             self.committer.remove_segments();
             if batch.tend {
+                self.committer.look_at_space();
                 self.try_to_lift_stop();
                 self.is_busy.store(self.committer.carry_on(), Ordering::Relaxed);
             }

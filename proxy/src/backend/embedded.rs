@@ -132,6 +132,10 @@ impl Backend for Embedded {
             if !self.rooms.may_send(&origin, rights, reverse_path) {
                 return Err(Refusal::SenderNotOwned);
             }
+            // Before the body comes, which would be for nothing.
+            if self.rooms.queue.was_full() {
+                return Err(Refusal::StorageFull);
+            }
             let rooms = Arc::clone(&self.rooms);
             let drawn = rooms.memory.clone().draw();
             let transaction =
@@ -152,6 +156,9 @@ impl Transaction for EmbeddedTransaction {
         Box::pin(async move {
             match self.rooms.directory.resolve(path) {
                 Resolution::Local(_) if !self.drawn.try_grow(RECIPIENT_OCTETS, 0) => {
+                    Err(Refusal::StorageFull)
+                }
+                Resolution::Local(_) if !self.rooms.queue.admits(self.origin.user.as_deref(), path) => {
                     Err(Refusal::StorageFull)
                 }
                 Resolution::Local(_) => Ok(()),

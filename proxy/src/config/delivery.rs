@@ -21,6 +21,10 @@ pub struct Remote {
     pub port: u16,
     /// Whether foreign domains may name hosts on loopback or in private networks.
     pub internal_addresses: bool,
+    /// Whether domains are asked for their MTA-STS policies.
+    pub mta_sts: bool,
+    /// Where the web servers listen that have them.
+    pub https_port: u16,
     /// Mails a minute to one destination, at the most.
     pub rate: Option<NonZeroU32>,
     /// Who vouches for certificates; `None`: whom the machine trusts.
@@ -59,6 +63,8 @@ pub(super) struct WrittenRemote {
     enabled: bool,
     port: Option<Spanned<u16>>,
     internal_addresses: bool,
+    mta_sts: Option<bool>,
+    https_port: Option<Spanned<u16>>,
     rate: Option<NonZeroU32>,
     authorities: Option<PathBuf>,
 }
@@ -126,19 +132,21 @@ impl WrittenRemote {
         routes: Vec<Spanned<WrittenRoute>>,
         findings: &mut Vec<Finding>,
     ) -> Option<Remote> {
-        let Self { enabled, port, internal_addresses, rate, authorities } = self;
+        let Self { enabled, port, internal_addresses, mta_sts, https_port, rate, authorities } = self;
         if let (false, Some(route)) = (enabled, routes.first()) {
             findings.push(
                 Finding::at(route.span(), "a route leads nowhere as long as no mail leaves this server")
                     .hint("set enabled = true in [delivery.remote]"),
             );
         }
-        if let Some(port) = port.as_ref().filter(|port| *port.get_ref() == 0) {
+        for port in [&port, &https_port].into_iter().flatten().filter(|port| *port.get_ref() == 0) {
             findings.push(Finding::at(port.span(), "no server listens at port 0"));
         }
         let routes = routes.into_iter().map(|route| route.into_inner().check(findings)).collect();
         let port = port.map_or(SMTP_PORT, Spanned::into_inner);
-        enabled.then_some(Remote { port, internal_addresses, rate, authorities, routes })
+        let https_port = https_port.map_or(HTTPS_PORT, Spanned::into_inner);
+        let mta_sts = mta_sts.unwrap_or(true);
+        enabled.then_some(Remote { port, internal_addresses, mta_sts, https_port, rate, authorities, routes })
     }
 }
 
@@ -236,6 +244,7 @@ impl TryFrom<String> for Hop {
 }
 
 const SMTP_PORT: u16 = 25;
+const HTTPS_PORT: u16 = 443;
 /// RFC 8314 section 7.3.
 const SUBMISSIONS_PORT: u16 = 465;
 /// RFC 2033 forbids 25; 24 (private mail) is what LMTP servers use.
@@ -265,6 +274,7 @@ mod tests {
         assert_eq!(remote("[delivery.remote]\nrate = 10\n"), Ok(None));
         let on = remote("[delivery.remote]\nenabled = true\n").unwrap().unwrap();
         assert_eq!((on.port, on.internal_addresses, on.rate, on.routes.len()), (25, false, None, 0));
+        assert_eq!((on.mta_sts, on.https_port), (true, 443));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(super) struct File {
     pub(super) dns: Dns,
     pub(super) dnsbl: Dnsbl,
     pub(super) admission: Admission,
+    pub(super) queue: Queue,
     pub(super) delivery: WrittenDelivery,
     pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) scan: Scan,
@@ -154,6 +155,18 @@ pub(super) struct Limits {
     pub(super) memory: Option<Spanned<Octets>>,
     pub(super) body_memory: Option<Spanned<Octets>>,
     pub(super) drain_timeout: Option<TimeSpan>,
+}
+
+/// `[queue]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Queue {
+    pub(super) free_space: Option<Octets>,
+    pub(super) free_files: Option<u32>,
+    pub(super) user_messages: Option<Spanned<u32>>,
+    pub(super) user_octets: Option<Spanned<Octets>>,
+    pub(super) domain_messages: Option<Spanned<u32>>,
+    pub(super) domain_octets: Option<Spanned<Octets>>,
 }
 
 /// `[scan]`

@@ -66,6 +66,8 @@ pub struct Config {
     pub admission: Admission,
     /// Which deviations are tolerated from whom.
     pub quirks: Vec<QuirkNetworks>,
+    /// When the queue takes no more.
+    pub queue: Queue,
     /// How mail leaves this server; `None`: not at all.
     pub remote: Option<Remote>,
     /// How mail is scanned.
@@ -199,6 +201,23 @@ pub struct Limits {
     pub drain_timeout: TimeSpan,
 }
 
+/// When the queue takes no more. It holds from the next start on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Space that must be free on its disk.
+    pub free_space: Octets,
+    /// Files that must still fit on its file system (inodes).
+    pub free_files: u32,
+    /// Messages of one user that may wait; `None`: any number.
+    pub user_messages: Option<u32>,
+    /// Octets of their bodies.
+    pub user_octets: Option<Octets>,
+    /// Messages for one domain that may wait.
+    pub domain_messages: Option<u32>,
+    /// Octets of their bodies.
+    pub domain_octets: Option<Octets>,
+}
+
 /// How mail is scanned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
@@ -281,6 +300,7 @@ impl Config {
     pub fn with_fixed_parts_of(self, running: &Self) -> Self {
         let authorities =
             |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
+        let https_port = |config: &Self| config.remote.as_ref().map(|remote| remote.https_port);
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
@@ -288,6 +308,7 @@ impl Config {
             ("auth.scram", self.scram != running.scram),
             ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
+            ("delivery.remote.https_port", https_port(&self) != https_port(running)),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -298,7 +319,11 @@ impl Config {
         }
         let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
         let remote = match (self.remote, &running.remote) {
-            (Some(new), Some(running)) => Some(Remote { authorities: running.authorities.clone(), ..new }),
+            (Some(new), Some(running)) => Some(Remote {
+                authorities: running.authorities.clone(),
+                https_port: running.https_port,
+                ..new
+            }),
             (_, running) => running.clone(),
         };
         Self {
@@ -359,6 +384,7 @@ impl Config {
             dnsbl: Dnsbl::default(),
             admission: Admission::default(),
             quirks: Vec::new(),
+            queue: Queue::default(),
             remote: None,
             scan: Scan::default(),
             schedules: Schedules::default(),
@@ -391,6 +417,21 @@ impl Default for Limits {
             memory: MEMORY_DEFAULT,
             body_memory: MEMORY_DEFAULT.half().half(),
             drain_timeout: DRAIN_DEFAULT,
+        }
+    }
+}
+
+// === impl Queue ===
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            free_space: FREE_SPACE_DEFAULT,
+            free_files: FREE_FILES_DEFAULT,
+            user_messages: None,
+            user_octets: None,
+            domain_messages: None,
+            domain_octets: None,
         }
     }
 }
@@ -466,6 +507,10 @@ const MEMORY_DEFAULT: Octets = Octets::mebi(1024);
 const RECIPIENTS_DEFAULT: u32 = 1000;
 /// Below the 90 s that systemd gives a service to stop.
 const DRAIN_DEFAULT: TimeSpan = TimeSpan::seconds(30);
+/// Two segments: what is in the queue can be settled while new mail is refused.
+const FREE_SPACE_DEFAULT: Octets = Octets::mebi(128);
+/// Databases, logs and certificates need some too.
+const FREE_FILES_DEFAULT: u32 = 1_000;
 /// Far below the ten minutes that a client waits after the final dot (RFC 5321 section 4.5.3.2.6).
 const SESSION_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(20);
 /// More than a person looks through.

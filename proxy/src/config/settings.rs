@@ -11,7 +11,7 @@ use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
     Admin, Badmail, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls,
-    Scan, Service, SmtpTls, TlsFiles,
+    Queue, Scan, Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -35,6 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         dnsbl: file.dnsbl,
         admission: file.admission,
         quirks: file.quirk,
+        queue: queue(&file.queue, &mut findings),
         scan: scan(file.scan),
         schedules: Schedules {
             local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
@@ -265,6 +266,24 @@ fn limits(written: &file::Limits, findings: &mut Vec<Finding>) -> Limits {
         memory,
         body_memory: bodies,
         drain_timeout: written.drain_timeout.unwrap_or(default.drain_timeout),
+    }
+}
+
+fn queue(written: &file::Queue, findings: &mut Vec<Finding>) -> Queue {
+    let default = Queue::default();
+    for octets in [&written.user_octets, &written.domain_octets].into_iter().flatten() {
+        if *octets.get_ref() < MESSAGE_MIN {
+            findings.push(Finding::at(octets.span(), format!("must be at least {MESSAGE_MIN}")));
+        }
+    }
+    let octets = |written: &Option<Spanned<Octets>>| written.as_ref().map(|octets| *octets.get_ref());
+    Queue {
+        free_space: written.free_space.unwrap_or(default.free_space),
+        free_files: written.free_files.unwrap_or(default.free_files),
+        user_messages: at_least(written.user_messages.as_ref(), 1, "user_messages", findings),
+        user_octets: octets(&written.user_octets),
+        domain_messages: at_least(written.domain_messages.as_ref(), 1, "domain_messages", findings),
+        domain_octets: octets(&written.domain_octets),
     }
 }
 

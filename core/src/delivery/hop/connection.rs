@@ -1,13 +1,13 @@
 //! A live connection to a next hop.
 
-use std::fmt;
+use std::{fmt, io};
 
-use gatepost_smtp::client::{self, Capabilities, Failure, Mail, NotReady, Outcome, Session};
+use gatepost_smtp::client::{self, Capabilities, Content, Failure, Mail, NotReady, Outcome, Session};
 use gatepost_smtp::server::TlsFacts;
 
 use super::source::{self, Source};
 use super::wire::{Conversation, Stop, Stream, Wire, is_silent, now};
-use super::{Consignment, HopFailure, Served, Verdict};
+use super::{Consignment, HopFailure, Served, Verdict, seven_bit};
 use crate::delivery::HopReport;
 use crate::disk::IoPool;
 
@@ -45,11 +45,11 @@ impl Connection {
 
     /// Takes a mail to the server. Whatever happens, every recipient gets its verdict.
     pub async fn deliver(mut self, consignment: &Consignment) -> Delivered {
-        let looked = source::look(consignment, self.session.capabilities(), &self.pool).await;
-        let content = match looked {
-            Ok(content) => content,
+        let (converted, content) = match self.prepare(consignment).await {
+            Ok(prepared) => prepared,
             Err(error) => return self.unreadable(consignment, error.kind()),
         };
+        let consignment = converted.as_ref().unwrap_or(consignment);
         let mail = Mail { envelope: consignment.envelope(), content };
         let takes_dsn = self.session.capabilities().dsn;
         if let Err(NotReady) = self.session.begin(now(), mail) {
@@ -102,8 +102,16 @@ impl Connection {
         self.tls.as_ref()
     }
 
+    /// What the message is made of, and another one where the server cannot take it as it is.
+    async fn prepare(&self, consignment: &Consignment) -> io::Result<(Option<Consignment>, Content)> {
+        let offered = self.session.capabilities();
+        let content = source::look(consignment, offered, &self.pool).await?;
+        let converted = seven_bit::convert(consignment, &content, offered, &self.pool).await?;
+        Ok(converted.map_or((None, content), |(converted, content)| (Some(converted), content)))
+    }
+
     /// Our disk is at fault, and the server has not heard of the mail.
-    fn unreadable(self, consignment: &Consignment, kind: std::io::ErrorKind) -> Delivered {
+    fn unreadable(self, consignment: &Consignment, kind: io::ErrorKind) -> Delivered {
         let served = self.failed(consignment, &HopFailure::Body(kind));
         Delivered { served, connection: Some(self) }
     }

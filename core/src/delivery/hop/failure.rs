@@ -2,7 +2,7 @@
 
 use std::io;
 
-use gatepost_smtp::client::{Failure, Fault};
+use gatepost_smtp::client::{Failure, Fault, Stage};
 use gatepost_smtp::wire::reply_parse::ServerReply;
 
 /// The end of a connection before its time. `Display` is for operators; `reason` has a status code in front.
@@ -79,7 +79,9 @@ impl HopFailure {
         match self {
             Self::Connect(_) | Self::ConnectTimedOut => "4.4.1",
             Self::Tls(_) | Self::Session(Failure::NoTls | Failure::Injected | Failure::TlsFailed) => "4.7.5",
-            Self::Session(Failure::NoAuth) => "4.7.0",
+            Self::Session(
+                Failure::NoAuth | Failure::Refused { stage: Stage::Auth | Stage::StartTls, .. },
+            ) => "4.7.0",
             Self::Session(Failure::Closed(_) | Failure::TimedOut(_) | Failure::ServiceClosing { .. }) => {
                 "4.4.2"
             }
@@ -99,5 +101,40 @@ impl HopFailure {
             Some(other) => TlsFailure::Handshake(other.clone()),
             None => TlsFailure::Connection(error.kind()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatepost_smtp::wire::reply_parse::ReplyReader;
+
+    use super::*;
+
+    #[test]
+    fn every_failure_says_whose_it_is_and_that_it_may_pass() {
+        let reply = || ReplyReader::default().read(b"535 5.7.8 no\r\n").unwrap().1.unwrap();
+        let refused = |stage| HopFailure::Session(Failure::Refused { stage, reply: reply() });
+        let table = [
+            (HopFailure::ConnectTimedOut, Fault::Network, "4.4.1 no connection in time"),
+            (TlsFailure::TimedOut.into(), Fault::Network, "4.7.5 TLS handshake timed out"),
+            (Failure::NoTls.into(), Fault::Server, "4.7.5 TLS is required and was not offered"),
+            (Failure::Closed(Stage::Data).into(), Fault::Network, "4.4.2 connection lost at DATA"),
+            (
+                Failure::Unsolicited(Stage::Idle).into(),
+                Fault::Server,
+                "4.5.0 a reply without a command at rest",
+            ),
+            (refused(Stage::Auth), Fault::Server, "4.7.0 AUTH refused: 535 5.7.8 no"),
+            (refused(Stage::Greeting), Fault::Server, "4.3.2 the greeting refused: 535 5.7.8 no"),
+            (
+                HopFailure::Body(io::ErrorKind::NotFound),
+                Fault::Ours,
+                "4.3.0 the body could not be read: entity not found",
+            ),
+        ];
+        for (failure, fault, reason) in table {
+            assert_eq!((failure.fault(), failure.reason().as_str()), (fault, reason));
+        }
+        assert_eq!(refused(Stage::Auth).reply(), Some(&reply()));
     }
 }

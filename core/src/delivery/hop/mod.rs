@@ -26,6 +26,7 @@ mod courier;
 mod failure;
 mod next_hop;
 mod served;
+mod seven_bit;
 mod source;
 pub mod tls;
 mod wire;

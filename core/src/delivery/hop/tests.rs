@@ -299,6 +299,26 @@ async fn a_body_that_cannot_even_be_looked_at_costs_no_connection() {
 }
 
 #[tokio::test]
+async fn a_mail_of_eight_bits_is_encoded_for_a_server_that_takes_seven() {
+    let text = "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\u{e4}\r\n";
+    let mail =
+        |text: &str| consignment(&["b@mx.example"], Body::Memory(Bytes::copy_from_slice(text.as_bytes())));
+    let script = course(&[Say("250 queued"), HearEnd]);
+    let (delivered, server) = deliver(&script, &mail(text)).await;
+    assert_eq!(*verdict(&delivered), Verdict::Delivered);
+    drop(delivered);
+    let (heard, _) = server.await.unwrap();
+    assert!(
+        heard.ends_with("Content-Transfer-Encoding: base64\r\nMIME-Version: 1.0\r\n\r\nw6QNCg==\r\n.\r\n"),
+        "{heard}"
+    );
+    let (delivered, _server) = deliver(&script[..3], &mail(&format!("Subject: \u{e4}\r\n{text}"))).await;
+    let reason = "5.6.3 the next hop takes no 8-bit content".to_owned();
+    assert_eq!(*verdict(&delivered), Verdict::Refused { reason });
+    assert!(delivered.connection.is_some());
+}
+
+#[tokio::test]
 async fn a_chunk_goes_out_whole() {
     let script = [
         Say("220 mx.example"),

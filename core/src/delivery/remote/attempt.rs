@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
-use super::super::hop::{Connection, Consignment, HopFailure, NextHop, Served, Verdict};
+use super::super::hop::{Consignment, HopFailure, NextHop, Served, Verdict};
 use super::super::retry::Setback;
 use super::super::route::Destination;
 use super::super::worker::caught;
 use super::super::{Attempt, Disposition, HopReport};
-use super::Inner;
 use super::destinations::{Blame, Place, Ticket};
 use super::targets::{Finder, NoTarget};
+use super::{Inner, Kept};
 use crate::queue::NewMessage;
 
 /// What is known so far.
@@ -38,7 +38,7 @@ impl Inner {
     pub(super) async fn attempt_all(
         self: &Arc<Self>,
         message: &Arc<NewMessage>,
-        groups: Vec<(Ticket<Connection>, Destination, Vec<usize>)>,
+        groups: Vec<(Ticket<Kept>, Destination, Vec<usize>)>,
         mut attempted: Vec<Attempt>,
     ) -> Vec<Attempt> {
         let mut tasks = JoinSet::new();
@@ -57,10 +57,11 @@ impl Inner {
     async fn guarded(
         &self,
         message: &NewMessage,
-        ticket: &Ticket<Connection>,
+        ticket: &Ticket<Kept>,
         destination: &Destination,
         recipients: Vec<usize>,
     ) -> Vec<Attempt> {
+        let _watched = self.tools.watchdog.watch(message, "sending it on", WATCHED_TIME_MAX);
         let attempt = caught(self.attempt(message, ticket, destination, recipients.clone()));
         match timeout(ATTEMPT_TIME_MAX, attempt).await {
             Ok(Ok(attempts)) => attempts,
@@ -79,7 +80,7 @@ impl Inner {
     async fn attempt(
         &self,
         message: &NewMessage,
-        ticket: &Ticket<Connection>,
+        ticket: &Ticket<Kept>,
         destination: &Destination,
         recipients: Vec<usize>,
     ) -> Vec<Attempt> {
@@ -97,8 +98,12 @@ impl Inner {
         if trip.is_over() {
             return self.end(trip, place, destination);
         }
-        let finder =
-            Finder { resolver: &*self.tools.resolver, settings: &settings, roots: &self.tools.roots };
+        let finder = Finder {
+            resolver: &*self.tools.resolver,
+            settings: &settings,
+            roots: &self.tools.roots,
+            policies: &self.policies,
+        };
         let targets = match finder.targets(destination).await {
             Ok(targets) => targets,
             Err(why) => return self.no_target(trip, place, &why),
@@ -113,13 +118,13 @@ impl Inner {
     }
 
     /// A server that has closed a connection meanwhile is no failure: nothing was asked of it.
-    async fn over_kept_connections(&self, trip: &mut Trip<'_>, place: &Place<'_, Connection>) {
+    async fn over_kept_connections(&self, trip: &mut Trip<'_>, place: &Place<'_, Kept>) {
         while !trip.is_over()
-            && let Some(mut connection) = place.kept()
+            && let Some(mut kept) = place.kept()
         {
-            if connection.is_usable().await {
+            if kept.connection.is_usable().await {
                 self.tools.metrics.count_reused();
-                self.deliver(trip, place, connection).await;
+                self.deliver(trip, place, kept).await;
                 if !trip.is_over() {
                     trip.failure = None;
                 }
@@ -127,16 +132,11 @@ impl Inner {
         }
     }
 
-    async fn over_new_connection(
-        &self,
-        trip: &mut Trip<'_>,
-        place: &Place<'_, Connection>,
-        target: &NextHop,
-    ) {
+    async fn over_new_connection(&self, trip: &mut Trip<'_>, place: &Place<'_, Kept>, target: &NextHop) {
         match self.tools.courier.connect(target).await {
             Ok(connection) => {
                 self.tools.metrics.count_opened();
-                self.deliver(trip, place, connection).await;
+                self.deliver(trip, place, Kept { connection, opened_at: Instant::now() }).await;
             }
             Err(failure) => {
                 self.tools.metrics.count_failed();
@@ -145,26 +145,24 @@ impl Inner {
         }
     }
 
-    async fn deliver(&self, trip: &mut Trip<'_>, place: &Place<'_, Connection>, connection: Connection) {
+    async fn deliver(&self, trip: &mut Trip<'_>, place: &Place<'_, Kept>, kept: Kept) {
+        let Kept { connection, opened_at } = kept;
         let recipients = std::mem::take(&mut trip.waiting);
         let delivered = connection.deliver(&Consignment::of(trip.message, &recipients)).await;
         for served in delivered.served {
             trip.take(served);
         }
-        if let Some(connection) = delivered.connection
-            && let Some(surplus) = place.keep(connection)
-        {
-            surplus.quit().await;
+        let Some(connection) = delivered.connection else { return };
+        let kept = Kept { connection, opened_at };
+        // What was found out before it was opened may have changed since: the hosts, or what they must prove.
+        let is_fresh = opened_at.elapsed() < REUSED_TIME_MAX;
+        if let Some(surplus) = if is_fresh { place.keep(kept) } else { Some(kept) } {
+            surplus.connection.quit().await;
         }
     }
 
     /// Tells the destination's health how it went, and the recipients that nobody spoke of.
-    fn end(
-        &self,
-        mut trip: Trip<'_>,
-        place: Place<'_, Connection>,
-        destination: &Destination,
-    ) -> Vec<Attempt> {
+    fn end(&self, mut trip: Trip<'_>, place: Place<'_, Kept>, destination: &Destination) -> Vec<Attempt> {
         let failure = trip.failure.take();
         match &failure {
             None => place.succeeded(),
@@ -189,7 +187,7 @@ impl Inner {
     }
 
     /// The DNS says that there is nobody, or nothing. Where it does not answer, all mail for this destination waits.
-    fn no_target(&self, mut trip: Trip<'_>, place: Place<'_, Connection>, why: &NoTarget) -> Vec<Attempt> {
+    fn no_target(&self, mut trip: Trip<'_>, place: Place<'_, Kept>, why: &NoTarget) -> Vec<Attempt> {
         let reason = why.to_string();
         if why.is_permanent() {
             drop(place);
@@ -291,7 +289,11 @@ fn reason(name: &str, failure: &HopFailure) -> String {
     format!("{status} {name}: {text}")
 }
 
+/// A busy destination never closes its connections by itself.
+const REUSED_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 /// 521: a host without mail (RFC 7504 section 3).
 const TAKES_NO_MAIL: u16 = 521;
 /// The client's own bounds of all servers that are tried, and then some: what is left after it is a mistake of ours.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(3 * 60 * 60);
+/// An attempt that was not even ended by its time limit.
+const WATCHED_TIME_MAX: Duration = ATTEMPT_TIME_MAX.saturating_add(Duration::from_secs(60));

@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use self::destinations::{Denied, Destinations, Ticket};
@@ -33,6 +33,8 @@ use super::hop::{Connection, Courier};
 use super::mx::Ourselves;
 use super::retry::Setback;
 use super::route::{Destination, Routes};
+use super::tls_policy::{Fetcher, Policies};
+use super::watchdog::Watchdog;
 use super::{Attempt, Disposition};
 use crate::queue::{NewMessage, QueueId};
 
@@ -53,6 +55,8 @@ pub struct Settings {
     pub port: u16,
     /// Whether foreign domains may name hosts on loopback or in private networks.
     pub internal: bool,
+    /// Whether domains are asked for their MTA-STS policies (RFC 8461).
+    pub mta_sts: bool,
     /// Mails a minute to one destination, at the most.
     pub rate: Option<NonZeroU32>,
 }
@@ -65,6 +69,10 @@ pub struct Tools {
     pub resolver: Arc<dyn Resolver>,
     /// Who vouches for certificates, where a route asks for that.
     pub roots: Arc<RootCertStore>,
+    /// Fetches what domains demand of TLS.
+    pub fetcher: Arc<dyn Fetcher>,
+    /// Told of every attempt.
+    pub watchdog: Watchdog,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -72,14 +80,21 @@ pub struct Tools {
 struct Inner {
     settings: ArcSwap<Settings>,
     tools: Tools,
-    destinations: Arc<Destinations<Connection>>,
+    destinations: Arc<Destinations<Kept>>,
     throttle: ArcSwap<Throttle>,
+    policies: Policies,
     /// One for each mail in delivery.
     slots: Arc<Semaphore>,
     tasks: Mutex<JoinSet<()>>,
     /// What next hops have said of recipients whose outcome the queue could not keep: the mail is claimed again, and must
     /// not be sent again.
     unsettled: Mutex<HashMap<QueueId, Vec<Attempt>>>,
+}
+
+/// A connection that is kept for another mail.
+struct Kept {
+    connection: Connection,
+    opened_at: Instant,
 }
 
 /// What became of the wish to send a mail on.
@@ -92,7 +107,7 @@ pub(super) enum Admission {
 
 /// A mail that may be in delivery.
 pub(super) struct Admitted {
-    groups: Vec<(Ticket<Connection>, Destination, Vec<usize>)>,
+    groups: Vec<(Ticket<Kept>, Destination, Vec<usize>)>,
     /// Recipients whose attempt is over before it began.
     pub(super) attempted: Vec<Attempt>,
     slot: OwnedSemaphorePermit,
@@ -107,6 +122,7 @@ impl Remote {
         let inner = Arc::new(Inner {
             throttle: ArcSwap::from_pointee(Throttle::new(settings.rate)),
             settings: ArcSwap::from_pointee(settings),
+            policies: Policies::new(Arc::clone(&tools.fetcher)),
             tools,
             destinations: Arc::new(Destinations::new()),
             slots: Arc::new(Semaphore::new(MAILS_MAX)),
@@ -187,8 +203,8 @@ impl Remote {
             warn!(mails = tasks.len(), "deliveries to other servers are broken off; the mails stay queued");
         }
         tasks.shutdown().await;
-        for connection in self.inner.destinations.clear() {
-            connection.quit().await;
+        for kept in self.inner.destinations.clear() {
+            kept.connection.quit().await;
         }
     }
 
@@ -231,8 +247,8 @@ async fn sweep(inner: std::sync::Weak<Inner>) {
         let (known, put_off) = inner.destinations.count();
         inner.tools.metrics.tell_destinations(known, put_off);
         debug!(known, put_off, stale = stale.len(), "destinations were swept");
-        for connection in stale {
-            connection.quit().await;
+        for kept in stale {
+            kept.connection.quit().await;
         }
     }
 }
@@ -247,3 +263,6 @@ const MAILS_MAX: usize = 500;
 const STOP_TIME: Duration = Duration::from_secs(25);
 /// Half the time that a connection is kept.
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ use super::super::hop::tls::{Trust, Unusable};
 use super::super::hop::{InsecureLogin, NextHop, TlsDemand};
 use super::super::mx::{self, Host, Reach, Unroutable};
 use super::super::route::{Destination, HopHost, Route, RouteTls};
+use super::super::tls_policy::Policies;
+use super::super::tls_policy::sts::Mode;
 use super::Settings;
 
 /// Why there is nobody to try. `Display` begins with an enhanced status code.
@@ -20,6 +22,9 @@ pub(super) enum NoTarget {
     /// The DNS has none.
     #[error(transparent)]
     Unroutable(#[from] Unroutable),
+    /// None of its exchangers is one that its policy knows.
+    #[error("4.7.5 no mail exchanger of {0} is in its MTA-STS policy")]
+    NotInPolicy(String),
     /// What the route asks of TLS cannot be had: a mistake of the configuration that its check has let through, or of the
     /// library.
     #[error("4.3.5 this route cannot be used: {0}")]
@@ -31,6 +36,7 @@ pub(super) struct Finder<'a> {
     pub(super) resolver: &'a dyn Resolver,
     pub(super) settings: &'a Settings,
     pub(super) roots: &'a Arc<RootCertStore>,
+    pub(super) policies: &'a Policies,
 }
 
 // === impl NoTarget ===
@@ -39,7 +45,7 @@ impl NoTarget {
     pub(super) const fn is_permanent(&self) -> bool {
         match self {
             Self::Unroutable(why) => why.is_permanent(),
-            Self::Route(_) => false,
+            Self::NotInPolicy(_) | Self::Route(_) => false,
         }
     }
 }
@@ -73,12 +79,42 @@ impl Finder<'_> {
     async fn exchangers(&self, domain: &str) -> Result<Vec<NextHop>, NoTarget> {
         let Settings { ourselves, port, internal, .. } = self.settings;
         let reach = Reach { ourselves, port: *port, internal: *internal };
-        let hosts = mx::hosts(self.resolver, domain, reach).await?;
-        let targets = hosts.iter().flat_map(|host| {
+        let mut hosts = mx::hosts(self.resolver, domain, reach).await?;
+        let mut tls = RouteTls::Opportunistic;
+        if self.settings.mta_sts
+            && let Some(policy) = self.policies.of(self.resolver, domain, *internal).await
+        {
+            let lists = |host: &Host| host.name.as_deref().is_some_and(|name| policy.lists(name));
+            match policy.mode {
+                Mode::Enforce => {
+                    hosts.retain(lists);
+                    tls = RouteTls::Verified;
+                }
+                Mode::Testing => {
+                    for host in hosts.iter().filter(|host| !lists(host)) {
+                        tracing::info!(
+                            domain,
+                            host = host.name,
+                            "a mail exchanger is not in the policy, which is being tested"
+                        );
+                    }
+                }
+                Mode::None => {}
+            }
+        }
+        if hosts.is_empty() {
+            return Err(NoTarget::NotInPolicy(domain.to_owned()));
+        }
+        let mut targets = Vec::new();
+        for host in &hosts {
             let name = host.name.as_deref().unwrap_or(domain);
-            host.addresses.iter().map(|address| plain(name.to_owned(), SocketAddr::new(*address, *port)))
-        });
-        Ok(targets.collect())
+            for address in &host.addresses {
+                let socket = SocketAddr::new(*address, *port);
+                let demand = self.demand(tls, Some(name), *address)?;
+                targets.push(NextHop::new(name.to_owned(), socket, Protocol::Smtp, demand));
+            }
+        }
+        Ok(targets)
     }
 
     fn literal(&self, address: IpAddr) -> Result<NextHop, NoTarget> {
@@ -91,7 +127,8 @@ impl Finder<'_> {
         if !internal && !mx::is_public(address) {
             return Err(Unroutable::NotPublic(name).into());
         }
-        Ok(plain(name, socket))
+        let demand = self.demand(RouteTls::Opportunistic, None, address)?;
+        Ok(NextHop::new(name, socket, Protocol::Smtp, demand))
     }
 
     /// Hops that were written down: private addresses are meant.
@@ -141,11 +178,6 @@ impl Finder<'_> {
             RouteTls::Implicit => TlsDemand::Implicit(Trust::authorities(roots(), subject)?),
         })
     }
-}
-
-/// TLS with whoever is there, if he has it: nobody has said more.
-const fn plain(name: String, socket: SocketAddr) -> NextHop {
-    NextHop::new(name, socket, Protocol::Smtp, TlsDemand::Opportunistic)
 }
 
 /// More would keep a place of the destination for too long: the next attempt tries others of the same preference first.

@@ -1,8 +1,9 @@
+use gatepost_core::queue;
 use gatepost_smtp::server::{ClassRights, PeerClass, Recipient};
 use gatepost_smtp::wire::path::Mailbox;
 
 use super::*;
-use crate::testing::{House, SLOW, VIRUS, house};
+use crate::testing::{House, SLOW, VIRUS, house, house_with, queue_settings};
 
 fn origin(user: Option<&str>) -> Origin {
     Origin {
@@ -236,6 +237,40 @@ async fn only_local_mailboxes_are_accepted_whoever_asks() {
             assert_eq!(answer, expected, "{address}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_sender_hears_of_a_full_disk_before_his_mail_comes() {
+    let settings = queue::Settings { free_octets_min: u64::MAX, ..queue_settings() };
+    let house = house_with(settings);
+    // The writer looks once a second; this asks at once.
+    assert!(house.queue.is_full());
+    let refused = begin(&house, None, &reverse("a@example.org")).await.err();
+    assert_eq!(refused, Some(Refusal::StorageFull));
+}
+
+#[tokio::test]
+async fn a_domain_with_enough_waiting_mail_is_refused_at_its_recipient() {
+    let domain = queue::Quota { messages: Some(1), octets: None };
+    let quotas = queue::Quotas { domain, ..queue::Quotas::default() };
+    let house = house_with(queue::Settings { quotas, ..queue_settings() });
+    // Delivery does not run here: what was accepted waits.
+    let commit = async || {
+        let mut transaction = begin(&house, None, &reverse("a@example.org")).await.unwrap();
+        let path = forward("me@localhost");
+        transaction.recipient(&path, &RcptParams::default()).await?;
+        let recipients = vec![Recipient { path, params: RcptParams::default() }];
+        let (reverse_path, params) = (reverse("a@example.org"), MailParams::default());
+        transaction.prepare(Envelope { reverse_path, params, recipients }).await?;
+        transaction.sink().put(b"Subject: x\r\n\r\nx\r\n");
+        transaction.commit().await
+    };
+    assert!(commit().await.is_ok());
+    assert_eq!(commit().await, Err(Refusal::StorageFull));
+    let claim = house.queue.claim().await.unwrap();
+    let delivered = queue::Outcome::Done(gatepost_core::delivery::Disposition::Delivered);
+    house.queue.settle(claim, vec![(0, delivered)]).await.unwrap();
+    assert!(commit().await.is_ok());
 }
 
 #[tokio::test]

@@ -100,6 +100,7 @@ impl Idle {
             directory: directory.clone(),
             store: Arc::clone(&store) as Arc<dyn MailStore>,
             remote: None,
+            watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();

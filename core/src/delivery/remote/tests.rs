@@ -1,0 +1,162 @@
+//! Remote delivery with a server of its own on loopback, and whatever the queue's disk makes of the outcome.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gatepost_smtp::wire::client_name::ClientName;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::BoxFuture;
+use crate::delivery::dns::{Exchanger, Unresolved};
+use crate::delivery::hop;
+use crate::delivery::testing::message;
+use crate::delivery::tls_policy::Unfetched;
+use crate::events::Log;
+
+/// Every domain has the same mail exchanger, on this machine.
+#[derive(Debug)]
+struct OneHost;
+
+impl Resolver for OneHost {
+    fn mail_exchangers<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Exchanger>, Unresolved>> {
+        Box::pin(async { Ok(vec![Exchanger { preference: 10, name: "hop.example".into() }]) })
+    }
+
+    fn addresses<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Unresolved>> {
+        Box::pin(async { Ok(vec![Ipv4Addr::LOCALHOST.into()]) })
+    }
+
+    fn texts<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<String>, Unresolved>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+impl Fetcher for OneHost {
+    fn fetch<'a>(&'a self, _: &'a str, _: &'a [IpAddr]) -> BoxFuture<'a, Result<Vec<u8>, Unfetched>> {
+        Box::pin(async { Err(Unfetched("there is none".into())) })
+    }
+}
+
+fn remote(port: u16) -> Remote {
+    let settings = Settings {
+        routes: Routes::default(),
+        ourselves: Ourselves::default(),
+        port,
+        internal: true,
+        mta_sts: true,
+        rate: None,
+    };
+    let name: ClientName = "us.example".parse().unwrap();
+    let tools = Tools {
+        courier: Courier::start(hop::Settings::new(name)).unwrap(),
+        resolver: Arc::new(OneHost),
+        roots: Arc::new(RootCertStore::empty()),
+        fetcher: Arc::new(OneHost),
+        watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
+        metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
+    };
+    Remote::start(settings, tools)
+}
+
+/// Takes every mail and counts them.
+async fn taker() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(take(stream, Arc::clone(&counter)));
+        }
+    });
+    (port, taken)
+}
+
+async fn take(stream: TcpStream, taken: Arc<AtomicUsize>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 hop.example\r\n").await?;
+    let (mut line, mut in_body) = (String::new(), false);
+    while stream.read_line(&mut line).await? > 0 {
+        let reply: &[u8] = match (in_body, line.trim_end()) {
+            (true, ".") => {
+                in_body = false;
+                taken.fetch_add(1, Ordering::SeqCst);
+                b"250 2.0.0 taken\r\n"
+            }
+            (true, _) => b"",
+            (false, "DATA") => {
+                in_body = true;
+                b"354 go on\r\n"
+            }
+            (false, _) => b"250 ok\r\n",
+        };
+        stream.write_all(reply).await?;
+        line.clear();
+    }
+    Ok(())
+}
+
+/// One attempt, at the end of which the queue's disk is `sound` or not.
+async fn attempt(remote: &Remote, message: &Arc<NewMessage>, sound: bool) -> Vec<Attempt> {
+    let Admission::Admitted(admitted) = remote.admit(message, &[0]) else { panic!("there is room") };
+    let (told, mut hear) = mpsc::unbounded_channel();
+    remote.spawn(Arc::clone(message), admitted, async move |attempted| {
+        told.send(attempted).unwrap();
+        sound
+    });
+    let attempted = hear.recv().await.unwrap();
+    // The task ends behind what it tells.
+    while remote.inner.slots.available_permits() < MAILS_MAX {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    attempted
+}
+
+#[tokio::test]
+async fn what_a_server_has_taken_is_not_sent_again_while_the_queues_disk_fails() {
+    let (port, taken) = taker().await;
+    let remote = remote(port);
+    let message = Arc::new(message(1, &["ann@to.example"]));
+    for sound in [false, false, true] {
+        let attempted = attempt(&remote, &message, sound).await;
+        assert_eq!(attempted.len(), 1);
+        assert_eq!(attempted[0].result, Ok(Disposition::Delivered));
+        assert_eq!(taken.load(Ordering::SeqCst), 1, "sent once");
+    }
+    assert!(lock(&remote.inner.unsettled).is_empty(), "and forgotten with the record");
+    remote.stop().await;
+}
+
+#[tokio::test]
+async fn a_crowd_for_a_silent_server_leaves_room_for_other_destinations_and_ends_at_a_stop() {
+    // The kernel takes connections; nobody ever says a word.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let remote = remote(silent.local_addr().unwrap().port());
+    let mut waiting: usize = 0;
+    for number in 1..=MAILS_MAX as u64 {
+        let message = Arc::new(message(number, &["ann@to.example"]));
+        let Admission::Admitted(admitted) = remote.admit(&message, &[0]) else { break };
+        assert!(admitted.attempted.is_empty());
+        remote.spawn(message, admitted, async move |_| panic!("no attempt comes to an end"));
+        waiting += 1;
+    }
+    assert!(waiting < MAILS_MAX / 4, "{waiting} mails for one destination are held in memory");
+    let other = message(1_000, &["bob@other.example"]);
+    assert!(matches!(remote.admit(&other, &[0]), Admission::Admitted(_)));
+    tokio::time::pause();
+    remote.stop().await;
+    assert!(matches!(remote.admit(&other, &[0]), Admission::Crowded), "nothing begins any more");
+}
+
+#[tokio::test]
+async fn an_address_that_no_dns_can_have_is_given_up() {
+    let remote = remote(25);
+    let message = message(1, &["ann@300.1.2.3"]);
+    let Admission::Admitted(admitted) = remote.admit(&message, &[0]) else { panic!("there is room") };
+    assert!(
+        matches!(&admitted.attempted[0].result, Ok(Disposition::Bounced { reason }) if reason.starts_with("5.1.2 "))
+    );
+}

@@ -1,0 +1,265 @@
+//! What a domain demands of TLS with its mail exchangers.
+//!
+//! ```text
+//! domain -> TXT _mta-sts.DOMAIN: id -> remembered under this id, else fetched over HTTPS -> Policy
+//! ```
+//! A policy is remembered until it is too old, also while the DNS or the web server do not answer: else whoever can make
+//! them silent could talk us out of it. It is not kept over a restart, after which the first mail to a domain has to ask.
+
+pub mod sts;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use self::sts::{Mode, Policy};
+use super::dns::Resolver;
+use super::mx::is_public;
+use crate::BoxFuture;
+
+/// Fetches policies. What comes is not believed further than a certificate of a known authority reaches.
+pub trait Fetcher: fmt::Debug + Send + Sync {
+    /// The body of `https://HOST/.well-known/mta-sts.txt`, at most `POLICY_OCTETS_MAX` octets, from one of these addresses.
+    /// Redirections are not followed (RFC 8461 section 3.3).
+    fn fetch<'a>(
+        &'a self,
+        host: &'a str,
+        addresses: &'a [IpAddr],
+    ) -> BoxFuture<'a, Result<Vec<u8>, Unfetched>>;
+}
+
+/// Why there is no policy to be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unfetched(pub String);
+
+/// The policies that are known.
+#[derive(Debug)]
+pub struct Policies {
+    fetcher: Arc<dyn Fetcher>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    /// `None`: the id of the record that led to nothing.
+    policy: Option<Arc<Policy>>,
+    id: String,
+    until: Instant,
+}
+
+// === impl Policies ===
+
+impl Policies {
+    /// None known yet.
+    #[must_use]
+    pub fn new(fetcher: Arc<dyn Fetcher>) -> Self {
+        Self { fetcher, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// What a domain (A-labels, lower case) demands now; `None`: nothing. `internal`: whether its web server may be one on
+    /// loopback or in a private network.
+    pub async fn of(&self, resolver: &dyn Resolver, domain: &str, internal: bool) -> Option<Arc<Policy>> {
+        let remembered = self.remembered(domain);
+        let texts = resolver.texts(&format!("_mta-sts.{domain}")).await.unwrap_or_default();
+        let id = sts::record_id(&texts);
+        let (Some(id), policy) = (id, remembered.as_ref().and_then(|known| known.policy.clone())) else {
+            return remembered.and_then(|known| known.policy).filter(|policy| policy.mode != Mode::None);
+        };
+        if remembered.is_some_and(|known| known.id == id) {
+            return policy.filter(|policy| policy.mode != Mode::None);
+        }
+        let fetched = match timeout(FETCH_TIME_MAX, self.fetch(resolver, domain, internal)).await {
+            Ok(Ok(fetched)) => fetched,
+            Ok(Err(error)) => return self.not_fetched(domain, id, policy, &error.to_string()),
+            Err(_) => return self.not_fetched(domain, id, policy, "it took too long"),
+        };
+        let fetched = Arc::new(fetched);
+        debug!(domain, mode = ?fetched.mode, max_age = fetched.max_age.as_secs(), "an MTA-STS policy was fetched");
+        self.remember(domain, id, Some(Arc::clone(&fetched)), fetched.max_age);
+        Some(fetched).filter(|policy| policy.mode != Mode::None)
+    }
+
+    async fn fetch(
+        &self,
+        resolver: &dyn Resolver,
+        domain: &str,
+        internal: bool,
+    ) -> Result<Policy, Unfetched> {
+        let host = format!("mta-sts.{domain}");
+        let mut addresses = resolver.addresses(&host).await.map_err(|error| Unfetched(error.to_string()))?;
+        addresses.retain(|address| internal || is_public(*address));
+        if addresses.is_empty() {
+            return Err(Unfetched("its web server has no public address".to_owned()));
+        }
+        let octets = self.fetcher.fetch(&host, &addresses).await?;
+        Policy::parse(&octets).map_err(|error| Unfetched(error.to_string()))
+    }
+
+    /// An older policy still holds. Without one there is none, and the web server is left alone for a while.
+    fn not_fetched(
+        &self,
+        domain: &str,
+        id: String,
+        older: Option<Arc<Policy>>,
+        why: &str,
+    ) -> Option<Arc<Policy>> {
+        debug!(domain, why, has_older = older.is_some(), "an MTA-STS policy cannot be fetched");
+        if older.is_none() {
+            self.remember(domain, id, None, FAILURE_TIME);
+        }
+        older.filter(|policy| policy.mode != Mode::None)
+    }
+
+    fn remembered(&self, domain: &str) -> Option<Known> {
+        self.known().get(domain).filter(|known| known.until > Instant::now()).cloned()
+    }
+
+    fn remember(&self, domain: &str, id: String, policy: Option<Arc<Policy>>, age: Duration) {
+        let now = Instant::now();
+        let mut known = self.known();
+        if known.len() >= KNOWN_MAX {
+            known.retain(|_, known| known.until > now && known.policy.is_some());
+        }
+        // Where the memory is full of policies that hold, a new one is fetched for each mail instead.
+        if let Some(until) = now.checked_add(age).filter(|_| known.len() < KNOWN_MAX) {
+            known.insert(domain.to_owned(), Known { policy, id, until });
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// RFC 8461 section 3.2 suggests this bound.
+pub const POLICY_OCTETS_MAX: usize = 64 * 1024;
+/// RFC 8461 section 3.3 suggests a minute; a mail waits for it.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(30);
+/// RFC 8461 section 3.3 asks for no more than one attempt in five minutes.
+const FAILURE_TIME: Duration = Duration::from_secs(5 * 60);
+/// Some 10 MiB.
+const KNOWN_MAX: usize = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::dns::{Exchanger, Unresolved};
+    use super::*;
+
+    /// A domain whose record and policy a test can change.
+    #[derive(Debug, Default)]
+    struct Domain {
+        record: Mutex<Option<&'static str>>,
+        policy: Mutex<Option<String>>,
+        fetches: AtomicUsize,
+    }
+
+    impl Domain {
+        fn say(&self, record: Option<&'static str>, mode: Option<&str>) {
+            *self.record.lock().unwrap() = record;
+            *self.policy.lock().unwrap() =
+                mode.map(|mode| format!("version: STSv1\nmode: {mode}\nmx: mx.example\nmax_age: 3600\n"));
+        }
+    }
+
+    impl Resolver for Domain {
+        fn mail_exchangers<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Exchanger>, Unresolved>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Unresolved>> {
+            let address = if host == "mta-sts.inside.example" { "10.0.0.1" } else { "192.0.2.1" };
+            Box::pin(async move { Ok(vec![address.parse().unwrap()]) })
+        }
+
+        fn texts<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<String>, Unresolved>> {
+            assert!(name.starts_with("_mta-sts."));
+            let record = *self.record.lock().unwrap();
+            Box::pin(async move { record.map(|text| vec![text.to_owned()]).ok_or(Unresolved::NoAnswer) })
+        }
+    }
+
+    impl Fetcher for Arc<Domain> {
+        fn fetch<'a>(
+            &'a self,
+            _host: &'a str,
+            _addresses: &'a [IpAddr],
+        ) -> BoxFuture<'a, Result<Vec<u8>, Unfetched>> {
+            self.fetches.fetch_add(1, Ordering::SeqCst);
+            let policy = self.policy.lock().unwrap().clone();
+            Box::pin(async { policy.map(String::into_bytes).ok_or_else(|| Unfetched("404".to_owned())) })
+        }
+    }
+
+    struct Case {
+        domain: Arc<Domain>,
+        policies: Policies,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let domain = Arc::new(Domain::default());
+            Self { policies: Policies::new(Arc::new(Arc::clone(&domain))), domain }
+        }
+
+        async fn mode(&self) -> Option<Mode> {
+            self.policies.of(&*self.domain, "to.example", false).await.map(|policy| policy.mode)
+        }
+
+        fn fetches(&self) -> usize {
+            self.domain.fetches.load(Ordering::SeqCst)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_is_fetched_once_and_again_when_its_id_changes_or_its_time_is_over() {
+        let case = Case::new();
+        case.domain.say(Some("v=STSv1; id=1"), Some("enforce"));
+        assert_eq!((case.mode().await, case.mode().await), (Some(Mode::Enforce), Some(Mode::Enforce)));
+        assert_eq!(case.fetches(), 1);
+        case.domain.say(Some("v=STSv1; id=2"), Some("testing"));
+        assert_eq!((case.mode().await, case.fetches()), (Some(Mode::Testing), 2));
+        tokio::time::advance(Duration::from_secs(3601)).await;
+        assert_eq!((case.mode().await, case.fetches()), (Some(Mode::Testing), 3));
+        case.domain.say(Some("v=STSv1; id=3"), Some("none"));
+        assert_eq!((case.mode().await, case.mode().await, case.fetches()), (None, None, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_talks_us_out_of_a_policy_by_silence() {
+        let case = Case::new();
+        case.domain.say(Some("v=STSv1; id=1"), Some("enforce"));
+        assert_eq!(case.mode().await, Some(Mode::Enforce));
+        case.domain.say(None, None);
+        assert_eq!(case.mode().await, Some(Mode::Enforce), "no record");
+        case.domain.say(Some("v=STSv1; id=2"), None);
+        assert_eq!(case.mode().await, Some(Mode::Enforce), "no web server");
+        tokio::time::advance(Duration::from_secs(3601)).await;
+        assert_eq!(case.mode().await, None, "its time is over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_web_server_that_fails_is_left_alone_for_a_while() {
+        let case = Case::new();
+        case.domain.say(Some("v=STSv1; id=1"), None);
+        assert_eq!((case.mode().await, case.mode().await, case.fetches()), (None, None, 1));
+        tokio::time::advance(FAILURE_TIME).await;
+        assert_eq!((case.mode().await, case.fetches()), (None, 2));
+    }
+
+    #[tokio::test]
+    async fn a_foreign_domain_cannot_have_a_host_inside_asked() {
+        let case = Case::new();
+        case.domain.say(Some("v=STSv1; id=1"), Some("enforce"));
+        assert_eq!(case.policies.of(&*case.domain, "inside.example", false).await, None);
+        assert_eq!(case.fetches(), 0);
+        assert!(case.policies.of(&*case.domain, "other.example", true).await.is_some());
+    }
+}
