@@ -103,15 +103,15 @@ pub enum OpenError {
     /// Delivery to other servers.
     #[error("delivery: {0}")]
     Relay(#[from] RelayError),
-    /// The thread that watches deliveries.
-    #[error("delivery: {0}")]
-    Watchdog(std::io::Error),
     /// The folder of bad mail.
     #[error("the badmail folder: {0}")]
     Badmail(std::io::Error),
     /// The watch over the pickup folder.
     #[error("the pickup folder: {0}")]
     Pickup(std::io::Error),
+    /// The thread that watches deliveries.
+    #[error("delivery: {0}")]
+    Watchdog(std::io::Error),
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
@@ -294,9 +294,8 @@ fn open_queue(
     folder: &DataFolder,
     registry: &prometheus::Registry,
 ) -> Result<Queue, OpenError> {
-    let metrics = queue::Metrics::register(registry)?;
-    let (queue, recovered) =
-        Queue::open(Arc::new(RealDisk), &folder.queue(), queue_settings(config), Some(metrics))?;
+    let (disk, metrics) = (Arc::new(RealDisk), Some(queue::Metrics::register(registry)?));
+    let (queue, recovered) = Queue::open(disk, &folder.queue(), queue_settings(config), metrics)?;
     report(&recovered);
     Ok(queue)
 }
