@@ -274,6 +274,7 @@ impl World<'_> {
             events: Log::discarding(),
             remote: None,
             watchdog: crate::delivery::Watchdog::start(Log::discarding(), None).unwrap(),
+            badmail: None,
         }
     }
 
