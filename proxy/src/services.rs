@@ -168,6 +168,7 @@ impl Rooms {
                 store: store.clone(),
                 remote: remote.clone(),
                 watchdog,
+                badmail: Some(mail_folders.badmail().clone()),
                 events: events.clone(),
             },
             &delivery::Settings::default(),

@@ -274,6 +274,7 @@ impl World<'_> {
             events: Log::discarding(),
             remote: None,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
+            badmail: None,
         }
     }
 
