@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod access;
+pub mod badmail;
 pub mod delivery;
 pub mod directory;
 pub mod disk;
@@ -18,6 +19,7 @@ pub mod events;
 pub mod filter;
 pub mod intake;
 pub mod memory;
+pub mod pickup;
 pub mod queue;
 pub mod scan;
 pub mod store;

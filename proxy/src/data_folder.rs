@@ -3,10 +3,12 @@
 //! ```text
 //! tls/cert.pem tls/key.pem    the self-signed pair, or none where the configuration names another
 //! queue/                      segments, bodies, damaged records set aside
+//! badmail/                    mail that could be neither delivered nor returned
 //! store/default.sqlite        mailboxes
 //! directory.sqlite            domains, accounts, aliases
 //! rules/                      YARA rules of the operator, optional
 //! events/                     what was refused and why, and the way of each mail
+//! control.sock                while a server runs: the way for `gatepost queue` to it
 //! lock                        held by the one server that uses the folder
 //! first-user.txt              only where the first start had no terminal to show the password on
 //! ```
@@ -89,6 +91,20 @@ pub enum FolderError {
         owner: u32,
         /// Who we are.
         us: u32,
+    },
+    /// Everybody may write into it.
+    #[error("{} has mode {mode:04o}, so everybody can send mail by it: `chmod o-w {}` and start again", path.display(), path.display())]
+    OpenToAll {
+        /// What.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A folder whose files are sent and removed lies around our own.
+    #[error("{} and the data folder must not lie in each other", path.display())]
+    Overlap {
+        /// What.
+        path: PathBuf,
     },
     /// Another server uses it.
     #[error("another gatepost serves {}: stop it first, or name another folder with --data", path.display())]
@@ -187,6 +203,27 @@ impl DataFolder {
         Ok(path)
     }
 
+    /// Makes the folder of dropped mail if it is missing, mode 0700, and checks it: its mode decides who may send.
+    ///
+    /// # Errors
+    /// It cannot be made, everybody may write into it, or it and the data folder lie in each other.
+    pub fn prepare_pickup(&self, path: &Path) -> Result<(), FolderError> {
+        refuse_other_than_folder(path)?;
+        if !path.exists() {
+            make_private_folder(path)?;
+        }
+        let io = |error| FolderError::Io { path: path.to_owned(), error };
+        let mode = std::fs::metadata(path).map_err(io)?.mode() & PERMISSION_BITS;
+        if mode & OTHERS_WRITE_BIT != 0 {
+            return Err(FolderError::OpenToAll { path: path.to_owned(), mode });
+        }
+        let (pickup, data) = (path.canonicalize().map_err(io)?, self.root.canonicalize().map_err(io)?);
+        if pickup.starts_with(&data) || data.starts_with(&pickup) {
+            return Err(FolderError::Overlap { path: path.to_owned() });
+        }
+        Ok(())
+    }
+
     /// The folder itself.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -209,6 +246,12 @@ impl DataFolder {
     #[must_use]
     pub fn queue(&self) -> PathBuf {
         self.root.join("queue")
+    }
+
+    /// Mail that could be neither delivered nor returned.
+    #[must_use]
+    pub fn badmail(&self) -> PathBuf {
+        self.root.join("badmail")
     }
 
     /// The mailbox database.
@@ -311,6 +354,7 @@ pub const FOLDER_MODE: u32 = 0o700;
 pub const FILE_MODE: u32 = 0o600;
 const PERMISSION_BITS: u32 = 0o7777;
 const OTHERS_BITS: u32 = 0o077;
+const OTHERS_WRITE_BIT: u32 = 0o002;
 
 #[cfg(test)]
 mod tests {
@@ -343,6 +387,24 @@ mod tests {
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o750)).unwrap();
         let refused = DataFolder::prepare(root).unwrap_err().to_string();
         assert!(refused.contains("has mode 0750") && refused.contains("chmod 0700"), "{refused}");
+    }
+
+    #[test]
+    fn the_pickup_folder_is_not_for_everybody_and_not_in_the_data_folder() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = DataFolder::prepare(outer.path().join("data")).unwrap();
+        let pickup = outer.path().join("pickup");
+        folder.prepare_pickup(&pickup).unwrap();
+        assert_eq!(std::fs::metadata(&pickup).unwrap().mode() & 0o7777, 0o700);
+        std::fs::set_permissions(&pickup, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        let refused = folder.prepare_pickup(&pickup).unwrap_err().to_string();
+        assert!(refused.contains("has mode 1777") && refused.contains("chmod o-w"), "{refused}");
+        std::fs::set_permissions(&pickup, std::fs::Permissions::from_mode(0o2770)).unwrap();
+        folder.prepare_pickup(&pickup).unwrap();
+        std::fs::create_dir(folder.root().join("queue")).unwrap();
+        for path in [folder.root().join("queue"), outer.path().to_owned(), folder.root().to_owned()] {
+            assert!(matches!(folder.prepare_pickup(&path), Err(FolderError::Overlap { .. })), "{path:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod control;
 pub mod data_folder;
 pub mod dkim_keys;
 pub mod first_run;

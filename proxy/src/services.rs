@@ -8,11 +8,13 @@
 //! ```
 
 mod clients;
+mod mail_folders;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use gatepost_core::access::{self, ScanGate, pop3};
+use gatepost_core::badmail::Badmail;
 use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Watchdog, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
@@ -46,6 +48,7 @@ use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSe
 use crate::telemetry::Metrics;
 use crate::tls::{ClientCertificates, Tls, TlsError};
 pub use clients::check_authorities;
+use mail_folders::MailFolders;
 
 /// The opened rooms.
 pub struct Rooms {
@@ -59,6 +62,7 @@ pub struct Rooms {
     engine: Arc<YaraEngine>,
     workers: Workers,
     remote: Option<Remote>,
+    mail_folders: MailFolders,
     events: Log,
 }
 
@@ -102,6 +106,12 @@ pub enum OpenError {
     /// The thread that watches deliveries.
     #[error("delivery: {0}")]
     Watchdog(std::io::Error),
+    /// The folder of bad mail.
+    #[error("the badmail folder: {0}")]
+    Badmail(std::io::Error),
+    /// The watch over the pickup folder.
+    #[error("the pickup folder: {0}")]
+    Pickup(std::io::Error),
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
@@ -138,14 +148,12 @@ impl Rooms {
         let (queue, recovered) =
             Queue::open(Arc::new(RealDisk), &folder.queue(), queue_settings(config), queue_metrics)?;
         report(&recovered);
+        let mut mail_folders = MailFolders::open(config, folder, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
-        let engine = YaraEngine::start(Some(&rules(config, folder)))?;
         let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let scan_settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
-        let scanner = Scanner::start(engine.clone(), &scan_settings, scan::Metrics::register(registry)?)
-            .map_err(OpenError::Scanner)?;
+        let (engine, scanner) = start_scanner(config, folder, &shares, registry)?;
         let verifier = PasswordVerifier::start(
             directory.clone(),
             directory::Settings::default(),
@@ -170,6 +178,7 @@ impl Rooms {
             Some(delivery_metrics),
         )
         .await?;
+        mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
@@ -198,7 +207,20 @@ impl Rooms {
             metrics: EdgeMetrics::register(registry)?,
         };
         let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
-        Ok(Self { edge, backend, shares, remembered, tls, queue, store, engine, workers, remote, events })
+        Ok(Self {
+            edge,
+            backend,
+            shares,
+            remembered,
+            tls,
+            queue,
+            store,
+            engine,
+            workers,
+            remote,
+            mail_folders,
+            events,
+        })
     }
 
     /// What the edge works with.
@@ -211,6 +233,12 @@ impl Rooms {
     #[must_use]
     pub const fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Where mail goes that can be neither delivered nor returned.
+    #[must_use]
+    pub const fn badmail(&self) -> &Badmail {
+        self.mail_folders.badmail()
     }
 
     /// The mailboxes.
@@ -238,6 +266,7 @@ impl Rooms {
             tracing::error!(%error, "the new block lists cannot be asked; the old ones stay");
         }
         self.backend.reload(backend_settings(config));
+        self.mail_folders.reload(config);
         match (&self.remote, relay::load(config)) {
             (Some(remote), Ok(Some(settings))) => remote.reload(settings),
             (_, Err(error)) => tracing::error!(%error, "the new routes cannot be used; the old ones stay"),
@@ -255,11 +284,25 @@ impl Rooms {
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
         self.remembered.close().await;
+        self.mail_folders.close().await;
         self.workers.stop().await;
         self.queue.close().await;
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+fn start_scanner(
+    config: &Config,
+    folder: &DataFolder,
+    shares: &Shares,
+    registry: &prometheus::Registry,
+) -> Result<(Arc<YaraEngine>, Scanner), OpenError> {
+    let engine = YaraEngine::start(Some(&rules(config, folder)))?;
+    let settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
+    let scanner = Scanner::start(engine.clone(), &settings, scan::Metrics::register(registry)?)
+        .map_err(OpenError::Scanner)?;
+    Ok((engine, scanner))
 }
 
 // === impl Shares ===

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use gatepost_smtp::server::Envelope;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
@@ -31,15 +32,39 @@ pub fn received(hostname: &str, id: QueueId, submission: &Submission) -> Vec<u8>
         header.push_str(&format!(" ({} {})", atom(&tls.version, false), atom(&tls.cipher, false)));
     }
     header.push_str(&format!("\r\n\tid {id}"));
-    // With more than one it would tell each of them about the others (RFC 5321 section 7.6).
-    if let [only] = envelope.recipients.as_slice() {
-        let path = only.path.to_string();
-        if path.chars().all(|character| !character.is_control()) && (smtputf8 || path.is_ascii()) {
-            header.push_str(&format!(" for {path}"));
-        }
-    }
+    header.push_str(&only_recipient(envelope));
     header.push_str(&format!(";\r\n\t{}\r\n", date(origin.received_at_ms)));
     header.into_bytes()
+}
+
+/// The same for a mail that came as a file: nobody spoke to us.
+///
+/// ```text
+/// Received: by mx.example.org (pickup)
+///     id 0123456789ABC for <me@example.org>;
+///     Tue, 14 Nov 2023 22:13:20 +0000
+/// ```
+#[must_use]
+pub fn picked_up(hostname: &str, id: QueueId, envelope: &Envelope, received_at_ms: u64) -> Vec<u8> {
+    let mut header = format!("Received: by {} (pickup)\r\n\tid {id}", atom(hostname, false));
+    header.push_str(&only_recipient(envelope));
+    header.push_str(&format!(";\r\n\t{}\r\n", date(received_at_ms)));
+    header.into_bytes()
+}
+
+/// A whole `Date:` field (RFC 5322 section 3.6.1).
+#[must_use]
+pub fn date_field(at_ms: u64) -> Vec<u8> {
+    format!("Date: {}\r\n", date(at_ms)).into_bytes()
+}
+
+/// With more than one it would tell each of them about the others (RFC 5321 section 7.6).
+fn only_recipient(envelope: &Envelope) -> String {
+    let [only] = envelope.recipients.as_slice() else { return String::new() };
+    let path = only.path.to_string();
+    let is_plain = path.chars().all(|character| !character.is_control());
+    let may_be_shown = is_plain && (envelope.params.smtputf8 || path.is_ascii());
+    if may_be_shown { format!(" for {path}") } else { String::new() }
 }
 
 /// Of a mail that was made here, at a time in milliseconds since 1970: it came from nobody.

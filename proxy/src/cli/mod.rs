@@ -69,7 +69,7 @@ enum Command {
     Dkim(dkim::Command),
     /// Tell why something was refused, or what became of a mail.
     Explain(explain::Arguments),
-    /// Look into the queue.
+    /// Look into the queue, hold, release, retry and delete what is in it.
     #[command(subcommand)]
     Queue(queue::Command),
     /// Read and export mailboxes. Every message passes the virus scanner first.
@@ -127,6 +127,7 @@ Examples:
   gatepost domain add example.org               mail for example.org stays here
   gatepost user add ann@example.org             asks for a password
   gatepost queue list --json                    for scripts
+  gatepost queue hold --domain example.org      keep its mail back, also what comes later
   gatepost explain 7K3F9Q                       why a reply with [7K3F9Q] refused what it refused
   gatepost mailbox export ann@example.org --output ann.mbox
 

@@ -14,6 +14,7 @@ use super::site::folder_failure;
 use super::{Exit, Failure, Site};
 use crate::admin::{AdminError, AdminServer, Readiness};
 use crate::config::{Config, SandboxMode};
+use crate::control::{ControlServer, ControlSocket};
 use crate::data_folder::DataFolder;
 use crate::dkim_keys;
 use crate::first_run::{self, FirstRunError};
@@ -42,6 +43,7 @@ struct Parts {
     log: LogHandle,
     sandbox: Sandbox,
     sockets: Sockets,
+    control: ControlSocket,
     open_files: OpenFiles,
 }
 
@@ -55,6 +57,7 @@ struct Running {
     rooms: Rooms,
     server: Server,
     admin: Option<AdminServer>,
+    control: ControlServer,
     is_draining: Arc<AtomicBool>,
 }
 
@@ -77,6 +80,11 @@ pub(super) fn run(site: &Site, arguments: &Arguments, output: &mut Output) -> Re
     let _lock = folder.lock().map_err(|error| folder_failure(&error))?;
     // Only now: where another server has both folder and ports, the folder is the better thing to name.
     let mut sockets = sockets?;
+    let control = ControlSocket::bind(&folder)
+        .map_err(|error| Failure::new(Exit::CannotCreate, format!("the control socket: {error}")))?;
+    if let Some(pickup) = &config.pickup {
+        folder.prepare_pickup(pickup).map_err(|error| folder_failure(&error))?;
+    }
     let folders = sandbox::folders(&config, site.config_file(), folder.root());
     let sandbox = Sandbox::enter(config.sandbox, folders).map_err(|error| sandbox_failure(&error))?;
     if sandbox.forbids_listening() {
@@ -89,7 +97,7 @@ pub(super) fn run(site: &Site, arguments: &Arguments, output: &mut Output) -> Re
         .map_err(Failure::general)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(Failure::general)?;
-        let parts = Parts { config, folder, log, sandbox, sockets, open_files };
+        let parts = Parts { config, folder, log, sandbox, sockets, control, open_files };
         let mut running = Running::start(parts, site, output).await?;
         while signals.next().await == Request::Reload {
             running.reload(site, arguments);
@@ -150,7 +158,7 @@ impl Arguments {
 
 impl Running {
     async fn start(parts: Parts, site: &Site, output: &mut Output) -> Result<Self, Failure> {
-        let Parts { config, folder, log, sandbox, mut sockets, open_files } = parts;
+        let Parts { config, folder, log, sandbox, mut sockets, control, open_files } = parts;
         let directory = first_run::open_directory(&folder).map_err(|error| first_run_failure(&error))?;
         if site.config_file().is_none() {
             welcome(&config, &folder, &directory, output)?;
@@ -185,7 +193,9 @@ impl Running {
         let settings = within(open_files, settings);
         let server = Server::start_on(sockets, &settings, rooms.edge())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-        let running = Self { config, folder, log, sandbox, open_files, rooms, server, admin, is_draining };
+        let control = ControlServer::start(control, rooms.queue().clone()).map_err(Failure::general)?;
+        let running =
+            Self { config, folder, log, sandbox, open_files, rooms, server, admin, control, is_draining };
         running.announce();
         service_manager::ready();
         Ok(running)
@@ -248,7 +258,7 @@ impl Running {
 
     /// Sessions finish, then delivery, then the disks. A second request to stop cuts the sessions short.
     async fn stop(self, signals: &mut Signals) {
-        let Self { config, rooms, server, admin, is_draining, .. } = self;
+        let Self { config, rooms, server, admin, control, is_draining, .. } = self;
         is_draining.store(true, Ordering::Relaxed);
         service_manager::stopping();
         tracing::info!("stopping: sessions may finish");
@@ -256,6 +266,8 @@ impl Running {
             () = server.drain(config.limits.drain_timeout.duration()) => (),
             () = signals.stop_again() => tracing::warn!("asked again: sessions are cut"),
         }
+        // Orders to a queue that closes would be answered by half.
+        drop(control);
         if timeout(CLOSE_TIME, rooms.close()).await.is_err() {
             tracing::warn!(
                 "the queue was not closed in time; what is in it is durable, and recovered at the next start"

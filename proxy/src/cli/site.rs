@@ -81,9 +81,11 @@ impl Site {
 /// Which exit code an unusable data folder gives.
 pub(super) fn folder_failure(error: &FolderError) -> Failure {
     let exit = match error {
-        FolderError::Unknown | FolderError::Exposed { .. } | FolderError::Foreign { .. } => {
-            Exit::Configuration
-        }
+        FolderError::Unknown
+        | FolderError::Exposed { .. }
+        | FolderError::OpenToAll { .. }
+        | FolderError::Overlap { .. }
+        | FolderError::Foreign { .. } => Exit::Configuration,
         FolderError::Missing { .. } => Exit::Failure,
         FolderError::Io { .. } | FolderError::NotAFolder { .. } => Exit::CannotCreate,
         FolderError::Locked { .. } => Exit::Unavailable,

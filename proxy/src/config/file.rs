@@ -34,6 +34,8 @@ pub(super) struct File {
     pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) scan: Scan,
     pub(super) dkim: Vec<Spanned<DkimKey>>,
+    pub(super) pickup: Option<Pickup>,
+    pub(super) badmail: Badmail,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
 }
@@ -185,6 +187,22 @@ pub enum Unscannable {
     Accept,
     /// Refused like a virus.
     Refuse,
+}
+
+/// `[pickup]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pickup {
+    pub(super) folder: Spanned<PathBuf>,
+}
+
+/// `[badmail]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Badmail {
+    pub(super) messages: Option<Spanned<u32>>,
+    pub(super) octets: Option<Spanned<Octets>>,
+    pub(super) days: Option<Spanned<u32>>,
 }
 
 /// `[admin]`

@@ -76,6 +76,10 @@ pub struct Config {
     pub schedules: Schedules,
     /// With which keys mail is signed; no selector of a domain is there twice.
     pub dkim: Vec<DkimKey>,
+    /// A folder of which every file is sent as a mail; `None`: there is no such folder.
+    pub pickup: Option<PathBuf>,
+    /// How much mail is kept that can be neither delivered nor returned.
+    pub badmail: Badmail,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -227,6 +231,17 @@ pub struct Scan {
     pub unscannable: Option<Unscannable>,
 }
 
+/// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Badmail {
+    /// Mails.
+    pub messages: u32,
+    /// Octets of all of them together.
+    pub octets: Octets,
+    /// Days that a mail is kept.
+    pub days: u32,
+}
+
 /// The HTTP side: metrics and health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admin {
@@ -296,6 +311,7 @@ impl Config {
             ("delivery.remote.https_port", https_port(&self) != https_port(running)),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
+            ("pickup", self.pickup != running.pickup),
             ("admin", self.admin != running.admin),
         ];
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
@@ -317,6 +333,7 @@ impl Config {
             sandbox: running.sandbox,
             scram: running.scram,
             scan: Scan { in_session, session_budget, ..running.scan.clone() },
+            pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
         }
@@ -372,6 +389,8 @@ impl Config {
             scan: Scan::default(),
             schedules: Schedules::default(),
             dkim: Vec::new(),
+            pickup: None,
+            badmail: Badmail::default(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }
@@ -422,6 +441,18 @@ impl Default for Queue {
 impl Default for Scan {
     fn default() -> Self {
         Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+    }
+}
+
+// === impl Badmail ===
+
+impl Default for Badmail {
+    fn default() -> Self {
+        Self {
+            messages: BADMAIL_MESSAGES_DEFAULT,
+            octets: BADMAIL_OCTETS_DEFAULT,
+            days: BADMAIL_DAYS_DEFAULT,
+        }
     }
 }
 
@@ -482,6 +513,12 @@ const FREE_SPACE_DEFAULT: Octets = Octets::mebi(128);
 const FREE_FILES_DEFAULT: u32 = 1_000;
 /// Far below the ten minutes that a client waits after the final dot (RFC 5321 section 4.5.3.2.6).
 const SESSION_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(20);
+/// More than a person looks through.
+const BADMAIL_MESSAGES_DEFAULT: u32 = 1000;
+/// Five of the largest mails, and nothing that a disk notices.
+const BADMAIL_OCTETS_DEFAULT: Octets = Octets::mebi(256);
+/// A holiday, and the week after it.
+const BADMAIL_DAYS_DEFAULT: u32 = 30;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
@@ -9,8 +10,8 @@ use toml::Spanned;
 use super::file::{self, AuthWithoutTls, Backend, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
-    Admin, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls, Queue,
-    Scan, Service, SmtpTls, TlsFiles,
+    Admin, Badmail, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls,
+    Queue, Scan, Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -42,6 +43,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         },
         remote: file.delivery.remote.check(file.route, &mut findings),
         dkim: dkim(file.dkim, &mut findings),
+        pickup: file.pickup.and_then(|pickup| self::pickup(pickup, &mut findings)),
+        badmail: badmail(&file.badmail, &mut findings),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
     };
@@ -294,6 +297,33 @@ fn scan(written: file::Scan) -> Scan {
     }
 }
 
+/// A relative name would mean another folder by where the server is started.
+fn pickup(written: file::Pickup, findings: &mut Vec<Finding>) -> Option<PathBuf> {
+    let file::Pickup { folder } = written;
+    if !folder.get_ref().is_absolute() {
+        findings.push(
+            Finding::at(folder.span(), "the pickup folder must be named from the root on")
+                .hint("folder = \"/var/spool/gatepost/pickup\""),
+        );
+        return None;
+    }
+    Some(folder.into_inner())
+}
+
+fn badmail(written: &file::Badmail, findings: &mut Vec<Finding>) -> Badmail {
+    let default = Badmail::default();
+    if let Some(octets) = &written.octets
+        && *octets.get_ref() < BADMAIL_MIN
+    {
+        findings.push(Finding::at(octets.span(), format!("must be at least {BADMAIL_MIN}")));
+    }
+    Badmail {
+        messages: at_least(written.messages.as_ref(), 1, "messages", findings).unwrap_or(default.messages),
+        octets: written.octets.as_ref().map_or(default.octets, |octets| *octets.get_ref()),
+        days: at_least(written.days.as_ref(), 1, "days", findings).unwrap_or(default.days),
+    }
+}
+
 fn dkim(written: Vec<Spanned<DkimKey>>, findings: &mut Vec<Finding>) -> Vec<DkimKey> {
     let mut names = HashSet::new();
     for key in &written {
@@ -345,6 +375,8 @@ const MEMORY_MIN: Octets = Octets::mebi(256);
 const BODY_MEMORY_MIN: Octets = Octets::mebi(8);
 /// Above, a single mail could fill the disks that Gatepost is made for.
 const MESSAGE_MAX: Octets = Octets::mebi(1024);
+/// Below, most mails would be cut.
+const BADMAIL_MIN: Octets = Octets::mebi(1);
 /// RFC 5321 section 4.5.3.1.8.
 const RECIPIENTS_MIN: u32 = 100;
 /// EHLO, STARTTLS, EHLO, AUTH, MAIL, 100 RCPT, DATA, QUIT fit.

@@ -16,7 +16,7 @@ pub fn folders(config: &Config, config_file: Option<&Path>, data: &Path) -> Fold
     read.extend(SYSTEM_FOLDERS.iter().map(PathBuf::from));
     read.sort();
     read.dedup();
-    Folders { data: data.to_owned(), read }
+    Folders { data: data.to_owned(), pickup: config.pickup.clone(), read }
 }
 
 /// Every file that the configuration names, and that is read again while the server runs.

@@ -1,4 +1,4 @@
-//! The files that are left: the data folder to write, some folders to read, and no TCP address to bind.
+//! The files that are left: the data folder (and that of dropped mail) to write, some folders to read, and no TCP address to bind.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,8 @@ use landlock::{
 pub struct Folders {
     /// Everything in it may be read, made, changed and removed; nothing may be run.
     pub data: PathBuf,
+    /// The same holds for it.
+    pub pickup: Option<PathBuf>,
     /// Everything in them may be read. Folders rather than files: a file that is replaced is another file, whose name only
     /// is the same.
     pub read: Vec<PathBuf>,
@@ -29,7 +31,7 @@ pub enum LandlockError {
     /// A rule or the ruleset was refused.
     #[error("{0}")]
     Ruleset(#[from] RulesetError),
-    /// The data folder cannot be opened.
+    /// The data folder, or that of dropped mail, cannot be opened.
     #[error("{0}")]
     Data(#[from] landlock::PathFdError),
 }
@@ -47,7 +49,10 @@ pub(super) fn confine(folders: &Folders) -> Result<(Pins, ABI), LandlockError> {
     // Held besides the rules, which let go of what they are made from.
     let pins = Pins { _read: folders.read.iter().filter_map(|folder| PathFd::new(folder).ok()).collect() };
     let read = path_beneath_rules(&folders.read, AccessFs::ReadFile | AccessFs::ReadDir);
-    let data = PathBeneath::new(PathFd::new(&folders.data)?, AccessFs::from_all(RIGHTS) & !NEVER);
+    let write = folders.written().map(PathFd::new).collect::<Result<Vec<_>, _>>()?;
+    let write = write
+        .into_iter()
+        .map(|folder| Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::from_all(RIGHTS) & !NEVER)));
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(LEAST))
@@ -60,7 +65,7 @@ pub(super) fn confine(folders: &Folders) -> Result<(Pins, ABI), LandlockError> {
     if !notifies_by_abstract_name() {
         ruleset = ruleset.scope(Scope::AbstractUnixSocket)?;
     }
-    let status = ruleset.create()?.add_rules(read)?.add_rule(data)?.restrict_self()?;
+    let status = ruleset.create()?.add_rules(read)?.add_rules(write)?.restrict_self()?;
     match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, _) => Err(LandlockError::Kernel),
         (_, LandlockStatus::Available { effective_abi, .. }) => Ok((pins, effective_abi)),
@@ -76,9 +81,17 @@ pub(super) fn is_readable(folders: &Folders, path: &Path) -> bool {
     folders
         .read
         .iter()
-        .chain([&folders.data])
+        .chain(folders.written())
         .filter_map(|folder| folder.canonicalize().ok())
         .any(|folder| path.starts_with(folder))
+}
+
+// === impl Folders ===
+
+impl Folders {
+    fn written(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.data).chain(&self.pickup)
+    }
 }
 
 fn notifies_by_abstract_name() -> bool {
@@ -90,7 +103,7 @@ const LEAST: ABI = ABI::V2;
 /// Of Linux 6.12. Rights of later versions (such as over named UNIX sockets, by which the service manager is told how we
 /// are) are not asked for.
 const RIGHTS: ABI = ABI::V6;
-/// Nothing in the data folder is a program, a device, a socket or a link to elsewhere.
+/// No program, device, socket or link to elsewhere is made in these folders; the control socket is there before.
 const NEVER: BitFlags<AccessFs> = landlock::make_bitflags!(AccessFs::{
     Execute | MakeChar | MakeBlock | MakeSock | MakeFifo | MakeSym | IoctlDev
 });
@@ -109,7 +122,7 @@ mod tests {
             folder
         });
         std::os::unix::fs::symlink(other.join("file"), read.join("link")).unwrap();
-        let folders = Folders { data: data.clone(), read: vec![read.clone()] };
+        let folders = Folders { data: data.clone(), pickup: None, read: vec![read.clone()] };
         assert!(is_readable(&folders, &data.join("file")));
         assert!(is_readable(&folders, &read.join("file")));
         assert!(!is_readable(&folders, &other.join("file")));

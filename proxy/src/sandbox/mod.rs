@@ -106,6 +106,14 @@ pub fn become_user(account: &Account, data: &Path) -> Result<(), SandboxError> {
         .map_err(|error| SandboxError::User { user: account.name().to_owned(), error })
 }
 
+/// Goes on as the owner of a folder, where root works on it for him. The process must have one thread.
+///
+/// # Errors
+/// The system refuses.
+pub fn become_owner(folder: &Path) -> io::Result<()> {
+    privileges::become_owner(folder)
+}
+
 // === impl Sandbox ===
 
 impl Sandbox {
@@ -266,7 +274,7 @@ mod tests {
     use super::*;
 
     fn nowhere() -> Folders {
-        Folders { data: "/nonexistent".into(), read: Vec::new() }
+        Folders { data: "/nonexistent".into(), pickup: None, read: Vec::new() }
     }
 
     /// The harness of the tests has threads of its own; nothing may be confined then, since they would stay outside.

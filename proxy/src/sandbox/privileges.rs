@@ -3,7 +3,7 @@
 //! These calls act on the calling thread alone, so they are made while it is the only one.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::Path;
 
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
@@ -28,6 +28,19 @@ pub(super) fn become_user(account: &Account, data: &Path) -> io::Result<()> {
     set_thread_res_uid(uid, uid, uid)?;
     // The kernel has set it anew with the user.
     hardening::forbid_core_dumps()
+}
+
+/// Goes on as whom this folder belongs to, where root works on it for him: what root wrote there he could not read.
+pub(super) fn become_owner(folder: &Path) -> io::Result<()> {
+    let metadata = std::fs::metadata(folder)?;
+    if !rustix::process::geteuid().is_root() || metadata.uid() == 0 {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
 }
 
 fn make_for(account: &Account, data: &Path) -> io::Result<()> {

@@ -273,7 +273,7 @@ impl World<'_> {
             store: Arc::clone(store) as Arc<dyn MailStore>,
             events: Log::discarding(),
             remote: None,
-            watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
+            watchdog: crate::delivery::Watchdog::start(Log::discarding(), None).unwrap(),
         }
     }
 

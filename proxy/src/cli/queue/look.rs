@@ -1,0 +1,184 @@
+//! What only looks.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use super::super::Failure;
+use super::super::output::{Output, Table, printable};
+use super::filter::parse_id;
+use super::source::Source;
+use crate::control::client::Part;
+use crate::control::message::{Detailed, DomainStatistics, Filter, Hold, Item, Line, Request, Statistics};
+
+pub(super) fn list(
+    source: &mut Source,
+    filter: Filter,
+    as_json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let nothing = if filter == Filter::default() { "the queue is empty" } else { "no message matches" };
+    let mut messages: Vec<Item> = Vec::new();
+    source.ask(Request::List(filter), &mut |part| {
+        if let Part::Line(Line::Item(item)) = part {
+            messages.push(*item);
+        }
+        Ok(())
+    })?;
+    if as_json {
+        return output.json(&json!(messages));
+    }
+    if messages.is_empty() {
+        return output.line(nothing);
+    }
+    let mut table = Table::new(&["ID", "RECEIVED", "SIZE", "TRIES", "NEXT", "FROM", "TO", "WHY"]);
+    for message in &messages {
+        let pending: Vec<_> =
+            message.recipients.iter().filter(|to| to.pending).map(|to| &*to.address).collect();
+        table.row([
+            &message.id,
+            &time(message.received_at_ms),
+            &message.octets,
+            &message.attempts,
+            &next(message),
+            &message.sender,
+            &pending.join(" "),
+            &message.last_reason.as_deref().unwrap_or("-"),
+        ]);
+    }
+    output.line(table)
+}
+
+pub(super) fn show(source: &mut Source, id: &str, as_json: bool, output: &mut Output) -> Result<(), Failure> {
+    let id = parse_id(id)?;
+    source.ask(Request::Show(id.to_string()), &mut |part| match part {
+        Part::Line(Line::Details(details)) if as_json => output.json(&json!(details)),
+        Part::Line(Line::Details(details)) => describe(&details, output),
+        _ => Ok(()),
+    })
+}
+
+pub(super) fn cat(source: &mut Source, id: &str, as_json: bool, output: &mut Output) -> Result<(), Failure> {
+    let id = parse_id(id)?;
+    let mut whole = Vec::new();
+    source.ask(Request::Cat(id.to_string()), &mut |part| match part {
+        Part::Octets(octets) if as_json => {
+            whole.extend_from_slice(octets);
+            Ok(())
+        }
+        Part::Octets(octets) => output.octets(octets),
+        Part::Line(_) => Ok(()),
+    })?;
+    if as_json {
+        output.json(&json!({ "id": id.to_string(), "content": String::from_utf8_lossy(&whole) }))?;
+    }
+    Ok(())
+}
+
+pub(super) fn stats(
+    source: &mut Source,
+    count: bool,
+    as_json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    source.ask(Request::Stats, &mut |part| match part {
+        Part::Line(Line::Stats(stats)) if count => output.line(stats.messages),
+        Part::Line(Line::Stats(stats)) if as_json => output.json(&json!(stats)),
+        Part::Line(Line::Stats(stats)) => glance(&stats, output),
+        _ => Ok(()),
+    })
+}
+
+fn describe(details: &Detailed, output: &mut Output) -> Result<(), Failure> {
+    let Detailed { item, session, listener, peer, helo, user, stamp, trace, .. } = details;
+    let user = user.as_deref().map_or_else(|| "-".to_owned(), printable);
+    let stamp = stamp.as_deref().unwrap_or("not yet");
+    output.line(format_args!("id        {}", item.id))?;
+    output
+        .line(format_args!("received  {} by session {session} on {listener}", time(item.received_at_ms)))?;
+    output.line(format_args!("peer      {peer} as {}", printable(helo)))?;
+    output.line(format_args!("user      {user}"))?;
+    output.line(format_args!("size      {} octets", item.octets))?;
+    output.line(format_args!("scanned   {stamp}"))?;
+    output.line(format_args!("tries     {}, next {}", item.attempts, next(item)))?;
+    if let Some(reason) = &item.last_reason {
+        output.line(format_args!("why       {}", printable(reason)))?;
+    }
+    output.line(format_args!("from      {}", printable(&item.sender)))?;
+    for recipient in &item.recipients {
+        let state = if recipient.pending { "pending" } else { "done" };
+        output.line(format_args!("to        {} ({state})", printable(&recipient.address)))?;
+    }
+    trace.lines().try_for_each(|line| output.line(format_args!("trace     {}", printable(line))))
+}
+
+fn glance(stats: &Statistics, output: &mut Output) -> Result<(), Failure> {
+    let Statistics { messages, octets, held, in_delivery, deferred, .. } = stats;
+    output.line(format_args!(
+        "messages {messages}, octets {octets}, held {held}, in delivery {in_delivery}, tried in vain {deferred}"
+    ))?;
+    if let Some(oldest) = stats.oldest_ms {
+        output.line(format_args!("the oldest is of {}", time(oldest)))?;
+    }
+    if stats.stopped {
+        output.line("nothing is accepted since a flush failed")?;
+    }
+    for hold in &stats.holds {
+        let what = match hold {
+            Hold::Everything => "everything".to_owned(),
+            Hold::Sender(from) if from.is_empty() => "from <>".to_owned(),
+            Hold::Sender(from) => format!("from {}", printable(from)),
+            Hold::Domain(to) => format!("for {}", printable(to)),
+        };
+        output.line(format_args!("held, later mail too: {what}"))?;
+    }
+    if stats.domains.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&AGES);
+    for row in &stats.domains {
+        let DomainStatistics { domain, messages, octets, held, ages } = row;
+        let age = |index: usize| ages.get(index).copied().unwrap_or_default();
+        let domain = if domain.is_empty() { "-" } else { domain };
+        table.row([&domain, messages, octets, held, &age(0), &age(1), &age(2), &age(3), &age(4), &age(5)]);
+    }
+    output.line(table)
+}
+
+fn next(item: &Item) -> String {
+    if item.given_up {
+        "bounces".to_owned()
+    } else if item.held {
+        "held".to_owned()
+    } else {
+        due(item.not_before_ms)
+    }
+}
+
+/// Milliseconds since 1970 for a reader, in the local time zone's neutral form.
+pub(in crate::cli) fn time(at_ms: u64) -> String {
+    i64::try_from(at_ms)
+        .ok()
+        .and_then(|at| jiff::Timestamp::from_millisecond(at).ok())
+        .map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+fn due(not_before_ms: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    if u128::from(not_before_ms) <= now { "now".to_owned() } else { time(not_before_ms) }
+}
+
+/// The bounds of `queue::AGE_BOUNDS_MS`, in words.
+const AGES: [&str; 10] = ["DOMAIN", "MESSAGES", "OCTETS", "HELD", "<5m", "<1h", "<4h", "<1d", "<3d", "OLDER"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_for_people() {
+        assert_eq!(time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time(u64::MAX), "-");
+        assert_eq!(due(0), "now");
+    }
+}

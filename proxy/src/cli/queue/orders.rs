@@ -1,0 +1,122 @@
+//! What changes the queue.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use super::super::output::Output;
+use super::super::{Exit, Failure};
+use super::source::Source;
+use crate::control::client::Part;
+use crate::control::message::{Filter, Line, Reached, Request};
+
+pub(super) fn hold(
+    source: &mut Source,
+    filter: &Filter,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let stands = stands(filter);
+    let reached = give(source, filter, Request::Hold(filter.clone()))?;
+    tell(reached, "held", json, output)?;
+    if stands && !json {
+        output.line("mail that comes in later is held too, until the same choice, or --all, is released")?;
+    }
+    Ok(())
+}
+
+pub(super) fn release(
+    source: &mut Source,
+    filter: &Filter,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let reached = give(source, filter, Request::Release(filter.clone()))?;
+    tell(reached, "released", json, output)
+}
+
+pub(super) fn retry(
+    source: &mut Source,
+    filter: &Filter,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let reached = give(source, filter, Request::Retry(filter.clone()))?;
+    tell(reached, "due now", json, output)
+}
+
+pub(super) fn delete(
+    source: &mut Source,
+    filter: &Filter,
+    bounce: bool,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let reached = give(source, filter, Request::Delete { filter: filter.clone(), bounce })?;
+    tell(reached, if bounce { "given up" } else { "deleted" }, json, output)
+}
+
+/// A person who deletes more than one message is asked.
+pub(super) fn confirm_deletion(
+    source: &mut Source,
+    filter: &Filter,
+    bounce: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    if !(io::stdin().is_terminal() && output.is_terminal()) {
+        return Ok(());
+    }
+    let mut count = 0_usize;
+    source.ask(Request::List(filter.clone()), &mut |_| {
+        count = count.saturating_add(1);
+        Ok(())
+    })?;
+    if count <= 1 {
+        return Ok(());
+    }
+    let how = if bounce { "their senders are told" } else { "nobody is told" };
+    output.line(format_args!("delete {count} messages for good; {how}? (yes or no)"))?;
+    output.finish()?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(Failure::general)?;
+    if matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::general("nothing was deleted"))
+    }
+}
+
+fn give(source: &mut Source, filter: &Filter, order: Request) -> Result<Reached, Failure> {
+    let mut reached = Reached::default();
+    source.ask(order, &mut |part| {
+        if let Part::Line(Line::Affected(told)) = part {
+            reached = told;
+        }
+        Ok(())
+    })?;
+    if !filter.ids.is_empty() && reached == Reached::default() {
+        let text = "none of these messages is in the queue, or what was asked for holds already";
+        return Err(Failure::new(Exit::Failure, text));
+    }
+    Ok(reached)
+}
+
+fn tell(reached: Reached, what: &str, json: bool, output: &mut Output) -> Result<(), Failure> {
+    let Reached { messages, in_delivery } = reached;
+    if json {
+        return output.json(&serde_json::json!({ "messages": messages, "in_delivery": in_delivery }));
+    }
+    let plural = if messages == 1 { "message" } else { "messages" };
+    output.line(format_args!("{messages} {plural} {what}"))?;
+    if in_delivery > 0 {
+        output.line(format_args!(
+            "{in_delivery} in delivery right now; see `gatepost queue list` for what becomes of them"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Whether such a hold covers what comes in later.
+fn stands(filter: &Filter) -> bool {
+    let Filter { ids, sender, recipient, domain, before_ms, since_ms, held } = filter;
+    let is_about_some = !ids.is_empty() || before_ms.is_some() || since_ms.is_some() || held.is_some();
+    !is_about_some && recipient.is_none() && (sender.is_none() || domain.is_none())
+}

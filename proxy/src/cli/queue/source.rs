@@ -1,0 +1,164 @@
+//! The queue that a command works on: the running server's, or the files where none runs.
+
+use std::io::{self, Read as _};
+use std::sync::Arc;
+
+use gatepost_core::disk::RealDisk;
+use gatepost_core::queue::{self, Affected, Queue, Removal, Selection, Snapshot};
+
+use super::super::site::folder_failure;
+use super::super::{Exit, Failure};
+use crate::control::client::Part;
+use crate::control::message::{FailedKind, Filter, Line, Request, parse_id};
+use crate::control::{Client, ClientError};
+use crate::data_folder::{DataFolder, FolderError};
+use crate::sandbox;
+
+/// Answers requests, wherever the queue is.
+pub(super) enum Source {
+    /// A server runs.
+    Live(Client),
+    /// None does.
+    Files(DataFolder),
+}
+
+// === impl Source ===
+
+impl Source {
+    pub(super) fn open(folder: &DataFolder) -> Result<Self, Failure> {
+        match Client::connect(folder) {
+            Ok(Some(client)) => Ok(Self::Live(client)),
+            Ok(None) => Ok(Self::Files(folder.clone())),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    /// Hands over the answer part by part.
+    pub(super) fn ask(
+        &mut self,
+        request: Request,
+        take: &mut dyn FnMut(Part<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Live(client) => {
+                // What `take` says is more than an error of a connection can carry.
+                let mut refused = None;
+                let answered = client.ask(request, &mut |part| {
+                    take(part).map_err(|failure| {
+                        refused = Some(failure);
+                        io::ErrorKind::Other.into()
+                    })
+                });
+                refused.map_or_else(|| answered.map_err(failure), Err)
+            }
+            Self::Files(folder) => answer(folder, request, take),
+        }
+    }
+}
+
+/// As the server would.
+fn answer(
+    folder: &DataFolder,
+    request: Request,
+    take: &mut dyn FnMut(Part<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    match request {
+        Request::List(filter) => {
+            let (snapshot, selection) = (snapshot(folder)?, selection(filter)?);
+            for id in snapshot.select(&selection) {
+                if let Some(details) = snapshot.show(id) {
+                    take(Part::Line(Line::Item(Box::new(details.summary.into()))))?;
+                }
+            }
+            Ok(())
+        }
+        Request::Show(id) => {
+            let id = parse_id(&id).map_err(Failure::general)?;
+            let details = snapshot(folder)?.show(id).ok_or_else(|| gone(&id))?;
+            take(Part::Line(Line::Details(Box::new(details.into()))))
+        }
+        Request::Cat(id) => {
+            let id = parse_id(&id).map_err(Failure::general)?;
+            let unreadable =
+                |error: io::Error| Failure::general(format!("{id} cannot be read to its end: {error}"));
+            let mut content = snapshot(folder)?.content(id).map_err(unreadable)?.ok_or_else(|| gone(&id))?;
+            let mut piece = vec![0; PIECE_OCTETS];
+            loop {
+                let count = content.read(&mut piece).map_err(unreadable)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                take(Part::Octets(piece.get(..count).unwrap_or_default()))?;
+            }
+        }
+        Request::Stats => take(Part::Line(Line::Stats(Box::new(snapshot(folder)?.stats().into())))),
+        order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
+            take(Part::Line(Line::Affected(obey(folder, order)?.into())))
+        }
+    }
+}
+
+fn snapshot(folder: &DataFolder) -> Result<Snapshot, Failure> {
+    Queue::inspect(Arc::new(RealDisk), &folder.queue()).map_err(Failure::general)
+}
+
+/// Opens the queue as a server would, and closes it behind the order.
+fn obey(folder: &DataFolder, order: Request) -> Result<Affected, Failure> {
+    sandbox::become_owner(folder.root()).map_err(|error| {
+        Failure::general(format!("cannot go on as the owner of {}: {error}", folder.root().display()))
+    })?;
+    let _lock = folder.lock().map_err(|error| match error {
+        FolderError::Locked { .. } => Failure::new(
+            Exit::Unavailable,
+            "a server runs on this data folder, but nobody answers at its control socket; try again, or look at its log",
+        ),
+        other => folder_failure(&other),
+    })?;
+    let settings = queue::Settings::default();
+    let (queue, _recovered) =
+        Queue::open(Arc::new(RealDisk), &folder.queue(), settings, None).map_err(Failure::general)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.map_err(Failure::general)?.block_on(async {
+        let done = change(&queue, order).await;
+        queue.close().await;
+        done
+    })
+}
+
+async fn change(queue: &Queue, order: Request) -> Result<Affected, Failure> {
+    match order {
+        Request::Hold(filter) => queue.hold(&selection(filter)?).await.map_err(Failure::general),
+        Request::Release(filter) => queue.thaw(&selection(filter)?).await.map_err(Failure::general),
+        Request::Delete { filter, bounce } => {
+            let removal = if bounce { Removal::Bounce } else { Removal::Silent };
+            queue.remove(&selection(filter)?, removal).await.map_err(Failure::general)
+        }
+        // A start of the server would try them at their own time all the same.
+        Request::Retry(_) => Err(Failure::new(
+            Exit::Unavailable,
+            "no server runs on this data folder, so nothing can be tried: start it first",
+        )),
+        Request::List(_) | Request::Show(_) | Request::Cat(_) | Request::Stats => Ok(Affected::default()),
+    }
+}
+
+fn selection(filter: Filter) -> Result<Selection, Failure> {
+    filter.try_into().map_err(Failure::general)
+}
+
+fn gone(id: &queue::QueueId) -> Failure {
+    Failure::general(format!("{id} is not in the queue"))
+}
+
+fn failure(error: ClientError) -> Failure {
+    let exit = match &error {
+        ClientError::Failed(failed) if matches!(failed.kind, FailedKind::Busy | FailedKind::Version) => {
+            Exit::Unavailable
+        }
+        ClientError::Connection(_) | ClientError::BrokenOff => Exit::Unavailable,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error)
+}
+
+const PIECE_OCTETS: usize = 64 * 1024;

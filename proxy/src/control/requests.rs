@@ -1,0 +1,144 @@
+//! What each request does.
+
+use std::io::{self, Read as _};
+
+use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Selection};
+
+use super::message::{FailedKind, Filter, Line, NotAnId, Request, parse_id};
+use super::server::Answer;
+
+/// Why a request ends early, as its peer is told.
+struct Refused {
+    kind: FailedKind,
+    text: String,
+}
+
+/// Does it and tells what came of it. An error is one of the connection.
+pub(super) async fn answer(request: Request, uid: u32, queue: &Queue, answer: &mut Answer) -> io::Result<()> {
+    let name = request.name();
+    let answered = match request {
+        Request::List(filter) => list(filter, queue, answer).await?,
+        Request::Show(id) => show(&id, queue, answer).await?,
+        Request::Cat(id) => cat(&id, queue, answer).await?,
+        Request::Stats => {
+            answer.line(&Line::Stats(Box::new(queue.stats().await.into()))).await?;
+            Ok(())
+        }
+        order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
+            match obey(order, queue).await {
+                Ok(Affected { messages, in_delivery }) => {
+                    tracing::info!(order = name, uid, messages, in_delivery, "the queue was given an order");
+                    answer.line(&Line::Affected(Affected { messages, in_delivery }.into())).await?;
+                    Ok(())
+                }
+                Err(refused) => {
+                    tracing::warn!(order = name, uid, reason = refused.text, "an order to the queue failed");
+                    Err(refused)
+                }
+            }
+        }
+    };
+    match answered {
+        Ok(()) => answer.done().await,
+        Err(Refused { kind, text }) => answer.fail(kind, &text).await,
+    }
+}
+
+async fn obey(order: Request, queue: &Queue) -> Result<Affected, Refused> {
+    let reached = match order {
+        Request::Hold(filter) => queue.hold(&filter.try_into()?).await?,
+        Request::Release(filter) => queue.thaw(&filter.try_into()?).await?,
+        Request::Retry(filter) => queue.retry_now(&filter.try_into()?).await,
+        Request::Delete { filter, bounce } => {
+            let removal = if bounce { Removal::Bounce } else { Removal::Silent };
+            queue.remove(&filter.try_into()?, removal).await?
+        }
+        Request::List(_) | Request::Show(_) | Request::Cat(_) | Request::Stats => Affected::default(),
+    };
+    Ok(reached)
+}
+
+/// One record after the other, so that a long list costs no memory.
+async fn list(filter: Filter, queue: &Queue, answer: &mut Answer) -> io::Result<Result<(), Refused>> {
+    let selection = match Selection::try_from(filter) {
+        Ok(selection) => selection,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    for id in queue.select(&selection).await {
+        // What has gone meanwhile, or cannot be read, is left out.
+        if let Some(details) = queue.show(id).await {
+            answer.line(&Line::Item(Box::new(details.summary.into()))).await?;
+        }
+    }
+    Ok(Ok(()))
+}
+
+async fn show(id: &str, queue: &Queue, answer: &mut Answer) -> io::Result<Result<(), Refused>> {
+    let id = match parse_id(id) {
+        Ok(id) => id,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    match queue.show(id).await {
+        Some(details) => {
+            answer.line(&Line::Details(Box::new(details.into()))).await?;
+            Ok(Ok(()))
+        }
+        None => Ok(Err(Refused::gone(id))),
+    }
+}
+
+/// Piece by piece: how long it is tells only its end, and whether it is whole only its last octet.
+async fn cat(id: &str, queue: &Queue, answer: &mut Answer) -> io::Result<Result<(), Refused>> {
+    let id = match parse_id(id) {
+        Ok(id) => id,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let mut reader = match queue.content(id).await {
+        Ok(Some(reader)) => reader,
+        Ok(None) => return Ok(Err(Refused::gone(id))),
+        Err(error) => return Ok(Err(Refused::unreadable(id, &error))),
+    };
+    loop {
+        let piece = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; PIECE_OCTETS];
+            let count = reader.read(&mut piece)?;
+            piece.truncate(count);
+            io::Result::Ok((reader, piece))
+        });
+        match piece.await.map_err(io::Error::other)? {
+            Ok((_, piece)) if piece.is_empty() => return Ok(Ok(())),
+            Ok((back, piece)) => {
+                reader = back;
+                answer.line(&Line::Content(piece.len() as u64)).await?;
+                answer.octets(&piece).await?;
+            }
+            Err(error) => return Ok(Err(Refused::unreadable(id, &error))),
+        }
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    fn gone(id: QueueId) -> Self {
+        Self { kind: FailedKind::NotFound, text: format!("{id} is not in the queue") }
+    }
+
+    fn unreadable(id: QueueId, error: &io::Error) -> Self {
+        Self { kind: FailedKind::Queue, text: format!("{id} cannot be read to its end: {error}") }
+    }
+}
+
+impl From<NotAnId> for Refused {
+    fn from(error: NotAnId) -> Self {
+        Self { kind: FailedKind::BadRequest, text: error.to_string() }
+    }
+}
+
+impl From<OrderError> for Refused {
+    fn from(error: OrderError) -> Self {
+        Self { kind: FailedKind::Queue, text: error.to_string() }
+    }
+}
+
+const PIECE_OCTETS: usize = 64 * 1024;
