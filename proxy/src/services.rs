@@ -144,10 +144,7 @@ impl Rooms {
         let tls = Arc::new(load_tls(config, folder)?);
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
-        let queue_metrics = Some(queue::Metrics::register(registry)?);
-        let (queue, recovered) =
-            Queue::open(Arc::new(RealDisk), &folder.queue(), queue_settings(config), queue_metrics)?;
-        report(&recovered);
+        let queue = open_queue(config, folder, registry)?;
         let mut mail_folders = MailFolders::open(config, folder, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
@@ -290,6 +287,18 @@ impl Rooms {
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+fn open_queue(
+    config: &Config,
+    folder: &DataFolder,
+    registry: &prometheus::Registry,
+) -> Result<Queue, OpenError> {
+    let metrics = queue::Metrics::register(registry)?;
+    let (queue, recovered) =
+        Queue::open(Arc::new(RealDisk), &folder.queue(), queue_settings(config), Some(metrics))?;
+    report(&recovered);
+    Ok(queue)
 }
 
 fn start_scanner(
