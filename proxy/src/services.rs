@@ -156,9 +156,7 @@ impl Rooms {
             directory::Settings::default(),
             directory::Metrics::register(registry)?,
         )?;
-        let delivery_metrics = delivery::Metrics::register(registry)?;
-        let watchdog =
-            Watchdog::start(events.clone(), Some(delivery_metrics.stuck())).map_err(OpenError::Watchdog)?;
+        let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let remote = relay::start(config, registry, watchdog.clone())?;
         let workers = Workers::start(
             delivery::Rooms {
@@ -299,6 +297,15 @@ fn open_queue(
     let (queue, recovered) = Queue::open(disk, &folder.queue(), queue_settings(config), metrics)?;
     report(&recovered);
     Ok(queue)
+}
+
+fn start_watchdog(
+    events: &Log,
+    registry: &prometheus::Registry,
+) -> Result<(delivery::Metrics, Watchdog), OpenError> {
+    let metrics = delivery::Metrics::register(registry)?;
+    let watchdog = Watchdog::start(events.clone(), Some(metrics.stuck())).map_err(OpenError::Watchdog)?;
+    Ok((metrics, watchdog))
 }
 
 fn start_scanner(
