@@ -103,15 +103,15 @@ pub enum OpenError {
     /// Delivery to other servers.
     #[error("delivery: {0}")]
     Relay(#[from] RelayError),
-    /// The thread that watches deliveries.
-    #[error("delivery: {0}")]
-    Watchdog(std::io::Error),
     /// The folder of bad mail.
     #[error("the badmail folder: {0}")]
     Badmail(std::io::Error),
     /// The watch over the pickup folder.
     #[error("the pickup folder: {0}")]
     Pickup(std::io::Error),
+    /// The thread that watches deliveries.
+    #[error("delivery: {0}")]
+    Watchdog(std::io::Error),
     /// Lists of networks.
     #[error("admission: {0}")]
     Admission(#[from] NetworkFileError),
@@ -144,10 +144,7 @@ impl Rooms {
         let tls = Arc::new(load_tls(config, folder)?);
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
-        let queue_metrics = Some(queue::Metrics::register(registry)?);
-        let (queue, recovered) =
-            Queue::open(Arc::new(RealDisk), &folder.queue(), queue_settings(config), queue_metrics)?;
-        report(&recovered);
+        let queue = open_queue(config, folder, registry)?;
         let mut mail_folders = MailFolders::open(config, folder, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
@@ -155,9 +152,7 @@ impl Rooms {
         let Memory { whole, bodies } = shares.memory.clone();
         let (engine, scanner) = start_scanner(config, folder, &shares, registry)?;
         let verifier = start_verifier(&directory, registry)?;
-        let delivery_metrics = delivery::Metrics::register(registry)?;
-        let watchdog =
-            Watchdog::start(events.clone(), Some(delivery_metrics.stuck())).map_err(OpenError::Watchdog)?;
+        let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let remote = relay::start(config, registry, watchdog.clone())?;
         let workers = Workers::start(
             delivery::Rooms {
@@ -167,6 +162,7 @@ impl Rooms {
                 store: store.clone(),
                 remote: remote.clone(),
                 watchdog,
+                badmail: Some(mail_folders.badmail().clone()),
                 events: events.clone(),
             },
             &delivery::Settings::default(),
@@ -291,6 +287,26 @@ impl Rooms {
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+fn open_queue(
+    config: &Config,
+    folder: &DataFolder,
+    registry: &prometheus::Registry,
+) -> Result<Queue, OpenError> {
+    let (disk, metrics) = (Arc::new(RealDisk), Some(queue::Metrics::register(registry)?));
+    let (queue, recovered) = Queue::open(disk, &folder.queue(), queue_settings(config), metrics)?;
+    report(&recovered);
+    Ok(queue)
+}
+
+fn start_watchdog(
+    events: &Log,
+    registry: &prometheus::Registry,
+) -> Result<(delivery::Metrics, Watchdog), OpenError> {
+    let metrics = delivery::Metrics::register(registry)?;
+    let watchdog = Watchdog::start(events.clone(), Some(metrics.stuck())).map_err(OpenError::Watchdog)?;
+    Ok((metrics, watchdog))
 }
 
 fn start_scanner(

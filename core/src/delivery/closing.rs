@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use gatepost_smtp::wire::path::ReversePath;
 use tracing::{debug, error, info, warn};
 
 use super::dsn::{Facts, Notifier, Subject, Told, told};
@@ -17,6 +18,8 @@ use super::retry::Setback;
 use super::schedule_policy::{Next, Schedules, Waiting};
 use super::worker::Rooms;
 use super::{Attempt, Disposition, Metrics, trace};
+use crate::badmail::{BadMessage, Cause};
+use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
 use crate::queue::{Claim, NewMessage, Outcome};
 
@@ -66,6 +69,7 @@ impl Closing {
         let policy = self.policy.load_full();
         let unreported = self.unreported(&message, &attempted);
         let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
+        self.keep_unreturnable(&message, &attempted).await;
         let is_late = !claim.sender_knows && is_late(&message, &attempted, &policy, now_ms);
         let facts = Facts {
             message: &message,
@@ -154,6 +158,50 @@ impl Closing {
             }
         }
         attempted
+    }
+
+    /// A mail with the null sender that is given up has nobody to go back to: it goes to the operator. That comes before its
+    /// record in the queue, so a crash in between keeps it twice rather than not at all. A full disk does not keep it in the
+    /// queue, where nothing would become of it.
+    async fn keep_unreturnable(&self, message: &NewMessage, attempted: &[Attempt]) {
+        let envelope = &message.submission.envelope;
+        if envelope.reverse_path != ReversePath::Null {
+            return;
+        }
+        let given_up = attempted.iter().filter_map(|attempt| match &attempt.result {
+            Ok(Disposition::Bounced { reason }) => {
+                Some((envelope.recipients.get(attempt.recipient)?.path.to_string(), reason.as_str()))
+            }
+            _ => None,
+        });
+        let (recipients, reasons): (Vec<_>, Vec<_>) = given_up.unzip();
+        let Some(reason) = reasons.first() else { return };
+        let kept = match &self.rooms.badmail {
+            None => Err(io::ErrorKind::NotFound.into()),
+            Some(badmail) => match self.rooms.queue.content(message.id).await {
+                Ok(content) => {
+                    let bad = BadMessage {
+                        id: message.id,
+                        cause: Cause::Undeliverable,
+                        reason: evidence(reason),
+                        sender: envelope.reverse_path.to_string(),
+                        recipients,
+                        content: content.unwrap_or_else(|| Box::new(io::empty())),
+                    };
+                    badmail.keep(bad).await
+                }
+                Err(error) => Err(error),
+            },
+        };
+        let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
+        match kept {
+            Ok(name) => {
+                warn!(%queue_id, session, name, "a mail that nobody can be told of is among the bad mail");
+            }
+            Err(error) => {
+                error!(%queue_id, session, %error, "a mail that nobody can be told of could not be kept");
+            }
+        }
     }
 
     /// The notification that this attempt asks for, and what it tells.

@@ -20,6 +20,7 @@ use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
 use super::{Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to};
+use crate::badmail::Badmail;
 use crate::directory::{Directory, Resolution};
 use crate::events::Log;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
@@ -50,6 +51,8 @@ pub struct Rooms {
     pub remote: Option<Remote>,
     /// Told of every attempt.
     pub watchdog: Watchdog,
+    /// Keeps what can be neither delivered nor returned; without it, such mail is gone, and the log says so.
+    pub badmail: Option<Badmail>,
     /// Told what becomes of each recipient.
     pub events: Log,
 }

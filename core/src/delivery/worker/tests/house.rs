@@ -7,6 +7,7 @@ use gatepost_smtp::wire::params::{MailParams, RcptParams};
 
 use super::super::*;
 use super::faulty_store::FaultyStore;
+use crate::badmail::{self, Badmail};
 use crate::delivery::Schedules;
 use crate::delivery::closing::now_ms;
 use crate::delivery::testing::Teachable;
@@ -62,11 +63,13 @@ impl House {
             queue::Settings { segment_octets: 1024 * 1024, free_octets_min: 0, ..queue::Settings::default() };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (queue, _recovered) = Queue::open(disk, Path::new("/queue"), settings, None).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let badmail = Badmail::open(disk, Path::new("/badmail"), badmail::Settings::default(), None).unwrap();
         let path = self.folder.path().join("default.sqlite");
         let inner = SqliteStore::open(&path, &store::Settings::default(), None).unwrap();
         let store = FaultyStore::new(inner);
         let directory = Directory::open(&self.folder.path().join("directory.sqlite")).unwrap();
-        Idle { queue, store: Arc::new(store), directory, schedules: Schedules::default() }
+        Idle { queue, store: Arc::new(store), directory, schedules: Schedules::default(), badmail }
     }
 
     pub(super) fn dispositions(&self) -> i64 {
@@ -82,11 +85,12 @@ pub(super) struct Idle {
     pub(super) store: Arc<FaultyStore>,
     pub(super) directory: Directory,
     pub(super) schedules: Schedules,
+    badmail: Badmail,
 }
 
 impl Idle {
     pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
-        let Self { queue, store, directory, schedules } = self;
+        let Self { queue, store, directory, schedules, badmail } = self;
         let registry = prometheus::Registry::new();
         let scanner = Scanner::start(
             Arc::clone(engine) as Arc<dyn Engine>,
@@ -101,6 +105,7 @@ impl Idle {
             store: Arc::clone(&store) as Arc<dyn MailStore>,
             remote: None,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
+            badmail: Some(badmail),
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();

@@ -188,3 +188,29 @@ async fn a_mail_that_has_been_in_a_mailbox_does_not_come_into_it_again() {
     assert_eq!(counters.of("gatepost_delivery_recipients_total", "bounced"), 2.0);
     assert_eq!(counters.of("gatepost_delivery_notified_total", "failed"), 1.0);
 }
+
+#[tokio::test]
+async fn what_cannot_go_back_to_anybody_is_kept_for_the_operator() {
+    let house = House::new();
+    let running = house.start().await;
+    let stamp = Some(house.engine.stamp());
+    let recipients = vec![(ALICE, ""), ("gone@localhost", "")];
+    let mail = Mail { sender: "<>", stamp, recipients, ..Mail::default() };
+    let id = mail.accept(&running.queue).await;
+    running.until_queue_empty().await;
+    assert_eq!(running.count(ALICE).await, 1);
+    running.stop().await;
+    let files = house.disk.list(Path::new("/badmail")).unwrap();
+    let read = |suffix: &str| {
+        let path = files.iter().find(|path| path.to_string_lossy().ends_with(suffix)).unwrap();
+        let file = house.disk.open(path, true).unwrap();
+        let mut octets = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        assert_eq!(file.read_at(0, &mut octets).unwrap(), octets.len());
+        String::from_utf8(octets).unwrap()
+    };
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(read(".eml").ends_with("MARK\r\n"));
+    let reason = read(".json");
+    assert!(reason.contains(&id.to_string()) && reason.contains("<gone@localhost>"), "{reason}");
+    assert!(!reason.contains(ALICE), "{reason}");
+}

@@ -273,7 +273,8 @@ impl World<'_> {
             store: Arc::clone(store) as Arc<dyn MailStore>,
             events: Log::discarding(),
             remote: None,
-            watchdog: crate::delivery::Watchdog::start(Log::discarding(), None).unwrap(),
+            watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
+            badmail: None,
         }
     }
 
