@@ -198,6 +198,7 @@ fn a_stranger_is_not_told_of_what_the_server_behind_refuses_and_a_user_is() {
     server.wait_for_empty_queue();
     assert_eq!(world.connections(), 0, "no notification to whoever was named as the sender");
     assert_eq!(server.metric("gatepost_delivery_unreported_total"), 1.0);
+    server.wait_for_log("a mail that nobody can be told of is among the bad mail");
     let mut user = server.smtp_as_me();
     user.mail("me@localhost", &["ann@behind.example"], &mail::small("mine")).must("250 2.0.0");
     user.quit();

@@ -69,7 +69,7 @@ impl Closing {
         let policy = self.policy.load_full();
         let unreported = self.unreported(&message, &attempted);
         let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
-        self.keep_unreturnable(&message, &attempted).await;
+        self.keep_unreturnable(&message, &attempted, &unreported).await;
         let is_late = !claim.sender_knows && is_late(&message, &attempted, &policy, now_ms);
         let facts = Facts {
             message: &message,
@@ -160,15 +160,14 @@ impl Closing {
         attempted
     }
 
-    /// A mail with the null sender that is given up has nobody to go back to: it goes to the operator. That comes before its
-    /// record in the queue, so a crash in between keeps it twice rather than not at all. A full disk does not keep it in the
-    /// queue, where nothing would become of it.
-    async fn keep_unreturnable(&self, message: &NewMessage, attempted: &[Attempt]) {
+    /// A mail that is given up and has the null sender, or one that is not told, has nobody to go back to: it goes to the
+    /// operator. That comes before its record in the queue, so a crash in between keeps it twice rather than not at all. A full
+    /// disk does not keep it in the queue, where nothing would become of it.
+    async fn keep_unreturnable(&self, message: &NewMessage, attempted: &[Attempt], unreported: &[usize]) {
         let envelope = &message.submission.envelope;
-        if envelope.reverse_path != ReversePath::Null {
-            return;
-        }
+        let has_sender = envelope.reverse_path != ReversePath::Null;
         let given_up = attempted.iter().filter_map(|attempt| match &attempt.result {
+            Ok(Disposition::Bounced { .. }) if has_sender && !unreported.contains(&attempt.recipient) => None,
             Ok(Disposition::Bounced { reason }) => {
                 Some((envelope.recipients.get(attempt.recipient)?.path.to_string(), reason.as_str()))
             }
