@@ -277,7 +277,7 @@ impl Session {
         let drain_octets = self.config.limits.drain_octets;
         match step {
             // First, however the line ends: the same octets in one piece must hear the same.
-            LineStep::Partial | LineStep::Fault(_) if self.reader.octets() > drain_octets => {
+            LineStep::Partial | LineStep::Fault(_) if self.reader.refused_octets() > drain_octets => {
                 self.refuse(Refusal::DrainLimit);
             }
             LineStep::Overlong { octets, .. } if octets > drain_octets => self.refuse(Refusal::DrainLimit),

@@ -149,10 +149,10 @@ impl LineReader {
         (used, step)
     }
 
-    /// Octets of text so far of the line that is being read.
+    /// Octets of text so far of the line that is being read, where it is over its limit already; otherwise none.
     #[must_use]
-    pub const fn octets(&self) -> u64 {
-        self.octets
+    pub fn refused_octets(&self) -> u64 {
+        if self.is_overlong() { self.octets } else { 0 }
     }
 
     fn is_overlong(&self) -> bool {

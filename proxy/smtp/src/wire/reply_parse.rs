@@ -67,11 +67,11 @@ impl ReplyReader {
             rest = rest.get(taken..).unwrap_or_default();
             match step {
                 // A line that never ends must not be waited for.
-                LineStep::Partial if self.lines.octets() > REPLY_LINE_OCTETS as u64 => {
+                LineStep::Partial | LineStep::Fault(_) if self.lines.refused_octets() > 0 => {
                     return Err(ReplyFault::LineTooLong);
                 }
-                LineStep::Partial => {}
                 LineStep::Overlong { .. } => return Err(ReplyFault::LineTooLong),
+                LineStep::Partial => {}
                 LineStep::Fault(fault) => return Err(ReplyFault::Framing(fault)),
                 LineStep::Line(line) => {
                     if let Some(reply) = self.line(&line)? {

@@ -1,6 +1,6 @@
 use gatepost_smtp::server::CloseReason;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, submission};
 
 #[test]
 fn a_command_with_a_framing_fault_ends_the_session() {
@@ -28,6 +28,21 @@ fn a_line_that_is_worth_no_more_patience_ends_the_session_however_it_comes_and_e
             }
             scenario.closed_by(CloseReason::DrainLimit).hears("421 4.7.0 Too much refused data, closing|");
         }
+    }
+}
+
+/// What may be long is no refused data, however little of that a session may send. Found by fuzzing.
+#[test]
+fn a_line_within_its_own_limit_is_read_although_it_is_over_the_drain_limit() {
+    let line = format!("{}\r\n", "!".repeat(1_500));
+    for piece in [line.len(), 1] {
+        let mut config = submission();
+        config.limits.drain_octets = 1_000;
+        let mut scenario = Scenario::inside_tls(config).greeted().say("AUTH PLAIN", "334");
+        for octets in line.as_bytes().chunks(piece) {
+            scenario = scenario.send(octets);
+        }
+        scenario.hears("501 5.5.2 Malformed response|").still_open();
     }
 }
 
