@@ -2,11 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use gatepost_core::queue::QueueId;
 use serde_json::json;
 
 use super::super::Failure;
 use super::super::output::{Output, Table, printable};
-use super::filter::parse_id;
 use super::source::Source;
 use crate::control::client::Part;
 use crate::control::message::{Detailed, DomainStatistics, Filter, Hold, Item, Line, Request, Statistics};
@@ -49,8 +49,12 @@ pub(super) fn list(
     output.line(table)
 }
 
-pub(super) fn show(source: &mut Source, id: &str, as_json: bool, output: &mut Output) -> Result<(), Failure> {
-    let id = parse_id(id)?;
+pub(super) fn show(
+    source: &mut Source,
+    id: QueueId,
+    as_json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
     source.ask(Request::Show(id.to_string()), &mut |part| match part {
         Part::Line(Line::Details(details)) if as_json => output.json(&json!(details)),
         Part::Line(Line::Details(details)) => describe(&details, output),
@@ -58,8 +62,12 @@ pub(super) fn show(source: &mut Source, id: &str, as_json: bool, output: &mut Ou
     })
 }
 
-pub(super) fn cat(source: &mut Source, id: &str, as_json: bool, output: &mut Output) -> Result<(), Failure> {
-    let id = parse_id(id)?;
+pub(super) fn cat(
+    source: &mut Source,
+    id: QueueId,
+    as_json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let mut whole = Vec::new();
     source.ask(Request::Cat(id.to_string()), &mut |part| match part {
         Part::Octets(octets) if as_json => {

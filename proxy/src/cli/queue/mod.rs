@@ -13,7 +13,7 @@ use clap::Subcommand;
 
 use super::output::Output;
 use super::{Failure, Site};
-use filter::Matching;
+use filter::{Matching, parse_id};
 pub(super) use look::time;
 use source::Source;
 
@@ -132,8 +132,14 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
         Command::List { matching, form } => {
             look::list(&mut Source::open(&folder)?, matching.filter()?, form.json, output)
         }
-        Command::Show { id, form } => look::show(&mut Source::open(&folder)?, id, form.json, output),
-        Command::Cat { id, json } => look::cat(&mut Source::open(&folder)?, id, *json, output),
+        Command::Show { id, form } => {
+            let id = parse_id(id)?;
+            look::show(&mut Source::open(&folder)?, id, form.json, output)
+        }
+        Command::Cat { id, json } => {
+            let id = parse_id(id)?;
+            look::cat(&mut Source::open(&folder)?, id, *json, output)
+        }
         Command::Stats { count, form } => look::stats(&mut Source::open(&folder)?, *count, form.json, output),
         Command::Verify { form } => repair::verify(&folder, form.json, output),
         Command::Salvage { output: to, form } => repair::salvage(&folder, to, form.json, output),
