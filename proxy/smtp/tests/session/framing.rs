@@ -42,7 +42,7 @@ fn a_line_within_its_own_limit_is_read_although_it_is_over_the_drain_limit() {
         for octets in line.as_bytes().chunks(piece) {
             scenario = scenario.send(octets);
         }
-        scenario.hears("501 5.5.2 Malformed base64|").still_open();
+        scenario.hears("501 5.5.2 Malformed response|").still_open();
     }
 }
 
