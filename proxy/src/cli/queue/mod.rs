@@ -10,10 +10,11 @@ mod source;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use gatepost_core::queue::QueueId;
 
 use super::output::Output;
 use super::{Failure, Site};
-use filter::{Matching, parse_id};
+use filter::Matching;
 pub(super) use look::time;
 use source::Source;
 
@@ -29,14 +30,14 @@ pub(super) enum Command {
     /// Show everything about one message but its content.
     Show {
         /// Its queue id, as the 250 reply and `queue list` have it.
-        id: String,
+        id: QueueId,
         #[command(flatten)]
         form: Form,
     },
     /// Print one message as it would be delivered.
     Cat {
         /// Its queue id.
-        id: String,
+        id: QueueId,
         /// For scripts: the message as a JSON text, what is no UTF-8 replaced.
         #[arg(long)]
         json: bool,
@@ -132,14 +133,8 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
         Command::List { matching, form } => {
             look::list(&mut Source::open(&folder)?, matching.filter()?, form.json, output)
         }
-        Command::Show { id, form } => {
-            let id = parse_id(id)?;
-            look::show(&mut Source::open(&folder)?, id, form.json, output)
-        }
-        Command::Cat { id, json } => {
-            let id = parse_id(id)?;
-            look::cat(&mut Source::open(&folder)?, id, *json, output)
-        }
+        Command::Show { id, form } => look::show(&mut Source::open(&folder)?, *id, form.json, output),
+        Command::Cat { id, json } => look::cat(&mut Source::open(&folder)?, *id, *json, output),
         Command::Stats { count, form } => look::stats(&mut Source::open(&folder)?, *count, form.json, output),
         Command::Verify { form } => repair::verify(&folder, form.json, output),
         Command::Salvage { output: to, form } => repair::salvage(&folder, to, form.json, output),
