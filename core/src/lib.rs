@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod badmail;
+pub mod clock;
 pub mod delivery;
 pub mod directory;
 pub mod disk;

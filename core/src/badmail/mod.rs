@@ -14,11 +14,12 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::clock::now_ms;
 use crate::disk::{Disk, IoPool};
 use crate::queue::QueueId;
 use folder::Folder;
@@ -160,11 +161,6 @@ impl Cause {
             Self::Pickup => "pickup",
         }
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Ages are counted in days.

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gatepost_smtp::wire::path::ReversePath;
@@ -19,6 +19,7 @@ use super::schedule_policy::{Next, Schedules, Waiting};
 use super::worker::Rooms;
 use super::{Attempt, Disposition, Metrics, trace};
 use crate::badmail::{BadMessage, Cause};
+use crate::clock::now_ms;
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
 use crate::queue::{Claim, NewMessage, Outcome};
@@ -344,11 +345,6 @@ fn outcomes(
         }
     };
     attempted.iter().map(|attempt| (attempt.recipient, outcome(attempt))).collect()
-}
-
-pub(super) fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// RFC 3463: delivery time expired.

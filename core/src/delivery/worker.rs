@@ -15,12 +15,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
-use super::closing::now_ms;
 use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
 use super::{Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to};
 use crate::badmail::Badmail;
+use crate::clock::now_ms;
 use crate::directory::{Directory, Resolution};
 use crate::events::Log;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
@@ -16,6 +16,7 @@ use super::{
     AccountClass, AccountName, Credentials, DirectoryError, DomainName, EditError, Password, Resolution,
     ScramVerifier, Snapshot, scram,
 };
+use crate::clock::now_ms;
 use crate::threads;
 
 /// An open directory; clones are the same one.
@@ -191,7 +192,7 @@ impl Directory {
             edit.execute(
                 "INSERT INTO users (domain_id, local_part, created_at_ms, password_hash, class) \
                  VALUES (?1, ?2, ?3, '', ?4)",
-                params![domain, name.local_part(), now_ms(), class.name()],
+                params![domain, name.local_part(), i64::try_from(now_ms()).unwrap_or(i64::MAX), class.name()],
             )?;
             database::set_credentials(edit, edit.last_insert_rowid(), &credentials)?;
             Ok(())
@@ -385,11 +386,6 @@ fn known_user(edit: &rusqlite::Transaction<'_>, name: &AccountName) -> Result<i6
 
 fn hash(password: &Password, scram: Scram) -> Result<Credentials, DirectoryError> {
     Credentials::of(password, scram).map_err(|_| DirectoryError::System("random numbers for a password hash"))
-}
-
-fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// How late an edit of another process may be seen.

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use gatepost_smtp::server::Evidence;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::now_ms;
 use crate::intake::Origin;
 
 /// One thing that happened.
@@ -198,8 +198,7 @@ impl Event {
     /// Something that happens now.
     #[must_use]
     pub fn now(about: About, what: What) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), about, what }
+        Self { at_ms: now_ms(), about, what }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gatepost_smtp::server::{BodySink as _, Envelope};
@@ -17,6 +17,7 @@ use super::folder::{self, Contents, Folder, Found, Taken};
 use super::message::{self, Dropped};
 use super::{Metrics, Rooms, Settings};
 use crate::badmail::{BadMessage, Cause};
+use crate::clock::now_ms;
 use crate::directory::Resolution;
 use crate::disk::IoPool;
 use crate::events::{About, What, evidence};
@@ -299,7 +300,6 @@ fn has_a_name(path: &ForwardPath) -> bool {
 
 /// There is no session and no peer: the mail's own name stands for the one, this machine for the other.
 fn origin(id: QueueId, hostname: &str) -> Origin {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Origin {
         session: id.to_string(),
         listener: LISTENER.to_owned(),
@@ -308,7 +308,7 @@ fn origin(id: QueueId, hostname: &str) -> Origin {
         esmtp: true,
         tls: None,
         user: None,
-        received_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        received_at_ms: now_ms(),
     }
 }
 

@@ -14,13 +14,14 @@ use super::facts::domain_of_path;
 use super::index::Due;
 use super::journal::Journal;
 use super::recovery::{self, Mode, recover};
-use super::shared::{Lease, Loaded, Shared, now_ms};
+use super::shared::{Lease, Loaded, Shared};
 use super::supply::Supply;
 use super::writer::{self, Message};
 use super::{
     AppendError, Claim, Details, IdGenerator, Metrics, NewMessage, OpenError, Outcome, QueueId, Quotas,
     Recovered, Selection, Settings, Stats, Summary,
 };
+use crate::clock::now_ms;
 use crate::disk::{Disk, FreeSpace, IoPool};
 use crate::intake::Spool;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use super::{
     Claim, Details, IdGenerator, Metrics, NewMessage, QueueId, RecipientSummary, Selection, Stats, Summary,
     recovery,
 };
+use crate::clock::now_ms;
 use crate::disk::Disk;
 use crate::intake::Spool;
 
@@ -337,12 +338,6 @@ impl std::fmt::Debug for Lease {
 
 /// Ordinary corrections of the clock are smaller.
 const SET_BACK_MS_MIN: u64 = 30_000;
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gatepost_core::BoxFuture;
+use gatepost_core::clock::now_ms;
 use gatepost_core::delivery::mx::is_public;
 use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::dkim::Signers;
@@ -21,7 +22,7 @@ use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
 
 use super::behind::Behind;
 use super::received::ReceivedCounter;
-use super::{Backend, Discard, Transaction, unix_ms};
+use super::{Backend, Discard, Transaction};
 
 /// Accepts for local mailboxes, and from their users.
 #[derive(Debug)]
@@ -184,7 +185,7 @@ impl Transaction for EmbeddedTransaction {
 
     fn prepare(&mut self, envelope: Envelope) -> BoxFuture<'_, Result<(), Refusal>> {
         Box::pin(async move {
-            self.origin.received_at_ms = unix_ms();
+            self.origin.received_at_ms = now_ms();
             self.body = Some(Incoming {
                 envelope,
                 firewall: self.rooms.firewall(trust(self.rights)),
@@ -362,7 +363,7 @@ impl Rooms {
         let signed = tokio::task::spawn_blocking(move || {
             let is_own =
                 |author: &Mailbox| directory.may_send_as(&user, &ReversePath::Mailbox(author.clone()));
-            signers.sign(&body, is_own, unix_ms().wrapping_div(1000))
+            signers.sign(&body, is_own, now_ms().wrapping_div(1000))
         });
         let error = match signed.await {
             Ok(Ok(lines)) => return lines,

@@ -8,8 +8,6 @@ pub mod behind;
 pub mod embedded;
 mod received;
 
-use std::time::SystemTime;
-
 use gatepost_core::BoxFuture;
 use gatepost_core::intake::Origin;
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Rights};
@@ -79,10 +77,4 @@ pub struct Discard;
 
 impl BodySink for Discard {
     fn put(&mut self, _octets: &[u8]) {}
-}
-
-/// Milliseconds since 1970: what `Origin` wants.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

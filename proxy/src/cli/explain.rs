@@ -9,7 +9,7 @@ use gatepost_core::queue::QueueId;
 use gatepost_smtp::wire::token::Token;
 use serde_json::json;
 
-use super::output::{Output, printable};
+use super::output::{Output, precise_time, printable};
 use super::{Exit, Failure, Site};
 use crate::session_id::SessionId;
 
@@ -51,7 +51,7 @@ pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -
 
 fn tell(subject: Subject, found: &Found, output: &mut Output) -> Result<(), Failure> {
     for event in &found.events {
-        output.line(format_args!("{}  {}", time(event.at_ms), printable(&event.to_string())))?;
+        output.line(format_args!("{}  {}", precise_time(event.at_ms), printable(&event.to_string())))?;
     }
     for session in values(found, |event| &event.about.session) {
         match subject {
@@ -67,7 +67,7 @@ fn tell(subject: Subject, found: &Found, output: &mut Output) -> Result<(), Fail
 
 fn nothing(id: &str, subject: Subject, found: &Found) -> String {
     let reach = match found.since_ms {
-        Some(since_ms) => format!("the event log goes back to {}", time(since_ms)),
+        Some(since_ms) => format!("the event log goes back to {}", precise_time(since_ms)),
         None => "the event log is empty".to_owned(),
     };
     let hint = match subject {
@@ -82,14 +82,6 @@ fn nothing(id: &str, subject: Subject, found: &Found) -> String {
 
 fn values(found: &Found, field: impl Fn(&Event) -> &Option<String>) -> BTreeSet<&String> {
     found.events.iter().filter_map(|event| field(event).as_ref()).collect()
-}
-
-/// To the millisecond: a whole dialog may fit into one second.
-fn time(at_ms: u64) -> String {
-    i64::try_from(at_ms)
-        .ok()
-        .and_then(|at| jiff::Timestamp::from_millisecond(at).ok())
-        .map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
 // === impl Subject ===

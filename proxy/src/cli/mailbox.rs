@@ -16,8 +16,7 @@ use prometheus::Registry;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-use super::output::{Output, Table, complain};
-use super::queue::time;
+use super::output::{Output, Table, complain, time};
 use super::{Exit, Failure, Site, mbox};
 use crate::data_folder::{FILE_MODE, make_private_folder};
 use crate::services;

@@ -98,6 +98,23 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
+/// A moment, for people: milliseconds since 1970 as RFC 3339 in UTC, `-` where no calendar reaches.
+pub(super) fn time(at_ms: u64) -> String {
+    written(at_ms, "%Y-%m-%dT%H:%M:%SZ")
+}
+
+/// To the millisecond: a whole dialog may fit into one second.
+pub(super) fn precise_time(at_ms: u64) -> String {
+    written(at_ms, "%Y-%m-%dT%H:%M:%S%.3fZ")
+}
+
+fn written(at_ms: u64, format: &str) -> String {
+    i64::try_from(at_ms)
+        .ok()
+        .and_then(|at| jiff::Timestamp::from_millisecond(at).ok())
+        .map_or_else(|| "-".to_owned(), |at| at.strftime(format).to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +125,14 @@ mod tests {
         table.row([&"abcdef", &7]);
         table.row([&"ü", &"\u{1b}[31m"]);
         assert_eq!(table.to_string(), "ID      SIZE\nabcdef  7\nü       \\u{1b}[31m");
+    }
+
+    #[test]
+    fn times_are_written_for_people() {
+        assert_eq!(
+            (time(0).as_str(), precise_time(7).as_str()),
+            ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.007Z")
+        );
+        assert_eq!(time(u64::MAX), "-");
     }
 }

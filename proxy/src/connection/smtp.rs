@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gatepost_core::BoxFuture;
+use gatepost_core::clock::now_ms;
 use gatepost_core::events::{What, evidence};
 use gatepost_core::intake::Origin;
 use gatepost_smtp::server::{
@@ -22,7 +23,7 @@ use super::machine::{Machine, Step};
 use super::{Ending, Peer};
 use crate::admission::verdict::Refused;
 use crate::authn::{self, Channel, ChannelBinding, Exchange};
-use crate::backend::{Discard, Transaction, unix_ms};
+use crate::backend::{Discard, Transaction};
 use crate::tls::Proof;
 
 /// One SMTP session and what it holds.
@@ -245,7 +246,7 @@ impl SmtpMachine {
             esmtp: self.session.is_esmtp(),
             tls: self.tls.as_ref().map(|(facts, _)| facts.clone()),
             user: self.session.identity().map(|identity| identity.user.clone()),
-            received_at_ms: unix_ms(),
+            received_at_ms: now_ms(),
         }
     }
 

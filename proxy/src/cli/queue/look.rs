@@ -1,12 +1,11 @@
 //! What only looks.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use gatepost_core::clock::now_ms;
 use gatepost_core::queue::QueueId;
 use serde_json::json;
 
 use super::super::Failure;
-use super::super::output::{Output, Table, printable};
+use super::super::output::{Output, Table, printable, time};
 use super::source::Source;
 use crate::control::client::Part;
 use crate::control::message::{Detailed, DomainStatistics, Filter, Hold, Item, Line, Request, Statistics};
@@ -164,16 +163,8 @@ fn next(item: &Item) -> String {
 }
 
 /// Milliseconds since 1970 for a reader, in the local time zone's neutral form.
-pub(in crate::cli) fn time(at_ms: u64) -> String {
-    i64::try_from(at_ms)
-        .ok()
-        .and_then(|at| jiff::Timestamp::from_millisecond(at).ok())
-        .map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-}
-
 fn due(not_before_ms: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    if u128::from(not_before_ms) <= now { "now".to_owned() } else { time(not_before_ms) }
+    if not_before_ms <= now_ms() { "now".to_owned() } else { time(not_before_ms) }
 }
 
 /// The bounds of `queue::AGE_BOUNDS_MS`, in words.
@@ -184,9 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_for_people() {
-        assert_eq!(time(0), "1970-01-01T00:00:00Z");
-        assert_eq!(time(u64::MAX), "-");
+    fn what_is_due_is_due_now() {
         assert_eq!(due(0), "now");
     }
 }

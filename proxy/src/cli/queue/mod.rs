@@ -15,7 +15,6 @@ use gatepost_core::queue::QueueId;
 use super::output::Output;
 use super::{Failure, Site};
 use filter::Matching;
-pub(super) use look::time;
 use source::Source;
 
 #[derive(Debug, Subcommand)]
