@@ -13,10 +13,12 @@
 //! first-user.txt              only where the first start had no terminal to show the password on
 //! ```
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::private::{self, FILE_MODE, PERMISSION_BITS};
 
 /// A folder that exists, belongs to us and is closed to others.
 #[derive(Debug, Clone)]
@@ -141,7 +143,7 @@ impl DataFolder {
     /// It cannot be made, belongs to somebody else, or is open to others.
     pub fn prepare(root: PathBuf) -> Result<Self, FolderError> {
         refuse_other_than_folder(&root)?;
-        make_private_folder(&root)?;
+        private::make_folder(&root)?;
         Self::open(root)
     }
 
@@ -154,7 +156,7 @@ impl DataFolder {
             return Err(FolderError::Missing { path: root });
         }
         refuse_other_than_folder(&root)?;
-        check_private(&root, FOLDER_MODE)?;
+        private::check_folder(&root)?;
         Ok(Self { root })
     }
 
@@ -188,7 +190,7 @@ impl DataFolder {
         let draft = path.with_extension("new");
         let io = |error| FolderError::Io { path: path.clone(), error };
         if let Some(parent) = path.parent() {
-            make_private_folder(parent)?;
+            private::make_folder(parent)?;
         }
         match std::fs::remove_file(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
@@ -210,7 +212,7 @@ impl DataFolder {
     pub fn prepare_pickup(&self, path: &Path) -> Result<(), FolderError> {
         refuse_other_than_folder(path)?;
         if !path.exists() {
-            make_private_folder(path)?;
+            private::make_folder(path)?;
         }
         let io = |error| FolderError::Io { path: path.to_owned(), error };
         let mode = std::fs::metadata(path).map_err(io)?.mode() & PERMISSION_BITS;
@@ -301,38 +303,6 @@ impl Environment {
     }
 }
 
-/// Makes a folder and its missing parents, mode 0700 each.
-///
-/// # Errors
-/// It cannot be made.
-pub fn make_private_folder(path: &Path) -> Result<(), FolderError> {
-    let mut builder = DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(FOLDER_MODE)
-        .create(path)
-        .map_err(|error| FolderError::Io { path: path.to_owned(), error })
-}
-
-/// Refuses what others may read or what belongs to others. Root may use what belongs to anybody: it reads a service's
-/// folder for the operator.
-///
-/// # Errors
-/// `Exposed` or `Foreign`, with the way out in the text.
-pub fn check_private(path: &Path, wanted: u32) -> Result<(), FolderError> {
-    let metadata =
-        std::fs::metadata(path).map_err(|error| FolderError::Io { path: path.to_owned(), error })?;
-    let mode = metadata.mode() & PERMISSION_BITS;
-    if mode & OTHERS_BITS != 0 {
-        return Err(FolderError::Exposed { path: path.to_owned(), mode, wanted });
-    }
-    let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
-    if owner != us && us != 0 {
-        return Err(FolderError::Foreign { path: path.to_owned(), owner, us });
-    }
-    Ok(())
-}
-
 fn refuse_other_than_folder(path: &Path) -> Result<(), FolderError> {
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => Err(FolderError::NotAFolder { path: path.to_owned() }),
@@ -348,12 +318,6 @@ fn first_of_list(list: &Path) -> Option<PathBuf> {
 
 const CERTIFICATE: &str = "tls/cert.pem";
 const KEY: &str = "tls/key.pem";
-/// Of the data folder and all folders in it.
-pub const FOLDER_MODE: u32 = 0o700;
-/// Of keys, databases and everything else.
-pub const FILE_MODE: u32 = 0o600;
-const PERMISSION_BITS: u32 = 0o7777;
-const OTHERS_BITS: u32 = 0o077;
 const OTHERS_WRITE_BIT: u32 = 0o002;
 
 #[cfg(test)]

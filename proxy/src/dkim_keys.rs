@@ -1,14 +1,12 @@
 //! Reads the keys that mail is signed with.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use gatepost_core::dkim::{InvalidKey, Signer, Signers, SigningKey};
-use zeroize::Zeroizing;
 
 use crate::config::Config;
-use crate::data_folder::{FILE_MODE, FolderError, check_private};
+use crate::data_folder::FolderError;
+use crate::private;
 
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +41,7 @@ pub fn load(config: &Config) -> Result<Signers, KeyFileError> {
 /// # Errors
 /// It cannot be used.
 pub fn load_key(path: &Path) -> Result<SigningKey, KeyFileError> {
-    check_private(path, FILE_MODE)?;
-    let io = |error| FolderError::Io { path: path.to_owned(), error };
-    let mut text = Zeroizing::new(String::new());
-    File::open(path).map_err(io)?.take(FILE_OCTETS_MAX).read_to_string(&mut text).map_err(io)?;
+    let text = private::read(path, FILE_OCTETS_MAX)?;
     SigningKey::from_pem(&text).map_err(|error| KeyFileError::Invalid { path: path.to_owned(), error })
 }
 

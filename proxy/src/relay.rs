@@ -2,7 +2,6 @@
 
 mod policy_fetcher;
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +21,8 @@ use rustls_pki_types::pem::PemObject as _;
 use self::policy_fetcher::PolicyFetcher;
 use crate::backend::behind::{Answers, Behind, ListError, RecipientList, Recipients, Times};
 use crate::config::{self, Backend, Config, Listener, Service};
-use crate::data_folder::{FILE_MODE, FolderError, check_private};
+use crate::data_folder::FolderError;
+use crate::private;
 
 /// Why mail cannot leave as the configuration says.
 #[derive(Debug, thiserror::Error)]
@@ -194,11 +194,7 @@ fn route(written: &config::Route) -> Result<Route, RelayError> {
 }
 
 fn login(path: &Path) -> Result<Login, RelayError> {
-    check_private(path, FILE_MODE)?;
-    let io = |error| FolderError::Io { path: path.to_owned(), error };
-    let file = std::fs::File::open(path).map_err(io)?;
-    let mut text = String::new();
-    file.take(CREDENTIALS_OCTETS_MAX).read_to_string(&mut text).map_err(io)?;
+    let text = private::read(path, CREDENTIALS_OCTETS_MAX)?;
     let mut lines = text.lines();
     let (Some(user), Some(password), None) = (lines.next(), lines.next(), lines.next()) else {
         return Err(RelayError::NoLogin { path: path.to_owned() });

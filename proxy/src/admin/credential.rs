@@ -1,10 +1,9 @@
 //! The bearer token that callers of the HTTP side show.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use super::AdminError;
-use crate::data_folder::{FILE_MODE, FolderError, check_private};
+use crate::private;
 use crate::telemetry::Secret;
 
 /// A token that was read from a file which nobody else can read.
@@ -19,11 +18,7 @@ impl Credential {
     /// # Errors
     /// Others may read the file, it cannot be read, or the token is too short, too long or has blanks in it.
     pub fn load(path: &Path) -> Result<Self, AdminError> {
-        check_private(path, FILE_MODE)?;
-        let io = |error| FolderError::Io { path: path.to_owned(), error };
-        let file = std::fs::File::open(path).map_err(io)?;
-        let mut text = String::new();
-        file.take(FILE_OCTETS_MAX).read_to_string(&mut text).map_err(io)?;
+        let text = private::read(path, FILE_OCTETS_MAX)?;
         Self::new(text.trim_end()).ok_or_else(|| AdminError::WeakCredential { path: path.to_owned() })
     }
 
@@ -59,6 +54,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::data_folder::FolderError;
 
     const TOKEN: &str = "0123456789abcdef";
 

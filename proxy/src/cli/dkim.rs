@@ -11,8 +11,8 @@ use gatepost_core::dkim::{self, InvalidName, Selector, SigningKey};
 use super::output::Output;
 use super::{Exit, Failure};
 use crate::config::values::{Hostname, InvalidValue};
-use crate::data_folder::FILE_MODE;
 use crate::dkim_keys;
+use crate::private::FILE_MODE;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

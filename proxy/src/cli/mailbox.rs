@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::output::{Output, Table, complain, time};
 use super::{Exit, Failure, Site, mbox};
-use crate::data_folder::{FILE_MODE, make_private_folder};
+use crate::private::{self, FILE_MODE};
 use crate::services;
 
 #[derive(Debug, Subcommand)]
@@ -277,7 +277,7 @@ impl Target for MboxFile {
 
 impl EmlFolder {
     fn create(path: &Path) -> Result<Self, Failure> {
-        make_private_folder(path).map_err(|error| Failure::new(Exit::CannotCreate, error))?;
+        private::make_folder(path).map_err(|error| Failure::new(Exit::CannotCreate, error))?;
         Ok(Self(path.to_owned()))
     }
 }

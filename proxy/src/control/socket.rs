@@ -7,7 +7,8 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use crate::data_folder::{DataFolder, FILE_MODE};
+use crate::data_folder::DataFolder;
+use crate::private::FILE_MODE;
 
 /// The bound socket. Dropped, its file is removed.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use rustix::thread::{
 };
 
 use super::accounts::Account;
-use crate::data_folder::FOLDER_MODE;
 use crate::hardening;
+use crate::private::FOLDER_MODE;
 
 /// Goes on as this user. A data folder that is not there yet is made for him, below a folder that must exist or that he
 /// may make himself.
