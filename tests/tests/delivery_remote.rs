@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use gatepost_tests::dns::{NameServer, Record};
 use gatepost_tests::dovecot::Dovecot;
 use gatepost_tests::mail;
-use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
+use gatepost_tests::next_hop::{At, NextHop, Reaction};
 use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
@@ -33,13 +33,6 @@ fn send(server: &Server, to: &[&str], content: &[u8]) {
     let mut smtp = server.smtp_as_me();
     smtp.mail("me@localhost", to, content).must("250 2.0.0");
     smtp.quit();
-}
-
-/// Behind the trace that we have put before it.
-fn below_trace(taken: &Taken) -> &[u8] {
-    let end = taken.octets.windows(7).position(|word| word == b"\r\nFrom:").expect("the header") + 2;
-    assert!(taken.octets.starts_with(b"Received: "), "{:?}", String::from_utf8_lossy(&taken.octets[..end]));
-    &taken.octets[end..]
 }
 
 /// The sender has got so many notifications of a failure, all with this status.
@@ -75,7 +68,7 @@ fn a_users_mail_goes_to_the_mail_exchanger_of_its_domain_and_its_local_copy_stay
     assert!(taken.sender.starts_with("<me@localhost>"), "{}", taken.sender);
     let recipients: Vec<_> = taken.recipients.iter().map(|path| path.split(' ').next().unwrap()).collect();
     assert_eq!(recipients, ["<ann@to.example>", "<bob@To.Example>"]);
-    mail::assert_same_octets(below_trace(&taken), &content);
+    mail::assert_same_octets(taken.below_trace(), &content);
     mail::assert_same_octets(mail::below_trace(&server.inbox(1)[0]), &content);
     server.wait_for_empty_queue();
     assert_eq!(server.metric("gatepost_remote_recipients_total"), 2.0);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use gatepost_tests::mail;
-use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
+use gatepost_tests::next_hop::{At, NextHop, Reaction};
 use gatepost_tests::ports;
 use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
@@ -67,13 +67,6 @@ fn send(server: &Server, to: &[&str], content: &[u8]) {
     stranger.quit();
 }
 
-/// Behind the trace that we have put before it.
-fn below_trace(taken: &Taken) -> &[u8] {
-    let end = taken.octets.windows(7).position(|word| word == b"\r\nFrom:").expect("the header") + 2;
-    assert!(taken.octets.starts_with(b"Received: "), "{:?}", String::from_utf8_lossy(&taken.octets[..end]));
-    &taken.octets[end..]
-}
-
 #[test]
 fn strangers_mail_for_the_domains_behind_arrives_there_as_it_came() {
     let behind = NextHop::start();
@@ -84,7 +77,7 @@ fn strangers_mail_for_the_domains_behind_arrives_there_as_it_came() {
     assert!(taken.sender.starts_with("<someone@remote.example>"), "{taken:?}");
     let recipients: Vec<_> = taken.recipients.iter().map(|path| path.split(' ').next().unwrap()).collect();
     assert_eq!(recipients, ["<ann@Behind.example>", "<bob@sub.behind.example>"]);
-    mail::assert_same_octets(below_trace(&taken), &content);
+    mail::assert_same_octets(taken.below_trace(), &content);
     mail::assert_same_octets(mail::below_trace(&server.inbox(1)[0]), &content);
     server.wait_for_empty_queue();
 }
