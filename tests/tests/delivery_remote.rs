@@ -10,6 +10,7 @@ use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::trust;
+use gatepost_tests::wait_until;
 use gatepost_tests::web::WebServer;
 
 /// A server whose users may send anywhere: names are those of `dns`, mail exchangers listen at `port`.
@@ -255,6 +256,20 @@ fn a_dead_destination_is_not_tried_for_each_of_its_mails_and_mailboxes_here_do_n
     server.wait_for_log("put off with all mail to to.example");
     let connections = hop.connections();
     assert!(connections <= 4, "{connections} connections for 30 mails");
+    // What was put off with others was not tried, and is not taken for that.
+    wait_until("attempts and connections agree", || attempts(&server) == hop.connections() as u64);
+    // Whoever has mended the server need not wait until somebody finds that out.
+    hop.mend();
+    server.cli(["queue", "retry", "--all"]).succeed();
+    assert_eq!(hop.taken(30).len(), 30);
+    server.wait_for_empty_queue();
+}
+
+/// Of all mails in the queue, together.
+fn attempts(server: &Server) -> u64 {
+    let list = server.cli(["queue", "list", "--json"]).succeed().text();
+    let queued: Vec<serde_json::Value> = serde_json::from_str(&list).expect("JSON");
+    queued.iter().map(|mail| mail["attempts"].as_u64().expect("a number")).sum()
 }
 
 #[test]
@@ -452,9 +467,7 @@ fn a_kill_while_a_mail_is_on_its_way_costs_nothing() {
     let (dns, hop) = (one_exchanger(), NextHop::start().times(1, At::Mail, Reaction::Stall));
     let mut server = outbound(&dns, hop.address.port(), "");
     send(&server, &["ann@to.example"], &mail::small("survives"));
-    gatepost_tests::wait_until("the server is asked", || {
-        hop.said().iter().any(|line| line.starts_with("MAIL"))
-    });
+    wait_until("the server is asked", || hop.said().iter().any(|line| line.starts_with("MAIL")));
     server.kill();
     server.restart();
     assert_eq!(hop.taken(1).len(), 1);

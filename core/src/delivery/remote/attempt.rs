@@ -88,10 +88,7 @@ impl Inner {
         self.throttle.load_full().turn(destination).await;
         let place = match ticket.place().await {
             Ok(place) => place,
-            Err(put_off) => {
-                let reason = format!("{} (put off with all mail to {destination})", put_off.reason);
-                return Attempt::put_off(&recipients, &Setback::NextHop { reason });
-            }
+            Err(put_off) => return Attempt::put_off(&recipients, &put_off.setback(destination)),
         };
         let mut trip = Trip::new(message, recipients);
         self.over_kept_connections(&mut trip, &place).await;
