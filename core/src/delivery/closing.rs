@@ -271,6 +271,11 @@ impl Closing {
 /// An attempt in vain is the end where the mail has waited long enough.
 fn give_up(claim: &Claim, attempt: Attempt, policy: &Policy, now_ms: u64) -> Attempt {
     let Err(setback) = &attempt.result else { return attempt };
+    if *setback == Setback::Damaged && claim.attempts > 0 {
+        let session = claim.message.submission.origin.session.as_str();
+        error!(queue_id = %claim.id, session, "the body file of a mail is damaged; it is given up");
+        return Attempt { result: Ok(Disposition::Bounced { reason: DAMAGED.to_owned() }), ..attempt };
+    }
     match setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), 0) {
         Next::Retry { .. } => attempt,
         Next::GiveUp => {
@@ -360,6 +365,8 @@ fn outcomes(
     attempted.iter().map(|attempt| (attempt.recipient, outcome(attempt))).collect()
 }
 
+/// RFC 3463: other or undefined mail system status.
+const DAMAGED: &str = "5.3.0 the mail was damaged on the disk of this server";
 /// RFC 3463: delivery time expired.
 const EXPIRED: &str = "5.4.7 given up after many attempts; the last one";
 /// The middle of the spread.

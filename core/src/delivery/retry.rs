@@ -30,6 +30,9 @@ pub enum Setback {
         /// How often in a row it has been tried in vain, by whatever mail.
         failures: u32,
     },
+    /// The body is not what was written to our disk. Another look decides, since it may be the reading that failed.
+    #[error("4.3.0 the mail is damaged on the disk of this server")]
+    Damaged,
     /// The attempt ended in a panic: a bug of ours, which the log tells.
     #[error("4.3.0 internal error during delivery")]
     Panicked,
@@ -42,7 +45,7 @@ impl Setback {
     #[must_use]
     pub const fn schedule<'a>(&self, schedules: &'a Schedules) -> &'a Schedule {
         match self {
-            Self::Scan | Self::Store(_) | Self::Panicked => &schedules.local,
+            Self::Scan | Self::Store(_) | Self::Damaged | Self::Panicked => &schedules.local,
             Self::NextHop { .. } | Self::LeftAlone { .. } => &schedules.outbound,
         }
     }
@@ -51,5 +54,14 @@ impl Setback {
     #[must_use]
     pub const fn is_of_attempt(&self) -> bool {
         !matches!(self, Self::LeftAlone { .. })
+    }
+}
+
+impl From<StoreError> for Setback {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::BodyDamaged => Self::Damaged,
+            error => Self::Store(error),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One attempt: a mail's recipients at one destination, server after server.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -231,8 +232,9 @@ impl<'a> Trip<'a> {
         }
     }
 
+    /// All have been answered for, or our own disk does not give the mail, and nobody else could take it either.
     const fn is_over(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() || matches!(self.failure, Some((_, HopFailure::Body(_))))
     }
 
     /// What a server said of one recipient.
@@ -278,6 +280,8 @@ impl<'a> Trip<'a> {
         };
         let result = if self.all_refuse {
             Ok(Disposition::Bounced { reason: format!("5.3.2 {name}: takes no mail at all") })
+        } else if matches!(failure, HopFailure::Body(io::ErrorKind::InvalidData)) {
+            Err(Setback::Damaged)
         } else {
             Err(Setback::NextHop { reason: reason(name, failure) })
         };
