@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gatepost_core::queue::Queue;
+use gatepost_core::queue::{self, Queue};
 use gatepost_core::store::{MailStore as _, SqliteStore};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
@@ -364,6 +364,8 @@ fn first_run_failure(error: &FirstRunError) -> Failure {
 fn open_failure(error: &OpenError) -> Failure {
     let exit = match error {
         OpenError::Tls(_) | OpenError::Rules(_) | OpenError::Admission(_) => Exit::Configuration,
+        // A restart would find the same.
+        OpenError::Queue(queue::OpenError::NewerVersion { .. }) => Exit::Unavailable,
         OpenError::Relay(error) if error.is_of_the_configuration() => Exit::Configuration,
         _ => Exit::Failure,
     };
