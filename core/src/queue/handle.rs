@@ -133,8 +133,10 @@ impl Queue {
                 (index.pop_due(now), index.next_due_ms())
             };
             if let Some(due) = due {
-                // Tells of several messages may have become one: whoever takes a message wakes the next.
-                self.shared.due.notify_one();
+                // Tells of several messages may have become one: whoever takes a message wakes the next for the rest.
+                if next_ms.is_some_and(|at| at <= now) {
+                    self.shared.due.notify_one();
+                }
                 match self.take(due).await {
                     Some(claim) => return Some(claim),
                     None => continue,

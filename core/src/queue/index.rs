@@ -110,18 +110,20 @@ impl Index {
         })
     }
 
-    /// Keeps a message that was just inserted for the worker that claims it first, as long as there is room.
+    /// Keeps a message that was just scheduled for the worker that claims it first, as long as there is room. One that is
+    /// held is waited for by nobody, and would take the room of those that are not.
     pub(super) fn keep_fresh(&mut self, message: &Arc<NewMessage>) {
         let total = self.fresh_octets.saturating_add(fresh_octets(message));
-        if total <= FRESH_OCTETS_MAX && self.messages.contains_key(&message.id) {
+        let is_due = self.messages.get(&message.id).is_some_and(|entry| entry.stage == Stage::Due);
+        if total <= FRESH_OCTETS_MAX && is_due {
             self.fresh.insert(message.id, Arc::clone(message));
             self.fresh_octets = total;
         }
     }
 
-    /// Puts a message on the schedule, at its own time; not one that is held.
-    pub(super) fn schedule(&mut self, id: QueueId) {
-        let Some(entry) = self.messages.get_mut(&id) else { return };
+    /// Puts a message on the schedule, at its own time; not one that is held. Answers whether a worker is to know of it.
+    pub(super) fn schedule(&mut self, id: QueueId) -> bool {
+        let Some(entry) = self.messages.get_mut(&id) else { return false };
         let was_due = entry.stage == Stage::Due;
         self.schedule.remove(entry.not_before_ms, id, entry.stage);
         entry.stage = if entry.given_up {
@@ -136,6 +138,7 @@ impl Index {
         if !(was_due && entry.stage == Stage::Due) {
             self.schedule.put(entry.not_before_ms, id, entry.stage);
         }
+        entry.stage != Stage::Held
     }
 
     /// Makes a message due at once, whatever its time was; not one that is held. `false` where an attempt is under way or

@@ -70,9 +70,9 @@ impl Schedule {
         self.due.pop_front().map(|id| (id, Stage::Due))
     }
 
-    /// When to look again, where nothing is due now.
+    /// When the next one is due; 0: at once.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        self.later.first().map(|(at, _)| *at)
+        if self.due.is_empty() { self.later.first().map(|(at, _)| *at) } else { Some(0) }
     }
 
     /// All that wait for a time, taken off.
