@@ -64,7 +64,7 @@ pub use orders::{
     AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, Stats,
 };
 pub use salvage::Salvaged;
-pub use schedule::Backoff;
+pub use schedule::{Backoff, Lane};
 pub use verify::{Flaw, Problem, Verified};
 
 #[cfg(test)]
