@@ -36,6 +36,7 @@ use crate::admission_file::AdmissionFile;
 use crate::authn::Authenticator;
 use crate::backend::embedded::Embedded;
 use crate::config::Config;
+use crate::control;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys::{self, KeyFileError};
 use crate::metrics::EdgeMetrics;
@@ -226,6 +227,12 @@ impl Rooms {
     #[must_use]
     pub const fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// What operators give orders to.
+    #[must_use]
+    pub fn ordered(&self) -> control::Rooms {
+        control::Rooms { queue: self.queue.clone(), remote: self.remote.clone() }
     }
 
     /// Where mail goes that can be neither delivered nor returned.

@@ -11,6 +11,7 @@
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
 //! postfix, dovecot: real mail servers to send to
+//! fault: a disk that fails or is slow
 //! next_hop: a mail server that misbehaves as a test wants
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
@@ -28,6 +29,7 @@ pub mod clients;
 pub mod command;
 pub mod dns;
 pub mod dovecot;
+pub mod fault;
 pub mod http;
 pub mod mail;
 pub mod next_hop;

@@ -320,7 +320,7 @@ impl Worker {
         };
         match self.rooms.store.deliver(delivery).await {
             Ok(dispositions) => attempted.extend(Attempt::ended(dispositions)),
-            Err(error) => attempted.extend(Attempt::put_off(&plan.served, &Setback::Store(error))),
+            Err(error) => attempted.extend(Attempt::put_off(&plan.served, &error.into())),
         }
         Progress { attempted, foreign: plan.foreign }
     }

@@ -19,7 +19,7 @@ use super::supply::Supply;
 use super::writer::{self, Message};
 use super::{
     AppendError, Claim, Details, IdGenerator, Lane, Metrics, NewMessage, OpenError, Outcome, QueueId, Quotas,
-    Recovered, Selection, Settings, Stats, Summary,
+    Recovered, Selection, Settings, Stats, Summary, Turn,
 };
 use crate::clock::now_ms;
 use crate::disk::{Disk, FreeSpace, IoPool};
@@ -175,7 +175,7 @@ impl Queue {
     /// # Errors
     /// As `append`.
     pub async fn settle(&self, claim: Claim, outcomes: Vec<(usize, Outcome)>) -> Result<(), AppendError> {
-        self.settle_with(claim, outcomes, Vec::new()).await
+        self.settle_with(claim, Turn::Taken, outcomes, Vec::new()).await
     }
 
     /// As `settle`; what the attempt has to tell the sender becomes durable with it or not at all, whenever the power
@@ -187,10 +187,14 @@ impl Queue {
     pub async fn settle_with(
         &self,
         claim: Claim,
+        turn: Turn,
         outcomes: Vec<(usize, Outcome)>,
         follow_ups: Vec<NewMessage>,
     ) -> Result<(), AppendError> {
-        let Some(change) = self.shared.index().plan(claim.id, outcomes) else { return Ok(()) };
+        let Some(mut change) = self.shared.index().plan(claim.id, outcomes) else { return Ok(()) };
+        if turn == Turn::Missed {
+            change.attempts = claim.attempts;
+        }
         self.commit(Work::settle(change, claim, follow_ups)).await
     }
 

@@ -57,7 +57,7 @@ pub use handle::{Queue, Snapshot};
 pub use id::{IdGenerator, QueueId};
 pub use messages::{
     AppendError, Claim, Details, GIVEN_UP_REASON, NewMessage, Outcome, Quota, Quotas, RecipientSummary,
-    Recovered, Settings, Summary,
+    Recovered, Settings, Summary, Turn,
 };
 pub use metrics::Metrics;
 pub use orders::{

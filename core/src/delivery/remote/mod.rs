@@ -36,7 +36,6 @@ use self::throttle::Throttle;
 use super::dns::Resolver;
 use super::hop::{Connection, Courier};
 use super::mx::Ourselves;
-use super::retry::Setback;
 use super::route::{Destination, DomainPattern, Routes};
 use super::tls_policy::{Fetcher, Policies};
 use super::watchdog::Watchdog;
@@ -151,6 +150,11 @@ impl Remote {
         self.inner.settings.store(Arc::new(settings));
     }
 
+    /// Destinations that are left alone are not any more, for the next mail at each of them: an operator wants to know.
+    pub fn try_again(&self) {
+        self.inner.destinations.try_again();
+    }
+
     /// Whether a recipient lives on a server behind this one.
     #[must_use]
     pub fn relays(&self, path: &ForwardPath) -> bool {
@@ -185,8 +189,7 @@ impl Remote {
             match self.inner.destinations.enter(&destination) {
                 Ok(ticket) => groups.push((ticket, destination, recipients)),
                 Err(Denied::PutOff(put_off)) => {
-                    let reason = format!("{} (put off with all mail to {destination})", put_off.reason);
-                    attempted.extend(Attempt::put_off(&recipients, &Setback::NextHop { reason }));
+                    attempted.extend(Attempt::put_off(&recipients, &put_off.setback(&destination)));
                 }
                 Err(Denied::Crowded) => is_crowded = true,
             }
