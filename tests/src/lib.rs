@@ -12,6 +12,7 @@
 //!                                    ^ balancer: HAProxy
 //! postfix, dovecot: real mail servers to send to
 //! next_hop: a mail server that misbehaves as a test wants
+//! clamd: a virus scanner
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
@@ -24,6 +25,7 @@ pub mod attackers;
 pub mod authority;
 pub mod balancer;
 pub mod binary;
+pub mod clamd;
 pub mod clients;
 pub mod command;
 pub mod dns;
