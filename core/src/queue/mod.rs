@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! append, settle, hold, remove -> writer (thread) -> committer -> journal -> segment (file) <- supply (thread)
-//!                                                       |  ^                       |
+//!          ^--- teller (task) <-----+                   |  ^                       |
 //! claim, select, stats <- index, schedule <-------------+  +- carry                | recovery <- reader, at the start
 //!                                                                                  +--------- survey <- verify, salvage
 //! ```
@@ -46,6 +46,7 @@ mod shared;
 mod standing;
 mod supply;
 mod survey;
+mod teller;
 pub mod verify;
 mod writer;
 
@@ -63,7 +64,7 @@ pub use orders::{
     AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, Stats,
 };
 pub use salvage::Salvaged;
-pub use schedule::Backoff;
+pub use schedule::{Backoff, Lane};
 pub use verify::{Flaw, Problem, Verified};
 
 #[cfg(test)]

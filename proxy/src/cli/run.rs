@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gatepost_core::queue::{self, Queue};
+use gatepost_core::scan::engines;
 use gatepost_core::store::{MailStore as _, SqliteStore};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
@@ -363,7 +364,9 @@ fn first_run_failure(error: &FirstRunError) -> Failure {
 
 fn open_failure(error: &OpenError) -> Failure {
     let exit = match error {
-        OpenError::Tls(_) | OpenError::Rules(_) | OpenError::Admission(_) => Exit::Configuration,
+        OpenError::Tls(_) | OpenError::Engines(engines::StartError::Yara(_)) | OpenError::Admission(_) => {
+            Exit::Configuration
+        }
         // A restart would find the same.
         OpenError::Queue(queue::OpenError::NewerVersion { .. }) => Exit::Unavailable,
         OpenError::Relay(error) if error.is_of_the_configuration() => Exit::Configuration,

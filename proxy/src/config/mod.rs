@@ -11,6 +11,7 @@ mod classes;
 mod delivery;
 mod dkim;
 mod dnsbl;
+mod engines;
 mod file;
 pub mod network;
 mod problem;
@@ -25,6 +26,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use gatepost_core::delivery::Schedules;
+use gatepost_core::scan::EnginePolicy;
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
@@ -32,6 +34,7 @@ pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, Swit
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
+pub use engines::{EngineKind, EngineName, ScanEngine};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
@@ -239,6 +242,10 @@ pub struct Queue {
 /// How mail is scanned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
+    /// Who looks at it, at least one, in the order in which they are asked.
+    pub engines: Vec<ScanEngine>,
+    /// What the word of one of them counts.
+    pub policy: EnginePolicy,
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
     /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
@@ -329,6 +336,8 @@ impl Config {
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("delivery.remote.https_port", https_port(&self) != https_port(running)),
             ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
+            ("scan.engine", self.scan.engines != running.scan.engines),
+            ("scan.policy", self.scan.policy != running.scan.policy),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -463,7 +472,14 @@ impl Default for Queue {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+        Self {
+            engines: ScanEngine::default_engines(),
+            policy: EnginePolicy::Any,
+            rules: None,
+            in_session: true,
+            session_budget: SESSION_BUDGET_DEFAULT,
+            unscannable: None,
+        }
     }
 }
 

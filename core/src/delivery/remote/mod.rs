@@ -161,6 +161,18 @@ impl Remote {
         self.inner.settings.load().relayed.iter().any(|domain| domain.is_of(path))
     }
 
+    /// As `relays`, of all recipients of a domain (A-labels, lower case).
+    #[must_use]
+    pub fn relays_domain(&self, domain: &str) -> bool {
+        self.inner.settings.load().relayed.iter().any(|pattern| pattern.is_of_domain(domain))
+    }
+
+    /// Whether one more mail may be in delivery.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.inner.slots.available_permits() > 0
+    }
+
     /// Asks for room for these recipients. Those of a destination that is put off, and those who have none, are done with.
     pub(super) fn admit(&self, message: &NewMessage, recipients: &[usize]) -> Admission {
         let Ok(slot) = Arc::clone(&self.inner.slots).try_acquire_owned() else { return Admission::Crowded };
@@ -189,9 +201,15 @@ impl Remote {
         Admission::Admitted(Admitted { groups, attempted, slot })
     }
 
-    /// Runs a mail's attempt, and then what closes it, on a task of their own. `close` answers whether the outcome is kept.
-    pub(super) fn spawn<C, F>(&self, message: Arc<NewMessage>, admitted: Admitted, close: C)
-    where
+    /// Runs a mail's attempt, and then what closes it, on a task of their own. `close` answers whether the outcome is kept;
+    /// `freed` is called once there is room for another mail.
+    pub(super) fn spawn<C, F>(
+        &self,
+        message: Arc<NewMessage>,
+        admitted: Admitted,
+        close: C,
+        freed: impl FnOnce() + Send + 'static,
+    ) where
         C: FnOnce(Vec<Attempt>) -> F + Send + 'static,
         F: Future<Output = bool> + Send,
     {
@@ -209,6 +227,7 @@ impl Remote {
                 lock(&inner.unsettled).insert(message.id, done);
             }
             drop(slot);
+            freed();
         });
     }
 

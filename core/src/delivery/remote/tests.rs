@@ -108,10 +108,11 @@ async fn take(stream: TcpStream, taken: Arc<AtomicUsize>) -> std::io::Result<()>
 async fn attempt(remote: &Remote, message: &Arc<NewMessage>, sound: bool) -> Vec<Attempt> {
     let Admission::Admitted(admitted) = remote.admit(message, &[0]) else { panic!("there is room") };
     let (told, mut hear) = mpsc::unbounded_channel();
-    remote.spawn(Arc::clone(message), admitted, async move |attempted| {
+    let close = async move |attempted| {
         told.send(attempted).unwrap();
         sound
-    });
+    };
+    remote.spawn(Arc::clone(message), admitted, close, || {});
     let attempted = hear.recv().await.unwrap();
     // The task ends behind what it tells.
     while remote.inner.slots.available_permits() < MAILS_MAX {
@@ -145,7 +146,7 @@ async fn a_crowd_for_a_silent_server_leaves_room_for_other_destinations_and_ends
         let message = Arc::new(message(number, &["ann@to.example"]));
         let Admission::Admitted(admitted) = remote.admit(&message, &[0]) else { break };
         assert!(admitted.attempted.is_empty());
-        remote.spawn(message, admitted, async move |_| panic!("no attempt comes to an end"));
+        remote.spawn(message, admitted, async move |_| panic!("no attempt comes to an end"), || {});
         waiting += 1;
     }
     assert!(waiting < MAILS_MAX / 4, "{waiting} mails for one destination are held in memory");
