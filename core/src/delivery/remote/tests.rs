@@ -132,6 +132,22 @@ async fn what_a_server_has_taken_is_not_sent_again_while_the_queues_disk_fails()
 }
 
 #[tokio::test]
+async fn mail_of_an_alias_says_where_it_has_been_and_goes_apart_from_other_mail() {
+    let mut message = message(1, &["ann@to.example", "bob@to.example", "cid@to.example"]);
+    for recipient in [1, 2] {
+        message.submission.forwards.insert(recipient, "<Sales@here.example>".parse().unwrap());
+    }
+    let remote = remote(25);
+    let mut groups: Vec<_> = remote.by_destination(&message, &[0, 1, 2]).into_values().collect();
+    groups.sort();
+    assert_eq!(groups, [vec![0], vec![1, 2]]);
+    let head = |recipients: &[usize]| hop::Consignment::of(&message, recipients).head;
+    assert_eq!(head(&[0]), message.trace);
+    assert_eq!(head(&[1, 2]), [b"Delivered-To: Sales@here.example\r\n", message.trace.as_slice()].concat());
+    remote.stop().await;
+}
+
+#[tokio::test]
 async fn a_crowd_for_a_silent_server_leaves_room_for_other_destinations_and_ends_at_a_stop() {
     // The kernel takes connections; nobody ever says a word.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -240,6 +240,33 @@ async fn only_local_mailboxes_are_accepted_whoever_asks() {
 }
 
 #[tokio::test]
+async fn an_alias_that_leads_elsewhere_is_for_everybody_where_mail_may_leave() {
+    let house = house();
+    house.directory.add_aliases("away@localhost", &["a@other.example", "me@localhost"]).unwrap();
+    let path = forward("Away@localhost");
+    let mut stranger = begin(&house, None, &reverse("a@example.org")).await.unwrap();
+    let params = RcptParams::default();
+    assert_eq!(stranger.recipient(&path, &params).await, Err(Refusal::RelayDenied));
+    let relay = Some(Relay { internal: false });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    assert_eq!(stranger.recipient(&path, &params).await, Ok(()));
+    assert_eq!(stranger.recipient(&forward("a@other.example"), &params).await, Err(Refusal::RelayDenied));
+    let recipients = vec![Recipient { path: path.clone(), params }];
+    let envelope =
+        Envelope { reverse_path: reverse("a@example.org"), params: MailParams::default(), recipients };
+    stranger.prepare(envelope).await.unwrap();
+    stranger.sink().put(b"Subject: x\r\n\r\nx\r\n");
+    let id = stranger.commit().await.unwrap();
+    let details = house.queue.show(id.parse().unwrap()).await.unwrap();
+    let addresses: Vec<_> = details.summary.recipients.iter().map(|to| to.address.as_str()).collect();
+    assert_eq!(addresses, ["<a@other.example>", "<Away@localhost>"]);
+    let forwards: Vec<_> = details.submission.forwards.iter().collect();
+    assert_eq!(forwards, [(0, &path)]);
+    let trace = String::from_utf8(details.trace).unwrap();
+    assert!(trace.contains(" for <Away@localhost>;"), "{trace}");
+}
+
+#[tokio::test]
 async fn a_sender_hears_of_a_full_disk_before_his_mail_comes() {
     let settings = queue::Settings { free_octets_min: u64::MAX, ..queue_settings() };
     let house = house_with(settings);
