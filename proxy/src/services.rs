@@ -182,6 +182,7 @@ impl Rooms {
         ));
         backend.sign_with(dkim_keys::load(config)?);
         backend.stand_before(relay::behind(config, remote.as_ref())?);
+        directory.rewrite_with(config.srs.clone());
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: Admission::new(
@@ -270,6 +271,7 @@ impl Rooms {
             Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
         }
         self.backend.sign_with(signers);
+        self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use gatepost_tests::dns::{NameServer, Record};
 use gatepost_tests::mail;
 use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
+use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 
@@ -113,4 +114,81 @@ fn an_alias_leads_nowhere_where_no_mail_leaves_the_server() {
         refused.stderr.contains("ann@to.example") && refused.stderr.contains("[delivery.remote]"),
         "{refused}"
     );
+}
+
+/// The address in a path with angle brackets, parameters behind it.
+fn address(path: &str) -> String {
+    path.split('>').next().unwrap().trim_start_matches('<').to_owned()
+}
+
+#[test]
+fn senders_from_elsewhere_are_rewritten_and_their_bounces_go_on_to_them() {
+    let (dns, hop) = (exchangers(), NextHop::start());
+    let server = forwarder(&dns, &hop, "[srs]\ndomain = \"back.example\"\n");
+    stranger_sends(&server, &["away@localhost"], &mail::small("to-be-returned"));
+    let rewritten = address(&hop.taken(1)[0].sender);
+    assert!(
+        rewritten.starts_with("SRS0=") && rewritten.ends_with("=remote.example=someone@back.example"),
+        "{rewritten}"
+    );
+
+    let mut users = server.smtp_as_me();
+    users.mail("me@localhost", &["away@localhost"], &mail::small("own")).must("250 2.0.0");
+    users.quit();
+    assert_eq!(address(&hop.taken(2)[1].sender), "me@localhost", "he lives here");
+
+    let mut smtp = server.smtp_open();
+    for (sender, recipient, expected) in [
+        ("", rewritten.replace("=someone@", "=anyone@"), "550 5.7.1"),
+        ("", rewritten.replacen("=remote.", "=other.", 1), "550 5.7.1"),
+        ("", "SRS0=x@back.example".to_owned(), "550 5.7.1"),
+        ("", "someone@back.example".to_owned(), "550 5.7.1"),
+        ("someone@remote.example", rewritten.clone(), "550 5.1.1"),
+        ("", rewritten.to_lowercase(), "250 2.1.5"),
+    ] {
+        smtp.say(&format!("MAIL FROM:<{sender}>")).must("250 2.1.0");
+        smtp.say(&format!("RCPT TO:<{recipient}>")).must(expected);
+        smtp.say("RSET").must("250 2.0.0");
+    }
+    for _ in 0..4 {
+        server.cli(["srs", "rotate"]).succeed();
+    }
+    let rotated = std::time::Instant::now();
+    loop {
+        smtp.say("MAIL FROM:<>").must("250 2.1.0");
+        let is_refused = smtp.say(&format!("RCPT TO:<{rewritten}>")).is("550 5.7.1");
+        smtp.say("RSET").must("250 2.0.0");
+        if is_refused {
+            break;
+        }
+        assert!(rotated.elapsed().as_secs() < 30, "the old secret is still believed");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    smtp.quit();
+}
+
+/// Postfix takes the mail, finds that it cannot deliver it, and returns it to the sender that it was given.
+#[test]
+fn what_postfix_returns_finds_the_sender_by_way_of_us() {
+    let [port] = gatepost_tests::ports::free();
+    let (postfix, home) = (Postfix::start_returning("back.example", port), NextHop::start());
+    let sections = format!(
+        "[[listener]]\nname = \"exchanger\"\nprotocol = \"smtp\"\naddress = \"127.0.0.1:{port}\"\ntls = \"none\"\n\
+         require_auth = false\n[delivery.remote]\nenabled = true\n[srs]\ndomain = \"back.example\"\n\
+         [[route]]\ndomains = [\"to.example\"]\nhops = [\"127.0.0.1:{}\"]\n\
+         [[route]]\ndomains = [\"remote.example\"]\nhops = [\"127.0.0.1:{}\"]\n",
+        postfix.port,
+        home.address.port()
+    );
+    let server =
+        Setup::new().open_listener().sections(&sections).alias("away@localhost", "full@to.example").start();
+    stranger_sends(&server, &["away@localhost"], &mail::small("comes-back"));
+    let returned = home.taken(1).remove(0);
+    assert!(returned.sender.starts_with("<>"), "{}", returned.sender);
+    assert!(returned.recipients[0].starts_with("<someone@remote.example>"), "{:?}", returned.recipients);
+    let text = String::from_utf8_lossy(&returned.octets);
+    assert!(text.starts_with("Delivered-To: SRS0="), "{text}");
+    assert!(text.contains("Reporting-MTA: dns; hop.example") && text.contains("comes-back"), "{text}");
+    server.wait_for_empty_queue();
+    assert!(postfix.mails(0).is_empty());
 }

@@ -54,7 +54,8 @@ impl Plan {
                     plan.foreign.push(index);
                     continue;
                 }
-                Some(Resolution::Forwarded(_) | Resolution::UnknownLocal) | None => {
+                Some(Resolution::Forwarded(_) | Resolution::Rewritten { .. } | Resolution::UnknownLocal)
+                | None => {
                     plan.gone.push(index);
                     continue;
                 }

@@ -15,6 +15,7 @@ use super::{
     Account, AccountClass, AccountName, Alias, AliasTarget, Credentials, DirectoryError, DomainName,
     ScramVerifier, Snapshot,
 };
+use crate::forwarding::secret::Secret;
 
 /// An open directory file.
 #[derive(Debug)]
@@ -67,7 +68,8 @@ impl Database {
         let domains = domains(&transaction)?.iter().map(ToString::to_string).collect();
         let accounts = accounts(&transaction)?;
         let aliases = aliases(&transaction)?;
-        Ok(Snapshot::new(domains, accounts, aliases))
+        let secrets = secrets(&transaction)?;
+        Ok(Snapshot::new(domains, accounts, aliases).with_secrets(secrets))
     }
 
     /// Makes the next `load_if_changed` load.
@@ -115,7 +117,11 @@ impl Database {
         if found < 2 {
             transaction.execute_batch(SCHEMA_2)?;
         }
-        transaction.execute_batch(SCHEMA_3)?;
+        if found < 3 {
+            transaction.execute_batch(SCHEMA_3)?;
+        }
+        transaction.execute_batch(SCHEMA_4)?;
+        add_secret(&transaction)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;
         Ok(())
@@ -208,6 +214,30 @@ fn forwards(connection: &Connection) -> Result<Vec<Alias>, DirectoryError> {
     Ok(aliases)
 }
 
+/// What rewritten senders are signed with: those that are still believed, the newest first.
+pub(super) fn secrets(connection: &Connection) -> Result<Vec<Secret>, DirectoryError> {
+    let mut statement =
+        connection.prepare_cached("SELECT secret FROM srs_secrets ORDER BY id DESC LIMIT ?1")?;
+    let mut rows = statement.query([SECRETS_BELIEVED])?;
+    let mut secrets = Vec::new();
+    while let Some(row) = rows.next()? {
+        let octets: Vec<u8> = row.get(0)?;
+        secrets.push(octets.try_into().map_err(|_| DirectoryError::Damaged { what: "secret" })?);
+    }
+    Ok(secrets)
+}
+
+/// Makes a new secret for rewritten senders, and forgets those that are not believed any more.
+pub(super) fn add_secret(edit: &Transaction<'_>) -> Result<(), DirectoryError> {
+    let secret = Secret::generate().map_err(|_| DirectoryError::System("random numbers"))?;
+    edit.execute("INSERT INTO srs_secrets (secret) VALUES (?1)", [secret.octets()])?;
+    edit.execute(
+        "DELETE FROM srs_secrets WHERE id NOT IN (SELECT id FROM srs_secrets ORDER BY id DESC LIMIT ?1)",
+        [SECRETS_BELIEVED],
+    )?;
+    Ok(())
+}
+
 /// The row of a local domain.
 pub(super) fn domain_id(edit: &Transaction<'_>, domain: &str) -> Result<Option<i64>, rusqlite::Error> {
     edit.query_row("SELECT id FROM domains WHERE name = ?1", [domain], |row| row.get(0)).optional()
@@ -278,7 +308,7 @@ fn class(text: &str) -> Result<AccountClass, DirectoryError> {
 const FILE_MODE: u32 = 0o600;
 /// The CLI and the server write in turn; an edit takes milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// The first version.
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
@@ -314,3 +344,8 @@ const SCHEMA_3: &str = "
         PRIMARY KEY (domain_id, local_part, target)
     ) STRICT, WITHOUT ROWID;
 ";
+/// Senders of mail that goes on are rewritten.
+const SCHEMA_4: &str =
+    "CREATE TABLE srs_secrets (id INTEGER PRIMARY KEY AUTOINCREMENT, secret BLOB NOT NULL) STRICT;";
+/// A new secret every week leaves each believed for three more, as long as bounces are taken by default.
+const SECRETS_BELIEVED: i64 = 4;

@@ -1,13 +1,14 @@
 //! The directory as the rest of the program has it: a snapshot to ask, and edits.
 
 mod aliases;
+mod rewriting;
 
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::hmac;
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use rusqlite::params;
@@ -19,6 +20,7 @@ use super::{
     ScramVerifier, Snapshot, scram,
 };
 use crate::clock::now_ms;
+use crate::forwarding::srs;
 use crate::threads;
 
 /// An open directory; clones are the same one.
@@ -46,6 +48,7 @@ struct Inner {
     snapshot: ArcSwap<Snapshot>,
     database: Mutex<Database>,
     site_key: hmac::Key,
+    rewriting: ArcSwapOption<srs::Settings>,
     /// Its end stops the watcher.
     _watched: mpsc::Sender<()>,
 }
@@ -66,6 +69,7 @@ impl Directory {
             snapshot: ArcSwap::from_pointee(snapshot),
             database: Mutex::new(database),
             site_key: hmac::Key::new(hmac::HMAC_SHA256, &site_secret),
+            rewriting: ArcSwapOption::empty(),
             _watched: watched,
         });
         let weak = Arc::downgrade(&inner);
@@ -80,9 +84,9 @@ impl Directory {
         self.inner.snapshot.load_full()
     }
 
-    /// [`Snapshot::resolve`] on the current snapshot.
+    /// [`Snapshot::resolve`] on the current snapshot, but for what stands for senders that were rewritten here.
     pub fn resolve(&self, path: &ForwardPath) -> Resolution {
-        self.inner.snapshot.load().resolve(path)
+        self.restored(path).unwrap_or_else(|| self.inner.snapshot.load().resolve(path))
     }
 
     /// [`Snapshot::may_send_as`] on the current snapshot.

@@ -9,6 +9,8 @@ use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
 use super::address::{canonical_domain, canonical_local_part};
 use super::alias::Aliases;
 use super::{AccountClass, AccountName, Alias, Credentials, Forwarding};
+use crate::forwarding::secret::Secret;
+use crate::forwarding::srs::NotOurs;
 
 /// The directory at one moment.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub struct Snapshot {
     postmaster: Option<Resolution>,
     /// In the directory's order.
     domain_order: Vec<String>,
+    /// What rewritten senders are signed with, the newest first.
+    secrets: Vec<Secret>,
 }
 
 /// One user, or a machine that may log in.
@@ -42,6 +46,13 @@ pub enum Resolution {
     Local(Arc<[String]>),
     /// Here, and its mail goes on to other servers, at least in part.
     Forwarded(Arc<Forwarding>),
+    /// Here: what stands for a sender in mail that went on from here (SRS).
+    Rewritten {
+        /// Whom it stands for.
+        leads_to: Result<Arc<Forwarding>, NotOurs>,
+        /// Whether it is for notifications alone, which have the null sender.
+        bounces_only: bool,
+    },
     /// The domain is local, nobody has this local part: 550 5.1.1.
     UnknownLocal,
     /// Elsewhere, address literals included.
@@ -89,7 +100,16 @@ impl Snapshot {
             postmaster: postmaster.map(|account| Resolution::Local([account.name.to_string()].into())),
             accounts: accounts.into_iter().map(|account| (account.name.to_string(), account)).collect(),
             domain_order: domains,
+            secrets: Vec::new(),
         }
+    }
+
+    pub(super) fn with_secrets(self, secrets: Vec<Secret>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    pub(super) fn secrets(&self) -> &[Secret] {
+        &self.secrets
     }
 
     /// Where a recipient lives. The local part is taken as one word: no percent hack, no bang path, no inner `@`.
@@ -151,7 +171,7 @@ impl Resolution {
         match self {
             Self::Local(mailboxes) => mailboxes,
             Self::Forwarded(forwarding) => &forwarding.mailboxes,
-            Self::UnknownLocal | Self::Foreign => &[],
+            Self::Rewritten { .. } | Self::UnknownLocal | Self::Foreign => &[],
         }
     }
 

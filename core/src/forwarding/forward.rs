@@ -18,12 +18,16 @@ pub fn forward(
     lives_behind: impl Fn(&ForwardPath) -> bool,
 ) -> Submission {
     let Submission { envelope, origin, .. } = submission;
-    let snapshot = directory.snapshot();
     let resolve = |path: &ForwardPath| {
-        let resolution = if lives_behind(path) { Resolution::Foreign } else { snapshot.resolve(path) };
+        let resolution = if lives_behind(path) { Resolution::Foreign } else { directory.resolve(path) };
         match resolution {
-            Resolution::Forwarded(forwarding) => Some(forwarding),
-            Resolution::Local(_) | Resolution::UnknownLocal | Resolution::Foreign => None,
+            Resolution::Forwarded(forwarding) | Resolution::Rewritten { leads_to: Ok(forwarding), .. } => {
+                Some(forwarding)
+            }
+            Resolution::Local(_)
+            | Resolution::Rewritten { leads_to: Err(_), .. }
+            | Resolution::UnknownLocal
+            | Resolution::Foreign => None,
         }
     };
     let forwardings: Vec<_> = envelope.recipients.iter().map(|recipient| resolve(&recipient.path)).collect();
@@ -52,6 +56,9 @@ pub fn forward(
         if keeps {
             expanded.push(recipient);
         }
+    }
+    if !forwards.is_empty() {
+        forwards.set_sender(directory.rewritten(&reverse_path));
     }
     let envelope = Envelope { reverse_path, params, recipients: expanded };
     Submission { forwards, ..Submission::new(envelope, origin) }

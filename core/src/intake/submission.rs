@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use gatepost_smtp::server::{Envelope, TlsFacts};
-use gatepost_smtp::wire::path::ForwardPath;
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 /// Where a mail came from: for `Received:`, the trace and the logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub struct Submission {
 pub struct Forwards {
     /// By index into the recipients.
     addresses: BTreeMap<usize, ForwardPath>,
+    sender: Option<ReversePath>,
 }
 
 // === impl Submission ===
@@ -51,7 +52,7 @@ impl Submission {
     /// Of a mail that goes to whom its sender has named.
     #[must_use]
     pub const fn new(envelope: Envelope, origin: Origin) -> Self {
-        Self { envelope, origin, forwards: Forwards { addresses: BTreeMap::new() } }
+        Self { envelope, origin, forwards: Forwards { addresses: BTreeMap::new(), sender: None } }
     }
 }
 
@@ -79,6 +80,17 @@ impl Forwards {
     /// The indices, in their order, and the addresses.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &ForwardPath)> {
         self.addresses.iter().map(|(recipient, address)| (*recipient, address))
+    }
+
+    /// As whose mail they get it; `None`: the sender's.
+    #[must_use]
+    pub const fn sender(&self) -> Option<&ReversePath> {
+        self.sender.as_ref()
+    }
+
+    /// Has them get it as the mail of somebody else.
+    pub fn set_sender(&mut self, sender: Option<ReversePath>) {
+        self.sender = sender;
     }
 
     /// Has the recipient with this index stand for an address.

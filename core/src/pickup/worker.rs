@@ -209,7 +209,9 @@ impl Worker {
                     ));
                 }
                 Resolution::Foreign if sends_on && has_a_name(&recipient.path) => (),
-                Resolution::UnknownLocal => return Err(format!("5.1.1 nobody here is called {}", path())),
+                Resolution::UnknownLocal | Resolution::Rewritten { .. } => {
+                    return Err(format!("5.1.1 nobody here is called {}", path()));
+                }
                 Resolution::Foreign => return Err(format!("5.7.1 {} does not live here", path())),
             }
         }

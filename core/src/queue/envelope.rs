@@ -8,7 +8,8 @@
 //! listener, peer, HELO name (texts), ESMTP (1), option of TLS (version, cipher), option of the user, received at (8);
 //! trace headers (as a text); option of the stamp (a text); option of the body file (name,
 //! octets (8), BLAKE3 (32)). Where that option is set the record has no body of its own. Since version 3, of a mail that
-//! went on from an address of ours: number of recipients that stand for one (4), each: recipient's index (4), the address.
+//! went on from an address of ours: option of the sender that is named there (a text), number of recipients that stand for
+//! such an address (4), each: recipient's index (4), the address.
 //!
 //! State and done (kinds 4 and 5): id (8), attempts (4), not before (8), number of changes (4), each: recipient's index
 //! (4), an octet 0 to 6 (retry, delivered, deleted, quarantined, bounced, removed by an operator, retry and the sender
@@ -249,6 +250,7 @@ fn encode_head(message: &NewMessage) -> Vec<u8> {
 }
 
 fn encode_forwards(head: &mut Encoder, forwards: &Forwards) {
+    head.option(forwards.sender(), |head, sender| head.display(sender));
     head.count(forwards.iter().count());
     for (recipient, address) in forwards.iter() {
         head.count(recipient);
@@ -261,6 +263,7 @@ fn decode_forwards(head: &mut Decoder<'_>, envelope: &Envelope) -> Result<Forwar
     if head.rest().is_empty() {
         return Ok(forwards);
     }
+    forwards.set_sender(head.option(Decoder::parsed)?);
     for _ in 0..head.count(FORWARD_OCTETS_MIN)? {
         let recipient = usize::try_from(head.u32()?).map_err(|_| Malformed)?;
         if recipient >= envelope.recipients.len() {

@@ -14,6 +14,7 @@ use gatepost_core::dkim::Signers;
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
 use gatepost_core::forwarding::forward;
+use gatepost_core::forwarding::srs::NotOurs;
 use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
 use gatepost_core::memory::{Drawn, MemoryBudget};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
@@ -69,6 +70,8 @@ struct EmbeddedTransaction {
     rooms: Arc<Rooms>,
     origin: Origin,
     rights: Rights,
+    /// Whether it has the null sender.
+    is_bounce: bool,
     /// Set on listeners that stand before another server.
     behind: Option<Arc<Behind>>,
     /// Of the recipients.
@@ -153,8 +156,16 @@ impl Backend for Embedded {
                 return Err(Refusal::StorageFull);
             }
             let drawn = rooms.memory.clone().draw();
-            let transaction =
-                EmbeddedTransaction { rooms, origin, rights, behind, drawn, body: None, nowhere: Discard };
+            let transaction = EmbeddedTransaction {
+                rooms,
+                origin,
+                rights,
+                is_bounce: *reverse_path == ReversePath::Null,
+                behind,
+                drawn,
+                body: None,
+                nowhere: Discard,
+            };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -175,6 +186,12 @@ impl Transaction for EmbeddedTransaction {
                 match self.rooms.directory.resolve(path) {
                     Resolution::Local(_) => {}
                     Resolution::Forwarded(forwarding) => self.admit_targets(&forwarding)?,
+                    Resolution::Rewritten { bounces_only: true, .. } if !self.is_bounce => {
+                        return Err(Refusal::UnknownRecipient);
+                    }
+                    Resolution::Rewritten { leads_to, .. } => {
+                        self.admit_targets(&*leads_to.map_err(refused_bounce)?)?;
+                    }
                     Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
                     Resolution::Foreign
                         if self.rights.contains(Right::AcceptAnyRecipient) && self.leads_out(path) =>
@@ -454,6 +471,14 @@ fn trust(rights: Rights) -> Trust {
         organization: rights.contains(Right::AcceptHeadersOrganization),
         forest: rights.contains(Right::AcceptHeadersForest),
         routing: rights.contains(Right::AcceptHeadersRouting),
+    }
+}
+
+/// Who tries to send by way of us is refused as one who relays; what was ours once is no mailbox any more.
+const fn refused_bounce(why: NotOurs) -> Refusal {
+    match why {
+        NotOurs::Forged => Refusal::RelayDenied,
+        NotOurs::Expired => Refusal::UnknownRecipient,
     }
 }
 

@@ -15,6 +15,7 @@ use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
+use super::srs::WrittenSrs;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// The whole file.
@@ -34,6 +35,7 @@ pub(super) struct File {
     pub(super) delivery: WrittenDelivery,
     pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) relay: Option<Spanned<WrittenRelay>>,
+    pub(super) srs: Option<WrittenSrs>,
     pub(super) scan: Scan,
     pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) pickup: Option<Pickup>,

@@ -239,11 +239,49 @@ fn a_file_without_forwarding_gets_it() {
     directory.add_user("me@example.org", &password(), Scram::Off).unwrap();
     drop(directory);
     let connection = rusqlite::Connection::open(file(&folder)).unwrap();
-    connection.execute_batch("DROP TABLE forwards; PRAGMA user_version = 2;").unwrap();
+    connection
+        .execute_batch("DROP TABLE forwards; DROP TABLE srs_secrets; PRAGMA user_version = 2;")
+        .unwrap();
     drop(connection);
     let directory = Directory::open(&file(&folder)).unwrap();
     directory.add_alias("away@example.org", "a@other.example").unwrap();
     assert!(matches!(directory.resolve(&"<away@example.org>".parse().unwrap()), Resolution::Forwarded(_)));
+}
+
+#[test]
+fn senders_are_rewritten_and_found_again_until_their_secret_is_forgotten() {
+    let (directory, folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    let sender: ReversePath = "<ann@first.example>".parse().unwrap();
+    assert_eq!(directory.rewritten(&sender), None, "nobody has said so");
+    let settings = srs::Settings {
+        domain: "bounces.example.org".parse().unwrap(),
+        days: 21,
+        mac_characters: 6,
+        bounces_only: true,
+    };
+    directory.rewrite_with(Some(settings.clone()));
+    let rewritten = directory.rewritten(&sender).unwrap();
+    for stays in ["<>", "<me@example.org>", "<x@bounces.example.org>"] {
+        assert_eq!(directory.rewritten(&stays.parse().unwrap()), None, "{stays}");
+    }
+    let resolve = |directory: &Directory| directory.resolve(&rewritten.to_string().parse().unwrap());
+    let found =
+        |resolution| matches!(resolution, Resolution::Rewritten { leads_to: Ok(_), bounces_only: true });
+    assert!(found(resolve(&directory)));
+    // What the command line does beside a running server.
+    let other = Directory::open(&file(&folder)).unwrap();
+    other.rewrite_with(Some(settings));
+    for _ in 0..3 {
+        other.rotate_secret().unwrap();
+        assert!(found(resolve(&other)));
+    }
+    assert_ne!(other.rewritten(&sender), Some(rewritten.clone()), "the newest secret signs");
+    other.rotate_secret().unwrap();
+    let forged = Resolution::Rewritten { leads_to: Err(srs::NotOurs::Forged), bounces_only: true };
+    assert_eq!(resolve(&other), forged);
+    other.rewrite_with(None);
+    assert_eq!(resolve(&other), Resolution::Foreign);
 }
 
 /// As version 1 wrote it.
@@ -255,7 +293,10 @@ fn accounts_of_a_file_without_classes_are_users() {
     drop(directory);
     let connection = rusqlite::Connection::open(file(&folder)).unwrap();
     connection
-        .execute_batch("ALTER TABLE users DROP COLUMN class; DROP TABLE forwards; PRAGMA user_version = 1;")
+        .execute_batch(
+            "ALTER TABLE users DROP COLUMN class; DROP TABLE forwards; \
+             DROP TABLE srs_secrets; PRAGMA user_version = 1;",
+        )
         .unwrap();
     drop(connection);
     for _ in 0..2 {

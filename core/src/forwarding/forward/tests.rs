@@ -3,6 +3,7 @@ use gatepost_smtp::wire::params::MailParams;
 use super::*;
 use crate::delivery::testing::message;
 use crate::directory::{Password, Scram};
+use crate::forwarding::srs;
 
 /// `me` lives here; `away` leads elsewhere, `team` to two servers, `both` to `me` and elsewhere.
 fn directory() -> (Directory, tempfile::TempDir) {
@@ -105,6 +106,38 @@ fn what_the_sender_wants_to_hear_goes_along_as_the_alias_allows() {
         expand(&[("away@here.example", " NOTIFY=NEVER")]),
         ["<b@other.example> NOTIFY=NEVER ORCPT=rfc822;away@here.example for <away@here.example>"]
     );
+}
+
+#[test]
+fn senders_from_elsewhere_are_rewritten_for_whoever_gets_the_mail_by_way_of_us() {
+    let (directory, _folder) = directory();
+    let settings = srs::Settings {
+        domain: "here.example".parse().unwrap(),
+        days: 21,
+        mac_characters: 6,
+        bounces_only: true,
+    };
+    directory.rewrite_with(Some(settings));
+    let forwarded = |sender: &str, to: &str| {
+        let mut mail = message(1, &[to]).submission;
+        mail.envelope.reverse_path = sender.parse().unwrap();
+        forward(&directory, mail, |_| false)
+    };
+    let mail = forwarded("<ann@first.example>", "team@here.example");
+    assert_eq!(mail.envelope.reverse_path.to_string(), "<ann@first.example>", "whom we tell of failures");
+    let rewritten = mail.forwards.sender().unwrap().to_string();
+    assert!(
+        rewritten.starts_with("<SRS0=") && rewritten.ends_with("=first.example=ann@here.example>"),
+        "{rewritten}"
+    );
+    for (sender, to) in [("<>", "team@here.example"), ("<me@here.example>", "team@here.example")] {
+        assert_eq!(forwarded(sender, to).forwards.sender(), None, "{sender}");
+    }
+    let address = rewritten.trim_matches(['<', '>']);
+    let bounce = forwarded("<>", address);
+    let recipients: Vec<_> = bounce.envelope.recipients.iter().map(|to| to.path.to_string()).collect();
+    assert_eq!(recipients, ["<ann@first.example>"]);
+    assert_eq!(bounce.forwards.of(0).unwrap().to_string(), rewritten);
 }
 
 #[test]

@@ -68,11 +68,14 @@ pub(super) fn batches_of_version_3() -> Vec<Vec<Record>> {
     batches
 }
 
-/// To two recipients, the second of whom stands for `sales@here.example`.
+/// To two recipients, the second of whom stands for `sales@here.example` and sees another sender.
 pub(super) fn forwarded() -> NewMessage {
     let mut mail =
         message(QueueId(106), 2, Body::Memory(Bytes::from_static(b"Subject: 106\r\n\r\nhello\r\n")));
     mail.submission.forwards.insert(1, "<sales@here.example>".parse().unwrap());
+    mail.submission
+        .forwards
+        .set_sender(Some("<SRS0=AAAAAA=BB=first.example=ann@here.example>".parse().unwrap()));
     mail
 }
 

@@ -1,3 +1,4 @@
+use gatepost_core::forwarding::srs;
 use gatepost_core::queue;
 use gatepost_smtp::server::{ClassRights, PeerClass, Recipient};
 use gatepost_smtp::wire::path::Mailbox;
@@ -264,6 +265,36 @@ async fn an_alias_that_leads_elsewhere_is_for_everybody_where_mail_may_leave() {
     assert_eq!(forwards, [(0, &path)]);
     let trace = String::from_utf8(details.trace).unwrap();
     assert!(trace.contains(" for <Away@localhost>;"), "{trace}");
+}
+
+#[tokio::test]
+async fn bounces_to_rewritten_senders_are_taken_and_what_only_looks_like_them_is_not() {
+    let house = house();
+    let relay = Some(Relay { internal: false });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    let settings = |bounces_only| srs::Settings {
+        domain: "back.example".parse().unwrap(),
+        days: 21,
+        mac_characters: 6,
+        bounces_only,
+    };
+    house.directory.rewrite_with(Some(settings(true)));
+    let rewritten = house.directory.rewritten(&reverse("ann@first.example")).unwrap().to_string();
+    let own = rewritten.trim_matches(['<', '>']);
+    let forged = own.replace("ann@", "bob@");
+    let params = RcptParams::default();
+    for (sender, address, expected) in [
+        (ReversePath::Null, own, Ok(())),
+        (ReversePath::Null, &forged, Err(Refusal::RelayDenied)),
+        (reverse("a@example.org"), own, Err(Refusal::UnknownRecipient)),
+        (ReversePath::Null, "ann@back.example", Err(Refusal::RelayDenied)),
+    ] {
+        let mut transaction = begin(&house, None, &sender).await.unwrap();
+        assert_eq!(transaction.recipient(&forward(address), &params).await, expected, "{sender} {address}");
+    }
+    house.directory.rewrite_with(Some(settings(false)));
+    let mut transaction = begin(&house, None, &reverse("a@example.org")).await.unwrap();
+    assert_eq!(transaction.recipient(&forward(own), &params).await, Ok(()));
 }
 
 #[tokio::test]
