@@ -70,10 +70,9 @@ struct EmbeddedTransaction {
     rooms: Arc<Rooms>,
     origin: Origin,
     rights: Rights,
-    /// Whether it has the null sender.
-    is_bounce: bool,
     /// Set on listeners that stand before another server.
     behind: Option<Arc<Behind>>,
+    sender: ReversePath,
     /// Of the recipients.
     drawn: Drawn,
     body: Option<Incoming>,
@@ -156,16 +155,9 @@ impl Backend for Embedded {
                 return Err(Refusal::StorageFull);
             }
             let drawn = rooms.memory.clone().draw();
-            let transaction = EmbeddedTransaction {
-                rooms,
-                origin,
-                rights,
-                is_bounce: *reverse_path == ReversePath::Null,
-                behind,
-                drawn,
-                body: None,
-                nowhere: Discard,
-            };
+            let (sender, body, nowhere) = (reverse_path.clone(), None, Discard);
+            let transaction =
+                EmbeddedTransaction { rooms, origin, rights, behind, sender, drawn, body, nowhere };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -181,12 +173,12 @@ impl Transaction for EmbeddedTransaction {
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             if let Some(behind) = self.behind.as_ref().filter(|behind| behind.has(path)) {
-                behind.admit(path).await?;
+                behind.admit(&self.sender, path).await?;
             } else {
                 match self.rooms.directory.resolve(path) {
                     Resolution::Local(_) => {}
                     Resolution::Forwarded(forwarding) => self.admit_targets(&forwarding)?,
-                    Resolution::Rewritten { bounces_only: true, .. } if !self.is_bounce => {
+                    Resolution::Rewritten { bounces_only: true, .. } if self.sender != ReversePath::Null => {
                         return Err(Refusal::UnknownRecipient);
                     }
                     Resolution::Rewritten { leads_to, .. } => {
