@@ -31,7 +31,22 @@ impl Postfix {
     #[must_use]
     pub fn start() -> Self {
         let [port] = ports::free();
-        Self::start_with(port, "")
+        Self::start_with(port, "", "")
+    }
+
+    /// One that takes mail for `full@to.example` and then returns it. Mail for `domain` goes to a port of this machine.
+    ///
+    /// # Panics
+    /// As `start`.
+    #[must_use]
+    pub fn start_returning(domain: &str, port: u16) -> Self {
+        let main = format!(
+            "virtual_mailbox_maps = inline:{{ ann@to.example=ann/, full@to.example=full/ }}
+transport_maps = inline:{{ {{ full@to.example = broken: }}, {{ {domain} = smtp:[127.0.0.1]:{port} }} }}
+"
+        );
+        let [own_port] = ports::free();
+        Self::start_with(own_port, &main, "broken unix - n n - - pipe user=nobody argv=/bin/false\n")
     }
 
     /// One at `port` that takes all mail from this machine, and sends what is not for `ann@to.example` on to the server at
@@ -56,17 +71,17 @@ maximal_backoff_time = 4s
 ",
             authorities.display()
         );
-        Self::start_with(port, &lines)
+        Self::start_with(port, &lines, "")
     }
 
-    /// `lines` come behind the others of its configuration, and hold against them.
-    fn start_with(port: u16, lines: &str) -> Self {
+    /// Both come behind the others of their file; of two with the same name the last one holds.
+    fn start_with(port: u16, main_more: &str, master_more: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("gatepost-postfix-").tempdir().expect("a folder");
         let home = folder.path();
         trust::write_certificate_for(&["hop.example"], &home.join("cert.pem"), &home.join("key.pem"));
         fs::create_dir(home.join("conf")).expect("a folder");
-        fs::write(home.join("conf/main.cf"), main(home, lines)).expect("a file");
-        fs::write(home.join("conf/master.cf"), master(port)).expect("a file");
+        fs::write(home.join("conf/main.cf"), main(home, main_more)).expect("a file");
+        fs::write(home.join("conf/master.cf"), master(port) + master_more).expect("a file");
         let made = as_root("sh").args(["-euc", FOLDERS, "sh"]).arg(home).status().expect("a shell");
         assert!(made.success(), "the folders of Postfix can be made");
         let child = as_root("/usr/lib/postfix/sbin/master")
