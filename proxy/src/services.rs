@@ -36,6 +36,7 @@ use crate::admission_file::AdmissionFile;
 use crate::authn::Authenticator;
 use crate::backend::embedded::Embedded;
 use crate::config::Config;
+use crate::control;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys::{self, KeyFileError};
 use crate::metrics::EdgeMetrics;
@@ -227,6 +228,12 @@ impl Rooms {
     #[must_use]
     pub const fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// What the operator has a hand on while the server runs.
+    #[must_use]
+    pub fn under_control(&self) -> control::Rooms {
+        control::Rooms { queue: self.queue.clone(), engines: Arc::clone(&self.engines) }
     }
 
     /// Where mail goes that can be neither delivered nor returned.
