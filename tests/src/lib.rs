@@ -12,7 +12,7 @@
 //!                                    ^ balancer: HAProxy
 //! postfix, dovecot: real mail servers to send to
 //! next_hop: a mail server that misbehaves as a test wants
-//! clamd: a virus scanner
+//! clamd: a virus scanner; icap: a server that asks it
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
@@ -31,6 +31,7 @@ pub mod command;
 pub mod dns;
 pub mod dovecot;
 pub mod http;
+pub mod icap;
 pub mod mail;
 pub mod next_hop;
 pub mod pop3;
