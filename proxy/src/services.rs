@@ -231,10 +231,14 @@ impl Rooms {
         &self.queue
     }
 
-    /// What operators give orders to.
+    /// What the operator has a hand on while the server runs.
     #[must_use]
-    pub fn ordered(&self) -> control::Rooms {
-        control::Rooms { queue: self.queue.clone(), remote: self.remote.clone() }
+    pub fn under_control(&self) -> control::Rooms {
+        control::Rooms {
+            queue: self.queue.clone(),
+            remote: self.remote.clone(),
+            engines: Arc::clone(&self.engines),
+        }
     }
 
     /// Where mail goes that can be neither delivered nor returned.

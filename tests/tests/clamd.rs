@@ -41,6 +41,33 @@ fn what_clamd_knows_is_refused_and_the_rest_is_delivered_with_its_stamp() {
     assert_eq!(outcome.code(), 1, "{outcome}");
     assert!(outcome.text().contains("infected: Test.Eicar.UNOFFICIAL"), "{outcome}");
     assert!(outcome.text().contains("scanned with clamd/1.4"), "{outcome}");
+    let outcome = server.cli(["scan", "-"]).stdin(infected).outcome();
+    assert_eq!(outcome.code(), 1, "{outcome}");
+}
+
+#[test]
+fn the_command_line_tells_how_the_engines_do_and_has_them_look_for_new_signatures() {
+    let mut clamd = Clamd::start("");
+    let server = server(&clamd, "");
+    let status = || {
+        let outcome = server.cli(["scan", "status", "--json"]).outcome();
+        let engines: serde_json::Value = serde_json::from_str(&outcome.text()).expect("JSON");
+        (outcome.code(), engines[0].clone())
+    };
+    let (code, engine) = status();
+    assert_eq!((code, &engine["name"], &engine["available"]), (0, &"clamd".into(), &true.into()), "{engine}");
+    assert!(server.cli(["scan", "status"]).succeed().text().contains("ready"));
+
+    clamd.update(5, "GATEPOST-LATER-MARKER");
+    wait_until("a reload finds the new signatures", || {
+        server.cli(["scan", "reload"]).succeed();
+        status().1["signatures"].as_str().is_some_and(|signatures| signatures.contains("-5-"))
+    });
+    clamd.kill();
+    let outcome = server.cli(["scan", "reload"]).outcome();
+    assert_eq!(outcome.code(), 1, "{outcome}");
+    let (code, engine) = status();
+    assert_eq!((code, &engine["available"]), (1, &false.into()), "{engine}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, Swit
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
-pub use engines::{EngineKind, EngineName, ScanEngine};
+pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};

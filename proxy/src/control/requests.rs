@@ -1,11 +1,14 @@
 //! What each request does.
 
 use std::io::{self, Read as _};
+use std::sync::Arc;
 
 use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Selection};
+use gatepost_core::scan::{Ensemble, Reload};
 
-use super::message::{FailedKind, Filter, Line, NotAnId, Request, parse_id};
-use super::server::{Answer, Rooms};
+use super::Rooms;
+use super::message::{Engine, FailedKind, Filter, Line, NotAnId, Request, parse_id};
+use super::server::Answer;
 
 /// Why a request ends early, as its peer is told.
 struct Refused {
@@ -15,8 +18,7 @@ struct Refused {
 
 /// Does it and tells what came of it. An error is one of the connection.
 pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &mut Answer) -> io::Result<()> {
-    let queue = &rooms.queue;
-    let name = request.name();
+    let (name, queue) = (request.name(), &rooms.queue);
     let answered = match request {
         Request::List(filter) => list(filter, queue, answer).await?,
         Request::Show(id) => show(&id, queue, answer).await?,
@@ -25,6 +27,11 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
             answer.line(&Line::Stats(Box::new(queue.stats().await.into()))).await?;
             Ok(())
         }
+        Request::ScanStatus => {
+            engines(&rooms.engines, &[], answer).await?;
+            Ok(())
+        }
+        Request::ScanReload => reload(&rooms.engines, answer).await?,
         order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
             match obey(order, rooms).await {
                 Ok(Affected { messages, in_delivery }) => {
@@ -62,9 +69,38 @@ async fn obey(order: Request, rooms: &Rooms) -> Result<Affected, Refused> {
             let removal = if bounce { Removal::Bounce } else { Removal::Silent };
             queue.remove(&filter.try_into()?, removal).await?
         }
-        Request::List(_) | Request::Show(_) | Request::Cat(_) | Request::Stats => Affected::default(),
+        Request::List(_)
+        | Request::Show(_)
+        | Request::Cat(_)
+        | Request::Stats
+        | Request::ScanStatus
+        | Request::ScanReload => Affected::default(),
     };
     Ok(reached)
+}
+
+/// Engines outside of this process may take their time.
+async fn reload(ensemble: &Arc<Ensemble>, answer: &mut Answer) -> io::Result<Result<(), Refused>> {
+    let reloading = Arc::clone(ensemble);
+    match tokio::task::spawn_blocking(move || reloading.reload_each()).await {
+        Ok(reloads) => {
+            engines(ensemble, &reloads, answer).await?;
+            Ok(Ok(()))
+        }
+        Err(error) => Ok(Err(Refused { kind: FailedKind::Scanner, text: error.to_string() })),
+    }
+}
+
+async fn engines(ensemble: &Ensemble, reloads: &[(String, Reload)], answer: &mut Answer) -> io::Result<()> {
+    for status in ensemble.status() {
+        let reload = reloads.iter().find(|(name, _)| *name == status.name);
+        let problem = match reload {
+            Some((_, Reload::Kept(reason))) => Some(reason.clone()),
+            Some((_, Reload::Unchanged | Reload::Replaced)) | None => None,
+        };
+        answer.line(&Line::Engine(Box::new(Engine { problem, ..status.into() }))).await?;
+    }
+    Ok(())
 }
 
 /// One record after the other, so that a long list costs no memory.

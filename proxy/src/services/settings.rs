@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gatepost_core::access::pop3;
 use gatepost_core::delivery;
 use gatepost_core::queue::{self, Quota, Quotas};
-use gatepost_core::scan::engines::{OutsideSettings, clamd};
+use gatepost_core::scan::engines::{OutsideSettings, clamd, icap};
 use gatepost_core::scan::{self, EngineSettings, UnscannableAction, UnscannablePolicy};
 use gatepost_smtp::server::{Mechanism, TlsMode};
 
@@ -182,17 +182,24 @@ pub fn scan_settings(config: &Config) -> scan::Settings {
 pub(super) fn engine_settings(config: &Config, rules: Option<&Path>) -> Vec<EngineSettings> {
     let settings = |engine: &config::ScanEngine| match &engine.kind {
         EngineKind::Yara => EngineSettings::Yara(rules.map(Path::to_path_buf)),
-        EngineKind::Clamd { address, timeout, retry_delay } => EngineSettings::Clamd(clamd::Settings {
-            outside: OutsideSettings {
-                name: engine.name.to_string(),
-                timeout: timeout.duration(),
-                retry_delay: retry_delay.duration(),
-            },
-            address: address.clone(),
+        EngineKind::Clamd(how) => EngineSettings::Clamd(clamd::Settings {
+            outside: outside(&engine.name, how),
+            address: how.address.clone(),
             message_octets: config.limits.message.max(config.limits.message_bypass).count(),
+        }),
+        EngineKind::Icap { outside: how, service } => EngineSettings::Icap(icap::Settings {
+            outside: outside(&engine.name, how),
+            address: how.address.clone(),
+            service: service.clone(),
         }),
     };
     config.scan.engines.iter().map(settings).collect()
+}
+
+fn outside(name: &config::EngineName, how: &config::Outside) -> OutsideSettings {
+    let config::Outside { timeout, retry_delay, .. } = how;
+    let (timeout, retry_delay) = (timeout.duration(), retry_delay.duration());
+    OutsideSettings { name: name.to_string(), timeout, retry_delay }
 }
 
 pub(super) fn block_list_settings(config: &Config) -> dnsbl::Settings {

@@ -92,6 +92,9 @@ fn answer(
             }
         }
         Request::Stats => take(Part::Line(Line::Stats(Box::new(snapshot(folder)?.stats().into())))),
+        Request::ScanStatus | Request::ScanReload => {
+            Err(Failure::general("no server runs on this data folder"))
+        }
         order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
             take(Part::Line(Line::Affected(obey(folder, order)?.into())))
         }
@@ -138,7 +141,12 @@ async fn change(queue: &Queue, order: Request) -> Result<Affected, Failure> {
             Exit::Unavailable,
             "no server runs on this data folder, so nothing can be tried: start it first",
         )),
-        Request::List(_) | Request::Show(_) | Request::Cat(_) | Request::Stats => Ok(Affected::default()),
+        Request::List(_)
+        | Request::Show(_)
+        | Request::Cat(_)
+        | Request::Stats
+        | Request::ScanStatus
+        | Request::ScanReload => Ok(Affected::default()),
     }
 }
 

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use gatepost_core::disk::{Disk, SimulatedDisk};
 use gatepost_core::intake::{Body, Origin, Submission};
-use gatepost_core::queue::{NewMessage, Settings};
+use gatepost_core::queue::{NewMessage, Queue, Settings};
+use gatepost_core::scan::{EnginePolicy, Ensemble, Metrics, YaraEngine};
 use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use proptest::prelude::*;
@@ -39,7 +40,8 @@ async fn queue_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
         queue.append(NewMessage { id, submission, trace, body, stamp: None }).await.unwrap();
         ids.push(id.to_string());
     }
-    (Rooms { queue, remote: None }, ids)
+    let engines = Arc::new(Ensemble::new(EnginePolicy::Any));
+    (Rooms { queue, remote: None, engines }, ids)
 }
 
 /// Says all this, then nothing more, and takes the whole answer.
@@ -172,5 +174,19 @@ proptest! {
     fn deeply_nested_lines_are_refused(depth in 200_usize..60_000) {
         let line = "{\"version\":1,\"request\":".to_owned() + &"[".repeat(depth) + "\n";
         prop_assert!(parse(line.as_bytes()).is_err());
+    }
+}
+
+#[tokio::test]
+async fn the_engines_tell_how_they_do() {
+    let (mut rooms, _ids) = queue_with(&[]).await;
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let yara = YaraEngine::start(None).unwrap();
+    rooms.engines = Arc::new(Ensemble::new(EnginePolicy::Any).with("yara", yara, metrics.engine("yara")));
+    for request in [r#""scan-status""#, r#""scan-reload""#] {
+        let told = ask(&rooms, request).await;
+        assert_eq!((told.len(), &told[0]["engine"]["name"]), (2, &"yara".into()), "{told:?}");
+        assert_eq!(told[0]["engine"]["available"], true);
+        assert_eq!(told[1], "done");
     }
 }

@@ -1,0 +1,150 @@
+//! What a slow engine costs: nothing, for content that it has seen.
+//!
+//! `cargo bench -p gatepost-core --bench scan -- [mails]` scans mails with an engine that takes 50 ms a call, and mails that
+//! differ but for their attachment (10,000 unless said otherwise), under two versions of its signatures.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gatepost_core::intake::Body;
+use gatepost_core::scan::{
+    Engine, EngineIdentity, EnginePolicy, Ensemble, Metrics, Priority, ScanReport, Scanner, Settings, Verdict,
+};
+use prometheus::Registry;
+
+/// Takes its time for items with the attachment's mark, or for all, and none for others.
+struct Slow {
+    signatures: Mutex<&'static str>,
+    is_slow_for_all: bool,
+    calls: AtomicU64,
+    calls_with_mark: AtomicUsize,
+}
+
+impl Engine for Slow {
+    fn identity(&self) -> EngineIdentity {
+        EngineIdentity::new("slow", *self.signatures.lock().unwrap()).unwrap()
+    }
+
+    fn scan(&self, item: &[u8], _: Instant) -> Verdict {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let is_attachment = item.starts_with(MARK);
+        if is_attachment {
+            self.calls_with_mark.fetch_add(1, Ordering::Relaxed);
+        }
+        if is_attachment || self.is_slow_for_all {
+            thread::sleep(CALL);
+        }
+        Verdict::Clean
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|text| text != "--bench");
+    let mails = arguments.next().map_or(MAILS_DEFAULT, |text| text.parse().expect("a number"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(seen_content());
+    runtime.block_on(one_attachment(mails));
+}
+
+/// The same mails twice: the second time none of them waits for the engine.
+async fn seen_content() {
+    let (scanner, _engine) = scanner(true);
+    let bodies: Vec<Body> = (0..SEEN).map(|number| mail(number, 20 * 1024)).collect();
+    let first = Instant::now();
+    all(&scanner, &bodies).await;
+    println!(
+        "{SEEN} mails, seen for the first time    {:>10.1} ms each",
+        millis(first.elapsed()) / SEEN as f64
+    );
+    let mut times = Vec::new();
+    for body in &bodies {
+        let start = Instant::now();
+        assert_eq!(scan(&scanner, body).await.verdict, Verdict::Clean);
+        times.push(millis(start.elapsed()));
+    }
+    times.sort_by(f64::total_cmp);
+    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("{SEEN} mails, seen before                {median:>10.3} ms each, the slowest {slowest:.3} ms");
+    assert!(median < 1.0, "content that was seen before is accepted within a millisecond");
+}
+
+/// Different mails with one attachment.
+async fn one_attachment(mails: usize) {
+    let (scanner, engine) = scanner(false);
+    for (signatures, calls) in [("1", 1), ("2", 2)] {
+        *engine.signatures.lock().unwrap() = signatures;
+        let start = Instant::now();
+        for first in (0..mails).step_by(AT_ONCE) {
+            let some = (first..mails.min(first + AT_ONCE)).map(|number| mail(number, 64 * 1024));
+            all(&scanner, &some.collect::<Vec<_>>()).await;
+        }
+        let found = engine.calls_with_mark.load(Ordering::Relaxed);
+        println!(
+            "{mails} mails with one attachment       {:>10.0} mails/s, {found} calls for it under {calls} signature versions",
+            mails as f64 / start.elapsed().as_secs_f64()
+        );
+        assert_eq!(found, calls, "an attachment is given to the engine once for each version");
+    }
+}
+
+async fn all(scanner: &Scanner, bodies: &[Body]) {
+    let mut scans = tokio::task::JoinSet::new();
+    for body in bodies {
+        let (scanner, body) = (scanner.clone(), body.clone());
+        scans.spawn(async move { scan(&scanner, &body).await.verdict });
+    }
+    while let Some(verdict) = scans.join_next().await {
+        assert_eq!(verdict.unwrap(), Verdict::Clean);
+    }
+}
+
+async fn scan(scanner: &Scanner, body: &Body) -> ScanReport {
+    scanner.scan(body.clone(), Priority::High, Duration::from_secs(300)).await
+}
+
+fn scanner(is_slow_for_all: bool) -> (Scanner, Arc<Slow>) {
+    let engine = Arc::new(Slow {
+        signatures: Mutex::new("1"),
+        is_slow_for_all,
+        calls: AtomicU64::new(0),
+        calls_with_mark: AtomicUsize::new(0),
+    });
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let ensemble = Ensemble::new(EnginePolicy::Any).with("slow", engine.clone(), metrics.engine("slow"));
+    let scanner = Scanner::start(Arc::new(ensemble), &Settings::default(), metrics).unwrap();
+    (scanner, engine)
+}
+
+/// A mail of its own with the attachment of all.
+fn mail(number: usize, attachment: usize) -> Body {
+    let mut text = format!(
+        "From: a@example.org\r\nSubject: {number}\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+         --b\r\n\r\nmail {number}\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\n"
+    )
+    .into_bytes();
+    text.extend_from_slice(MARK);
+    text.resize(text.len() + attachment, b'x');
+    text.extend_from_slice(b"\r\n--b--\r\n");
+    Body::Memory(Bytes::from(text))
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+const MARK: &[u8] = b"the attachment of all";
+const CALL: Duration = Duration::from_millis(50);
+const SEEN: usize = 100;
+const MAILS_DEFAULT: usize = 10_000;
+/// Below what the scanner lets wait.
+const AT_ONCE: usize = 500;
