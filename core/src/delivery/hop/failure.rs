@@ -29,7 +29,7 @@ pub enum HopFailure {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TlsFailure {
     /// The server did not prove what it must.
-    #[error("certificate not accepted: {0}")]
+    #[error("certificate not accepted: {}", said(.0))]
     Certificate(rustls::CertificateError),
     /// No common version, broken messages, an alert of the server.
     #[error("TLS handshake failed: {0}")]
@@ -58,6 +58,13 @@ impl HopFailure {
             Self::Tls(TlsFailure::Unusable(_)) | Self::Body(_) => Fault::Ours,
             Self::Session(failure) => failure.fault(),
         }
+    }
+
+    /// Whether it is TLS that has failed, or was not offered where it was demanded.
+    #[must_use]
+    pub const fn is_of_tls(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Session(Failure::NoTls | Failure::Injected | Failure::TlsFailed))
+            || matches!(self, Self::Session(Failure::Refused { stage: Stage::StartTls, .. }))
     }
 
     /// What the server said, where it said something.
@@ -101,6 +108,14 @@ impl HopFailure {
             Some(other) => TlsFailure::Handshake(other.clone()),
             None => TlsFailure::Connection(error.kind()),
         })
+    }
+}
+
+/// What a verifier of ours says stands in a wrapper, which shows the types around it.
+fn said(why: &rustls::CertificateError) -> String {
+    match why {
+        rustls::CertificateError::Other(rustls::OtherError(ours)) => ours.to_string(),
+        other => other.to_string(),
     }
 }
 

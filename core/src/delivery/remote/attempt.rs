@@ -10,9 +10,11 @@ use tracing::{debug, info};
 use super::super::hop::{Consignment, HopFailure, NextHop, Served, Verdict};
 use super::super::retry::Setback;
 use super::super::route::Destination;
+use super::super::tls_policy::PolicyKind;
 use super::super::worker::caught;
 use super::super::{Attempt, Disposition, HopReport};
 use super::destinations::{Blame, Place, Ticket};
+use super::metrics::Security;
 use super::targets::{Finder, NoTarget};
 use super::{Inner, Kept, Settings};
 use crate::queue::NewMessage;
@@ -25,6 +27,8 @@ struct Trip<'a> {
     attempts: Vec<Attempt>,
     /// The last server that was tried, and how that ended.
     failure: Option<(String, HopFailure)>,
+    /// What the last connection's TLS went by, where that is not the configuration, and whether it has TLS.
+    tls: Option<(Option<PolicyKind>, bool)>,
     /// Whether a server has answered for a recipient.
     was_served: bool,
     /// Whether all servers so far have said that they take no mail at all.
@@ -118,6 +122,7 @@ impl Inner {
             roots: &self.tools.roots,
             health: &self.hops,
             policies: &self.policies,
+            prover: &self.prover,
         }
     }
 
@@ -140,9 +145,11 @@ impl Inner {
         match self.tools.courier.connect(target).await {
             Ok(connection) => {
                 self.tools.metrics.count_opened();
+                self.tools.metrics.count_tls(target, Security::of(&connection, target));
                 // What failed before is that hop's, and its destination has another.
                 trip.failure = None;
-                self.deliver(trip, place, Kept { connection, opened_at: Instant::now() }).await;
+                let policy = target.policy().cloned();
+                self.deliver(trip, place, Kept { connection, opened_at: Instant::now(), policy }).await;
                 if trip.is_over() {
                     self.hops.served(target.address());
                 } else {
@@ -151,6 +158,9 @@ impl Inner {
             }
             Err(failure) => {
                 self.tools.metrics.count_failed();
+                if failure.is_of_tls() {
+                    self.tools.metrics.count_tls(target, Security::Failed);
+                }
                 self.hops.failed(target.address());
                 trip.failed(target, failure);
             }
@@ -158,14 +168,15 @@ impl Inner {
     }
 
     async fn deliver(&self, trip: &mut Trip<'_>, place: &Place<'_, Kept>, kept: Kept) {
-        let Kept { connection, opened_at } = kept;
+        let Kept { connection, opened_at, policy } = kept;
+        trip.tls = Some((policy.as_ref().map(|policy| policy.kind), connection.tls().is_some()));
         let recipients = std::mem::take(&mut trip.waiting);
         let delivered = connection.deliver(&Consignment::of(trip.message, &recipients)).await;
         for served in delivered.served {
             trip.take(served);
         }
         let Some(connection) = delivered.connection else { return };
-        let kept = Kept { connection, opened_at };
+        let kept = Kept { connection, opened_at, policy };
         // What was found out before it was opened may have changed since: the hosts, or what they must prove.
         let is_fresh = opened_at.elapsed() < REUSED_TIME_MAX;
         if let Some(surplus) = if is_fresh { place.keep(kept) } else { Some(kept) } {
@@ -194,7 +205,9 @@ impl Inner {
         let done = trip.attempts.iter().filter(|attempt| attempt.is_done()).count();
         let hop = trip.attempts.iter().find_map(|attempt| attempt.hop.as_ref());
         let (hop, reply) = hop.map_or((None, None), |hop| (Some(hop.name.as_str()), hop.reply.as_deref()));
-        info!(%queue_id, session, %destination, hop, reply, recipients = trip.attempts.len(), done, "tried to send on");
+        let (policy, in_tls) = trip.tls.map_or((None, None), |(policy, in_tls)| (policy, Some(in_tls)));
+        let tls_policy = policy.map(PolicyKind::name);
+        info!(%queue_id, session, %destination, hop, reply, in_tls, tls_policy, recipients = trip.attempts.len(), done, "tried to send on");
         trip.attempts
     }
 
@@ -229,6 +242,7 @@ impl<'a> Trip<'a> {
             waiting: recipients,
             attempts: Vec::new(),
             failure: None,
+            tls: None,
             was_served: false,
             all_refuse: true,
         }
