@@ -1,11 +1,11 @@
-//! DANE: what a domain says of its mail exchangers' certificates, in a DNS that signs it.
+//! DANE: what a domain says of its mail exchangers' certificates, in a DNS that signs it; and what a sender asks for besides.
 
 use std::net::Ipv4Addr;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use gatepost_tests::dns::{NameServer, Record};
 use gatepost_tests::mail;
-use gatepost_tests::next_hop::NextHop;
+use gatepost_tests::next_hop::{At, NextHop, Reaction};
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::trust;
@@ -235,4 +235,73 @@ fn without_signatures_there_is_no_dane_unless_it_is_demanded() {
     send(&server);
     assert_eq!(exchanger.hop.taken(1).len(), 1);
     server.wait_for_log("the name servers hand out no DNSSEC signatures that hold");
+}
+
+/// EHLO's reply of an exchanger that undertakes to keep mail in TLS.
+const OFFERS_REQUIRETLS: Reaction = Reaction::Say("250-hop.example\r\n250-STARTTLS\r\n250 REQUIRETLS");
+
+/// Sends a mail that must stay in TLS.
+fn send_with(server: &Server, params: &str, content: &[u8]) {
+    let mut smtp = server.smtp_as_me();
+    smtp.say(&format!("MAIL FROM:<me@localhost>{params}")).must("250 2.1.0");
+    smtp.say("RCPT TO:<ann@to.example>").must("250 2.1.5");
+    smtp.say("DATA").must("354");
+    smtp.send(content);
+    smtp.say(".").must("250 2.0.0");
+    smtp.quit();
+}
+
+/// What the sender hears of a mail that must stay in TLS.
+fn bounce(exchanger: &Exchanger, dns: &NameServer) -> String {
+    let server = exchanger.outbound(dns, "");
+    send_with(&server, " REQUIRETLS RET=FULL", &mail::small("stays-in-tls"));
+    let notification = String::from_utf8(server.inbox(1).remove(0)).expect("text");
+    assert!(exchanger.hop.taken(0).is_empty(), "nothing has arrived");
+    assert!(notification.contains("Content-Type: text/rfc822-headers"), "headers alone: {notification}");
+    notification
+}
+
+#[test]
+fn a_mail_that_must_stay_in_tls_goes_to_proven_servers_that_undertake_it() {
+    let mut exchanger = Exchanger::start();
+    let dns = signed(&exchanger.zone(vec![exchanger.record()]), &[]);
+    exchanger.hop = exchanger.hop.always(At::Hello, OFFERS_REQUIRETLS);
+    let server = exchanger.outbound(&dns, "");
+    send_with(&server, " REQUIRETLS", &mail::small("stays-in-tls"));
+    let taken = exchanger.hop.taken(1).remove(0);
+    assert!(taken.in_tls && taken.sender.ends_with(" REQUIRETLS"), "{taken:?}");
+}
+
+#[test]
+fn without_such_a_server_the_mail_comes_back_without_its_content() {
+    // It does not undertake it.
+    let exchanger = Exchanger::start();
+    let dns = signed(&exchanger.zone(vec![exchanger.record()]), &[]);
+    let told = bounce(&exchanger, &dns);
+    assert!(told.contains("Status: 5.7.30\r\n") && told.contains("REQUIRETLS is not supported"), "{told}");
+    // Nobody vouches for its name.
+    let mut exchanger = Exchanger::start();
+    exchanger.hop = exchanger.hop.always(At::Hello, OFFERS_REQUIRETLS);
+    let dns = signed(&exchanger.zone(vec![exchanger.record()]), &["to.example"]);
+    let told = bounce(&exchanger, &dns);
+    assert!(told.contains("Status: 5.7.30\r\n") && told.contains("neither DNSSEC nor MTA-STS"), "{told}");
+    // Its name is known, but its certificate is of nobody.
+    let dns = signed(&exchanger.zone(Vec::new()), &[]);
+    let told = bounce(&exchanger, &dns);
+    assert!(told.contains("Status: 5.7.30\r\n") && told.contains("certificate not accepted"), "{told}");
+}
+
+#[test]
+fn a_mail_that_should_rather_arrive_goes_past_the_policy() {
+    let (exchanger, other) = (Exchanger::start(), Exchanger::start());
+    let dns = signed(&exchanger.zone(vec![other.record()]), &[]);
+    let server = exchanger.outbound(&dns, "");
+    let content = [b"TLS-Required: No\r\n".as_slice(), &mail::small("rather-arrives")].concat();
+    send_with(&server, "", &content);
+    assert!(exchanger.hop.taken(1)[0].in_tls);
+    // Unless it must stay in TLS all the same.
+    let server = exchanger.outbound(&dns, "");
+    send_with(&server, " REQUIRETLS", &content);
+    server.wait_for_log("5.7.30 hop.example: certificate not accepted");
+    assert_eq!(exchanger.hop.taken(1).len(), 1);
 }

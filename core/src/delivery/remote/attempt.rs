@@ -16,6 +16,7 @@ use super::super::{Attempt, Disposition, HopReport};
 use super::destinations::{Blame, Place, Ticket};
 use super::metrics::Security;
 use super::targets::{Finder, NoTarget};
+use super::tls_wish::TlsWish;
 use super::{Inner, Kept, Settings};
 use crate::queue::NewMessage;
 
@@ -25,6 +26,7 @@ struct Trip<'a> {
     /// Whom no server has said anything final about in this attempt.
     waiting: Vec<usize>,
     attempts: Vec<Attempt>,
+    wish: TlsWish,
     /// The last server that was tried, and how that ended.
     failure: Option<(String, HopFailure)>,
     /// What the last connection's TLS went by, where that is not the configuration, and whether it has TLS.
@@ -97,12 +99,16 @@ impl Inner {
                 return Attempt::put_off(&recipients, &Setback::NextHop { reason });
             }
         };
-        let mut trip = Trip::new(message, recipients);
-        self.over_kept_connections(&mut trip, &place).await;
+        let wish = TlsWish::of(message, &self.tools.courier).await;
+        let mut trip = Trip::new(message, recipients, wish);
+        // They were made for mail that asks for less.
+        if wish != TlsWish::Required {
+            self.over_kept_connections(&mut trip, &place).await;
+        }
         if trip.is_over() {
             return self.end(trip, place, destination);
         }
-        let targets = match self.finder(&settings).targets(destination).await {
+        let targets = match self.finder(&settings, wish).targets(destination).await {
             Ok(targets) => targets,
             Err(why) => return self.no_target(trip, place, &why),
         };
@@ -115,7 +121,7 @@ impl Inner {
         self.end(trip, place, destination)
     }
 
-    pub(super) fn finder<'a>(&'a self, settings: &'a Settings) -> Finder<'a> {
+    pub(super) fn finder<'a>(&'a self, settings: &'a Settings, wish: TlsWish) -> Finder<'a> {
         Finder {
             resolver: &*self.tools.resolver,
             settings,
@@ -123,6 +129,7 @@ impl Inner {
             health: &self.hops,
             policies: &self.policies,
             prover: &self.prover,
+            wish,
         }
     }
 
@@ -150,7 +157,7 @@ impl Inner {
                 trip.failure = None;
                 let policy = target.policy().cloned();
                 self.deliver(trip, place, Kept { connection, opened_at: Instant::now(), policy }).await;
-                if trip.is_over() {
+                if trip.is_over() || matches!(trip.failure, Some((_, HopFailure::NoRequireTls))) {
                     self.hops.served(target.address());
                 } else {
                     self.hops.failed(target.address());
@@ -188,7 +195,8 @@ impl Inner {
     fn end(&self, mut trip: Trip<'_>, place: Place<'_, Kept>, destination: &Destination) -> Vec<Attempt> {
         let failure = trip.failure.take();
         match &failure {
-            None => place.succeeded(),
+            // Other mail would be taken.
+            None | Some((_, HopFailure::NoRequireTls)) => place.succeeded(),
             Some((_, HopFailure::Body(_))) => drop(place),
             Some((name, failure)) => {
                 let blame = if trip.was_served { Blame::Busy } else { Blame::Unreachable };
@@ -236,11 +244,12 @@ impl Inner {
 // === impl Trip ===
 
 impl<'a> Trip<'a> {
-    const fn new(message: &'a NewMessage, recipients: Vec<usize>) -> Self {
+    const fn new(message: &'a NewMessage, recipients: Vec<usize>, wish: TlsWish) -> Self {
         Self {
             message,
             waiting: recipients,
             attempts: Vec::new(),
+            wish,
             failure: None,
             tls: None,
             was_served: false,
@@ -295,6 +304,9 @@ impl<'a> Trip<'a> {
         };
         let result = if self.all_refuse {
             Ok(Disposition::Bounced { reason: format!("5.3.2 {name}: takes no mail at all") })
+        } else if self.wish == TlsWish::Required && failure.keeps_from_tls() {
+            // No way meets what the sender asks for (RFC 8689 section 4.2.1).
+            Ok(Disposition::Bounced { reason: format!("5.7.30 {name}: {failure}") })
         } else {
             Err(Setback::NextHop { reason: reason(name, failure) })
         };

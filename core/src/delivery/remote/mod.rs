@@ -14,6 +14,7 @@ pub mod probe;
 mod prover;
 mod targets;
 mod throttle;
+mod tls_wish;
 
 use std::collections::HashMap;
 use std::fmt;

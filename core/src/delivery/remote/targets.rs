@@ -17,7 +17,8 @@ use super::super::tls_policy::sts::{Mode, Policy};
 use super::super::tls_policy::{Applied, Policies, PolicyKind};
 use super::Settings;
 use super::hops::{self, HopHealth};
-use super::prover::Prover;
+use super::prover::{Dane, Prover};
+use super::tls_wish::TlsWish;
 
 /// Why there is nobody to try. `Display` begins with an enhanced status code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +29,11 @@ pub(super) enum NoTarget {
     /// Nobody can tell now what its exchangers must show.
     #[error("4.7.5 the TLSA records of {0} cannot be had: {1}")]
     NoTlsa(String, Unresolved),
+    /// The sender asks for proven servers, and nobody vouches for these.
+    #[error(
+        "5.7.30 neither DNSSEC nor MTA-STS vouches for the mail exchangers of {0}, as REQUIRETLS needs it"
+    )]
+    NotVouchedFor(String),
     /// None of its exchangers is one that its policy knows.
     #[error("4.7.5 no mail exchanger of {0} is in its MTA-STS policy")]
     NotInPolicy(String),
@@ -45,6 +51,8 @@ pub(super) struct Finder<'a> {
     pub(super) health: &'a HopHealth,
     pub(super) policies: &'a Policies,
     pub(super) prover: &'a Prover,
+    /// What the sender asks for.
+    pub(super) wish: TlsWish,
 }
 
 // === impl NoTarget ===
@@ -53,6 +61,7 @@ impl NoTarget {
     pub(super) const fn is_permanent(&self) -> bool {
         match self {
             Self::Unroutable(why) => why.is_permanent(),
+            Self::NotVouchedFor(_) => true,
             Self::NoTlsa(..) | Self::NotInPolicy(_) | Self::Route(_) => false,
         }
     }
@@ -86,9 +95,11 @@ impl Finder<'_> {
 
     /// Each host goes by its own TLSA records, where it has some; the others by the domain's policy (RFC 8461 section 2).
     async fn exchangers(&self, domain: &str) -> Result<Vec<NextHop>, NoTarget> {
-        let Settings { ourselves, port, internal, dane, .. } = self.settings;
+        let Settings { ourselves, port, internal, .. } = self.settings;
+        let is_waived = self.wish == TlsWish::Waived;
+        let dane = if is_waived { Dane::Never } else { self.settings.dane };
         let reach = Reach { ourselves, port: *port, internal: *internal };
-        let resolver = self.prover.resolver(*dane).await.unwrap_or(self.resolver);
+        let resolver = self.prover.resolver(dane).await.unwrap_or(self.resolver);
         let (mut hosts, mut why_not) = (Vec::new(), None);
         for host in mx::hosts(resolver, domain, reach).await? {
             match association(resolver, &host, *port).await {
@@ -101,7 +112,8 @@ impl Finder<'_> {
                 }
             }
         }
-        let is_asked = self.settings.mta_sts && hosts.iter().any(|(_, association)| association.is_none());
+        let is_asked =
+            self.settings.mta_sts && !is_waived && hosts.iter().any(|(_, association)| association.is_none());
         let policy = if is_asked { self.policies.of(self.resolver, domain, *internal).await } else { None };
         let mut targets = Vec::new();
         for (host, association) in &hosts {
@@ -110,6 +122,17 @@ impl Finder<'_> {
                 None => self.by_policy(domain, host, policy.as_deref())?,
             };
             let Some((demand, kind)) = applied else { continue };
+            let demand = match self.wish {
+                TlsWish::Required if !demand.is_verified() => {
+                    let is_listed = policy.as_deref().is_some_and(|policy| lists(policy, host));
+                    if host.tlsa_bases.is_empty() && !is_listed {
+                        why_not.get_or_insert(NoTarget::NotVouchedFor(domain.to_owned()));
+                        continue;
+                    }
+                    self.by_name(host.name.as_deref().unwrap_or(domain))?
+                }
+                _ => demand,
+            };
             let name = host.name.as_deref().unwrap_or(domain);
             let applied = Arc::new(Applied {
                 kind,
@@ -145,10 +168,7 @@ impl Finder<'_> {
         let is_listed = policy.is_none_or(|policy| policy.lists(name));
         match policy.map(|policy| policy.mode) {
             Some(Mode::Enforce) if !is_listed => Ok(None),
-            Some(Mode::Enforce) => {
-                let trust = Trust::authorities(Arc::clone(self.roots), subject(name)?)?;
-                Ok(Some((TlsDemand::StartTls(trust), PolicyKind::MtaSts)))
-            }
+            Some(Mode::Enforce) => Ok(Some((self.by_name(name)?, PolicyKind::MtaSts))),
             Some(Mode::Testing) => {
                 if !is_listed {
                     tracing::info!(
@@ -161,6 +181,11 @@ impl Finder<'_> {
             }
             Some(Mode::None) | None => Ok(Some((TlsDemand::Opportunistic, PolicyKind::None))),
         }
+    }
+
+    fn by_name(&self, name: &str) -> Result<TlsDemand, NoTarget> {
+        let trust = Trust::authorities(Arc::clone(self.roots), subject(name)?)?;
+        Ok(TlsDemand::StartTls(trust))
     }
 
     fn literal(&self, address: IpAddr) -> Result<NextHop, NoTarget> {
@@ -218,6 +243,11 @@ impl Finder<'_> {
             None => ServerName::IpAddress(address.into()),
         };
         let roots = || Arc::clone(self.roots);
+        // What was written down here is known for sure; only its certificate is to be asked for.
+        let tls = match (self.wish, tls) {
+            (TlsWish::Required, RouteTls::Opportunistic | RouteTls::Encrypted) => RouteTls::Verified,
+            (_, tls) => tls,
+        };
         Ok(match tls {
             RouteTls::Never => TlsDemand::Never,
             RouteTls::Opportunistic => TlsDemand::Opportunistic,
@@ -241,6 +271,10 @@ async fn association(
         }
     }
     Ok(None)
+}
+
+fn lists(policy: &Policy, host: &Host) -> bool {
+    host.name.as_deref().is_some_and(|name| policy.lists(name))
 }
 
 fn subject(name: &str) -> Result<ServerName<'static>, NoTarget> {
