@@ -16,6 +16,7 @@ use toml::Spanned;
 
 use super::problem::Finding;
 use super::schedule::WrittenSchedule;
+use super::timeouts::{Timeouts, WrittenTimeouts};
 use super::values::Hostname;
 
 /// Mail leaves this server.
@@ -35,6 +36,8 @@ pub struct Remote {
     pub rate: Option<NonZeroU32>,
     /// Who vouches for certificates; `None`: whom the machine trusts.
     pub authorities: Option<PathBuf>,
+    /// How long next hops are waited for.
+    pub timeouts: Timeouts,
     /// Ways that were laid by hand.
     pub routes: Vec<Route>,
 }
@@ -74,6 +77,7 @@ pub(super) struct WrittenRemote {
     https_port: Option<Spanned<u16>>,
     rate: Option<NonZeroU32>,
     authorities: Option<PathBuf>,
+    timeouts: WrittenTimeouts,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -155,7 +159,17 @@ impl WrittenRemote {
         routes: Vec<Spanned<WrittenRoute>>,
         findings: &mut Vec<Finding>,
     ) -> Option<Remote> {
-        let Self { enabled, port, internal_addresses, dane, mta_sts, https_port, rate, authorities } = self;
+        let Self {
+            enabled,
+            port,
+            internal_addresses,
+            dane,
+            mta_sts,
+            https_port,
+            rate,
+            authorities,
+            timeouts,
+        } = self;
         if let (false, Some(route)) = (enabled, routes.first()) {
             findings.push(
                 Finding::at(route.span(), "a route leads nowhere as long as no mail leaves this server")
@@ -173,14 +187,17 @@ impl WrittenRemote {
             WrittenDane::Auto => Dane::WhereProven,
             WrittenDane::On => Dane::Always,
         };
+        let mta_sts = mta_sts.unwrap_or(true);
+        let timeouts = timeouts.check();
         enabled.then_some(Remote {
             port,
             internal_addresses,
             dane,
-            mta_sts: mta_sts.unwrap_or(true),
+            mta_sts,
             https_port,
             rate,
             authorities,
+            timeouts,
             routes,
         })
     }

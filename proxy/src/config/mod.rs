@@ -11,6 +11,7 @@ mod classes;
 mod delivery;
 mod dkim;
 mod dnsbl;
+mod engines;
 mod file;
 pub mod network;
 mod problem;
@@ -18,12 +19,14 @@ mod quirk;
 mod relay;
 mod schedule;
 mod settings;
+mod timeouts;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use gatepost_core::delivery::Schedules;
+use gatepost_core::scan::EnginePolicy;
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
@@ -31,11 +34,13 @@ pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, Swit
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
+pub use engines::{EngineKind, EngineName, ScanEngine};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
+pub use timeouts::Timeouts;
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
@@ -237,6 +242,10 @@ pub struct Queue {
 /// How mail is scanned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
+    /// Who looks at it, at least one, in the order in which they are asked.
+    pub engines: Vec<ScanEngine>,
+    /// What the word of one of them counts.
+    pub policy: EnginePolicy,
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
     /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
@@ -317,6 +326,7 @@ impl Config {
         let authorities =
             |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
         let https_port = |config: &Self| config.remote.as_ref().map(|remote| remote.https_port);
+        let timeouts = |config: &Self| config.remote.as_ref().map(|remote| remote.timeouts);
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
@@ -326,6 +336,9 @@ impl Config {
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("delivery.remote.https_port", https_port(&self) != https_port(running)),
             ("dns.trust_anchor", self.dns.trust_anchor != running.dns.trust_anchor),
+            ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
+            ("scan.engine", self.scan.engines != running.scan.engines),
+            ("scan.policy", self.scan.policy != running.scan.policy),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -339,6 +352,7 @@ impl Config {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
                 https_port: running.https_port,
+                timeouts: running.timeouts,
                 ..new
             }),
             (_, running) => running.clone(),
@@ -459,7 +473,14 @@ impl Default for Queue {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+        Self {
+            engines: ScanEngine::default_engines(),
+            policy: EnginePolicy::Any,
+            rules: None,
+            in_session: true,
+            session_budget: SESSION_BUDGET_DEFAULT,
+            unscannable: None,
+        }
     }
 }
 

@@ -213,4 +213,4 @@ const THREADS: usize = 2;
 /// Twice what notifications show of a header section.
 const BEGINNING_OCTETS: usize = 64 * 1024;
 /// For a connection: a host that does not answer costs this once for each address.
-const CONNECT_TIME: Duration = Duration::from_secs(30);
+pub const CONNECT_TIME: Duration = Duration::from_secs(30);
