@@ -21,6 +21,7 @@ mod schedule;
 mod settings;
 mod srs;
 mod timeouts;
+mod unscannable;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -37,12 +38,13 @@ pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
-pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
+pub use file::{LogFormat, LogLevel, SandboxMode};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
 pub use timeouts::Timeouts;
+pub use unscannable::{Answer, Unscannable};
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
@@ -257,7 +259,7 @@ pub struct Scan {
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
-    pub unscannable: Option<Unscannable>,
+    pub unscannable: Unscannable,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
@@ -486,7 +488,7 @@ impl Default for Scan {
             rules: None,
             in_session: true,
             session_budget: SESSION_BUDGET_DEFAULT,
-            unscannable: None,
+            unscannable: Unscannable::default(),
         }
     }
 }
