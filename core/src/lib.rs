@@ -21,6 +21,7 @@ pub mod filter;
 pub mod intake;
 pub mod memory;
 pub mod pickup;
+pub mod quarantine;
 pub mod queue;
 pub mod scan;
 pub mod store;

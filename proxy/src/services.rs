@@ -23,9 +23,10 @@ use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
+use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
-use gatepost_core::scan::{self, Scanner};
+use gatepost_core::scan::{self, Overruled, Scanner};
 use gatepost_core::store::{self, MailStore, SqliteStore};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
@@ -58,6 +59,7 @@ pub struct Rooms {
     remembered: AdmissionFile,
     tls: Arc<Tls>,
     queue: Queue,
+    scanner: Scanner,
     store: Arc<SqliteStore>,
     engine: Arc<YaraEngine>,
     workers: Workers,
@@ -106,6 +108,9 @@ pub enum OpenError {
     /// The folder of bad mail.
     #[error("the badmail folder: {0}")]
     Badmail(std::io::Error),
+    /// The quarantine.
+    #[error("the quarantine: {0}")]
+    Quarantine(std::io::Error),
     /// The watch over the pickup folder.
     #[error("the pickup folder: {0}")]
     Pickup(std::io::Error),
@@ -145,12 +150,13 @@ impl Rooms {
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
         let queue = open_queue(config, folder, registry)?;
-        let mut mail_folders = MailFolders::open(config, folder, registry)?;
+        let overruled = Overruled::default();
+        let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
         let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engine, scanner) = start_scanner(config, folder, &shares, registry)?;
+        let (engine, scanner) = start_scanner(config, folder, &shares, overruled, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let remote = relay::start(config, registry, watchdog.clone())?;
@@ -163,6 +169,7 @@ impl Rooms {
                 remote: remote.clone(),
                 watchdog,
                 badmail: Some(mail_folders.badmail().clone()),
+                quarantine: mail_folders.quarantine().clone(),
                 events: events.clone(),
             },
             &delivery::Settings::default(),
@@ -193,7 +200,7 @@ impl Rooms {
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?))
+            gate: ScanGate::new(store.clone(), scanner.clone(), Some(access::Metrics::register(registry)?))
                 .drawing_on(whole),
             tls: Some(tls.clone()),
             events: events.clone(),
@@ -207,6 +214,7 @@ impl Rooms {
             remembered,
             tls,
             queue,
+            scanner,
             store,
             engine,
             workers,
@@ -226,6 +234,17 @@ impl Rooms {
     #[must_use]
     pub const fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Lets mail out of the quarantine, and knows what lies there and in the queue.
+    #[must_use]
+    pub fn releaser(&self) -> Releaser {
+        Releaser {
+            quarantine: self.mail_folders.quarantine().clone(),
+            queue: self.queue.clone(),
+            scanner: self.scanner.clone(),
+            memory: self.shares.memory.bodies.clone(),
+        }
     }
 
     /// Where mail goes that can be neither delivered nor returned.
@@ -313,10 +332,11 @@ fn start_scanner(
     config: &Config,
     folder: &DataFolder,
     shares: &Shares,
+    overruled: Overruled,
     registry: &prometheus::Registry,
 ) -> Result<(Arc<YaraEngine>, Scanner), OpenError> {
     let engine = YaraEngine::start(Some(&rules(config, folder)))?;
-    let settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
+    let settings = scan::Settings { memory: shares.scans.clone(), overruled, ..scan_settings(config) };
     let scanner = Scanner::start(engine.clone(), &settings, scan::Metrics::register(registry)?)
         .map_err(OpenError::Scanner)?;
     Ok((engine, scanner))

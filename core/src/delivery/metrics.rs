@@ -15,6 +15,7 @@ pub struct Metrics {
     bounced: IntCounter,
     retried_scan: IntCounter,
     retried_store: IntCounter,
+    retried_quarantine: IntCounter,
     retried_next_hop: IntCounter,
     retried_panicked: IntCounter,
     told_failed: IntCounter,
@@ -23,6 +24,7 @@ pub struct Metrics {
     told_delivered: IntCounter,
     pub(super) settle_failures: IntCounter,
     pub(super) unreported: IntCounter,
+    pub(super) deleted_messages: IntCounter,
     stuck: IntGauge,
     pub(super) seconds: Histogram,
 }
@@ -61,6 +63,10 @@ impl Metrics {
             "gatepost_delivery_unreported_total",
             "Recipients refused by the server behind, whose outside senders are not told.",
         )?;
+        let deleted_messages = IntCounter::new(
+            "gatepost_virus_scan_messages_deleted_total",
+            "Mails that were deleted since a virus was found in them.",
+        )?;
         let seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "gatepost_delivery_seconds",
@@ -76,6 +82,7 @@ impl Metrics {
         registry.register(Box::new(told.clone()))?;
         registry.register(Box::new(settle_failures.clone()))?;
         registry.register(Box::new(unreported.clone()))?;
+        registry.register(Box::new(deleted_messages.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         Ok(Self {
             delivered: recipients.with_label_values(&["delivered"]),
@@ -84,6 +91,7 @@ impl Metrics {
             bounced: recipients.with_label_values(&["bounced"]),
             retried_scan: retries.with_label_values(&["scan"]),
             retried_store: retries.with_label_values(&["store"]),
+            retried_quarantine: retries.with_label_values(&["quarantine"]),
             retried_next_hop: retries.with_label_values(&["next_hop"]),
             retried_panicked: retries.with_label_values(&["panicked"]),
             told_failed: told.with_label_values(&[Action::Failed.name()]),
@@ -92,6 +100,7 @@ impl Metrics {
             told_delivered: told.with_label_values(&[Action::Delivered.name()]),
             settle_failures,
             unreported,
+            deleted_messages,
             stuck,
             seconds,
         })
@@ -125,6 +134,7 @@ impl Metrics {
         match setback {
             Setback::Scan => self.retried_scan.inc(),
             Setback::Store(_) => self.retried_store.inc(),
+            Setback::Quarantine => self.retried_quarantine.inc(),
             Setback::NextHop { .. } => self.retried_next_hop.inc(),
             Setback::Panicked => self.retried_panicked.inc(),
         }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use clap::{Subcommand, ValueEnum};
 use gatepost_core::access::{Released, ScanGate, Withheld};
+use gatepost_core::disk::RealDisk;
+use gatepost_core::quarantine;
 use gatepost_core::scan::engines::yara::YaraEngine;
 use gatepost_core::scan::{self, Scanner};
 use gatepost_core::store::{self, MailStore, SqliteStore};
@@ -117,8 +119,9 @@ impl Reader {
             .map_err(|error| Failure::new(Exit::Configuration, error))?;
         // Nobody scrapes a command; the scanner counts all the same.
         let metrics = scan::Metrics::register(&Registry::new()).map_err(Failure::general)?;
-        let scanner =
-            Scanner::start(engine, &services::scan_settings(config), metrics).map_err(Failure::general)?;
+        let overruled = quarantine::overruled(&RealDisk, &folder.quarantine()).map_err(Failure::general)?;
+        let settings = scan::Settings { overruled, ..services::scan_settings(config) };
+        let scanner = Scanner::start(engine, &settings, metrics).map_err(Failure::general)?;
         Ok(Self { gate: ScanGate::new(store.clone(), scanner, None), store })
     }
 

@@ -13,6 +13,7 @@ use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::network::TrustedNetwork;
+use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
@@ -38,6 +39,7 @@ pub(super) struct File {
     pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) pickup: Option<Pickup>,
     pub(super) badmail: Badmail,
+    pub(super) quarantine: WrittenQuarantine,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
 }
@@ -179,6 +181,19 @@ pub(super) struct Scan {
     pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) unscannable: Option<Unscannable>,
+    pub(super) infected: Option<Infected>,
+    pub(super) deletion: Option<bool>,
+}
+
+/// What becomes of infected mail in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Infected {
+    /// It goes into the quarantine.
+    #[default]
+    Quarantine,
+    /// It is deleted, where deletion is switched on.
+    Delete,
 }
 
 /// What happens to content that the scanner cannot look into.

@@ -14,6 +14,7 @@ mod dnsbl;
 mod file;
 pub mod network;
 mod problem;
+mod quarantine;
 mod quirk;
 mod relay;
 mod schedule;
@@ -31,9 +32,10 @@ pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, Swit
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
-pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
+pub use file::{Infected, LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
+pub use quarantine::Quarantine;
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
@@ -84,6 +86,8 @@ pub struct Config {
     pub pickup: Option<PathBuf>,
     /// How much mail is kept that can be neither delivered nor returned.
     pub badmail: Badmail,
+    /// How much infected mail is kept.
+    pub quarantine: Quarantine,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -239,12 +243,16 @@ pub struct Queue {
 pub struct Scan {
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
-    /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
+    /// Whether a session waits for a verdict at all; otherwise the queue scans.
     pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Option<Unscannable>,
+    /// What becomes of infected mail in the queue.
+    pub infected: Infected,
+    /// Whether mail may be deleted for what is found in it; otherwise it goes into the quarantine. `EnableScanDeletion`.
+    pub deletion: bool,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
@@ -333,7 +341,7 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
+        let (rules, unscannable) = (running.scan.rules.clone(), running.scan.unscannable);
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -348,7 +356,7 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { in_session, session_budget, ..running.scan.clone() },
+            scan: Scan { rules, unscannable, ..self.scan },
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
@@ -409,6 +417,7 @@ impl Config {
             dkim: Vec::new(),
             pickup: None,
             badmail: Badmail::default(),
+            quarantine: Quarantine::default(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }
@@ -458,7 +467,14 @@ impl Default for Queue {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+        Self {
+            rules: None,
+            in_session: true,
+            session_budget: SESSION_BUDGET_DEFAULT,
+            unscannable: None,
+            infected: Infected::default(),
+            deletion: false,
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 use gatepost_core::queue::{self, Affected, Details, QueueId, Selection, Summary};
 use serde::{Deserialize, Serialize};
 
+use super::kept::{Kept, KeptDetails, LetGo, QuarantineRequest};
+
 /// One line of the asking side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +42,8 @@ pub enum Request {
         /// Whether senders are told.
         bounce: bool,
     },
+    /// Of the quarantine.
+    Quarantine(QuarantineRequest),
 }
 
 /// `queue::Selection` as it travels. A key that is not known is refused: a filter that was overlooked would delete too much.
@@ -81,6 +85,12 @@ pub enum Line {
     Stats(Box<Statistics>),
     /// What an order came to.
     Affected(Reached),
+    /// One mail of a list of the quarantine.
+    Kept(Box<Kept>),
+    /// Everything about one mail in quarantine.
+    KeptDetails(Box<KeptDetails>),
+    /// What came of a release.
+    LetGo(LetGo),
     /// That many octets follow behind this line.
     Content(u64),
     /// That was all.
@@ -273,6 +283,7 @@ impl Request {
             Self::Release(_) => "release",
             Self::Retry(_) => "retry",
             Self::Delete { .. } => "delete",
+            Self::Quarantine(_) => "quarantine",
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The operator's hand on the running server: a socket in the data folder, for its owner and for root.
 //!
 //! ```text
-//! gatepost queue ... -> client -- control.sock --> server -> requests -> queue
-//!                         message: what travels, one JSON object a line
+//! gatepost queue ...      -> client -- control.sock --> server -> requests -> queue
+//! gatepost quarantine ...                                                  `-> quarantine
+//!                            message, kept: what travels, one JSON object a line
 //! ```
 //! A connection carries any number of requests, one after the other. Each is one line, and is answered by any number of
 //! `item` lines, or of `content` lines with that many octets behind each, and then by one line that ends it: `done` or
@@ -19,7 +20,9 @@
 //! The socket is bound before the sandbox is entered, which forbids to make another one.
 
 pub mod client;
+pub mod kept;
 pub mod message;
+pub mod quarantine;
 mod requests;
 pub mod server;
 pub mod socket;

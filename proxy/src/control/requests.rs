@@ -2,9 +2,13 @@
 
 use std::io::{self, Read as _};
 
+use gatepost_core::BoxFuture;
+use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Selection};
 
+use super::kept::QuarantineRequest;
 use super::message::{FailedKind, Filter, Line, NotAnId, Request, parse_id};
+use super::quarantine::{self, Hearer};
 use super::server::Answer;
 
 /// Why a request ends early, as its peer is told.
@@ -13,13 +17,25 @@ struct Refused {
     text: String,
 }
 
+/// Keeps errors of the connection apart from those of the request.
+struct Connection<'a> {
+    answer: &'a mut Answer,
+    broken: Option<io::Error>,
+}
+
 /// Does it and tells what came of it. An error is one of the connection.
-pub(super) async fn answer(request: Request, uid: u32, queue: &Queue, answer: &mut Answer) -> io::Result<()> {
-    let name = request.name();
+pub(super) async fn answer(
+    request: Request,
+    uid: u32,
+    releaser: &Releaser,
+    answer: &mut Answer,
+) -> io::Result<()> {
+    let (name, queue) = (request.name(), &releaser.queue);
     let answered = match request {
         Request::List(filter) => list(filter, queue, answer).await?,
         Request::Show(id) => show(&id, queue, answer).await?,
         Request::Cat(id) => cat(&id, queue, answer).await?,
+        Request::Quarantine(request) => look_after(request, uid, releaser, answer).await?,
         Request::Stats => {
             answer.line(&Line::Stats(Box::new(queue.stats().await.into()))).await?;
             Ok(())
@@ -53,9 +69,28 @@ async fn obey(order: Request, queue: &Queue) -> Result<Affected, Refused> {
             let removal = if bounce { Removal::Bounce } else { Removal::Silent };
             queue.remove(&filter.try_into()?, removal).await?
         }
-        Request::List(_) | Request::Show(_) | Request::Cat(_) | Request::Stats => Affected::default(),
+        Request::List(_) | Request::Show(_) | Request::Cat(_) | Request::Stats | Request::Quarantine(_) => {
+            Affected::default()
+        }
     };
     Ok(reached)
+}
+
+/// Of the quarantine.
+async fn look_after(
+    request: QuarantineRequest,
+    uid: u32,
+    releaser: &Releaser,
+    answer: &mut Answer,
+) -> io::Result<Result<(), Refused>> {
+    let mut connection = Connection { answer, broken: None };
+    let by = format!("uid {uid}");
+    let quarantine = &releaser.quarantine;
+    let answered = quarantine::answer(request, &by, quarantine, Some(releaser), &mut connection).await;
+    match connection.broken {
+        Some(error) => Err(error),
+        None => Ok(answered.map_err(Refused::from)),
+    }
 }
 
 /// One record after the other, so that a long list costs no memory.
@@ -117,6 +152,17 @@ async fn cat(id: &str, queue: &Queue, answer: &mut Answer) -> io::Result<Result<
     }
 }
 
+// === impl Connection ===
+
+impl Hearer for Connection<'_> {
+    fn hear(&mut self, line: Line) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            let told = self.answer.line(&line).await;
+            told.map_err(|error| self.broken.insert(error).kind().into())
+        })
+    }
+}
+
 // === impl Refused ===
 
 impl Refused {
@@ -132,6 +178,12 @@ impl Refused {
 impl From<NotAnId> for Refused {
     fn from(error: NotAnId) -> Self {
         Self { kind: FailedKind::BadRequest, text: error.to_string() }
+    }
+}
+
+impl From<quarantine::Refused> for Refused {
+    fn from(error: quarantine::Refused) -> Self {
+        Self { kind: error.kind(), text: error.to_string() }
     }
 }
 
