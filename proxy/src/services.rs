@@ -3,7 +3,7 @@
 //! ```text
 //! directory -> verifier -> authenticator ----------------------\
 //! queue ------------\                                           > edge
-//! yara -> scanner ---> backend, gate, delivery workers --------/
+//! engines -> scanner ---> backend, gate, delivery workers --------/
 //! store ------------/
 //! ```
 
@@ -11,6 +11,7 @@ mod clients;
 mod mail_folders;
 mod settings;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use gatepost_core::access::{self, ScanGate};
@@ -25,8 +26,7 @@ use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{self, Queue};
-use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
-use gatepost_core::scan::{self, Overruled, Scanner};
+use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Scanner, engines};
 use gatepost_core::store::{self, MailStore, SqliteStore};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
@@ -37,6 +37,7 @@ use crate::admission_file::AdmissionFile;
 use crate::authn::Authenticator;
 use crate::backend::embedded::Embedded;
 use crate::config::Config;
+use crate::control;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys::{self, KeyFileError};
 use crate::metrics::EdgeMetrics;
@@ -47,7 +48,8 @@ use crate::tls::{Tls, TlsError};
 pub use clients::check_authorities;
 use mail_folders::MailFolders;
 use settings::{
-    authn_settings, backend_settings, block_list_settings, delivery_policy, queue_settings, tls_files,
+    authn_settings, backend_settings, block_list_settings, delivery_policy, engine_settings, queue_settings,
+    tls_files,
 };
 pub use settings::{rules, scan_settings, server_settings};
 
@@ -61,7 +63,7 @@ pub struct Rooms {
     queue: Queue,
     scanner: Scanner,
     store: Arc<SqliteStore>,
-    engine: Arc<YaraEngine>,
+    engines: Arc<Ensemble>,
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
@@ -90,9 +92,9 @@ pub enum OpenError {
     /// The workers of delivery.
     #[error("delivery: {0}")]
     Delivery(#[from] delivery::StartError),
-    /// The scanner's rules.
-    #[error("the scanner's rules: {0}")]
-    Rules(#[from] yara::StartError),
+    /// The scanner's engines.
+    #[error("the scan engines: {0}")]
+    Engines(#[from] engines::StartError),
     /// The scanner's threads.
     #[error("the scanner: {0}")]
     Scanner(std::io::Error),
@@ -156,7 +158,7 @@ impl Rooms {
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
         let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engine, scanner) = start_scanner(config, folder, &shares, overruled, registry)?;
+        let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let remote = relay::start(config, registry, watchdog.clone())?;
@@ -216,7 +218,7 @@ impl Rooms {
             queue,
             scanner,
             store,
-            engine,
+            engines,
             workers,
             remote,
             mail_folders,
@@ -236,15 +238,16 @@ impl Rooms {
         &self.queue
     }
 
-    /// Lets mail out of the quarantine, and knows what lies there and in the queue.
+    /// What operators give orders to.
     #[must_use]
-    pub fn releaser(&self) -> Releaser {
-        Releaser {
+    pub fn ordered(&self) -> control::Rooms {
+        let releaser = Releaser {
             quarantine: self.mail_folders.quarantine().clone(),
             queue: self.queue.clone(),
             scanner: self.scanner.clone(),
             memory: self.shares.memory.bodies.clone(),
-        }
+        };
+        control::Rooms { queue: self.queue.clone(), remote: self.remote.clone(), releaser }
     }
 
     /// Where mail goes that can be neither delivered nor returned.
@@ -290,11 +293,9 @@ impl Rooms {
         }
         self.backend.sign_with(signers);
         self.workers.reload(delivery_policy(config));
-        match self.engine.reload_if_changed() {
-            Reload::Unchanged => (),
-            Reload::Replaced => tracing::info!("the scanner uses new rules"),
-            Reload::Kept(error) => tracing::error!(%error, "the new rules cannot be used; the old ones stay"),
-        }
+        let engines = Arc::clone(&self.engines);
+        // An engine outside of this process may take its time.
+        tokio::task::spawn_blocking(move || reload_engines(&engines));
     }
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
@@ -333,13 +334,39 @@ fn start_scanner(
     folder: &DataFolder,
     shares: &Shares,
     overruled: Overruled,
+    events: &Log,
     registry: &prometheus::Registry,
-) -> Result<(Arc<YaraEngine>, Scanner), OpenError> {
-    let engine = YaraEngine::start(Some(&rules(config, folder)))?;
+) -> Result<(Arc<Ensemble>, Scanner), OpenError> {
+    let metrics = scan::Metrics::register(registry)?;
+    let engines = start_engines(config, Some(&rules(config, folder)), events, &metrics)?;
     let settings = scan::Settings { memory: shares.scans.clone(), overruled, ..scan_settings(config) };
-    let scanner = Scanner::start(engine.clone(), &settings, scan::Metrics::register(registry)?)
-        .map_err(OpenError::Scanner)?;
-    Ok((engine, scanner))
+    let scanner = Scanner::start(engines.clone(), &settings, metrics).map_err(OpenError::Scanner)?;
+    Ok((engines, scanner))
+}
+
+/// Starts the engines that the configuration has, the embedded one with the rules of this folder.
+///
+/// # Errors
+/// The first that cannot be started.
+pub fn start_engines(
+    config: &Config,
+    rules: Option<&Path>,
+    events: &Log,
+    metrics: &scan::Metrics,
+) -> Result<Arc<Ensemble>, engines::StartError> {
+    engines::start(&engine_settings(config, rules), config.scan.policy, events, metrics)
+}
+
+fn reload_engines(engines: &Ensemble) {
+    for (engine, reload) in engines.reload_each() {
+        match reload {
+            Reload::Unchanged => (),
+            Reload::Replaced => tracing::info!(engine, "a scan engine uses new signatures"),
+            Reload::Kept(reason) => {
+                tracing::error!(engine, reason, "new signatures cannot be used; the old ones stay");
+            }
+        }
+    }
 }
 
 // === impl Shares ===

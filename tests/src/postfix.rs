@@ -1,5 +1,5 @@
-//! A real mail server that mail is sent on to: Postfix, from its Debian package, in a folder and on a port of its own. Its
-//! master process insists on root: where the tests run as somebody else, `sudo` must not ask for a password.
+//! A real mail server that mail is sent on to, or that sends it: Postfix, from its Debian package, in a folder and on a
+//! port of its own. Its master process insists on root: where the tests run as somebody else, `sudo` must not ask for a password.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -30,12 +30,42 @@ impl Postfix {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("gatepost-postfix-").tempdir().expect("a folder");
         let [port] = ports::free();
+        Self::start_with(port, "")
+    }
+
+    /// One at `port` that takes all mail from this machine, and sends what is not for `ann@to.example` on to the server at
+    /// the port `next`, in TLS under a certificate that `authorities` vouch for. What it could not send it tries again after
+    /// seconds.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_before(port: u16, next: u16, authorities: &Path) -> Self {
+        let lines = format!(
+            "mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+relayhost = [127.0.0.1]:{next}
+smtp_tls_security_level = secure
+smtp_tls_secure_cert_match = localhost
+smtp_tls_CAfile = {}
+smtp_tls_loglevel = 1
+queue_run_delay = 2s
+minimal_backoff_time = 2s
+maximal_backoff_time = 4s
+",
+            authorities.display()
+        );
+        Self::start_with(port, &lines)
+    }
+
+    /// `lines` come behind the others of its configuration, and hold against them.
+    fn start_with(port: u16, lines: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("gatepost-postfix-").tempdir().expect("a folder");
         let home = folder.path();
         trust::write_certificate_for(&["hop.example"], &home.join("cert.pem"), &home.join("key.pem"));
         fs::create_dir(home.join("conf")).expect("a folder");
-        fs::write(home.join("conf/main.cf"), main(home)).expect("a file");
+        fs::write(home.join("conf/main.cf"), main(home, lines)).expect("a file");
         fs::write(home.join("conf/master.cf"), master(port)).expect("a file");
         let made = as_root("sh").args(["-euc", FOLDERS, "sh"]).arg(home).status().expect("a shell");
         assert!(made.success(), "the folders of Postfix can be made");
@@ -92,7 +122,7 @@ impl Drop for Postfix {
     }
 }
 
-fn main(home: &Path) -> String {
+fn main(home: &Path, lines: &str) -> String {
     let home = home.display();
     format!(
         "compatibility_level = 3.6
@@ -121,7 +151,7 @@ virtual_mailbox_maps = inline:{{ ann@to.example=ann/ }}
 virtual_minimum_uid = 1
 virtual_uid_maps = static:1
 virtual_gid_maps = static:1
-"
+{lines}"
     )
 }
 

@@ -17,6 +17,8 @@ pub struct Metrics {
     retried_store: IntCounter,
     retried_quarantine: IntCounter,
     retried_next_hop: IntCounter,
+    retried_damaged: IntCounter,
+    retried_left_alone: IntCounter,
     retried_panicked: IntCounter,
     told_failed: IntCounter,
     told_delayed: IntCounter,
@@ -93,6 +95,8 @@ impl Metrics {
             retried_store: retries.with_label_values(&["store"]),
             retried_quarantine: retries.with_label_values(&["quarantine"]),
             retried_next_hop: retries.with_label_values(&["next_hop"]),
+            retried_damaged: retries.with_label_values(&["damaged"]),
+            retried_left_alone: retries.with_label_values(&["left_alone"]),
             retried_panicked: retries.with_label_values(&["panicked"]),
             told_failed: told.with_label_values(&[Action::Failed.name()]),
             told_delayed: told.with_label_values(&[Action::Delayed.name()]),
@@ -136,6 +140,8 @@ impl Metrics {
             Setback::Store(_) => self.retried_store.inc(),
             Setback::Quarantine => self.retried_quarantine.inc(),
             Setback::NextHop { .. } => self.retried_next_hop.inc(),
+            Setback::Damaged => self.retried_damaged.inc(),
+            Setback::LeftAlone { .. } => self.retried_left_alone.inc(),
             Setback::Panicked => self.retried_panicked.inc(),
         }
     }

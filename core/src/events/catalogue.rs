@@ -178,6 +178,46 @@ pub enum What {
         /// For how long.
         seconds: u64,
     },
+    /// A scan engine can be asked from now on, with these signatures.
+    #[serde(rename = "scan.engine_loaded")]
+    EngineLoaded {
+        /// Its name in the configuration.
+        engine: String,
+        /// As it calls them.
+        signatures: String,
+    },
+    /// A scan engine is not asked any longer, until it answers again.
+    #[serde(rename = "scan.engine_unloaded")]
+    EngineUnloaded {
+        /// Its name in the configuration.
+        engine: String,
+        /// What it failed at.
+        reason: String,
+    },
+    /// A scan engine could not be loaded.
+    #[serde(rename = "scan.engine_failed")]
+    EngineFailed {
+        /// Its name in the configuration.
+        engine: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A scan engine, or its signatures, are not set up as this server needs them.
+    #[serde(rename = "scan.engine_misconfigured")]
+    EngineMisconfigured {
+        /// Its name in the configuration.
+        engine: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A scan engine did what its protocol does not know.
+    #[serde(rename = "scan.unexpected")]
+    EngineUnexpected {
+        /// Its name in the configuration.
+        engine: String,
+        /// What it did.
+        reason: String,
+    },
     /// Somebody has looked through the quarantine.
     #[serde(rename = "quarantine.listed")]
     QuarantineListed {
@@ -265,7 +305,8 @@ impl From<&Origin> for About {
 // === impl What ===
 
 impl What {
-    /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient, 5 the quarantine, 9 the log).
+    /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
+    /// 5 scan engines, 6 the quarantine, 9 the log).
     #[must_use]
     pub const fn id(&self) -> u16 {
         match self {
@@ -284,12 +325,17 @@ impl What {
             Self::Deleted { .. } => 403,
             Self::Quarantined { .. } => 404,
             Self::Bounced { .. } => 405,
-            Self::QuarantineListed { .. } => 501,
-            Self::QuarantineShown { .. } => 502,
-            Self::QuarantineReleased { .. } => 503,
-            Self::QuarantineWithheld { .. } => 504,
-            Self::QuarantineDeleted { .. } => 505,
-            Self::QuarantineExpired { .. } => 506,
+            Self::EngineLoaded { .. } => 501,
+            Self::EngineUnloaded { .. } => 502,
+            Self::EngineFailed { .. } => 503,
+            Self::EngineMisconfigured { .. } => 504,
+            Self::EngineUnexpected { .. } => 505,
+            Self::QuarantineListed { .. } => 601,
+            Self::QuarantineShown { .. } => 602,
+            Self::QuarantineReleased { .. } => 603,
+            Self::QuarantineWithheld { .. } => 604,
+            Self::QuarantineDeleted { .. } => 605,
+            Self::QuarantineExpired { .. } => 606,
             Self::Gap { .. } => 901,
         }
     }

@@ -62,6 +62,21 @@ impl fmt::Display for Event {
                 self.mail(f)?;
                 write!(f, " is stuck: {doing} goes on for {seconds} s")
             }
+            What::EngineLoaded { engine, signatures } => {
+                write!(f, "scan engine {engine} is loaded with signatures {signatures}")
+            }
+            What::EngineUnloaded { engine, reason } => {
+                write!(f, "scan engine {engine} was given up: {reason}")
+            }
+            What::EngineFailed { engine, reason } => {
+                write!(f, "scan engine {engine} could not be loaded: {reason}")
+            }
+            What::EngineMisconfigured { engine, reason } => {
+                write!(f, "scan engine {engine} is not set up as it must be: {reason}")
+            }
+            What::EngineUnexpected { engine, reason } => {
+                write!(f, "scan engine {engine} did something unexpected: {reason}")
+            }
             What::QuarantineListed { .. }
             | What::QuarantineShown { .. }
             | What::QuarantineReleased { .. }

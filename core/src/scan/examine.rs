@@ -95,7 +95,11 @@ impl Visitor for Examination<'_> {
         if matches!(verdict, Verdict::Infected { .. }) {
             self.report.culprit = Some(name.clone());
         }
-        self.note(verdict)
+        match verdict {
+            // An engine's obstacle is one like those of the plan.
+            Verdict::Unscannable { reason } => self.obstacle(name, reason),
+            verdict => self.note(verdict),
+        }
     }
 
     fn obstacle(&mut self, _: &ItemName, obstacle: Obstacle) -> ControlFlow<()> {

@@ -62,6 +62,7 @@ impl UnscannablePolicy {
             | Obstacle::TooManyEntries
             | Obstacle::TooLarge
             | Obstacle::Broken
+            | Obstacle::EngineLimit
             | Obstacle::Fragment => self.other,
         }
     }

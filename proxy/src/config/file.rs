@@ -12,6 +12,7 @@ use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRi
 use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
+use super::engines::{WrittenEngine, WrittenPolicy};
 use super::network::TrustedNetwork;
 use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
@@ -177,10 +178,12 @@ pub(super) struct Queue {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Scan {
-    pub(super) rules: Option<PathBuf>,
+    pub(super) rules: Option<Spanned<PathBuf>>,
     pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) unscannable: Option<Unscannable>,
+    pub(super) policy: WrittenPolicy,
+    pub(super) engine: Vec<WrittenEngine>,
     pub(super) infected: Option<Infected>,
     pub(super) deletion: Option<bool>,
 }

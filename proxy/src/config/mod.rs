@@ -11,6 +11,7 @@ mod classes;
 mod delivery;
 mod dkim;
 mod dnsbl;
+mod engines;
 mod file;
 pub mod network;
 mod problem;
@@ -19,12 +20,14 @@ mod quirk;
 mod relay;
 mod schedule;
 mod settings;
+mod timeouts;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use gatepost_core::delivery::Schedules;
+use gatepost_core::scan::EnginePolicy;
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
@@ -32,12 +35,14 @@ pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, Swit
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
+pub use engines::{EngineKind, EngineName, ScanEngine};
 pub use file::{Infected, LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 pub use quarantine::Quarantine;
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
+pub use timeouts::Timeouts;
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
@@ -241,6 +246,10 @@ pub struct Queue {
 /// How mail is scanned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
+    /// Who looks at it, at least one, in the order in which they are asked.
+    pub engines: Vec<ScanEngine>,
+    /// What the word of one of them counts.
+    pub policy: EnginePolicy,
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
     /// Whether a session waits for a verdict at all; otherwise the queue scans.
@@ -325,6 +334,7 @@ impl Config {
         let authorities =
             |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
         let https_port = |config: &Self| config.remote.as_ref().map(|remote| remote.https_port);
+        let timeouts = |config: &Self| config.remote.as_ref().map(|remote| remote.timeouts);
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
@@ -333,6 +343,9 @@ impl Config {
             ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("delivery.remote.https_port", https_port(&self) != https_port(running)),
+            ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
+            ("scan.engine", self.scan.engines != running.scan.engines),
+            ("scan.policy", self.scan.policy != running.scan.policy),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -341,11 +354,12 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let (rules, unscannable) = (running.scan.rules.clone(), running.scan.unscannable);
+        let Scan { in_session, session_budget, infected, deletion, .. } = self.scan;
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
                 https_port: running.https_port,
+                timeouts: running.timeouts,
                 ..new
             }),
             (_, running) => running.clone(),
@@ -356,7 +370,7 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { rules, unscannable, ..self.scan },
+            scan: Scan { in_session, session_budget, infected, deletion, ..running.scan.clone() },
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
@@ -468,6 +482,8 @@ impl Default for Queue {
 impl Default for Scan {
     fn default() -> Self {
         Self {
+            engines: ScanEngine::default_engines(),
+            policy: EnginePolicy::Any,
             rules: None,
             in_session: true,
             session_budget: SESSION_BUDGET_DEFAULT,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
+use super::engines::engines;
 use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
@@ -40,7 +41,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         admission: file.admission,
         quirks: file.quirk,
         queue: queue(&file.queue, &mut findings),
-        scan: scan(file.scan),
+        scan: scan(file.scan, &mut findings),
         schedules: Schedules {
             local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
             outbound: file.delivery.outbound.check(Retries::MODERN_OUTBOUND, &mut findings),
@@ -318,10 +319,13 @@ fn queue(written: &file::Queue, findings: &mut Vec<Finding>) -> Queue {
     }
 }
 
-fn scan(written: file::Scan) -> Scan {
+fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
     let default = Scan::default();
+    let rules_span = written.rules.as_ref().map(Spanned::span);
     Scan {
-        rules: written.rules,
+        engines: engines(written.engine, rules_span, findings),
+        policy: written.policy.into(),
+        rules: written.rules.map(Spanned::into_inner),
         in_session: written.in_session.unwrap_or(default.in_session),
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         unscannable: written.unscannable,

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-async fn rooms_with(recipients: &[&str]) -> (Releaser, Vec<String>) {
+async fn rooms_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
     let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
     let settings = Settings { segment_octets: 1024 * 1024, free_octets_min: 0, ..Settings::default() };
     let (queue, _recovered) = Queue::open(disk, Path::new("/queue"), settings, None).unwrap();
@@ -25,7 +25,9 @@ async fn rooms_with(recipients: &[&str]) -> (Releaser, Vec<String>) {
         ids.push(message.id.to_string());
         queue.append(message).await.unwrap();
     }
-    (Releaser { quarantine: quarantine(), queue, scanner: scanner(), memory: MemoryBudget::default() }, ids)
+    let (quarantine, scanner, memory) = (quarantine(), scanner(), MemoryBudget::default());
+    let releaser = Releaser { quarantine, queue: queue.clone(), scanner, memory };
+    (Rooms { queue, remote: None, releaser }, ids)
 }
 
 fn message(id: QueueId, recipient: &str) -> NewMessage {
@@ -63,7 +65,7 @@ fn scanner() -> Scanner {
 }
 
 /// Says all this, then nothing more, and takes the whole answer.
-async fn say(rooms: &Releaser, said: &[u8]) -> String {
+async fn say(rooms: &Rooms, said: &[u8]) -> String {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mut reader, mut writer) = ours.into_split();
     let talk = async {
@@ -78,7 +80,7 @@ async fn say(rooms: &Releaser, said: &[u8]) -> String {
     heard.unwrap()
 }
 
-async fn ask(rooms: &Releaser, request: &str) -> Vec<serde_json::Value> {
+async fn ask(rooms: &Rooms, request: &str) -> Vec<serde_json::Value> {
     let heard = say(rooms, format!("{{\"version\":1,\"request\":{request}}}\n").as_bytes()).await;
     heard.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -111,7 +113,7 @@ async fn the_quarantine_is_looked_through_released_and_emptied() {
     for id in [7, 8] {
         let message = Arc::new(message(QueueId(id), "<a@x.example>"));
         let evidence = Evidence { threat: "Eicar.Test".to_owned(), item: None, stamp: None };
-        rooms.quarantine.keep(Suspect { message, recipients: vec![0], evidence }).await.unwrap();
+        rooms.releaser.quarantine.keep(Suspect { message, recipients: vec![0], evidence }).await.unwrap();
     }
     let list = ask(&rooms, r#"{"quarantine":{"list":{"threat":"eicar.test"}}}"#).await;
     assert_eq!((list.len(), &list[2]), (3, &"done".into()));
