@@ -15,6 +15,7 @@ mod engines;
 mod file;
 pub mod network;
 mod problem;
+mod quarantine;
 mod quirk;
 mod relay;
 mod schedule;
@@ -38,9 +39,10 @@ pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
-pub use file::{LogFormat, LogLevel, SandboxMode};
+pub use file::{Infected, LogFormat, LogLevel, SandboxMode};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
+pub use quarantine::Quarantine;
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
 pub use timeouts::Timeouts;
@@ -95,6 +97,8 @@ pub struct Config {
     pub pickup: Option<PathBuf>,
     /// How much mail is kept that can be neither delivered nor returned.
     pub badmail: Badmail,
+    /// How much infected mail is kept.
+    pub quarantine: Quarantine,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -254,12 +258,16 @@ pub struct Scan {
     pub policy: EnginePolicy,
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
-    /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
+    /// Whether a session waits for a verdict at all; otherwise the queue scans.
     pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Unscannable,
+    /// What becomes of infected mail in the queue.
+    pub infected: Infected,
+    /// Whether mail may be deleted for what is found in it; otherwise it goes into the quarantine. `EnableScanDeletion`.
+    pub deletion: bool,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
@@ -353,7 +361,7 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
+        let Scan { in_session, session_budget, infected, deletion, .. } = self.scan;
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -371,7 +379,7 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { in_session, session_budget, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, infected, deletion, ..running.scan.clone() },
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
@@ -433,6 +441,7 @@ impl Config {
             dkim: Vec::new(),
             pickup: None,
             badmail: Badmail::default(),
+            quarantine: Quarantine::default(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }
@@ -489,6 +498,8 @@ impl Default for Scan {
             in_session: true,
             session_budget: SESSION_BUDGET_DEFAULT,
             unscannable: Unscannable::default(),
+            infected: Infected::default(),
+            deletion: false,
         }
     }
 }
