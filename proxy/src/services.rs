@@ -230,10 +230,14 @@ impl Rooms {
         &self.queue
     }
 
-    /// What the operator has a hand on while the server runs.
+    /// What operators give orders to.
     #[must_use]
-    pub fn under_control(&self) -> control::Rooms {
-        control::Rooms { queue: self.queue.clone(), engines: Arc::clone(&self.engines) }
+    pub fn ordered(&self) -> control::Rooms {
+        control::Rooms {
+            queue: self.queue.clone(),
+            remote: self.remote.clone(),
+            engines: Arc::clone(&self.engines),
+        }
     }
 
     /// Where mail goes that can be neither delivered nor returned.

@@ -11,6 +11,7 @@
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
 //! postfix, dovecot: real mail servers to send to
+//! fault: a disk that fails or is slow
 //! next_hop: a mail server that misbehaves as a test wants
 //! clamd: a virus scanner; icap: a server that asks it
 //! web: a web server with one page
@@ -30,6 +31,7 @@ pub mod clients;
 pub mod command;
 pub mod dns;
 pub mod dovecot;
+pub mod fault;
 pub mod http;
 pub mod icap;
 pub mod mail;

@@ -16,6 +16,8 @@ pub struct Metrics {
     retried_scan: IntCounter,
     retried_store: IntCounter,
     retried_next_hop: IntCounter,
+    retried_damaged: IntCounter,
+    retried_left_alone: IntCounter,
     retried_panicked: IntCounter,
     told_failed: IntCounter,
     told_delayed: IntCounter,
@@ -85,6 +87,8 @@ impl Metrics {
             retried_scan: retries.with_label_values(&["scan"]),
             retried_store: retries.with_label_values(&["store"]),
             retried_next_hop: retries.with_label_values(&["next_hop"]),
+            retried_damaged: retries.with_label_values(&["damaged"]),
+            retried_left_alone: retries.with_label_values(&["left_alone"]),
             retried_panicked: retries.with_label_values(&["panicked"]),
             told_failed: told.with_label_values(&[Action::Failed.name()]),
             told_delayed: told.with_label_values(&[Action::Delayed.name()]),
@@ -126,6 +130,8 @@ impl Metrics {
             Setback::Scan => self.retried_scan.inc(),
             Setback::Store(_) => self.retried_store.inc(),
             Setback::NextHop { .. } => self.retried_next_hop.inc(),
+            Setback::Damaged => self.retried_damaged.inc(),
+            Setback::LeftAlone { .. } => self.retried_left_alone.inc(),
             Setback::Panicked => self.retried_panicked.inc(),
         }
     }

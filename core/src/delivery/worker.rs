@@ -23,7 +23,7 @@ use crate::badmail::Badmail;
 use crate::clock::now_ms;
 use crate::directory::{Directory, Resolution};
 use crate::events::Log;
-use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
+use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue};
 use crate::scan::{Priority, Scanner, Stamp, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
 
@@ -109,6 +109,22 @@ impl Default for Settings {
 // === impl Rooms ===
 
 impl Rooms {
+    /// Whether workers may take mail of a lane now.
+    fn is_open(&self, lane: Lane) -> bool {
+        lane == Lane::Local || self.remote.as_ref().is_none_or(Remote::has_room)
+    }
+
+    /// Has the queue keep mail for other servers apart, so that however much of it waits, it does not stand before mail for
+    /// mailboxes here.
+    fn sort_queue(&self) {
+        let (directory, remote) = (self.directory.clone(), self.remote.clone());
+        self.queue.sort_by(move |domain| {
+            let is_relayed = remote.as_ref().is_some_and(|remote| remote.relays_domain(domain));
+            let is_here = !is_relayed && (domain.is_empty() || directory.has_domain(domain));
+            if is_here { Lane::Local } else { Lane::Remote }
+        });
+    }
+
     fn resolve(&self, path: &ForwardPath) -> Resolution {
         if self.relays(path) { Resolution::Foreign } else { self.directory.resolve(path) }
     }
@@ -143,6 +159,7 @@ impl Workers {
             swept => swept?,
         }
         let closing = Closing::start(rooms.clone(), policy, metrics)?;
+        rooms.sort_queue();
         let (stop, stopped) = watch::channel(false);
         let tasks = (0..settings.workers.get())
             .map(|_| {
@@ -188,7 +205,7 @@ impl Worker {
                 biased;
                 // An error means that whoever could stop us has gone: the queue's end is ours then.
                 Ok(_) = self.stop.wait_for(|stop| *stop) => return,
-                claim = self.rooms.queue.claim() => claim,
+                claim = self.rooms.queue.claim_where(|lane| self.rooms.is_open(lane)) => claim,
             };
             let Some(claim) = claim else { return };
             let id = claim.id;
@@ -239,7 +256,9 @@ impl Worker {
                 attempted.append(&mut admitted.attempted);
                 admitted.attempted = attempted;
                 let (message, closing) = (Arc::clone(&claim.message), self.closing.clone());
-                remote.spawn(message, admitted, async move |attempted| closing.close(claim, attempted).await);
+                let close = async move |attempted| closing.close(claim, attempted).await;
+                let queue = self.rooms.queue.clone();
+                remote.spawn(message, admitted, close, move || queue.look_again());
                 true
             }
             Admission::Crowded if attempted.is_empty() => {
@@ -301,7 +320,7 @@ impl Worker {
         };
         match self.rooms.store.deliver(delivery).await {
             Ok(dispositions) => attempted.extend(Attempt::ended(dispositions)),
-            Err(error) => attempted.extend(Attempt::put_off(&plan.served, &Setback::Store(error))),
+            Err(error) => attempted.extend(Attempt::put_off(&plan.served, &error.into())),
         }
         Progress { attempted, foreign: plan.foreign }
     }

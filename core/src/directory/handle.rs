@@ -92,6 +92,12 @@ impl Directory {
         self.inner.snapshot.load().resolve(path)
     }
 
+    /// [`Snapshot::has_domain`] on the current snapshot.
+    #[must_use]
+    pub fn has_domain(&self, domain: &str) -> bool {
+        self.inner.snapshot.load().has_domain(domain)
+    }
+
     /// [`Snapshot::may_send_as`] on the current snapshot.
     #[must_use]
     pub fn may_send_as(&self, user: &str, path: &ReversePath) -> bool {

@@ -97,6 +97,12 @@ impl Snapshot {
         }
     }
 
+    /// Whether a domain (A-labels, lower case) is local.
+    #[must_use]
+    pub fn has_domain(&self, domain: &str) -> bool {
+        self.domains.contains_key(domain)
+    }
+
     /// Whether a user may send as this address: his own or an alias that points to him. The null path is everybody's,
     /// since disposition notifications have it (RFC 8098 section 2.1).
     #[must_use]

@@ -13,7 +13,7 @@ use gatepost_smtp::wire::path::{Domain, ForwardPath, ReversePath};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::folder::{self, Contents, Folder, Found, Taken};
+use super::folder::{self, Contents, Folder, Found, NotTaken, Taken};
 use super::message::{self, Dropped};
 use super::{Metrics, Rooms, Settings};
 use crate::badmail::{BadMessage, Cause};
@@ -129,14 +129,23 @@ impl Worker {
             .pool
             .run(move || {
                 let (mut taken, mut hopeless) = (Vec::new(), Vec::new());
+                let mut trouble = None;
                 for found in found {
                     match folder.take(&found, queue.allocate_id()) {
                         Ok(Some(file)) => taken.push(file),
                         Ok(None) => (),
-                        Err(error) => hopeless.push((found.path, error)),
+                        Err(NotTaken::File(error)) => hopeless.push((found.path, error)),
+                        Err(NotTaken::Folder(error)) => {
+                            trouble = Some(error);
+                            break;
+                        }
                     }
                 }
-                folder.flush().map(|()| (taken, hopeless))
+                match trouble {
+                    // What was taken before it is served first.
+                    Some(error) if taken.is_empty() => Err(error),
+                    _ => folder.flush().map(|()| (taken, hopeless)),
+                }
             })
             .await??;
         if self.hopeless.len() > HOPELESS_MAX {

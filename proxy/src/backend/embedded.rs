@@ -69,6 +69,7 @@ struct EmbeddedTransaction {
     rights: Rights,
     /// Set on listeners that stand before another server.
     behind: Option<Arc<Behind>>,
+    sender: ReversePath,
     /// Of the recipients.
     drawn: Drawn,
     body: Option<Incoming>,
@@ -151,8 +152,9 @@ impl Backend for Embedded {
                 return Err(Refusal::StorageFull);
             }
             let drawn = rooms.memory.clone().draw();
+            let (sender, body, nowhere) = (reverse_path.clone(), None, Discard);
             let transaction =
-                EmbeddedTransaction { rooms, origin, rights, behind, drawn, body: None, nowhere: Discard };
+                EmbeddedTransaction { rooms, origin, rights, behind, sender, drawn, body, nowhere };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -168,7 +170,7 @@ impl Transaction for EmbeddedTransaction {
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             if let Some(behind) = self.behind.as_ref().filter(|behind| behind.has(path)) {
-                behind.admit(path).await?;
+                behind.admit(&self.sender, path).await?;
             } else {
                 match self.rooms.directory.resolve(path) {
                     Resolution::Local(_) => {}

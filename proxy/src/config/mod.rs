@@ -19,6 +19,7 @@ mod quirk;
 mod relay;
 mod schedule;
 mod settings;
+mod timeouts;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,6 +40,7 @@ use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
+pub use timeouts::Timeouts;
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
@@ -324,6 +326,7 @@ impl Config {
         let authorities =
             |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
         let https_port = |config: &Self| config.remote.as_ref().map(|remote| remote.https_port);
+        let timeouts = |config: &Self| config.remote.as_ref().map(|remote| remote.timeouts);
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
@@ -332,6 +335,7 @@ impl Config {
             ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("delivery.remote.https_port", https_port(&self) != https_port(running)),
+            ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
             ("scan.engine", self.scan.engines != running.scan.engines),
             ("scan.policy", self.scan.policy != running.scan.policy),
             ("scan.rules", self.scan.rules != running.scan.rules),
@@ -347,6 +351,7 @@ impl Config {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
                 https_port: running.https_port,
+                timeouts: running.timeouts,
                 ..new
             }),
             (_, running) => running.clone(),

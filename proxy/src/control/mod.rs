@@ -24,20 +24,6 @@ mod requests;
 pub mod server;
 pub mod socket;
 
-use std::sync::Arc;
-
-use gatepost_core::queue::Queue;
-use gatepost_core::scan::Ensemble;
-
 pub use client::{Client, ClientError};
-pub use server::ControlServer;
+pub use server::{ControlServer, Rooms};
 pub use socket::ControlSocket;
-
-/// What the operator has a hand on.
-#[derive(Debug, Clone)]
-pub struct Rooms {
-    /// What waits.
-    pub queue: Queue,
-    /// Who scans it.
-    pub engines: Arc<Ensemble>,
-}

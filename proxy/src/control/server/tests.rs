@@ -41,7 +41,7 @@ async fn queue_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
         ids.push(id.to_string());
     }
     let engines = Arc::new(Ensemble::new(EnginePolicy::Any));
-    (Rooms { queue, engines }, ids)
+    (Rooms { queue, remote: None, engines }, ids)
 }
 
 /// Says all this, then nothing more, and takes the whole answer.
