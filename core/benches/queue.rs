@@ -218,7 +218,7 @@ fn mail(queue: &Queue) -> NewMessage {
     };
     let trace = b"Received: from client.example.com (192.0.2.7) by mx.example.org\r\n".to_vec();
     let body = Body::Memory(Bytes::from_static(&BODY));
-    NewMessage { id, submission: Submission { envelope, origin }, trace, body, stamp: None }
+    NewMessage { id, submission: Submission::new(envelope, origin), trace, body, stamp: None }
 }
 
 /// Octets of memory that this process has.

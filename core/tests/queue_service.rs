@@ -55,7 +55,7 @@ fn mail(queue: &Queue, recipients: usize, body: Body) -> NewMessage {
         user: None,
         received_at_ms: 1,
     };
-    let submission = Submission { envelope, origin };
+    let submission = Submission::new(envelope, origin);
     NewMessage { id: queue.allocate_id(), submission, trace: b"Received: x\r\n".to_vec(), body, stamp: None }
 }
 

@@ -184,6 +184,7 @@ impl Rooms {
         ));
         backend.sign_with(dkim_keys::load(config)?);
         backend.stand_before(relay::behind(config, remote.as_ref())?);
+        directory.rewrite_with(config.srs.clone());
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: Admission::new(
@@ -282,6 +283,7 @@ impl Rooms {
             Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
         }
         self.backend.sign_with(signers);
+        self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
         let engines = Arc::clone(&self.engines);
         // An engine outside of this process may take its time.

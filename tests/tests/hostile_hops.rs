@@ -110,8 +110,10 @@ const ROWS: [Row; 13] = [
     (Way::Plain, Quit, [Delivered; 6], Some(Delivered)),
 ];
 
-/// What does not fit into a row: who, and what becomes of whom.
-const MORE: [(Way, At, Reaction, &[(&str, Fate)]); 13] = [
+/// What does not fit into a row, and what becomes of whom.
+type Case = (Way, At, Reaction, &'static [(&'static str, Fate)]);
+
+const MORE: [Case; 13] = [
     (Way::Encrypted, StartTls, LATER, &[("ann", Waits("4.7.0 "))]),
     (Way::Encrypted, Handshake, STALL, &[("ann", Waits("4.7.5 "))]),
     (Way::Encrypted, Handshake, GARBAGE, &[("ann", Waits("4.7.5 "))]),

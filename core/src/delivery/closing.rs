@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use gatepost_smtp::wire::path::ReversePath;
 use tracing::{debug, error, info, warn};
 
@@ -57,9 +58,9 @@ impl Closing {
         self.policy.store(Arc::new(policy));
     }
 
-    /// A mail's header section, or the beginning of it; empty where it cannot be read now.
-    pub(super) async fn header(&self, message: &Arc<NewMessage>) -> Vec<u8> {
-        self.notifier.header(message).await.unwrap_or_default()
+    /// The beginning of a mail, with its header section or the beginning of that; empty where it cannot be read now.
+    pub(super) async fn beginning(&self, message: &Arc<NewMessage>) -> Bytes {
+        self.notifier.beginning(message).await.unwrap_or_default()
     }
 
     /// Writes what became of the recipients into the queue, which is their removal where they are done; then lets the
@@ -223,7 +224,9 @@ impl Closing {
         let expires_at_ms = expires_at_ms(&message, attempted, policy);
         let id = self.rooms.queue.allocate_id();
         let subject = Subject { message, told: told.clone(), is_infected, expires_at_ms };
-        let notification = self.notifier.make(id, &policy.hostname, now_ms, subject).await?;
+        let mut notification = self.notifier.make(id, &policy.hostname, now_ms, subject).await?;
+        // The sender may be an address of ours that leads to other servers.
+        notification.submission = self.rooms.forward(notification.submission);
         Some((notification, told))
     }
 

@@ -23,6 +23,7 @@ pub struct Metrics {
     told_delayed: IntCounter,
     told_relayed: IntCounter,
     told_delivered: IntCounter,
+    told_expanded: IntCounter,
     pub(super) settle_failures: IntCounter,
     pub(super) unreported: IntCounter,
     stuck: IntGauge,
@@ -94,6 +95,7 @@ impl Metrics {
             told_delayed: told.with_label_values(&[Action::Delayed.name()]),
             told_relayed: told.with_label_values(&[Action::Relayed.name()]),
             told_delivered: told.with_label_values(&[Action::Delivered.name()]),
+            told_expanded: told.with_label_values(&[Action::Expanded.name()]),
             settle_failures,
             unreported,
             stuck,
@@ -122,6 +124,7 @@ impl Metrics {
             Action::Delayed => self.told_delayed.inc(),
             Action::Relayed => self.told_relayed.inc(),
             Action::Delivered => self.told_delivered.inc(),
+            Action::Expanded => self.told_expanded.inc(),
         }
     }
 

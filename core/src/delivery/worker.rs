@@ -23,6 +23,8 @@ use crate::badmail::Badmail;
 use crate::clock::now_ms;
 use crate::directory::{Directory, Resolution};
 use crate::events::Log;
+use crate::forwarding::forward;
+use crate::intake::Submission;
 use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue};
 use crate::scan::{Priority, Scanner, Stamp, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
@@ -127,6 +129,11 @@ impl Rooms {
 
     fn resolve(&self, path: &ForwardPath) -> Resolution {
         if self.relays(path) { Resolution::Foreign } else { self.directory.resolve(path) }
+    }
+
+    /// A mail of our own, as the queue is to have it.
+    pub(super) fn forward(&self, submission: Submission) -> Submission {
+        forward(&self.directory, submission, |path| self.relays(path))
     }
 
     /// Whether a recipient lives on a server behind this one.
@@ -306,8 +313,11 @@ impl Worker {
         let message = &claim.message;
         let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.resolve(path));
         let mut attempted = Attempt::given_up(&plan.gone, GONE);
-        let looped = plan.take_out_loops(&delivered_to(&self.closing.header(message).await));
-        attempted.extend(Attempt::given_up(&looped, LOOPED));
+        attempted.extend(Attempt::delivered(&plan.expanded));
+        if plan.can_loop(message) {
+            let been_in = delivered_to(&self.closing.beginning(message).await);
+            attempted.extend(Attempt::given_up(&plan.take_out_loops(message, &been_in), LOOPED));
+        }
         if plan.copies.is_empty() {
             return Progress { attempted, foreign: plan.foreign };
         }
@@ -390,7 +400,7 @@ const GONE: &str = "5.1.1 the mailbox that this was accepted for is gone";
 const UNROUTABLE: &str = "5.4.4 the address is not here, and no mail leaves this server";
 
 /// RFC 3463: routing loop detected.
-const LOOPED: &str = "5.4.6 the mail has been in this mailbox already";
+const LOOPED: &str = "5.4.6 the mail has been at this address already";
 
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 

@@ -169,6 +169,8 @@ pub struct RecipientSummary {
     pub address: String,
     /// Whether it still waits for a terminal disposition.
     pub pending: bool,
+    /// The address of ours that led to it, with angle brackets.
+    pub stands_for: Option<String>,
 }
 
 /// Everything that `queue show` tells of one message; its body is not read.

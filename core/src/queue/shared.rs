@@ -191,6 +191,7 @@ impl Shared {
         let recipients = envelope.recipients.iter().enumerate().map(|(number, recipient)| RecipientSummary {
             address: recipient.path.to_string(),
             pending: entry.pending.contains(number),
+            stands_for: head.submission.forwards.of(number).map(ToString::to_string),
         });
         let summary = Summary {
             id,

@@ -16,6 +16,7 @@ use super::engines::{WrittenEngine, WrittenPolicy};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
+use super::srs::WrittenSrs;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// The whole file.
@@ -35,6 +36,7 @@ pub(super) struct File {
     pub(super) delivery: WrittenDelivery,
     pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) relay: Option<Spanned<WrittenRelay>>,
+    pub(super) srs: Option<WrittenSrs>,
     pub(super) scan: Scan,
     pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) pickup: Option<Pickup>,

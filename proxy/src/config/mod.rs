@@ -19,6 +19,7 @@ mod quirk;
 mod relay;
 mod schedule;
 mod settings;
+mod srs;
 mod timeouts;
 pub mod values;
 
@@ -26,6 +27,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use gatepost_core::delivery::Schedules;
+use gatepost_core::forwarding;
 use gatepost_core::scan::EnginePolicy;
 use gatepost_smtp::server::ClassRights;
 
@@ -79,6 +81,8 @@ pub struct Config {
     pub remote: Option<Remote>,
     /// What listeners stand before whose backend is the relay; set where there is one, and then `remote` is set as well.
     pub relay: Option<Relay>,
+    /// How senders of mail are rewritten that goes on from here; `None`: not at all. Where it is set, so is `remote`.
+    pub srs: Option<forwarding::srs::Settings>,
     /// How mail is scanned.
     pub scan: Scan,
     /// How often a mail is tried, and for how long.
@@ -357,6 +361,8 @@ impl Config {
             (_, running) => running.clone(),
         };
         Self {
+            // What takes mail out of the server cannot be switched on without it.
+            srs: self.srs.filter(|_| remote.is_some()),
             remote,
             data: running.data.clone(),
             user: running.user.clone(),
@@ -418,6 +424,7 @@ impl Config {
             queue: Queue::default(),
             remote: None,
             relay: None,
+            srs: None,
             scan: Scan::default(),
             schedules: Schedules::default(),
             dkim: Vec::new(),

@@ -181,7 +181,7 @@ impl Remote {
         let is_open = |recipient: &&usize| !attempted.iter().any(|attempt| attempt.recipient == **recipient);
         let open: Vec<usize> = recipients.iter().filter(is_open).copied().collect();
         let (mut groups, mut is_crowded) = (Vec::new(), false);
-        for (destination, recipients) in self.by_destination(message, &open) {
+        for ((destination, _), recipients) in self.by_destination(message, &open) {
             let Some(destination) = destination else {
                 attempted.extend(recipients.iter().map(|recipient| nowhere(*recipient)));
                 continue;
@@ -245,18 +245,20 @@ impl Remote {
         }
     }
 
-    /// Recipients that share a destination, together; `None` for those who have none.
-    fn by_destination(
+    /// Recipients that share a destination and the address of ours that they stand for, together: where the mail has been is
+    /// written before it. `None` for those who have no destination, or stand for nobody.
+    fn by_destination<'a>(
         &self,
-        message: &NewMessage,
+        message: &'a NewMessage,
         recipients: &[usize],
-    ) -> HashMap<Option<Destination>, Vec<usize>> {
+    ) -> HashMap<(Option<Destination>, Option<&'a ForwardPath>), Vec<usize>> {
         let settings = self.inner.settings.load();
         let mut groups: HashMap<_, Vec<usize>> = HashMap::new();
         for &index in recipients {
             let recipient = message.submission.envelope.recipients.get(index);
             let destination = recipient.and_then(|recipient| settings.routes.destination(&recipient.path));
-            groups.entry(destination).or_default().push(index);
+            let alias = message.submission.forwards.of(index);
+            groups.entry((destination, alias)).or_default().push(index);
         }
         groups
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gatepost_smtp::wire::client_name::ClientName;
+use gatepost_smtp::wire::path::ReversePath;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -133,6 +134,29 @@ async fn what_a_server_has_taken_is_not_sent_again_while_the_queues_disk_fails()
         assert_eq!(taken.load(Ordering::SeqCst), 1, "sent once");
     }
     assert!(lock(&remote.inner.unsettled).is_empty(), "and forgotten with the record");
+    remote.stop().await;
+}
+
+#[tokio::test]
+async fn mail_of_an_alias_says_where_it_has_been_and_goes_apart_from_other_mail() {
+    let mut message = message(1, &["ann@to.example", "bob@to.example", "cid@to.example"]);
+    for recipient in [1, 2] {
+        message.submission.forwards.insert(recipient, "<Sales@here.example>".parse().unwrap());
+    }
+    let rewritten = "<SRS0=A=B=example.org=sender@here.example>".parse::<ReversePath>().unwrap();
+    message.submission.forwards.set_sender(Some(rewritten.clone()));
+    let remote = remote(25);
+    let mut groups: Vec<_> = remote.by_destination(&message, &[0, 1, 2]).into_values().collect();
+    groups.sort();
+    assert_eq!(groups, [vec![0], vec![1, 2]]);
+    let sender = |recipients: &[usize]| hop::Consignment::of(&message, recipients).reverse_path;
+    assert_eq!(
+        (sender(&[0]), sender(&[1, 2])),
+        (message.submission.envelope.reverse_path.clone(), rewritten)
+    );
+    let head = |recipients: &[usize]| hop::Consignment::of(&message, recipients).head;
+    assert_eq!(head(&[0]), message.trace);
+    assert_eq!(head(&[1, 2]), [b"Delivered-To: Sales@here.example\r\n", message.trace.as_slice()].concat());
     remote.stop().await;
 }
 

@@ -35,7 +35,7 @@ async fn queue_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
             received_at_ms: 1_700_000_000_000,
         };
         let id = queue.allocate_id();
-        let (submission, trace) = (Submission { envelope, origin }, b"Received: x\r\n".to_vec());
+        let (submission, trace) = (Submission::new(envelope, origin), b"Received: x\r\n".to_vec());
         let body = Body::Memory("Subject: y\r\n\r\nz\r\n".into());
         queue.append(NewMessage { id, submission, trace, body, stamp: None }).await.unwrap();
         ids.push(id.to_string());
