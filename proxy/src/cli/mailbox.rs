@@ -120,7 +120,8 @@ impl Reader {
             .map_err(|error| Failure::new(Exit::Configuration, error))?;
         let scanner =
             Scanner::start(engines, &services::scan_settings(config), metrics).map_err(Failure::general)?;
-        Ok(Self { gate: ScanGate::new(store.clone(), scanner, None), store })
+        let gate = ScanGate::new(store.clone(), scanner, None).waiting(config.scan.reader_budget.duration());
+        Ok(Self { gate, store })
     }
 
     async fn list_mailboxes(&self, as_json: bool, output: &mut Output) -> Result<(), Failure> {
