@@ -232,9 +232,9 @@ impl Rooms {
         &self.queue
     }
 
-    /// What operators give orders to.
+    /// What the operator has a hand on while the server runs.
     #[must_use]
-    pub fn ordered(&self) -> control::Rooms {
+    pub fn under_control(&self) -> control::Rooms {
         control::Rooms {
             queue: self.queue.clone(),
             remote: self.remote.clone(),

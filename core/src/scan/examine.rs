@@ -106,7 +106,14 @@ impl Visitor for Examination<'_> {
         }
     }
 
+    fn due(&self) -> Option<Instant> {
+        Some((self.due)())
+    }
+
     fn hold(&mut self, octets: usize) -> ControlFlow<()> {
+        if Instant::now() >= (self.due)() {
+            return self.note(Verdict::TimedOut);
+        }
         if self.held.decoded(octets) {
             return ControlFlow::Continue(());
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! body -> scanner (priorities, deadline, dedupe) -> pool (threads) -> examine
-//!           examine: plan (mime, archive) -> item -> ensemble -> verdict -> policy -> report with a stamp
+//!           examine: plan (mime, archive, coded_text, tnef, sealed) -> item -> ensemble -> verdict -> policy -> report with a stamp
 //!                    ensemble: each engine, unless it has said it of the same octets before
 //! ```
 //! A clean message gets a [`Stamp`]: the engine, its signatures and the version of our own plan. As long as the stamp is the
@@ -23,6 +23,7 @@ pub mod verdict;
 
 mod archive;
 mod cache;
+mod coded_text;
 mod examine;
 mod item_verdicts;
 mod memory;
@@ -30,6 +31,8 @@ mod mime;
 mod pool;
 #[cfg(test)]
 mod samples;
+mod sealed;
+mod tnef;
 
 pub use engine::{Engine, EngineIdentity, InvalidIdentity, Reload};
 pub use engines::{EngineSettings, YaraEngine};
@@ -40,4 +43,4 @@ pub use metrics::Metrics;
 pub use policy::{UnscannableAction, UnscannablePolicy};
 pub use scanner::{Priority, Scanner, Settings};
 pub use stamp::{InvalidStamp, POLICY_VERSION, Stamp};
-pub use verdict::{Obstacle, ScanReport, Verdict, threat_name};
+pub use verdict::{Obstacle, ObstacleKind, ScanReport, Verdict, threat_name};

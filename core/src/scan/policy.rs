@@ -1,18 +1,23 @@
 //! What to do with content that cannot be looked into.
 
-use super::Obstacle;
+use super::verdict::{Obstacle, ObstacleKind};
 
 /// One answer for each kind of obstacle.
 ///
-/// The defaults: an encrypted archive passes, because people send them on purpose and a scanner can never open them; what
-/// exceeds a limit, is broken or is a fragment is refused, because honest mail hardly ever is and it is the known way past
-/// scanners.
+/// The defaults: what is encrypted passes, because people send it on purpose and a scanner can never open it; everything else is
+/// refused, because honest mail hardly ever has it and it is the known way past scanners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnscannablePolicy {
-    /// For [`Obstacle::Encrypted`].
+    /// For what needs a password or a key.
     pub encrypted: UnscannableAction,
-    /// For every other obstacle.
-    pub other: UnscannableAction,
+    /// For fragments of messages and references to content elsewhere.
+    pub partial: UnscannableAction,
+    /// For what is damaged or packed by an unknown method.
+    pub broken: UnscannableAction,
+    /// For what is too large, too deep or too many.
+    pub over_limit: UnscannableAction,
+    /// For what programs read differently.
+    pub ambiguous: UnscannableAction,
 }
 
 /// Whether content that cannot be looked into passes.
@@ -30,22 +35,24 @@ pub enum UnscannableAction {
 impl UnscannablePolicy {
     /// The answer for one obstacle.
     pub fn action(&self, obstacle: Obstacle) -> UnscannableAction {
-        match obstacle {
-            Obstacle::Encrypted => self.encrypted,
-            Obstacle::TooDeep
-            | Obstacle::TooManyParts
-            | Obstacle::HeadersTooLong
-            | Obstacle::TooManyEntries
-            | Obstacle::TooLarge
-            | Obstacle::Broken
-            | Obstacle::EngineLimit
-            | Obstacle::Fragment => self.other,
+        match obstacle.kind() {
+            ObstacleKind::Encrypted => self.encrypted,
+            ObstacleKind::Partial => self.partial,
+            ObstacleKind::Broken => self.broken,
+            ObstacleKind::OverLimit => self.over_limit,
+            ObstacleKind::Ambiguous => self.ambiguous,
         }
     }
 }
 
 impl Default for UnscannablePolicy {
     fn default() -> Self {
-        Self { encrypted: UnscannableAction::Accept, other: UnscannableAction::Refuse }
+        Self {
+            encrypted: UnscannableAction::Accept,
+            partial: UnscannableAction::Refuse,
+            broken: UnscannableAction::Refuse,
+            over_limit: UnscannableAction::Refuse,
+            ambiguous: UnscannableAction::Refuse,
+        }
     }
 }

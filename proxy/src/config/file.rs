@@ -17,6 +17,7 @@ use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
 use super::srs::WrittenSrs;
+use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// The whole file.
@@ -182,19 +183,9 @@ pub(super) struct Scan {
     pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) reader_budget: Option<TimeSpan>,
-    pub(super) unscannable: Option<Unscannable>,
+    pub(super) unscannable: Unscannable,
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
-}
-
-/// What happens to content that the scanner cannot look into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unscannable {
-    /// Treated as clean and noted.
-    Accept,
-    /// Refused like a virus.
-    Refuse,
 }
 
 /// `[pickup]`

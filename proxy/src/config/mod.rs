@@ -21,6 +21,7 @@ mod schedule;
 mod settings;
 mod srs;
 mod timeouts;
+mod unscannable;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -37,12 +38,13 @@ pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
-pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
+pub use file::{LogFormat, LogLevel, SandboxMode};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
 pub use timeouts::Timeouts;
+pub use unscannable::{Answer, Unscannable};
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
@@ -259,7 +261,7 @@ pub struct Scan {
     /// How long a reader waits for one, before he is told to come again.
     pub reader_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
-    pub unscannable: Option<Unscannable>,
+    pub unscannable: Unscannable,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
@@ -341,6 +343,7 @@ impl Config {
             ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("delivery.remote.https_port", https_port(&self) != https_port(running)),
+            ("dns.trust_anchor", self.dns.trust_anchor != running.dns.trust_anchor),
             ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
             ("scan.engine", self.scan.engines != running.scan.engines),
             ("scan.policy", self.scan.policy != running.scan.policy),
@@ -489,7 +492,7 @@ impl Default for Scan {
             in_session: true,
             session_budget: SESSION_BUDGET_DEFAULT,
             reader_budget: READER_BUDGET_DEFAULT,
-            unscannable: None,
+            unscannable: Unscannable::default(),
         }
     }
 }

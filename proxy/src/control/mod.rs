@@ -24,6 +24,23 @@ mod requests;
 pub mod server;
 pub mod socket;
 
+use std::sync::Arc;
+
+use gatepost_core::delivery::remote::Remote;
+use gatepost_core::queue::Queue;
+use gatepost_core::scan::Ensemble;
+
 pub use client::{Client, ClientError};
-pub use server::{ControlServer, Rooms};
+pub use server::ControlServer;
 pub use socket::ControlSocket;
+
+/// What the operator has a hand on.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    /// What waits.
+    pub queue: Queue,
+    /// Who knows which other servers are left alone; `None` where mail stays here.
+    pub remote: Option<Remote>,
+    /// Who scans it.
+    pub engines: Arc<Ensemble>,
+}

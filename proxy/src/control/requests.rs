@@ -6,8 +6,9 @@ use std::sync::Arc;
 use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Selection};
 use gatepost_core::scan::{Ensemble, Reload};
 
+use super::Rooms;
 use super::message::{Engine, FailedKind, Filter, Line, NotAnId, Request, parse_id};
-use super::server::{Answer, Rooms};
+use super::server::Answer;
 
 /// Why a request ends early, as its peer is told.
 struct Refused {
@@ -17,8 +18,7 @@ struct Refused {
 
 /// Does it and tells what came of it. An error is one of the connection.
 pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &mut Answer) -> io::Result<()> {
-    let queue = &rooms.queue;
-    let name = request.name();
+    let (name, queue) = (request.name(), &rooms.queue);
     let answered = match request {
         Request::List(filter) => list(filter, queue, answer).await?,
         Request::Show(id) => show(&id, queue, answer).await?,

@@ -15,7 +15,7 @@ use crate::admission::stranger::StrangerChecks;
 use crate::authn;
 use crate::backend::embedded::{self, Relay};
 use crate::config::values::{Octets, TimeSpan};
-use crate::config::{self, Config, EngineKind, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
+use crate::config::{self, Answer, Config, EngineKind, Listener, Pop3Tls, Service, SmtpTls};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, SmtpSettings};
@@ -166,14 +166,17 @@ pub(super) fn queue_settings(config: &Config) -> queue::Settings {
 /// The scanner's settings.
 #[must_use]
 pub fn scan_settings(config: &Config) -> scan::Settings {
-    let unscannable = match config.scan.unscannable {
-        None => UnscannablePolicy::default(),
-        Some(Unscannable::Accept) => {
-            UnscannablePolicy { encrypted: UnscannableAction::Accept, other: UnscannableAction::Accept }
-        }
-        Some(Unscannable::Refuse) => {
-            UnscannablePolicy { encrypted: UnscannableAction::Refuse, other: UnscannableAction::Refuse }
-        }
+    let action = |answer| match answer {
+        Answer::Accept => UnscannableAction::Accept,
+        Answer::Refuse => UnscannableAction::Refuse,
+    };
+    let written = config.scan.unscannable;
+    let unscannable = UnscannablePolicy {
+        encrypted: action(written.encrypted),
+        partial: action(written.partial),
+        broken: action(written.broken),
+        over_limit: action(written.over_limit),
+        ambiguous: action(written.ambiguous),
     };
     scan::Settings { unscannable, ..scan::Settings::default() }
 }
