@@ -204,7 +204,8 @@ impl Rooms {
             verifier,
             store: store.clone(),
             gate: ScanGate::new(store.clone(), scanner.clone(), Some(access::Metrics::register(registry)?))
-                .drawing_on(whole),
+                .drawing_on(whole)
+                .waiting(config.scan.reader_budget.duration()),
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,

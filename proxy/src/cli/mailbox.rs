@@ -123,7 +123,8 @@ impl Reader {
         let overruled = quarantine::overruled(&RealDisk, &folder.quarantine()).map_err(Failure::general)?;
         let settings = scan::Settings { overruled, ..services::scan_settings(config) };
         let scanner = Scanner::start(engines, &settings, metrics).map_err(Failure::general)?;
-        Ok(Self { gate: ScanGate::new(store.clone(), scanner, None), store })
+        let gate = ScanGate::new(store.clone(), scanner, None).waiting(config.scan.reader_budget.duration());
+        Ok(Self { gate, store })
     }
 
     async fn list_mailboxes(&self, as_json: bool, output: &mut Output) -> Result<(), Failure> {

@@ -184,6 +184,7 @@ pub(super) struct Scan {
     pub(super) rules: Option<Spanned<PathBuf>>,
     pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
+    pub(super) reader_budget: Option<TimeSpan>,
     pub(super) unscannable: Unscannable,
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,

@@ -262,6 +262,8 @@ pub struct Scan {
     pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
+    /// How long a reader waits for one, before he is told to come again.
+    pub reader_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Unscannable,
     /// What becomes of infected mail in the queue.
@@ -353,6 +355,7 @@ impl Config {
             ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
             ("scan.engine", self.scan.engines != running.scan.engines),
             ("scan.policy", self.scan.policy != running.scan.policy),
+            ("scan.reader_budget", self.scan.reader_budget != running.scan.reader_budget),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -497,6 +500,7 @@ impl Default for Scan {
             rules: None,
             in_session: true,
             session_budget: SESSION_BUDGET_DEFAULT,
+            reader_budget: READER_BUDGET_DEFAULT,
             unscannable: Unscannable::default(),
             infected: Infected::default(),
             deletion: false,
@@ -573,6 +577,8 @@ const FREE_SPACE_DEFAULT: Octets = Octets::mebi(128);
 const FREE_FILES_DEFAULT: u32 = 1_000;
 /// Far below the ten minutes that a client waits after the final dot (RFC 5321 section 4.5.3.2.6).
 const SESSION_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(20);
+/// The classic time of a virus scanner; a mail program that waits less comes again, and finds the verdict.
+const READER_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(180);
 /// More than a person looks through.
 const BADMAIL_MESSAGES_DEFAULT: u32 = 1000;
 /// Five of the largest mails, and nothing that a disk notices.

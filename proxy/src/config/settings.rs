@@ -330,6 +330,7 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         rules: written.rules.map(Spanned::into_inner),
         in_session: written.in_session.unwrap_or(default.in_session),
         session_budget: written.session_budget.unwrap_or(default.session_budget),
+        reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
         unscannable: written.unscannable,
         infected: written.infected.unwrap_or(default.infected),
         deletion: written.deletion.unwrap_or(default.deletion),
