@@ -154,8 +154,7 @@ impl Rooms {
         let queue = open_queue(config, folder, registry)?;
         let overruled = Overruled::default();
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
-        let store_metrics = Some(store::Metrics::register(registry)?);
-        let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
+        let store = Arc::new(open_store(folder, registry)?);
         let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
         let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
@@ -194,11 +193,7 @@ impl Rooms {
         directory.rewrite_with(config.srs.clone());
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
-            admission: Admission::new(
-                load_policy(config)?,
-                shares.memory.clone(),
-                admission::Metrics::register(registry)?,
-            ),
+            admission: open_admission(config, &shares, registry)?,
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
@@ -326,6 +321,20 @@ fn open_queue(
     let (queue, recovered) = Queue::open(disk, &folder.queue(), queue_settings(config), metrics)?;
     report(&recovered);
     Ok(queue)
+}
+
+fn open_store(folder: &DataFolder, registry: &prometheus::Registry) -> Result<SqliteStore, OpenError> {
+    let metrics = Some(store::Metrics::register(registry)?);
+    Ok(SqliteStore::open(&folder.store(), &store::Settings::default(), metrics)?)
+}
+
+fn open_admission(
+    config: &Config,
+    shares: &Shares,
+    registry: &prometheus::Registry,
+) -> Result<Arc<Admission>, OpenError> {
+    let metrics = admission::Metrics::register(registry)?;
+    Ok(Admission::new(load_policy(config)?, shares.memory.clone(), metrics))
 }
 
 fn start_watchdog(
