@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod access;
+pub mod background;
 pub mod badmail;
 pub mod clock;
 pub mod delivery;

@@ -14,6 +14,7 @@ mod settings;
 use std::sync::Arc;
 
 use gatepost_core::access::{self, ScanGate};
+use gatepost_core::background::{self, Background};
 use gatepost_core::badmail::Badmail;
 use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Watchdog, Workers};
@@ -63,6 +64,7 @@ pub struct Rooms {
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
+    background: Background,
     events: Log,
 }
 
@@ -85,6 +87,9 @@ pub enum OpenError {
     /// The mailboxes.
     #[error("the mailboxes: {0}")]
     Store(#[from] store::OpenError),
+    /// The scan of the mailboxes.
+    #[error("the background scan: {0}")]
+    Background(store::StoreError),
     /// The workers of delivery.
     #[error("delivery: {0}")]
     Delivery(#[from] delivery::StartError),
@@ -171,6 +176,7 @@ impl Rooms {
         )
         .await?;
         mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
+        let background = start_background(config, &store, &scanner, &whole, &events, registry).await?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
@@ -212,6 +218,7 @@ impl Rooms {
             workers,
             remote,
             mail_folders,
+            background,
             events,
         })
     }
@@ -238,6 +245,12 @@ impl Rooms {
     #[must_use]
     pub const fn store(&self) -> &Arc<SqliteStore> {
         &self.store
+    }
+
+    /// The scan of the mailboxes.
+    #[must_use]
+    pub const fn background(&self) -> &Background {
+        &self.background
     }
 
     /// Certificate and key in use.
@@ -270,6 +283,7 @@ impl Rooms {
             Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
         }
         self.backend.sign_with(signers);
+        self.background.reload(&config.scan.background);
         self.workers.reload(delivery_policy(config));
         match self.engine.reload_if_changed() {
             Reload::Unchanged => (),
@@ -280,6 +294,7 @@ impl Rooms {
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
+        self.background.close().await;
         self.remembered.close().await;
         self.mail_folders.close().await;
         self.workers.stop().await;
@@ -320,6 +335,28 @@ fn start_scanner(
     let scanner = Scanner::start(engine.clone(), &settings, scan::Metrics::register(registry)?)
         .map_err(OpenError::Scanner)?;
     Ok((engine, scanner))
+}
+
+async fn start_background(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    scanner: &Scanner,
+    memory: &MemoryBudget,
+    events: &Log,
+    registry: &prometheus::Registry,
+) -> Result<Background, OpenError> {
+    let database = background::Database {
+        name: DATABASE.to_owned(),
+        store: Arc::clone(store),
+        settings: config.scan.background.clone(),
+    };
+    let rooms = background::Rooms {
+        scanner: scanner.clone(),
+        memory: memory.clone(),
+        events: events.clone(),
+        metrics: Some(background::Metrics::register(registry)?),
+    };
+    Background::start(vec![database], &rooms).await.map_err(OpenError::Background)
 }
 
 // === impl Shares ===
@@ -377,6 +414,9 @@ fn report(recovered: &queue::Recovered) {
     }
     tracing::info!(messages, segments, torn_octets, "the queue is open");
 }
+
+/// The one mailbox database, as operators see it: `store/default.sqlite`.
+const DATABASE: &str = "default";
 
 #[cfg(test)]
 mod tests {

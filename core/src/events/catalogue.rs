@@ -178,6 +178,36 @@ pub enum What {
         /// For how long.
         seconds: u64,
     },
+    /// A scan of the mailboxes in the background has begun.
+    #[serde(rename = "scan.background_started")]
+    BackgroundStarted {
+        /// The mailbox database.
+        database: String,
+        /// By what: `new-signatures`, `command` or `schedule`.
+        reason: Cow<'static, str>,
+        /// With which engine, signatures and policy.
+        signatures: String,
+        /// Messages that were there.
+        messages: u64,
+    },
+    /// It has ended.
+    #[serde(rename = "scan.background_finished")]
+    BackgroundFinished {
+        /// The mailbox database.
+        database: String,
+        /// `finished`, or `stopped` by an order.
+        outcome: Cow<'static, str>,
+        /// Messages that it came past.
+        messages: u64,
+        /// Bodies that were scanned.
+        scanned: u64,
+        /// Infected ones among them.
+        infected: u64,
+        /// Those without a verdict.
+        unfinished: u64,
+        /// How long it took.
+        seconds: u64,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {
@@ -218,7 +248,8 @@ impl From<&Origin> for About {
 // === impl What ===
 
 impl What {
-    /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient, 9 the log).
+    /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
+    /// 6 mailbox, 9 the log).
     #[must_use]
     pub const fn id(&self) -> u16 {
         match self {
@@ -237,6 +268,8 @@ impl What {
             Self::Deleted { .. } => 403,
             Self::Quarantined { .. } => 404,
             Self::Bounced { .. } => 405,
+            Self::BackgroundStarted { .. } => 601,
+            Self::BackgroundFinished { .. } => 602,
             Self::Gap { .. } => 901,
         }
     }

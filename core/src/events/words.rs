@@ -62,6 +62,15 @@ impl fmt::Display for Event {
                 self.mail(f)?;
                 write!(f, " is stuck: {doing} goes on for {seconds} s")
             }
+            What::BackgroundStarted { database, reason, signatures, messages } => write!(
+                f,
+                "a background scan of {database} ({messages} messages) began with {signatures}: {reason}"
+            ),
+            What::BackgroundFinished { database, outcome, messages, scanned, infected, .. } => write!(
+                f,
+                "the background scan of {database} is {outcome}: {messages} messages, {scanned} scanned, \
+                 {infected} infected"
+            ),
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }

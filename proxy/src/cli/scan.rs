@@ -1,9 +1,11 @@
-//! `gatepost scan`: what the server's scanner says about files.
+//! `gatepost scan`: what the server's scanner says about files, and about what lies in mailboxes.
+
+mod background;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use gatepost_core::scan::Verdict;
 use gatepost_core::scan::engines::yara::YaraEngine;
 use gatepost_core::scan::inspect::inspect;
@@ -12,8 +14,11 @@ use super::output::Output;
 use super::{Exit, Failure, Site};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Arguments {
-    /// Files of any kind; each is scanned as it is and as a mail.
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Files of any kind; each is scanned as it is and as a mail. One that is called as a command is written ./background.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// How long one file may take, in seconds.
@@ -21,7 +26,21 @@ pub(super) struct Arguments {
     timeout: u64,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Scan what lies in mailboxes again, on the running server.
+    #[command(subcommand)]
+    Background(background::Command),
+}
+
 pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
+    match &arguments.command {
+        Some(Command::Background(command)) => background::execute(command, site, output),
+        None => scan_files(arguments, site, output),
+    }
+}
+
+fn scan_files(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
     let engine = YaraEngine::start(rules_folder(site)?.as_deref())
         .map_err(|error| Failure::new(Exit::Configuration, error))?;
     let mut suspects = 0_usize;

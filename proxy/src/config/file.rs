@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::admission::Admission;
+use super::background::WrittenBackground;
 use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
 use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
@@ -179,6 +180,7 @@ pub(super) struct Scan {
     pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) unscannable: Option<Unscannable>,
+    pub(super) background: WrittenBackground,
 }
 
 /// What happens to content that the scanner cannot look into.

@@ -7,6 +7,7 @@
 //! Without a file the embedded default holds, which is what `EXAMPLE` says line by line.
 
 mod admission;
+mod background;
 mod classes;
 mod delivery;
 mod dkim;
@@ -245,6 +246,8 @@ pub struct Scan {
     pub session_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Option<Unscannable>,
+    /// How what lies in mailboxes is scanned again.
+    pub background: gatepost_core::background::Settings,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
@@ -334,6 +337,7 @@ impl Config {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
         let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
+        let background = self.scan.background;
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -348,7 +352,7 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { in_session, session_budget, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, background, ..running.scan.clone() },
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
@@ -458,7 +462,13 @@ impl Default for Queue {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { rules: None, in_session: true, session_budget: SESSION_BUDGET_DEFAULT, unscannable: None }
+        Self {
+            rules: None,
+            in_session: true,
+            session_budget: SESSION_BUDGET_DEFAULT,
+            unscannable: None,
+            background: gatepost_core::background::Settings::default(),
+        }
     }
 }
 

@@ -324,6 +324,7 @@ fn scan(written: file::Scan) -> Scan {
         in_session: written.in_session.unwrap_or(default.in_session),
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         unscannable: written.unscannable,
+        background: written.background.into(),
     }
 }
 

@@ -4,6 +4,8 @@
 use gatepost_core::queue::{self, Affected, Details, QueueId, Selection, Summary};
 use serde::{Deserialize, Serialize};
 
+use super::background::{BackgroundOrder, BackgroundStatus};
+
 /// One line of the asking side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +42,8 @@ pub enum Request {
         /// Whether senders are told.
         bounce: bool,
     },
+    /// Of the background scan; `Line::BackgroundScan` for each mailbox database.
+    BackgroundScan(BackgroundOrder),
 }
 
 /// `queue::Selection` as it travels. A key that is not known is refused: a filter that was overlooked would delete too much.
@@ -81,6 +85,8 @@ pub enum Line {
     Stats(Box<Statistics>),
     /// What an order came to.
     Affected(Reached),
+    /// How the background scan of one mailbox database stands.
+    BackgroundScan(Box<BackgroundStatus>),
     /// That many octets follow behind this line.
     Content(u64),
     /// That was all.
@@ -273,6 +279,7 @@ impl Request {
             Self::Release(_) => "release",
             Self::Retry(_) => "retry",
             Self::Delete { .. } => "delete",
+            Self::BackgroundScan(_) => "background-scan",
         }
     }
 }

@@ -18,6 +18,7 @@
 //! ```
 //! The socket is bound before the sandbox is entered, which forbids to make another one.
 
+pub mod background;
 pub mod client;
 pub mod message;
 mod requests;

@@ -2,8 +2,10 @@
 
 use std::io::{self, Read as _};
 
+use gatepost_core::background::Background;
 use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Selection};
 
+use super::background::BackgroundOrder;
 use super::message::{FailedKind, Filter, Line, NotAnId, Request, parse_id};
 use super::server::Answer;
 
@@ -14,7 +16,13 @@ struct Refused {
 }
 
 /// Does it and tells what came of it. An error is one of the connection.
-pub(super) async fn answer(request: Request, uid: u32, queue: &Queue, answer: &mut Answer) -> io::Result<()> {
+pub(super) async fn answer(
+    request: Request,
+    uid: u32,
+    queue: &Queue,
+    background: &Background,
+    answer: &mut Answer,
+) -> io::Result<()> {
     let name = request.name();
     let answered = match request {
         Request::List(filter) => list(filter, queue, answer).await?,
@@ -22,6 +30,15 @@ pub(super) async fn answer(request: Request, uid: u32, queue: &Queue, answer: &m
         Request::Cat(id) => cat(&id, queue, answer).await?,
         Request::Stats => {
             answer.line(&Line::Stats(Box::new(queue.stats().await.into()))).await?;
+            Ok(())
+        }
+        Request::BackgroundScan(order) => {
+            if order != BackgroundOrder::Status {
+                tracing::info!(order = name, ?order, uid, "the background scan was given an order");
+            }
+            for status in order.give(background).await {
+                answer.line(&Line::BackgroundScan(Box::new(status))).await?;
+            }
             Ok(())
         }
         order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
@@ -53,7 +70,11 @@ async fn obey(order: Request, queue: &Queue) -> Result<Affected, Refused> {
             let removal = if bounce { Removal::Bounce } else { Removal::Silent };
             queue.remove(&filter.try_into()?, removal).await?
         }
-        Request::List(_) | Request::Show(_) | Request::Cat(_) | Request::Stats => Affected::default(),
+        Request::List(_)
+        | Request::Show(_)
+        | Request::Cat(_)
+        | Request::Stats
+        | Request::BackgroundScan(_) => Affected::default(),
     };
     Ok(reached)
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use gatepost_core::background::Background;
 use gatepost_core::queue::Queue;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -35,9 +36,9 @@ impl ControlServer {
     ///
     /// # Errors
     /// The socket cannot be used.
-    pub fn start(socket: ControlSocket, queue: Queue) -> io::Result<Self> {
+    pub fn start(socket: ControlSocket, queue: Queue, background: Background) -> io::Result<Self> {
         let (listener, file) = socket.into_parts();
-        let task = tokio::spawn(serve(UnixListener::from_std(listener)?, queue));
+        let task = tokio::spawn(serve(UnixListener::from_std(listener)?, queue, background));
         Ok(Self { task, _file: file })
     }
 }
@@ -48,7 +49,7 @@ impl Drop for ControlServer {
     }
 }
 
-async fn serve(listener: UnixListener, queue: Queue) {
+async fn serve(listener: UnixListener, queue: Queue, background: Background) {
     let mut connections = JoinSet::new();
     loop {
         let stream = match listener.accept().await {
@@ -61,9 +62,9 @@ async fn serve(listener: UnixListener, queue: Queue) {
         };
         while connections.try_join_next().is_some() {}
         let is_full = connections.len() >= CONNECTIONS_MAX;
-        let queue = queue.clone();
+        let (queue, background) = (queue.clone(), background.clone());
         connections.spawn(async move {
-            match timeout(CONNECTION_TIME, connection(stream, is_full, &queue)).await {
+            match timeout(CONNECTION_TIME, connection(stream, is_full, &queue, &background)).await {
                 Ok(Ok(())) => (),
                 Ok(Err(error)) => tracing::debug!(%error, "a connection to the control socket failed"),
                 Err(_) => tracing::warn!("a connection to the control socket was cut at its time limit"),
@@ -76,12 +77,17 @@ async fn serve(listener: UnixListener, queue: Queue) {
     }
 }
 
-async fn connection(stream: UnixStream, is_full: bool, queue: &Queue) -> io::Result<()> {
+async fn connection(
+    stream: UnixStream,
+    is_full: bool,
+    queue: &Queue,
+    background: &Background,
+) -> io::Result<()> {
     let peer = stream.peer_cred()?;
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut answer = Answer { stream: writer, buffer: Vec::new() };
-    converse(&mut reader, &mut answer, peer, is_full, queue).await?;
+    converse(&mut reader, &mut answer, peer, is_full, queue, background).await?;
     // What is left unread when a socket closes would take the answer from its peer.
     answer.stream.shutdown().await?;
     let (mut rest, mut nowhere) = (reader.take(REST_OCTETS_MAX), tokio::io::sink());
@@ -95,6 +101,7 @@ async fn converse(
     peer: UCred,
     is_full: bool,
     queue: &Queue,
+    background: &Background,
 ) -> io::Result<()> {
     if !may_enter(peer.uid()) {
         tracing::warn!(uid = peer.uid(), pid = peer.pid(), "the control socket was refused to another user");
@@ -105,7 +112,7 @@ async fn converse(
     }
     while let Some(line) = read_line(reader).await? {
         match parse(&line) {
-            Ok(request) => requests::answer(request, peer.uid(), queue, answer).await?,
+            Ok(request) => requests::answer(request, peer.uid(), queue, background, answer).await?,
             // What follows a line that cannot be read is not worth reading either.
             Err(Failed { kind, text }) => return answer.fail(kind, &text).await,
         }

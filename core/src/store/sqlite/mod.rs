@@ -12,6 +12,7 @@ mod changes;
 mod queries;
 mod readers;
 mod schema;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -83,7 +83,7 @@ fn summary_row(row: &Row<'_>) -> rusqlite::Result<Summary> {
 }
 
 /// A stamp that this version cannot read counts as none: the message is scanned before it is shown.
-fn scan_mark(row: &Row<'_>, stamp_column: usize) -> rusqlite::Result<Option<ScanMark>> {
+pub(super) fn scan_mark(row: &Row<'_>, stamp_column: usize) -> rusqlite::Result<Option<ScanMark>> {
     let stamp: String = row.get(stamp_column)?;
     let threat = row.get(stamp_column.saturating_add(1))?;
     Ok(stamp.parse().ok().map(|stamp| ScanMark { stamp, threat }))

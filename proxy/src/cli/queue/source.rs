@@ -92,6 +92,7 @@ fn answer(
             }
         }
         Request::Stats => take(Part::Line(Line::Stats(Box::new(snapshot(folder)?.stats().into())))),
+        Request::BackgroundScan(_) => Err(Failure::new(Exit::Unavailable, "no server runs on this folder")),
         order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
             take(Part::Line(Line::Affected(obey(folder, order)?.into())))
         }
@@ -138,7 +139,11 @@ async fn change(queue: &Queue, order: Request) -> Result<Affected, Failure> {
             Exit::Unavailable,
             "no server runs on this data folder, so nothing can be tried: start it first",
         )),
-        Request::List(_) | Request::Show(_) | Request::Cat(_) | Request::Stats => Ok(Affected::default()),
+        Request::List(_)
+        | Request::Show(_)
+        | Request::Cat(_)
+        | Request::Stats
+        | Request::BackgroundScan(_) => Ok(Affected::default()),
     }
 }
 

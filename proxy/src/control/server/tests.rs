@@ -53,7 +53,8 @@ async fn say(queue: &Queue, said: &[u8]) -> String {
         let mut heard = Vec::new();
         reader.read_to_end(&mut heard).await.map(|_| String::from_utf8(heard).unwrap())
     };
-    let (served, heard) = tokio::join!(connection(theirs, false, queue), talk);
+    let background = Background::default();
+    let (served, heard) = tokio::join!(connection(theirs, false, queue, &background), talk);
     served.unwrap();
     heard.unwrap()
 }
@@ -138,7 +139,8 @@ async fn what_is_no_request_is_refused_and_changes_nothing() {
         let mut heard = String::new();
         reader.read_to_string(&mut heard).await.map(|_| heard).unwrap()
     };
-    let (served, heard) = tokio::join!(connection(theirs, false, &queue), talk);
+    let background = Background::default();
+    let (served, heard) = tokio::join!(connection(theirs, false, &queue, &background), talk);
     served.unwrap();
     assert!(heard.contains("bad-request"), "{heard}");
     assert_eq!(queue.len(), 1);
@@ -148,7 +150,7 @@ async fn what_is_no_request_is_refused_and_changes_nothing() {
 async fn a_full_house_says_so() {
     let (queue, _ids) = queue_with(&[]).await;
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    connection(theirs, true, &queue).await.unwrap();
+    connection(theirs, true, &queue, &Background::default()).await.unwrap();
     let mut heard = String::new();
     ours.read_to_string(&mut heard).await.unwrap();
     assert!(heard.contains("\"busy\""), "{heard}");
