@@ -121,6 +121,13 @@ impl Drawn {
         false
     }
 
+    /// Gives some back, or all where it is less.
+    pub fn shrink(&mut self, octets: u64) {
+        let octets = octets.min(self.octets);
+        self.octets = self.octets.saturating_sub(octets);
+        self.budget.take_back(octets);
+    }
+
     /// Gives everything back.
     pub fn give_back(&mut self) {
         self.budget.take_back(std::mem::take(&mut self.octets));
@@ -148,6 +155,8 @@ mod tests {
         assert_eq!(budget.used(), 120, "they are counted all the same");
         drop(two);
         assert!(one.grow(40));
+        one.shrink(30);
+        assert_eq!(budget.used(), 70);
         one.give_back();
         assert_eq!(budget.used(), 0);
     }

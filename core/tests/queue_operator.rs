@@ -53,7 +53,7 @@ fn mail(queue: &Queue, sender: &str, recipients: &[&str]) -> NewMessage {
         received_at_ms: 1_000_000,
     };
     let body = Body::Memory(Bytes::from_static(b"Subject: x\r\n\r\nhello\r\n"));
-    let submission = Submission { envelope, origin };
+    let submission = Submission::new(envelope, origin);
     NewMessage { id: queue.allocate_id(), submission, trace: b"Received: x\r\n".to_vec(), body, stamp: None }
 }
 

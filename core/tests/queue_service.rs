@@ -9,6 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use gatepost_core::disk::{Disk, Fault, RealDisk, SimulatedDisk};
 use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission};
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{
-    AppendError, Claim, Metrics, NewMessage, Outcome, Queue, Quota, Quotas, Recovered, Settings,
+    AppendError, Claim, Lane, Metrics, NewMessage, Outcome, Queue, Quota, Quotas, Recovered, Settings, Turn,
 };
 use gatepost_smtp::server::{BodySink as _, Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
@@ -54,7 +55,7 @@ fn mail(queue: &Queue, recipients: usize, body: Body) -> NewMessage {
         user: None,
         received_at_ms: 1,
     };
-    let submission = Submission { envelope, origin };
+    let submission = Submission::new(envelope, origin);
     NewMessage { id: queue.allocate_id(), submission, trace: b"Received: x\r\n".to_vec(), body, stamp: None }
 }
 
@@ -120,6 +121,52 @@ async fn a_dropped_claim_is_due_again_at_once() {
         assert_eq!((claim.id, claim.attempts), (id, 0));
         assert!(nothing_is_due(&queue).await, "one worker has it");
     }
+}
+
+#[tokio::test]
+async fn a_backlog_for_other_servers_does_not_stand_before_mail_for_mailboxes_here() {
+    let (queue, _) = open(&SimulatedDisk::new());
+    queue.sort_by(|domain| if domain == "here.example" { Lane::Local } else { Lane::Remote });
+    for _ in 0..100 {
+        queue.append(mail(&queue, 1, text("x"))).await.unwrap();
+    }
+    let mut local = mail(&queue, 1, text("x"));
+    local.submission.envelope.recipients[0].path = "<me@HERE.example>".parse().unwrap();
+    let local = queue.append(local).await.unwrap();
+    let first = [queue.claim().await.unwrap(), queue.claim().await.unwrap()];
+    assert_eq!(first.iter().filter(|claim| claim.id == local).count(), 1);
+
+    // Nobody has room for the others, until somebody says so.
+    let has_room = Arc::new(AtomicBool::new(false));
+    let (waiting, room) = (queue.clone(), Arc::clone(&has_room));
+    let mut waiting = tokio::spawn(async move {
+        waiting.claim_where(|lane| lane == Lane::Local || room.load(Ordering::Relaxed)).await
+    });
+    assert!(tokio::time::timeout(Duration::from_millis(30), &mut waiting).await.is_err());
+    has_room.store(true, Ordering::Relaxed);
+    queue.look_again();
+    assert!(waiting.await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_turn_that_was_missed_is_kept_but_is_no_attempt() {
+    let disk = SimulatedDisk::new();
+    let (queue, _) = open(&disk);
+    queue.append(mail(&queue, 1, text("x"))).await.unwrap();
+    let later = |not_before_ms| Outcome::Retry { reason: "4.4.1 left alone".to_owned(), not_before_ms };
+    for (turn, attempts) in [(Turn::Taken, 1), (Turn::Missed, 1), (Turn::Taken, 2)] {
+        let claim = queue.claim().await.unwrap();
+        queue.settle_with(claim, turn, vec![(0, later(1))], Vec::new()).await.unwrap();
+        assert_eq!(queue.list().await[0].attempts, attempts);
+    }
+    let claim = queue.claim().await.unwrap();
+    queue.settle_with(claim, Turn::Missed, vec![(0, later(u64::MAX))], Vec::new()).await.unwrap();
+    queue.close().await;
+    let (queue, _) = open(&disk);
+    let summary = queue.list().await.remove(0);
+    assert_eq!((summary.attempts, summary.last_reason.as_deref()), (2, Some("4.4.1 left alone")));
+    assert_eq!(queue.stats().await.deferred, 1);
+    assert!(nothing_is_due(&queue).await);
 }
 
 #[tokio::test]

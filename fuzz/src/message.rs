@@ -29,5 +29,5 @@ pub(crate) fn submission(input: &mut Input<'_>) -> Submission {
         user: (flags & 16 != 0).then(|| input.text()),
         received_at_ms: input.u64(),
     };
-    Submission { envelope: Envelope { reverse_path, params, recipients }, origin }
+    Submission::new(Envelope { reverse_path, params, recipients }, origin)
 }

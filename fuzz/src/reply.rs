@@ -65,6 +65,7 @@ fn has_enhanced_code(line: &str) -> bool {
 const REFUSALS: &[Refusal] = &[
     Refusal::UnknownRecipient,
     Refusal::RecipientUnverified,
+    Refusal::NoSmtpUtf8Behind,
     Refusal::RelayDenied,
     Refusal::SenderNotOwned,
     Refusal::AuthenticationFailed,

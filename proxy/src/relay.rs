@@ -98,7 +98,8 @@ pub fn start(config: &Config, registry: &Registry, watchdog: Watchdog) -> Result
     let (Some(written), Some(settings)) = (&config.remote, load(config)?) else { return Ok(None) };
     let hostname = config.hostname.as_str();
     let name = hostname.parse().map_err(|_| RelayError::Hostname(hostname.to_owned()))?;
-    let couriers = hop::Settings::new(name);
+    let config::Timeouts { connect, patience } = written.timeouts;
+    let couriers = hop::Settings { name, connect, patience };
     let servers: Vec<_> = config.dns.servers.iter().map(|server| server.address()).collect();
     let roots = Arc::new(roots(written.authorities.as_deref())?);
     let tools = Tools {

@@ -3,7 +3,7 @@
 //! ```text
 //! directory -> verifier -> authenticator ----------------------\
 //! queue ------------\                                           > edge
-//! yara -> scanner ---> backend, gate, delivery workers --------/
+//! engines -> scanner ---> backend, gate, delivery workers --------/
 //! store ------------/
 //! ```
 
@@ -11,6 +11,7 @@ mod clients;
 mod mail_folders;
 mod settings;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use gatepost_core::access::{self, ScanGate};
@@ -25,8 +26,7 @@ use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
-use gatepost_core::scan::engines::yara::{self, Reload, YaraEngine};
-use gatepost_core::scan::{self, Scanner};
+use gatepost_core::scan::{self, Ensemble, Reload, Scanner, engines};
 use gatepost_core::store::{self, MailStore, SqliteStore};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
@@ -37,6 +37,7 @@ use crate::admission_file::AdmissionFile;
 use crate::authn::Authenticator;
 use crate::backend::embedded::Embedded;
 use crate::config::Config;
+use crate::control;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys::{self, KeyFileError};
 use crate::metrics::EdgeMetrics;
@@ -47,7 +48,8 @@ use crate::tls::{Tls, TlsError};
 pub use clients::check_authorities;
 use mail_folders::MailFolders;
 use settings::{
-    authn_settings, backend_settings, block_list_settings, delivery_policy, queue_settings, tls_files,
+    authn_settings, backend_settings, block_list_settings, delivery_policy, engine_settings, queue_settings,
+    tls_files,
 };
 pub use settings::{rules, scan_settings, server_settings};
 
@@ -60,7 +62,7 @@ pub struct Rooms {
     tls: Arc<Tls>,
     queue: Queue,
     store: Arc<SqliteStore>,
-    engine: Arc<YaraEngine>,
+    engines: Arc<Ensemble>,
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
@@ -93,9 +95,9 @@ pub enum OpenError {
     /// The workers of delivery.
     #[error("delivery: {0}")]
     Delivery(#[from] delivery::StartError),
-    /// The scanner's rules.
-    #[error("the scanner's rules: {0}")]
-    Rules(#[from] yara::StartError),
+    /// The scanner's engines.
+    #[error("the scan engines: {0}")]
+    Engines(#[from] engines::StartError),
     /// The scanner's threads.
     #[error("the scanner: {0}")]
     Scanner(std::io::Error),
@@ -155,7 +157,7 @@ impl Rooms {
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
         let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engine, scanner) = start_scanner(config, folder, &shares, registry)?;
+        let (engines, scanner) = start_scanner(config, folder, &shares, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let remote = relay::start(config, registry, watchdog.clone())?;
@@ -188,6 +190,7 @@ impl Rooms {
         ));
         backend.sign_with(dkim_keys::load(config)?);
         backend.stand_before(relay::behind(config, remote.as_ref())?);
+        directory.rewrite_with(config.srs.clone());
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: Admission::new(
@@ -214,7 +217,7 @@ impl Rooms {
             tls,
             queue,
             store,
-            engine,
+            engines,
             workers,
             remote,
             mail_folders,
@@ -235,6 +238,16 @@ impl Rooms {
         &self.queue
     }
 
+    /// What operators give orders to.
+    #[must_use]
+    pub fn ordered(&self) -> control::Rooms {
+        control::Rooms {
+            queue: self.queue.clone(),
+            remote: self.remote.clone(),
+            background: self.background.clone(),
+        }
+    }
+
     /// Where mail goes that can be neither delivered nor returned.
     #[must_use]
     pub const fn badmail(&self) -> &Badmail {
@@ -245,12 +258,6 @@ impl Rooms {
     #[must_use]
     pub const fn store(&self) -> &Arc<SqliteStore> {
         &self.store
-    }
-
-    /// The scan of the mailboxes.
-    #[must_use]
-    pub const fn background(&self) -> &Background {
-        &self.background
     }
 
     /// Certificate and key in use.
@@ -284,12 +291,11 @@ impl Rooms {
         }
         self.backend.sign_with(signers);
         self.background.reload(&config.scan.background);
+        self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
-        match self.engine.reload_if_changed() {
-            Reload::Unchanged => (),
-            Reload::Replaced => tracing::info!("the scanner uses new rules"),
-            Reload::Kept(error) => tracing::error!(%error, "the new rules cannot be used; the old ones stay"),
-        }
+        let engines = Arc::clone(&self.engines);
+        // An engine outside of this process may take its time.
+        tokio::task::spawn_blocking(move || reload_engines(&engines));
     }
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
@@ -328,13 +334,39 @@ fn start_scanner(
     config: &Config,
     folder: &DataFolder,
     shares: &Shares,
+    events: &Log,
     registry: &prometheus::Registry,
-) -> Result<(Arc<YaraEngine>, Scanner), OpenError> {
-    let engine = YaraEngine::start(Some(&rules(config, folder)))?;
+) -> Result<(Arc<Ensemble>, Scanner), OpenError> {
+    let metrics = scan::Metrics::register(registry)?;
+    let engines = start_engines(config, Some(&rules(config, folder)), events, &metrics)?;
     let settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
-    let scanner = Scanner::start(engine.clone(), &settings, scan::Metrics::register(registry)?)
-        .map_err(OpenError::Scanner)?;
-    Ok((engine, scanner))
+    let scanner = Scanner::start(engines.clone(), &settings, metrics).map_err(OpenError::Scanner)?;
+    Ok((engines, scanner))
+}
+
+/// Starts the engines that the configuration has, the embedded one with the rules of this folder.
+///
+/// # Errors
+/// The first that cannot be started.
+pub fn start_engines(
+    config: &Config,
+    rules: Option<&Path>,
+    events: &Log,
+    metrics: &scan::Metrics,
+) -> Result<Arc<Ensemble>, engines::StartError> {
+    engines::start(&engine_settings(config, rules), config.scan.policy, events, metrics)
+}
+
+fn reload_engines(engines: &Ensemble) {
+    for (engine, reload) in engines.reload_each() {
+        match reload {
+            Reload::Unchanged => (),
+            Reload::Replaced => tracing::info!(engine, "a scan engine uses new signatures"),
+            Reload::Kept(reason) => {
+                tracing::error!(engine, reason, "new signatures cannot be used; the old ones stay");
+            }
+        }
+    }
 }
 
 async fn start_background(

@@ -44,6 +44,7 @@ pub(crate) struct House {
     pub(crate) services: Services,
     pub(crate) backend: Arc<Embedded>,
     pub(crate) queue: Queue,
+    pub(crate) directory: Directory,
     /// Of bodies and recipients.
     pub(crate) memory: MemoryBudget,
     pub(crate) registry: Registry,
@@ -121,7 +122,11 @@ pub(crate) fn house_with(queue_settings: queue::Settings) -> House {
         block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
         admission: admission(&registry, &config::Admission::default()),
         backend: Arc::clone(&backend) as Arc<_>,
-        authenticator: Authenticator::new(directory, verifier.clone(), authn::Settings { scram: true }),
+        authenticator: Authenticator::new(
+            directory.clone(),
+            verifier.clone(),
+            authn::Settings { scram: true },
+        ),
         verifier,
         gate: ScanGate::new(Arc::clone(&store), scanner, None),
         store,
@@ -129,7 +134,7 @@ pub(crate) fn house_with(queue_settings: queue::Settings) -> House {
         events,
         metrics: EdgeMetrics::register(&registry).unwrap(),
     };
-    House { services, backend, queue, memory, registry, folder }
+    House { services, backend, queue, directory, memory, registry, folder }
 }
 
 pub(crate) fn admission(registry: &Registry, settings: &config::Admission) -> Arc<Admission> {

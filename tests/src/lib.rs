@@ -11,7 +11,9 @@
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
 //! postfix, dovecot: real mail servers to send to
+//! fault: a disk that fails or is slow
 //! next_hop: a mail server that misbehaves as a test wants
+//! clamd: a virus scanner
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
@@ -24,10 +26,12 @@ pub mod attackers;
 pub mod authority;
 pub mod balancer;
 pub mod binary;
+pub mod clamd;
 pub mod clients;
 pub mod command;
 pub mod dns;
 pub mod dovecot;
+pub mod fault;
 pub mod http;
 pub mod mail;
 pub mod next_hop;

@@ -1,6 +1,7 @@
 //! A mail server on loopback that takes mail, and misbehaves where a test wants it to.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+mod session;
+
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::ServerConfig;
 
+use self::session::Session;
 use crate::trust;
 
 /// The server; takes no connection any more when dropped.
@@ -40,25 +42,45 @@ pub struct Taken {
 pub enum At {
     /// Instead of the greeting.
     Greeting,
-    /// To EHLO and LHLO.
+    /// To EHLO and LHLO, in the clear.
     Hello,
     /// To STARTTLS.
     StartTls,
+    /// Behind 220 to STARTTLS, instead of the handshake.
+    Handshake,
+    /// To EHLO and LHLO, inside TLS.
+    SecuredHello,
+    /// To AUTH.
+    Auth,
     /// To MAIL.
     Mail,
     /// To RCPT.
     Rcpt,
     /// To DATA.
     Data,
-    /// Behind the final dot.
+    /// In the middle of a body behind DATA.
+    Body,
+    /// To a chunk that is not the last.
+    Chunk,
+    /// Behind the final dot, or the last chunk.
     Dot,
+    /// To QUIT.
+    Quit,
 }
 
 /// What it does instead of what is right.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reaction {
-    /// Says this, without its CRLF.
+    /// Says this, without its CRLF. A body is not taken then.
     Say(&'static str),
+    /// Writes these octets.
+    Write(&'static [u8]),
+    /// Writes these octets again and again until the client has gone.
+    Flood(&'static [u8]),
+    /// Does what is right, and says that twice, in one write.
+    Twice,
+    /// Does what is right, and says nothing.
+    Skip,
     /// Closes the connection. Behind the final dot the mail is taken all the same.
     Drop,
     /// Says nothing until it is dropped, or the client gives up.
@@ -71,26 +93,15 @@ struct Shared {
     plan: Mutex<Vec<(At, Reaction, usize)>>,
     taken: Mutex<Vec<Taken>>,
     connections: Mutex<usize>,
-    /// Octets of commands, for tests of what was said.
+    /// Commands, for tests of what was said.
     said: Mutex<Vec<String>>,
     changed: Condvar,
     is_over: AtomicBool,
     tls: Option<Arc<ServerConfig>>,
     /// LMTP: a reply behind the body for each recipient.
     is_lmtp: bool,
-}
-
-/// Plaintext, or TLS over it.
-enum Line {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
-}
-
-struct Session {
-    line: BufReader<Line>,
-    shared: Arc<Shared>,
-    connection: usize,
-    in_tls: bool,
+    /// Offered besides what every server of this kind offers.
+    offers: Mutex<Vec<&'static str>>,
 }
 
 // === impl NextHop ===
@@ -141,6 +152,13 @@ impl NextHop {
         Self { address, shared }
     }
 
+    /// Offers this extension as well, such as `CHUNKING`.
+    #[must_use]
+    pub fn offering(self, extension: &'static str) -> Self {
+        lock(&self.shared.offers).push(extension);
+        self
+    }
+
     /// Does this from now on, every time.
     #[must_use]
     pub fn always(self, at: At, reaction: Reaction) -> Self {
@@ -175,6 +193,12 @@ impl NextHop {
         taken.clone()
     }
 
+    /// The mails that it has taken so far.
+    #[must_use]
+    pub fn taken_so_far(&self) -> Vec<Taken> {
+        lock(&self.shared.taken).clone()
+    }
+
     /// How many connections there were.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -196,170 +220,26 @@ impl Drop for NextHop {
     }
 }
 
-// === impl Session ===
+// === impl Taken ===
 
-impl Session {
-    fn run(stream: TcpStream, shared: Arc<Shared>) {
-        let connection = {
-            let mut connections = lock(&shared.connections);
-            *connections += 1;
-            *connections
-        };
-        let mut session =
-            Self { line: BufReader::new(Line::Plain(stream)), shared, connection, in_tls: false };
-        // A connection that ends is no failure of the test's server.
-        session.serve().ok();
+impl Taken {
+    /// What lies below the trace that we have put before it.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn below_trace(&self) -> &[u8] {
+        let end = self.octets.windows(7).position(|word| word == b"\r\nFrom:").expect("the header") + 2;
+        let trace = String::from_utf8_lossy(&self.octets[..end]);
+        assert!(trace.starts_with("Received: "), "{trace:?}");
+        &self.octets[end..]
     }
 
-    fn serve(&mut self) -> io::Result<()> {
-        self.react(At::Greeting, "220 hop.example ESMTP")?;
-        let (mut sender, mut recipients) = (None, Vec::new());
-        while let Some(command) = self.command()? {
-            let verb = command.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
-            match verb.as_str() {
-                "EHLO" | "LHLO" => {
-                    let tls = if self.shared.tls.is_some() && !self.in_tls { "250-STARTTLS\r\n" } else { "" };
-                    let auth = if self.in_tls { "250-AUTH PLAIN\r\n" } else { "" };
-                    let offer =
-                        format!("250-hop.example\r\n{tls}{auth}250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE");
-                    self.react(At::Hello, &offer)?;
-                }
-                "HELO" => self.say("250 hop.example")?,
-                "AUTH" => self.say("235 2.7.0 welcome")?,
-                "STARTTLS" => self.starttls()?,
-                "MAIL" => {
-                    if self.react(At::Mail, "250 2.1.0 sender ok")? {
-                        sender = command.split_once(':').map(|(_, path)| path.to_owned());
-                    }
-                }
-                "RCPT" if sender.is_none() => self.say("503 5.5.1 no sender")?,
-                "RCPT" => {
-                    if self.react(At::Rcpt, "250 2.1.5 recipient ok")? {
-                        recipients.push(command.split_once(':').map_or("", |(_, path)| path).to_owned());
-                    }
-                }
-                "DATA" if recipients.is_empty() => self.say("554 5.5.1 no recipients")?,
-                "DATA" => {
-                    if self.react(At::Data, "354 go on")? {
-                        self.take(sender.take().unwrap_or_default(), std::mem::take(&mut recipients))?;
-                    }
-                }
-                "RSET" => {
-                    (sender, recipients) = (None, Vec::new());
-                    self.say("250 2.0.0 ok")?;
-                }
-                "QUIT" => return self.say("221 2.0.0 bye"),
-                _ => self.say("500 5.5.1 what?")?,
-            }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, sender: String, recipients: Vec<String>) -> io::Result<()> {
-        let mut octets = Vec::new();
-        loop {
-            let mut line = Vec::new();
-            if self.line.read_until(b'\n', &mut line)? == 0 {
-                return Ok(());
-            }
-            if line == b".\r\n" {
-                break;
-            }
-            octets.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
-        }
-        let replies = if self.shared.is_lmtp { recipients.len() } else { 1 };
-        let taken = Taken { sender, recipients, octets, in_tls: self.in_tls, connection: self.connection };
-        match self.planned(At::Dot) {
-            Some(Reaction::Say(reply)) => return self.say(reply),
-            reaction => {
-                lock(&self.shared.taken).push(taken);
-                self.shared.changed.notify_all();
-                if let Some(reaction) = reaction {
-                    return self.misbehave(&reaction);
-                }
-            }
-        }
-        (0..replies).try_for_each(|_| self.say("250 2.0.0 taken"))
-    }
-
-    fn starttls(&mut self) -> io::Result<()> {
-        let Some(config) = self.shared.tls.clone() else { return self.say("502 5.5.1 no TLS") };
-        if !self.react(At::StartTls, "220 2.0.0 go on")? {
-            return Ok(());
-        }
-        let Line::Plain(stream) = self.line.get_ref() else { return self.say("503 5.5.1 in TLS") };
-        let session = ServerConnection::new(config).map_err(io::Error::other)?;
-        let tls = StreamOwned::new(session, stream.try_clone()?);
-        self.line = BufReader::new(Line::Tls(Box::new(tls)));
-        self.in_tls = true;
-        Ok(())
-    }
-
-    /// Says what is right, unless something else is planned. Answers whether it did right.
-    fn react(&mut self, at: At, right: &str) -> io::Result<bool> {
-        match self.planned(at) {
-            None => self.say(right).map(|()| true),
-            Some(reaction) => self.misbehave(&reaction).map(|()| false),
-        }
-    }
-
-    fn misbehave(&mut self, reaction: &Reaction) -> io::Result<()> {
-        match reaction {
-            Reaction::Say(reply) => self.say(reply),
-            Reaction::Drop => Err(io::ErrorKind::ConnectionAborted.into()),
-            Reaction::Stall => {
-                self.line.read_to_end(&mut Vec::new())?;
-                Err(io::ErrorKind::UnexpectedEof.into())
-            }
-        }
-    }
-
-    fn planned(&self, at: At) -> Option<Reaction> {
-        let mut plan = lock(&self.shared.plan);
-        let (_, reaction, times) = plan.iter_mut().find(|(place, _, times)| *place == at && *times > 0)?;
-        *times -= 1;
-        Some(reaction.clone())
-    }
-
-    fn command(&mut self) -> io::Result<Option<String>> {
-        let mut line = String::new();
-        if self.line.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
-        let line = line.trim_end().to_owned();
-        lock(&self.shared.said).push(line.clone());
-        Ok(Some(line))
-    }
-
-    fn say(&mut self, reply: &str) -> io::Result<()> {
-        let line = self.line.get_mut();
-        line.write_all(format!("{reply}\r\n").as_bytes())?;
-        line.flush()
-    }
-}
-
-impl Read for Line {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Line {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.write(octets),
-            Self::Tls(stream) => stream.write(octets),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.flush(),
-            Self::Tls(stream) => stream.flush(),
-        }
+    /// Whether this address is among its recipients.
+    #[must_use]
+    pub fn is_for(&self, address: &str) -> bool {
+        let path = format!("<{address}>");
+        self.recipients.iter().any(|recipient| recipient.split(' ').next() == Some(path.as_str()))
     }
 }
 

@@ -1,5 +1,5 @@
-//! A real mail server that mail is sent on to: Postfix, from its Debian package, in a folder and on a port of its own. Its
-//! master process insists on root: where the tests run as somebody else, `sudo` must not ask for a password.
+//! A real mail server that mail is sent on to, or that sends it: Postfix, from its Debian package, in a folder and on a
+//! port of its own. Its master process insists on root: where the tests run as somebody else, `sudo` must not ask for a password.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -30,13 +30,58 @@ impl Postfix {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("gatepost-postfix-").tempdir().expect("a folder");
         let [port] = ports::free();
+        Self::start_with(port, "", "")
+    }
+
+    /// One that takes mail for `full@to.example` and then returns it. Mail for `domain` goes to a port of this machine.
+    ///
+    /// # Panics
+    /// As `start`.
+    #[must_use]
+    pub fn start_returning(domain: &str, port: u16) -> Self {
+        let main = format!(
+            "virtual_mailbox_maps = inline:{{ ann@to.example=ann/, full@to.example=full/ }}
+transport_maps = inline:{{ {{ full@to.example = broken: }}, {{ {domain} = smtp:[127.0.0.1]:{port} }} }}
+"
+        );
+        let [own_port] = ports::free();
+        Self::start_with(own_port, &main, "broken unix - n n - - pipe user=nobody argv=/bin/false\n")
+    }
+
+    /// One at `port` that takes all mail from this machine, and sends what is not for `ann@to.example` on to the server at
+    /// the port `next`, in TLS under a certificate that `authorities` vouch for. What it could not send it tries again after
+    /// seconds.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_before(port: u16, next: u16, authorities: &Path) -> Self {
+        let lines = format!(
+            "mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+relayhost = [127.0.0.1]:{next}
+smtp_tls_security_level = secure
+smtp_tls_secure_cert_match = localhost
+smtp_tls_CAfile = {}
+smtp_tls_loglevel = 1
+queue_run_delay = 2s
+minimal_backoff_time = 2s
+maximal_backoff_time = 4s
+",
+            authorities.display()
+        );
+        Self::start_with(port, &lines, "")
+    }
+
+    /// Both come behind the others of their file; of two with the same name the last one holds.
+    fn start_with(port: u16, main_more: &str, master_more: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("gatepost-postfix-").tempdir().expect("a folder");
         let home = folder.path();
         trust::write_certificate_for(&["hop.example"], &home.join("cert.pem"), &home.join("key.pem"));
         fs::create_dir(home.join("conf")).expect("a folder");
-        fs::write(home.join("conf/main.cf"), main(home)).expect("a file");
-        fs::write(home.join("conf/master.cf"), master(port)).expect("a file");
+        fs::write(home.join("conf/main.cf"), main(home, main_more)).expect("a file");
+        fs::write(home.join("conf/master.cf"), master(port) + master_more).expect("a file");
         let made = as_root("sh").args(["-euc", FOLDERS, "sh"]).arg(home).status().expect("a shell");
         assert!(made.success(), "the folders of Postfix can be made");
         let child = as_root("/usr/lib/postfix/sbin/master")
@@ -92,7 +137,7 @@ impl Drop for Postfix {
     }
 }
 
-fn main(home: &Path) -> String {
+fn main(home: &Path, lines: &str) -> String {
     let home = home.display();
     format!(
         "compatibility_level = 3.6
@@ -121,7 +166,7 @@ virtual_mailbox_maps = inline:{{ ann@to.example=ann/ }}
 virtual_minimum_uid = 1
 virtual_uid_maps = static:1
 virtual_gid_maps = static:1
-"
+{lines}"
     )
 }
 

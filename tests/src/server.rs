@@ -94,8 +94,13 @@ impl Server {
     /// # Panics
     /// When it does not get ready.
     pub fn restart(&mut self) {
-        self.process = setup::spawn(self.folder.path(), self.config.as_deref());
+        self.respawn();
         self.process.wait_until_ready(self.ports.admin);
+    }
+
+    /// As `restart`, without waiting for anything.
+    pub fn respawn(&mut self) {
+        self.process = setup::spawn(self.folder.path(), self.config.as_deref());
     }
 
     /// Starts it again by a command of the test's own, after `kill` or `stop`. Its standard error goes to the same log.

@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use gatepost_tests::dns::{NameServer, Record};
 use gatepost_tests::dovecot::Dovecot;
 use gatepost_tests::mail;
-use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
+use gatepost_tests::next_hop::{At, NextHop, Reaction};
 use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::trust;
+use gatepost_tests::wait_until;
 use gatepost_tests::web::WebServer;
 
 /// A server whose users may send anywhere: names are those of `dns`, mail exchangers listen at `port`.
@@ -33,13 +34,6 @@ fn send(server: &Server, to: &[&str], content: &[u8]) {
     let mut smtp = server.smtp_as_me();
     smtp.mail("me@localhost", to, content).must("250 2.0.0");
     smtp.quit();
-}
-
-/// Behind the trace that we have put before it.
-fn below_trace(taken: &Taken) -> &[u8] {
-    let end = taken.octets.windows(7).position(|word| word == b"\r\nFrom:").expect("the header") + 2;
-    assert!(taken.octets.starts_with(b"Received: "), "{:?}", String::from_utf8_lossy(&taken.octets[..end]));
-    &taken.octets[end..]
 }
 
 /// The sender has got so many notifications of a failure, all with this status.
@@ -75,7 +69,7 @@ fn a_users_mail_goes_to_the_mail_exchanger_of_its_domain_and_its_local_copy_stay
     assert!(taken.sender.starts_with("<me@localhost>"), "{}", taken.sender);
     let recipients: Vec<_> = taken.recipients.iter().map(|path| path.split(' ').next().unwrap()).collect();
     assert_eq!(recipients, ["<ann@to.example>", "<bob@To.Example>"]);
-    mail::assert_same_octets(below_trace(&taken), &content);
+    mail::assert_same_octets(taken.below_trace(), &content);
     mail::assert_same_octets(mail::below_trace(&server.inbox(1)[0]), &content);
     server.wait_for_empty_queue();
     assert_eq!(server.metric("gatepost_remote_recipients_total"), 2.0);
@@ -262,6 +256,20 @@ fn a_dead_destination_is_not_tried_for_each_of_its_mails_and_mailboxes_here_do_n
     server.wait_for_log("put off with all mail to to.example");
     let connections = hop.connections();
     assert!(connections <= 4, "{connections} connections for 30 mails");
+    // What was put off with others was not tried, and is not taken for that.
+    wait_until("attempts and connections agree", || attempts(&server) == hop.connections() as u64);
+    // Whoever has mended the server need not wait until somebody finds that out.
+    hop.mend();
+    server.cli(["queue", "retry", "--all"]).succeed();
+    assert_eq!(hop.taken(30).len(), 30);
+    server.wait_for_empty_queue();
+}
+
+/// Of all mails in the queue, together.
+fn attempts(server: &Server) -> u64 {
+    let list = server.cli(["queue", "list", "--json"]).succeed().text();
+    let queued: Vec<serde_json::Value> = serde_json::from_str(&list).expect("JSON");
+    queued.iter().map(|mail| mail["attempts"].as_u64().expect("a number")).sum()
 }
 
 #[test]
@@ -459,9 +467,7 @@ fn a_kill_while_a_mail_is_on_its_way_costs_nothing() {
     let (dns, hop) = (one_exchanger(), NextHop::start().times(1, At::Mail, Reaction::Stall));
     let mut server = outbound(&dns, hop.address.port(), "");
     send(&server, &["ann@to.example"], &mail::small("survives"));
-    gatepost_tests::wait_until("the server is asked", || {
-        hop.said().iter().any(|line| line.starts_with("MAIL"))
-    });
+    wait_until("the server is asked", || hop.said().iter().any(|line| line.starts_with("MAIL")));
     server.kill();
     server.restart();
     assert_eq!(hop.taken(1).len(), 1);

@@ -1,14 +1,13 @@
 //! 250 means durable: through kill -9, a full disk and flushes that fail.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gatepost_tests::command::is_installed;
+use gatepost_tests::fault::Fault;
 use gatepost_tests::mail;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::{Setup, can_mount};
@@ -165,7 +164,7 @@ fn a_flush_that_fails_is_answered_451_and_the_next_segment_takes_over() {
     smtp.mail("me@localhost", &["me@localhost"], &before).must("250 2.0.0");
     let _ = server.inbox(1);
 
-    let Some(fault) = Fault::inject(&server, "error=EIO") else { return };
+    let Some(fault) = Fault::inject(&server, FLUSHES, "error=EIO") else { return };
     let refused = mail::small("refused");
     smtp.try_mail("me@localhost", "me@localhost", &refused).expect("a reply").must("451 4.3.0");
     fault.end();
@@ -186,7 +185,7 @@ fn a_flush_that_fails_is_answered_451_and_the_next_segment_takes_over() {
 fn the_reply_250_waits_for_the_flush() {
     let server = Server::start();
     let mut smtp = server.smtp_as_me();
-    let Some(fault) = Fault::inject(&server, "delay_enter=700000") else { return };
+    let Some(fault) = Fault::inject(&server, FLUSHES, "delay_enter=700000") else { return };
     smtp.begin_data("me@localhost", &["me@localhost"]);
     let start = Instant::now();
     smtp.send(b"Subject: slow disk\r\n\r\nx\r\n.\r\n");
@@ -196,53 +195,4 @@ fn the_reply_250_waits_for_the_flush() {
     assert!(waited >= Duration::from_millis(700), "250 after {waited:?}, before the flush was done");
 }
 
-/// strace on the running server: its flushes fail or are slow while this is there.
-#[derive(Debug)]
-struct Fault {
-    strace: Child,
-}
-
-// === impl Fault ===
-
-impl Fault {
-    /// `None`, with a note, where the machine does not allow tracing.
-    fn inject(server: &Server, what: &str) -> Option<Self> {
-        if !is_installed("strace") {
-            eprintln!("SKIPPED: strace is not installed");
-            return None;
-        }
-        let mut strace = Command::new("strace")
-            .args(["-f", "-p", &server.pid().to_string(), "-e", "trace=fdatasync,fsync", "-e"])
-            .arg(format!("inject=fdatasync,fsync:{what}"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("strace starts");
-        let mut said = BufReader::new(strace.stderr.take().expect("piped"));
-        let mut line = String::new();
-        said.read_line(&mut line).expect("strace speaks");
-        if !line.contains("attached") {
-            eprintln!("SKIPPED: strace may not attach: {line}");
-            strace.wait().ok();
-            return None;
-        }
-        // It goes on to speak, and must not be stopped by a full pipe.
-        thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        thread::sleep(Duration::from_millis(200));
-        Some(Self { strace })
-    }
-
-    /// Detaches; the server goes on.
-    fn end(mut self) {
-        let pid =
-            rustix::process::Pid::from_raw(self.strace.id().try_into().expect("a pid")).expect("not zero");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("strace is there");
-        self.strace.wait().expect("strace ends");
-    }
-}
-
-impl Drop for Fault {
-    fn drop(&mut self) {
-        self.strace.kill().ok();
-        self.strace.wait().ok();
-    }
-}
+const FLUSHES: &str = "fdatasync,fsync";

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use gatepost_tests::mail;
-use gatepost_tests::next_hop::{At, NextHop, Reaction, Taken};
+use gatepost_tests::next_hop::{At, NextHop, Reaction};
 use gatepost_tests::ports;
 use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
-use gatepost_tests::smtp::Reply;
+use gatepost_tests::smtp::{Reply, stuffed};
+use gatepost_tests::trust;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -67,13 +68,6 @@ fn send(server: &Server, to: &[&str], content: &[u8]) {
     stranger.quit();
 }
 
-/// Behind the trace that we have put before it.
-fn below_trace(taken: &Taken) -> &[u8] {
-    let end = taken.octets.windows(7).position(|word| word == b"\r\nFrom:").expect("the header") + 2;
-    assert!(taken.octets.starts_with(b"Received: "), "{:?}", String::from_utf8_lossy(&taken.octets[..end]));
-    &taken.octets[end..]
-}
-
 #[test]
 fn strangers_mail_for_the_domains_behind_arrives_there_as_it_came() {
     let behind = NextHop::start();
@@ -84,7 +78,7 @@ fn strangers_mail_for_the_domains_behind_arrives_there_as_it_came() {
     assert!(taken.sender.starts_with("<someone@remote.example>"), "{taken:?}");
     let recipients: Vec<_> = taken.recipients.iter().map(|path| path.split(' ').next().unwrap()).collect();
     assert_eq!(recipients, ["<ann@Behind.example>", "<bob@sub.behind.example>"]);
-    mail::assert_same_octets(below_trace(&taken), &content);
+    mail::assert_same_octets(taken.below_trace(), &content);
     mail::assert_same_octets(mail::below_trace(&server.inbox(1)[0]), &content);
     server.wait_for_empty_queue();
 }
@@ -227,6 +221,93 @@ fn postfix_behind_says_whom_it_knows_and_gets_their_mail_as_it_came() {
         let is_this =
             |mail: &&Vec<u8>| mail.windows(content.len()).any(|octets| octets == content.as_slice());
         assert_eq!(arrived.iter().filter(is_this).count(), 1, "{}", String::from_utf8_lossy(&content[..60]));
+    }
+}
+
+#[test]
+fn addresses_outside_of_ascii_are_refused_in_the_session_where_the_server_behind_takes_none() {
+    let behind = NextHop::start();
+    let server = before(&hop(&behind), "");
+    let mut stranger = server.smtp_open();
+    stranger.say("MAIL FROM:<b\u{fc}cher@remote.example> SMTPUTF8").must("250 2.1.0");
+    stranger.say("RCPT TO:<ann@behind.example>").must("553 5.6.7");
+    // Other recipients are not behind.
+    stranger.say("RCPT TO:<me@localhost>").must("250 2.1.5");
+    stranger.quit();
+    ask(&server, "b\u{fc}cher@behind.example").must("553 5.6.7");
+    ask(&server, "ann@behind.example").must("250 2.1.5");
+    assert!(behind.taken(0).is_empty());
+
+    let behind = NextHop::start().offering("SMTPUTF8");
+    let server = before(&hop(&behind), "");
+    let mut stranger = server.smtp_open();
+    stranger.say("MAIL FROM:<b\u{fc}cher@remote.example> SMTPUTF8").must("250 2.1.0");
+    stranger.say("RCPT TO:<j\u{fc}rgen@behind.example>").must("250 2.1.5");
+    stranger.say("DATA").must("354");
+    stranger.send(&stuffed(&mail::eight_bit("outside")));
+    stranger.reply().must("250 2.0.0");
+    stranger.quit();
+    let taken = behind.taken(1).remove(0);
+    assert!(taken.is_for("j\u{fc}rgen@behind.example") && taken.sender.contains(" SMTPUTF8"), "{taken:?}");
+    mail::assert_same_octets(taken.below_trace(), &mail::eight_bit("outside"));
+}
+
+/// Whatever was said of it in the session: what a list has let in, and the server behind cannot take, is not lost.
+#[test]
+fn what_a_list_lets_in_and_the_server_behind_cannot_take_is_kept() {
+    let behind = NextHop::start();
+    let list = List::new("@behind.example\n");
+    let server = before(&hop(&behind), &list.keys());
+    let mut stranger = server.smtp_open();
+    stranger.say("MAIL FROM:<b\u{fc}cher@remote.example> SMTPUTF8").must("250 2.1.0");
+    stranger.say("RCPT TO:<ann@behind.example>").must("250 2.1.5");
+    stranger.say("DATA").must("354");
+    stranger.send(&stuffed(&mail::small("kept")));
+    stranger.reply().must("250 2.0.0");
+    stranger.quit();
+    server.wait_for_log("a mail that nobody can be told of is among the bad mail");
+    server.wait_for_empty_queue();
+    let reasons = fs::read_dir(server.data().join("badmail")).expect("the folder").flatten();
+    let reasons: String = reasons.filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
+    assert!(reasons.contains("5.6.7") && reasons.contains("Subject: kept"), "{reasons}");
+    assert!(behind.taken(0).is_empty());
+}
+
+#[test]
+fn the_server_behind_is_asked_by_lmtp() {
+    let behind = NextHop::start_lmtp().times(1, At::Rcpt, Reaction::Say("550 5.1.1 no such user"));
+    let server = before(&hop(&behind), "protocol = \"lmtp\"");
+    ask(&server, "gone@behind.example").must("550 5.1.1");
+    send(&server, &["ann@behind.example", "bob@behind.example"], &mail::small("by-lmtp"));
+    assert_eq!(behind.taken(1)[0].recipients.len(), 2);
+    assert!(behind.said().iter().all(|line| !line.starts_with("EHLO")), "{:?}", behind.said());
+    server.wait_for_empty_queue();
+}
+
+/// An impostor must not get to know who lives behind, nor say that nobody does.
+#[test]
+fn the_server_behind_is_asked_inside_tls_and_only_if_it_is_the_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    trust::write_certificate(&certificate, &key);
+    let impostor = (folder.path().join("impostor.pem"), folder.path().join("impostor-key.pem"));
+    trust::write_certificate(&impostor.0, &impostor.1);
+    let behind = NextHop::start_tls(&certificate, &key);
+    let demand = |authorities: &std::path::Path| {
+        format!(
+            "authorities = {authorities:?}\n[relay]\ndomains = [\"behind.example\"]\ntls = \"verified\"\n"
+        )
+    };
+    for (authorities, answer) in [(&certificate, "250 2.1.5"), (&impostor.0, "451 4.4.3")] {
+        let relay =
+            format!("[delivery.remote]\nenabled = true\n{}hops = [{}]\n", demand(authorities), hop(&behind));
+        let server =
+            Setup::new().open_listener().listener_keys("backend = \"relay\"").sections(&relay).start();
+        let asked = behind.said().len();
+        ask(&server, "ann@behind.example").must(answer);
+        let said = behind.said().split_off(asked);
+        let named = said.iter().filter(|line| line.contains("ann@behind.example")).count();
+        assert_eq!(named, usize::from(answer.starts_with('2')), "{said:?}");
     }
 }
 

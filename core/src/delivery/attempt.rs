@@ -49,6 +49,11 @@ impl Attempt {
         recipients.iter().map(|&recipient| Self::local(recipient, Ok(bounced.clone()))).collect()
     }
 
+    /// Of those for whom nothing is left to be done.
+    pub fn delivered(recipients: &[usize]) -> impl Iterator<Item = Self> {
+        recipients.iter().map(|&recipient| Self::local(recipient, Ok(Disposition::Delivered)))
+    }
+
     /// Of those whose end the store has noted.
     pub fn ended(dispositions: Vec<(u32, Disposition)>) -> impl Iterator<Item = Self> {
         dispositions

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use gatepost_smtp::wire::path::ReversePath;
 use tracing::{debug, error, info, warn};
 
@@ -22,7 +23,7 @@ use crate::badmail::{BadMessage, Cause};
 use crate::clock::now_ms;
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
-use crate::queue::{Claim, NewMessage, Outcome};
+use crate::queue::{Claim, NewMessage, Outcome, Turn};
 
 /// What senders are told, and when a mail is given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +58,9 @@ impl Closing {
         self.policy.store(Arc::new(policy));
     }
 
-    /// A mail's header section, or the beginning of it; empty where it cannot be read now.
-    pub(super) async fn header(&self, message: &Arc<NewMessage>) -> Vec<u8> {
-        self.notifier.header(message).await.unwrap_or_default()
+    /// The beginning of a mail, with its header section or the beginning of that; empty where it cannot be read now.
+    pub(super) async fn beginning(&self, message: &Arc<NewMessage>) -> Bytes {
+        self.notifier.beginning(message).await.unwrap_or_default()
     }
 
     /// Writes what became of the recipients into the queue, which is their removal where they are done; then lets the
@@ -83,7 +84,8 @@ impl Closing {
         let outcomes = outcomes(&claim, &attempted, is_late, &policy, now_ms);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
         let follow_ups = notification.into_iter().map(|(notification, _)| notification).collect();
-        if let Err(error) = self.rooms.queue.settle_with(claim, outcomes, follow_ups).await {
+        let turn = turn(&attempted);
+        if let Err(error) = self.rooms.queue.settle_with(claim, turn, outcomes, follow_ups).await {
             error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");
             if let Some(metrics) = &self.metrics {
                 metrics.settle_failures.inc();
@@ -222,7 +224,9 @@ impl Closing {
         let expires_at_ms = expires_at_ms(&message, attempted, policy);
         let id = self.rooms.queue.allocate_id();
         let subject = Subject { message, told: told.clone(), is_infected, expires_at_ms };
-        let notification = self.notifier.make(id, &policy.hostname, now_ms, subject).await?;
+        let mut notification = self.notifier.make(id, &policy.hostname, now_ms, subject).await?;
+        // The sender may be an address of ours that leads to other servers.
+        notification.submission = self.rooms.forward(notification.submission);
         Some((notification, told))
     }
 
@@ -270,7 +274,12 @@ impl Closing {
 /// An attempt in vain is the end where the mail has waited long enough.
 fn give_up(claim: &Claim, attempt: Attempt, policy: &Policy, now_ms: u64) -> Attempt {
     let Err(setback) = &attempt.result else { return attempt };
-    match setback.schedule(&policy.schedules).next(waiting(claim, now_ms), 0) {
+    if *setback == Setback::Damaged && claim.attempts > 0 {
+        let session = claim.message.submission.origin.session.as_str();
+        error!(queue_id = %claim.id, session, "the body file of a mail is damaged; it is given up");
+        return Attempt { result: Ok(Disposition::Bounced { reason: DAMAGED.to_owned() }), ..attempt };
+    }
+    match setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), 0) {
         Next::Retry { .. } => attempt,
         Next::GiveUp => {
             let reason = format!("{EXPIRED}: {setback}");
@@ -291,11 +300,23 @@ fn bounced_here(attempt: &mut Attempt) -> Option<(u32, &mut Result<Disposition, 
     }
 }
 
-fn waiting(claim: &Claim, now_ms: u64) -> Waiting {
-    Waiting {
-        received_at_ms: claim.message.submission.origin.received_at_ms,
-        now_ms,
-        attempts: claim.attempts.saturating_add(1),
+fn waiting(claim: &Claim, setback: &Setback, now_ms: u64) -> Waiting {
+    let (attempts, left_alone) = match setback {
+        // That nobody is there has been found out as often as by attempts of its own.
+        Setback::LeftAlone { pause, failures, .. } => (claim.attempts.max(*failures), Some(*pause)),
+        _ => (claim.attempts.saturating_add(1), None),
+    };
+    let received_at_ms = claim.message.submission.origin.received_at_ms;
+    Waiting { received_at_ms, now_ms, attempts, left_alone }
+}
+
+/// It counts unless all that is still to be done was left alone.
+fn turn(attempted: &[Attempt]) -> Turn {
+    let mut setbacks = setbacks(attempted).peekable();
+    if setbacks.peek().is_some() && !setbacks.any(Setback::is_of_attempt) {
+        Turn::Missed
+    } else {
+        Turn::Taken
     }
 }
 
@@ -329,7 +350,7 @@ fn outcomes(
     let outcome = |attempt: &Attempt| match &attempt.result {
         Ok(disposition) => Outcome::Done(disposition.clone()),
         Err(setback) => {
-            let next = setback.schedule(&policy.schedules).next(waiting(claim, now_ms), jitter);
+            let next = setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), jitter);
             let not_before_ms = match next {
                 Next::Retry { not_before_ms } => not_before_ms,
                 // The store could not be asked whether the mail lies in the mailbox after all: nobody is told that it
@@ -347,6 +368,8 @@ fn outcomes(
     attempted.iter().map(|attempt| (attempt.recipient, outcome(attempt))).collect()
 }
 
+/// RFC 3463: other or undefined mail system status.
+const DAMAGED: &str = "5.3.0 the mail was damaged on the disk of this server";
 /// RFC 3463: delivery time expired.
 const EXPIRED: &str = "5.4.7 given up after many attempts; the last one";
 /// The middle of the spread.

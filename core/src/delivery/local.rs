@@ -1,10 +1,12 @@
 //! Which mailboxes a mail goes to, and what stands before it there.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gatepost_smtp::wire::path::ForwardPath;
 
+use super::loops::delivered_to_value;
 use crate::directory::Resolution;
 use crate::queue::NewMessage;
 use crate::store::MailboxCopy;
@@ -18,6 +20,8 @@ pub struct Plan {
     pub served: Vec<usize>,
     /// Indices of those who live elsewhere.
     pub foreign: Vec<usize>,
+    /// Indices of addresses here whose mail has gone on to other servers, as recipients of its own.
+    pub expanded: Vec<usize>,
     /// Indices of those whose domain is here, but who do not live here (any more).
     pub gone: Vec<usize>,
 }
@@ -36,11 +40,22 @@ impl Plan {
             let recipient = message.submission.envelope.recipients.get(index);
             let mailboxes = match recipient.map(|recipient| resolve(&recipient.path)) {
                 Some(Resolution::Local(mailboxes)) => mailboxes,
+                Some(Resolution::Forwarded(forwarding)) if !forwarding.mailboxes.is_empty() => {
+                    Arc::clone(&forwarding.mailboxes)
+                }
+                // All of it went on when the mail was accepted.
+                Some(Resolution::Forwarded(_))
+                    if recipient.is_some_and(|known| message.submission.forwards.has(&known.path)) =>
+                {
+                    plan.expanded.push(index);
+                    continue;
+                }
                 Some(Resolution::Foreign) => {
                     plan.foreign.push(index);
                     continue;
                 }
-                Some(Resolution::UnknownLocal) | None => {
+                Some(Resolution::Forwarded(_) | Resolution::Rewritten { .. } | Resolution::UnknownLocal)
+                | None => {
                     plan.gone.push(index);
                     continue;
                 }
@@ -56,16 +71,29 @@ impl Plan {
         plan
     }
 
-    /// Takes those out whose mailboxes the mail has been in already (in lower case): delivered again, it would go round
-    /// again. Who has other mailboxes too keeps these.
-    pub fn take_out_loops(&mut self, been_in: &HashSet<String>) -> Vec<usize> {
+    /// Whether a mail that has been here before would go round again, so that `take_out_loops` has to be asked.
+    #[must_use]
+    pub fn can_loop(&self, message: &NewMessage) -> bool {
+        !self.copies.is_empty()
+            || self.foreign.iter().any(|recipient| message.submission.forwards.of(*recipient).is_some())
+    }
+
+    /// Takes those out whose mailboxes the mail has been in already, and those who stand for an address that it was sent to
+    /// already (in lower case): delivered again, it would go round again. Who has other mailboxes too keeps these.
+    pub fn take_out_loops(&mut self, message: &NewMessage, been_in: &HashSet<String>) -> Vec<usize> {
         if been_in.is_empty() {
             return Vec::new();
         }
+        let has_been_sent_on = |index: &mut usize| {
+            let address = message.submission.forwards.of(*index);
+            address.is_some_and(|address| been_in.contains(&delivered_to_value(address).to_lowercase()))
+        };
+        let mut looped: Vec<usize> = self.foreign.extract_if(.., has_been_sent_on).collect();
         self.copies.retain(|copy| !been_in.contains(&copy.mailbox.to_lowercase()));
         let copies = &self.copies;
         let has_copy = |index: &usize| copies.iter().any(|copy| copy.recipient as usize == *index);
-        self.served.extract_if(.., |index| !has_copy(index)).collect()
+        looped.extend(self.served.extract_if(.., |index| !has_copy(index)));
+        looped
     }
 }
 

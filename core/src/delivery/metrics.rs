@@ -16,11 +16,14 @@ pub struct Metrics {
     retried_scan: IntCounter,
     retried_store: IntCounter,
     retried_next_hop: IntCounter,
+    retried_damaged: IntCounter,
+    retried_left_alone: IntCounter,
     retried_panicked: IntCounter,
     told_failed: IntCounter,
     told_delayed: IntCounter,
     told_relayed: IntCounter,
     told_delivered: IntCounter,
+    told_expanded: IntCounter,
     pub(super) settle_failures: IntCounter,
     pub(super) unreported: IntCounter,
     stuck: IntGauge,
@@ -85,11 +88,14 @@ impl Metrics {
             retried_scan: retries.with_label_values(&["scan"]),
             retried_store: retries.with_label_values(&["store"]),
             retried_next_hop: retries.with_label_values(&["next_hop"]),
+            retried_damaged: retries.with_label_values(&["damaged"]),
+            retried_left_alone: retries.with_label_values(&["left_alone"]),
             retried_panicked: retries.with_label_values(&["panicked"]),
             told_failed: told.with_label_values(&[Action::Failed.name()]),
             told_delayed: told.with_label_values(&[Action::Delayed.name()]),
             told_relayed: told.with_label_values(&[Action::Relayed.name()]),
             told_delivered: told.with_label_values(&[Action::Delivered.name()]),
+            told_expanded: told.with_label_values(&[Action::Expanded.name()]),
             settle_failures,
             unreported,
             stuck,
@@ -118,6 +124,7 @@ impl Metrics {
             Action::Delayed => self.told_delayed.inc(),
             Action::Relayed => self.told_relayed.inc(),
             Action::Delivered => self.told_delivered.inc(),
+            Action::Expanded => self.told_expanded.inc(),
         }
     }
 
@@ -126,6 +133,8 @@ impl Metrics {
             Setback::Scan => self.retried_scan.inc(),
             Setback::Store(_) => self.retried_store.inc(),
             Setback::NextHop { .. } => self.retried_next_hop.inc(),
+            Setback::Damaged => self.retried_damaged.inc(),
+            Setback::LeftAlone { .. } => self.retried_left_alone.inc(),
             Setback::Panicked => self.retried_panicked.inc(),
         }
     }

@@ -35,7 +35,7 @@ pub use attempt::{Attempt, HopReport};
 use closing::Closing;
 pub use closing::Policy;
 pub use disposition::Disposition;
-pub use loops::{RECEIVED_MAX, count_received, delivered_to};
+pub use loops::{RECEIVED_MAX, delivered_to};
 pub use metrics::Metrics;
 pub use schedule_policy::{Retries, Schedule, Schedules};
 pub use watchdog::Watchdog;

@@ -1,5 +1,7 @@
 //! Why a recipient was not served in an attempt: what `queue list` says until the next one.
 
+use std::time::Duration;
+
 use super::schedule_policy::{Schedule, Schedules};
 use crate::store::StoreError;
 
@@ -18,6 +20,19 @@ pub enum Setback {
         /// Why, with an enhanced status code of class 4 in front. Printable ASCII.
         reason: String,
     },
+    /// Its destination is left alone for a while, as other mail has found out: nobody was asked, so this was no attempt.
+    #[error("{reason}")]
+    LeftAlone {
+        /// Why, as of `NextHop`.
+        reason: String,
+        /// For how long still.
+        pause: Duration,
+        /// How often in a row it has been tried in vain, by whatever mail.
+        failures: u32,
+    },
+    /// The body is not what was written to our disk. Another look decides, since it may be the reading that failed.
+    #[error("4.3.0 the mail is damaged on the disk of this server")]
+    Damaged,
     /// The attempt ended in a panic: a bug of ours, which the log tells.
     #[error("4.3.0 internal error during delivery")]
     Panicked,
@@ -30,8 +45,23 @@ impl Setback {
     #[must_use]
     pub const fn schedule<'a>(&self, schedules: &'a Schedules) -> &'a Schedule {
         match self {
-            Self::Scan | Self::Store(_) | Self::Panicked => &schedules.local,
-            Self::NextHop { .. } => &schedules.outbound,
+            Self::Scan | Self::Store(_) | Self::Damaged | Self::Panicked => &schedules.local,
+            Self::NextHop { .. } | Self::LeftAlone { .. } => &schedules.outbound,
+        }
+    }
+
+    /// Whether somebody was asked, or something tried.
+    #[must_use]
+    pub const fn is_of_attempt(&self) -> bool {
+        !matches!(self, Self::LeftAlone { .. })
+    }
+}
+
+impl From<StoreError> for Setback {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::BodyDamaged => Self::Damaged,
+            error => Self::Store(error),
         }
     }
 }

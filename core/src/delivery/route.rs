@@ -145,9 +145,15 @@ impl DomainPattern {
         match mailbox.domain() {
             Domain::Address(_) => *self == Self::Any,
             Domain::Name(name) => {
-                name.parse::<DomainName>().is_ok_and(|name| self.closeness(name.as_str()).is_some())
+                name.parse::<DomainName>().is_ok_and(|name| self.is_of_domain(name.as_str()))
             }
         }
+    }
+
+    /// Whether a domain (A-labels, lower case) is meant.
+    #[must_use]
+    pub fn is_of_domain(&self, domain: &str) -> bool {
+        self.closeness(domain).is_some()
     }
 
     /// How much it says about a domain; `None` where it is about others.

@@ -44,8 +44,10 @@ pub struct Waiting {
     pub received_at_ms: u64,
     /// Now.
     pub now_ms: u64,
-    /// Attempts so far, this one among them.
+    /// Attempts so far, this one among them. Where its destination is left alone, those of other mail count as well.
     pub attempts: u32,
+    /// Set where nothing was tried: its destination is left alone for so long.
+    pub left_alone: Option<Duration>,
 }
 
 /// What comes next.
@@ -84,14 +86,17 @@ impl Schedule {
     ///
     /// An attempt is made when the delay notice is due and one when the mail expires, whatever the times between them: so
     /// neither comes late, and nothing is given up without a last look. A mail is not given up before its second attempt,
-    /// so that neither a clock set ahead nor a server that was off for a week turns the queue into bounces.
+    /// so that neither a clock set ahead nor a server that was off for a week turns the queue into bounces. One whose
+    /// destination is left alone comes again when that is over, however long it would wait after an attempt.
     pub fn next(&self, waiting: Waiting, jitter: u32) -> Next {
-        let Waiting { received_at_ms, now_ms, attempts } = waiting;
+        let Waiting { received_at_ms, now_ms, attempts, left_alone } = waiting;
         let expires_at_ms = self.expires_at_ms(received_at_ms);
         if now_ms >= expires_at_ms && attempts >= ATTEMPTS_MIN {
             return Next::GiveUp;
         }
-        let usual = after(now_ms, self.retries.delay(attempts, jitter));
+        let delay = left_alone
+            .map_or_else(|| self.retries.delay(attempts, jitter), |pause| soon_after(pause, jitter));
+        let usual = after(now_ms, delay);
         let notice = self.delay_notice.map(|age| after(received_at_ms, age));
         let stops = [notice, Some(expires_at_ms)].into_iter().flatten().filter(|at| *at > now_ms);
         Next::Retry { not_before_ms: stops.fold(usual, u64::min) }
@@ -145,6 +150,14 @@ fn spread(delay: Duration, jitter: u32) -> Duration {
     delay.saturating_sub(Duration::from_millis(eighth_ms)).saturating_add(Duration::from_millis(share_ms))
 }
 
+/// A point between the end of a pause and a quarter of it later: one mail finds out for those behind it.
+fn soon_after(pause: Duration, jitter: u32) -> Duration {
+    let pause = pause.max(PAUSE_MIN);
+    let quarter_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).wrapping_shr(2);
+    let share_ms = u128::from(quarter_ms).wrapping_mul(u128::from(jitter)).wrapping_shr(32);
+    pause.saturating_add(Duration::from_millis(u64::try_from(share_ms).unwrap_or(quarter_ms)))
+}
+
 // === impl Schedules ===
 
 impl Schedules {
@@ -177,6 +190,8 @@ const DELAY_NOTICE_MODERN: Duration = Duration::from_secs(4 * HOUR);
 /// RFC 5321 section 4.5.4.1: generally at least 4 to 5 days.
 const EXPIRY_MODERN: Duration = Duration::from_secs(5 * DAY);
 const ATTEMPTS_MIN: u32 = 2;
+/// A pause that is over while this is worked out is no reason for a busy loop.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -207,7 +222,7 @@ mod tests {
         loop {
             let now_ms = *attempts.last().unwrap();
             let count = u32::try_from(attempts.len()).unwrap();
-            let waiting = Waiting { received_at_ms: RECEIVED, now_ms, attempts: count };
+            let waiting = Waiting { received_at_ms: RECEIVED, now_ms, attempts: count, left_alone: None };
             match schedule.next(waiting, jitter(count)) {
                 Next::GiveUp => return (attempts, now_ms),
                 Next::Retry { not_before_ms } => attempts.push(not_before_ms),
@@ -237,18 +252,40 @@ mod tests {
     #[test]
     fn nothing_is_given_up_before_its_second_attempt() {
         let schedule = Schedules::MODERN.local;
-        let waiting = |attempts| Waiting { received_at_ms: RECEIVED, now_ms: u64::MAX / 2, attempts };
+        let waiting =
+            |attempts| Waiting { received_at_ms: RECEIVED, now_ms: u64::MAX / 2, attempts, left_alone: None };
         assert!(matches!(schedule.next(waiting(1), 0), Next::Retry { .. }));
         assert_eq!(schedule.next(waiting(2), 0), Next::GiveUp);
     }
 
     #[test]
     fn a_clock_that_was_set_back_gives_nothing_up() {
-        let waiting = Waiting { received_at_ms: RECEIVED, now_ms: 0, attempts: u32::MAX };
+        let waiting = Waiting { received_at_ms: RECEIVED, now_ms: 0, attempts: u32::MAX, left_alone: None };
         let Next::Retry { not_before_ms } = Schedules::MODERN.local.next(waiting, u32::MAX) else {
             panic!("given up")
         };
         assert!(not_before_ms > 0 && not_before_ms < 20 * MINUTE * 1000);
+    }
+
+    #[test]
+    fn a_mail_whose_destination_is_left_alone_comes_soon_after_and_is_told_of_and_given_up_in_time() {
+        let schedule = Schedules::MODERN.outbound;
+        let next = |age: u64, attempts, jitter| {
+            let now_ms = RECEIVED + age * 1000;
+            let left_alone = Some(Duration::from_secs(1_000));
+            let waiting = Waiting { received_at_ms: RECEIVED, now_ms, attempts, left_alone };
+            match schedule.next(waiting, jitter) {
+                Next::Retry { not_before_ms } => Some((not_before_ms - now_ms) / 1000),
+                Next::GiveUp => None,
+            }
+        };
+        for attempts in [0, 1, 20] {
+            assert_eq!(next(0, attempts, 0), Some(1_000));
+            assert_eq!(next(0, attempts, u32::MAX), Some(1_249));
+        }
+        assert_eq!(next(4 * HOUR - 10, 0, 0), Some(10), "the notice is due");
+        assert_eq!(next(5 * DAY, 2, 0), None, "tried twice, if not by this mail");
+        assert_eq!(next(5 * DAY, 1, 0), Some(1_000));
     }
 
     proptest! {
@@ -273,8 +310,11 @@ mod tests {
         }
 
         #[test]
-        fn no_number_panics(received_at_ms: u64, now_ms: u64, attempts: u32, jitter: u32, schedule in schedules()) {
-            let _ = schedule.next(Waiting { received_at_ms, now_ms, attempts }, jitter);
+        fn no_number_panics(
+            received_at_ms: u64, now_ms: u64, attempts: u32, pause_ms: Option<u64>, jitter: u32, schedule in schedules(),
+        ) {
+            let left_alone = pause_ms.map(Duration::from_millis);
+            let _ = schedule.next(Waiting { received_at_ms, now_ms, attempts, left_alone }, jitter);
             let _ = schedule.is_late(received_at_ms, now_ms);
         }
     }

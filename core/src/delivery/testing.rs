@@ -19,13 +19,13 @@ pub(crate) fn message(id: u64, recipients: &[&str]) -> NewMessage {
     };
     NewMessage {
         id: QueueId(id),
-        submission: Submission {
-            envelope: Envelope {
+        submission: Submission::new(
+            Envelope {
                 reverse_path: "<sender@example.org>".parse().unwrap(),
                 params: MailParams::default(),
                 recipients: recipients.iter().map(recipient).collect(),
             },
-            origin: Origin {
+            Origin {
                 session: "S1".into(),
                 listener: "smtp".into(),
                 peer: "127.0.0.1:25".parse().unwrap(),
@@ -35,7 +35,7 @@ pub(crate) fn message(id: u64, recipients: &[&str]) -> NewMessage {
                 user: None,
                 received_at_ms: 1_700_000_000_000,
             },
-        },
+        ),
         trace: b"Received: from client.example.org\r\n".to_vec(),
         body: Body::Memory("Subject: hello\r\n\r\nbody\r\n".into()),
         stamp: None,

@@ -23,7 +23,9 @@ use crate::badmail::Badmail;
 use crate::clock::now_ms;
 use crate::directory::{Directory, Resolution};
 use crate::events::Log;
-use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, Queue};
+use crate::forwarding::forward;
+use crate::intake::Submission;
+use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue};
 use crate::scan::{Priority, Scanner, Stamp, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
 
@@ -109,8 +111,29 @@ impl Default for Settings {
 // === impl Rooms ===
 
 impl Rooms {
+    /// Whether workers may take mail of a lane now.
+    fn is_open(&self, lane: Lane) -> bool {
+        lane == Lane::Local || self.remote.as_ref().is_none_or(Remote::has_room)
+    }
+
+    /// Has the queue keep mail for other servers apart, so that however much of it waits, it does not stand before mail for
+    /// mailboxes here.
+    fn sort_queue(&self) {
+        let (directory, remote) = (self.directory.clone(), self.remote.clone());
+        self.queue.sort_by(move |domain| {
+            let is_relayed = remote.as_ref().is_some_and(|remote| remote.relays_domain(domain));
+            let is_here = !is_relayed && (domain.is_empty() || directory.has_domain(domain));
+            if is_here { Lane::Local } else { Lane::Remote }
+        });
+    }
+
     fn resolve(&self, path: &ForwardPath) -> Resolution {
         if self.relays(path) { Resolution::Foreign } else { self.directory.resolve(path) }
+    }
+
+    /// A mail of our own, as the queue is to have it.
+    pub(super) fn forward(&self, submission: Submission) -> Submission {
+        forward(&self.directory, submission, |path| self.relays(path))
     }
 
     /// Whether a recipient lives on a server behind this one.
@@ -143,6 +166,7 @@ impl Workers {
             swept => swept?,
         }
         let closing = Closing::start(rooms.clone(), policy, metrics)?;
+        rooms.sort_queue();
         let (stop, stopped) = watch::channel(false);
         let tasks = (0..settings.workers.get())
             .map(|_| {
@@ -188,7 +212,7 @@ impl Worker {
                 biased;
                 // An error means that whoever could stop us has gone: the queue's end is ours then.
                 Ok(_) = self.stop.wait_for(|stop| *stop) => return,
-                claim = self.rooms.queue.claim() => claim,
+                claim = self.rooms.queue.claim_where(|lane| self.rooms.is_open(lane)) => claim,
             };
             let Some(claim) = claim else { return };
             let id = claim.id;
@@ -239,7 +263,9 @@ impl Worker {
                 attempted.append(&mut admitted.attempted);
                 admitted.attempted = attempted;
                 let (message, closing) = (Arc::clone(&claim.message), self.closing.clone());
-                remote.spawn(message, admitted, async move |attempted| closing.close(claim, attempted).await);
+                let close = async move |attempted| closing.close(claim, attempted).await;
+                let queue = self.rooms.queue.clone();
+                remote.spawn(message, admitted, close, move || queue.look_again());
                 true
             }
             Admission::Crowded if attempted.is_empty() => {
@@ -287,8 +313,11 @@ impl Worker {
         let message = &claim.message;
         let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.resolve(path));
         let mut attempted = Attempt::given_up(&plan.gone, GONE);
-        let looped = plan.take_out_loops(&delivered_to(&self.closing.header(message).await));
-        attempted.extend(Attempt::given_up(&looped, LOOPED));
+        attempted.extend(Attempt::delivered(&plan.expanded));
+        if plan.can_loop(message) {
+            let been_in = delivered_to(&self.closing.beginning(message).await);
+            attempted.extend(Attempt::given_up(&plan.take_out_loops(message, &been_in), LOOPED));
+        }
         if plan.copies.is_empty() {
             return Progress { attempted, foreign: plan.foreign };
         }
@@ -301,7 +330,7 @@ impl Worker {
         };
         match self.rooms.store.deliver(delivery).await {
             Ok(dispositions) => attempted.extend(Attempt::ended(dispositions)),
-            Err(error) => attempted.extend(Attempt::put_off(&plan.served, &Setback::Store(error))),
+            Err(error) => attempted.extend(Attempt::put_off(&plan.served, &error.into())),
         }
         Progress { attempted, foreign: plan.foreign }
     }
@@ -371,7 +400,7 @@ const GONE: &str = "5.1.1 the mailbox that this was accepted for is gone";
 const UNROUTABLE: &str = "5.4.4 the address is not here, and no mail leaves this server";
 
 /// RFC 3463: routing loop detected.
-const LOOPED: &str = "5.4.6 the mail has been in this mailbox already";
+const LOOPED: &str = "5.4.6 the mail has been at this address already";
 
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 

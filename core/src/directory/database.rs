@@ -12,8 +12,10 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use super::scram::KEY_OCTETS;
 use super::{
-    Account, AccountClass, AccountName, Credentials, DirectoryError, DomainName, ScramVerifier, Snapshot,
+    Account, AccountClass, AccountName, Alias, AliasTarget, Credentials, DirectoryError, DomainName,
+    ScramVerifier, Snapshot,
 };
+use crate::forwarding::secret::Secret;
 
 /// An open directory file.
 #[derive(Debug)]
@@ -66,7 +68,8 @@ impl Database {
         let domains = domains(&transaction)?.iter().map(ToString::to_string).collect();
         let accounts = accounts(&transaction)?;
         let aliases = aliases(&transaction)?;
-        Ok(Snapshot::new(domains, accounts, aliases))
+        let secrets = secrets(&transaction)?;
+        Ok(Snapshot::new(domains, accounts, aliases).with_secrets(secrets))
     }
 
     /// Makes the next `load_if_changed` load.
@@ -111,7 +114,14 @@ impl Database {
             transaction.execute("INSERT INTO meta (key, value) VALUES ('site_secret', ?1)", [secret])?;
         }
         // A new file goes the same way as one of the first version, so that both end alike.
-        transaction.execute_batch(SCHEMA_2)?;
+        if found < 2 {
+            transaction.execute_batch(SCHEMA_2)?;
+        }
+        if found < 3 {
+            transaction.execute_batch(SCHEMA_3)?;
+        }
+        transaction.execute_batch(SCHEMA_4)?;
+        add_secret(&transaction)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;
         Ok(())
@@ -161,8 +171,8 @@ pub(super) fn accounts(connection: &Connection) -> Result<Vec<Account>, Director
     Ok(accounts)
 }
 
-/// All aliases: address and user.
-pub(super) fn aliases(connection: &Connection) -> Result<Vec<(AccountName, AccountName)>, DirectoryError> {
+/// All aliases, by address; of one address, those to users come first, in the order of the users.
+pub(super) fn aliases(connection: &Connection) -> Result<Vec<Alias>, DirectoryError> {
     let mut statement = connection.prepare_cached(
         "SELECT aliases.local_part || '@' || alias_domain.name, users.local_part || '@' || user_domain.name \
          FROM aliases \
@@ -174,12 +184,58 @@ pub(super) fn aliases(connection: &Connection) -> Result<Vec<(AccountName, Accou
     let mut rows = statement.query([])?;
     let mut aliases = Vec::new();
     while let Some(row) = rows.next()? {
-        aliases.push((
-            name(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
-            name(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?,
-        ));
+        aliases.push(Alias {
+            address: name(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
+            target: AliasTarget::Here(name(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?),
+        });
+    }
+    aliases.extend(forwards(connection)?);
+    aliases.sort_by(|one, other| one.address.cmp(&other.address));
+    Ok(aliases)
+}
+
+/// Aliases whose target is no user. Which domains are local now decides what it is.
+fn forwards(connection: &Connection) -> Result<Vec<Alias>, DirectoryError> {
+    let domains = domains(connection)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT local_part || '@' || domains.name, target \
+         FROM forwards JOIN domains ON domains.id = domain_id ORDER BY 1, 2",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut aliases = Vec::new();
+    while let Some(row) = rows.next()? {
+        let target = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        aliases.push(Alias {
+            address: name(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
+            target: AliasTarget::read(target, |domain| domains.contains(domain))
+                .map_err(|_| DirectoryError::Damaged { what: "target of an alias" })?,
+        });
     }
     Ok(aliases)
+}
+
+/// What rewritten senders are signed with: those that are still believed, the newest first.
+pub(super) fn secrets(connection: &Connection) -> Result<Vec<Secret>, DirectoryError> {
+    let mut statement =
+        connection.prepare_cached("SELECT secret FROM srs_secrets ORDER BY id DESC LIMIT ?1")?;
+    let mut rows = statement.query([SECRETS_BELIEVED])?;
+    let mut secrets = Vec::new();
+    while let Some(row) = rows.next()? {
+        let octets: Vec<u8> = row.get(0)?;
+        secrets.push(octets.try_into().map_err(|_| DirectoryError::Damaged { what: "secret" })?);
+    }
+    Ok(secrets)
+}
+
+/// Makes a new secret for rewritten senders, and forgets those that are not believed any more.
+pub(super) fn add_secret(edit: &Transaction<'_>) -> Result<(), DirectoryError> {
+    let secret = Secret::generate().map_err(|_| DirectoryError::System("random numbers"))?;
+    edit.execute("INSERT INTO srs_secrets (secret) VALUES (?1)", [secret.octets()])?;
+    edit.execute(
+        "DELETE FROM srs_secrets WHERE id NOT IN (SELECT id FROM srs_secrets ORDER BY id DESC LIMIT ?1)",
+        [SECRETS_BELIEVED],
+    )?;
+    Ok(())
 }
 
 /// The row of a local domain.
@@ -211,7 +267,8 @@ pub(super) fn is_alias(
     local_part: &str,
 ) -> Result<bool, rusqlite::Error> {
     edit.query_row(
-        "SELECT EXISTS (SELECT 1 FROM aliases WHERE domain_id = ?1 AND local_part = ?2)",
+        "SELECT EXISTS (SELECT 1 FROM aliases WHERE domain_id = ?1 AND local_part = ?2) \
+             OR EXISTS (SELECT 1 FROM forwards WHERE domain_id = ?1 AND local_part = ?2)",
         params![domain, local_part],
         |row| row.get(0),
     )
@@ -251,7 +308,7 @@ fn class(text: &str) -> Result<AccountClass, DirectoryError> {
 const FILE_MODE: u32 = 0o600;
 /// The CLI and the server write in turn; an edit takes milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 4;
 /// The first version.
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
@@ -278,3 +335,17 @@ const SCHEMA: &str = "
 ";
 /// Accounts have a class; those of the first version were users all.
 const SCHEMA_2: &str = "ALTER TABLE users ADD COLUMN class TEXT NOT NULL DEFAULT 'user';";
+/// Aliases that lead to other aliases and to addresses elsewhere.
+const SCHEMA_3: &str = "
+    CREATE TABLE forwards (
+        domain_id INTEGER NOT NULL REFERENCES domains (id),
+        local_part TEXT NOT NULL,
+        target TEXT NOT NULL,
+        PRIMARY KEY (domain_id, local_part, target)
+    ) STRICT, WITHOUT ROWID;
+";
+/// Senders of mail that goes on are rewritten.
+const SCHEMA_4: &str =
+    "CREATE TABLE srs_secrets (id INTEGER PRIMARY KEY AUTOINCREMENT, secret BLOB NOT NULL) STRICT;";
+/// A new secret every week leaves each believed for three more, as long as bounces are taken by default.
+const SECRETS_BELIEVED: i64 = 4;

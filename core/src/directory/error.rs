@@ -98,12 +98,26 @@ pub enum EditError {
         aliases: u64,
     },
     /// No such alias.
-    #[error("there is no alias {address} of {user}")]
+    #[error("there is no alias {address} that leads to {target}")]
     UnknownAlias {
         /// Which address.
         address: String,
-        /// To whom.
-        user: String,
+        /// Where it should have led.
+        target: String,
+    },
+    /// The alias would lead to itself, by way of others or at once.
+    #[error("{address} would lead to itself")]
+    AliasLoop {
+        /// Which.
+        address: String,
+    },
+    /// The alias would lead to more addresses than one mail should have recipients.
+    #[error("{address} would lead to more than {limit} addresses")]
+    TooManyTargets {
+        /// Which.
+        address: String,
+        /// How many it may lead to.
+        limit: usize,
     },
     /// A user or an alias has this address.
     #[error("{address} is taken by a user or an alias")]

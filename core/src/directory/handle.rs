@@ -1,11 +1,14 @@
 //! The directory as the rest of the program has it: a snapshot to ask, and edits.
 
+mod aliases;
+mod rewriting;
+
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::hmac;
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use rusqlite::params;
@@ -17,6 +20,7 @@ use super::{
     ScramVerifier, Snapshot, scram,
 };
 use crate::clock::now_ms;
+use crate::forwarding::srs;
 use crate::threads;
 
 /// An open directory; clones are the same one.
@@ -39,20 +43,12 @@ pub struct UserSummary {
     pub scram: bool,
 }
 
-/// An address of a user besides his own. Several users may share one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alias {
-    /// The address.
-    pub address: AccountName,
-    /// Whose it is.
-    pub user: AccountName,
-}
-
 #[derive(Debug)]
 struct Inner {
     snapshot: ArcSwap<Snapshot>,
     database: Mutex<Database>,
     site_key: hmac::Key,
+    rewriting: ArcSwapOption<srs::Settings>,
     /// Its end stops the watcher.
     _watched: mpsc::Sender<()>,
 }
@@ -73,6 +69,7 @@ impl Directory {
             snapshot: ArcSwap::from_pointee(snapshot),
             database: Mutex::new(database),
             site_key: hmac::Key::new(hmac::HMAC_SHA256, &site_secret),
+            rewriting: ArcSwapOption::empty(),
             _watched: watched,
         });
         let weak = Arc::downgrade(&inner);
@@ -87,9 +84,15 @@ impl Directory {
         self.inner.snapshot.load_full()
     }
 
-    /// [`Snapshot::resolve`] on the current snapshot.
+    /// [`Snapshot::resolve`] on the current snapshot, but for what stands for senders that were rewritten here.
     pub fn resolve(&self, path: &ForwardPath) -> Resolution {
-        self.inner.snapshot.load().resolve(path)
+        self.restored(path).unwrap_or_else(|| self.inner.snapshot.load().resolve(path))
+    }
+
+    /// [`Snapshot::has_domain`] on the current snapshot.
+    #[must_use]
+    pub fn has_domain(&self, domain: &str) -> bool {
+        self.inner.snapshot.load().has_domain(domain)
     }
 
     /// [`Snapshot::may_send_as`] on the current snapshot.
@@ -138,7 +141,8 @@ impl Directory {
             let id = known_domain(edit, domain.as_str())?;
             let addresses: i64 = edit.query_row(
                 "SELECT (SELECT count(*) FROM users WHERE domain_id = ?1) \
-                      + (SELECT count(*) FROM aliases WHERE domain_id = ?1)",
+                      + (SELECT count(*) FROM aliases WHERE domain_id = ?1) \
+                      + (SELECT count(*) FROM forwards WHERE domain_id = ?1)",
                 [id],
                 |row| row.get(0),
             )?;
@@ -260,64 +264,6 @@ impl Directory {
             scram: account.credentials.scram().is_some(),
         };
         Ok(accounts.into_iter().map(summary).collect())
-    }
-
-    /// Gives a user one more address; an address may belong to several users, and each gets the mail.
-    ///
-    /// # Errors
-    /// The address is not one of a local domain, or taken; there is no such user, or he has no mailbox.
-    pub fn add_alias(&self, address: &str, user: &str) -> Result<Alias, EditError> {
-        let alias = Alias { address: address.parse()?, user: user.parse()? };
-        self.edit(|edit| {
-            let domain = known_domain(edit, alias.address.domain())?;
-            let user = known_user(edit, &alias.user)?;
-            let class = database::class_of(edit, user)?;
-            if !class.has_mailbox() {
-                return Err(EditError::NoMailbox { name: alias.user.to_string(), class });
-            }
-            let taken = || EditError::AddressTaken { address: alias.address.to_string() };
-            if database::user_id(edit, &alias.address)?.is_some() {
-                return Err(taken());
-            }
-            let inserted = edit.execute(
-                "INSERT OR IGNORE INTO aliases (domain_id, local_part, user_id) VALUES (?1, ?2, ?3)",
-                params![domain, alias.address.local_part(), user],
-            )?;
-            if inserted == 0 { Err(taken()) } else { Ok(()) }
-        })?;
-        Ok(alias)
-    }
-
-    /// Takes an address from a user.
-    ///
-    /// # Errors
-    /// He does not have it.
-    pub fn remove_alias(&self, address: &str, user: &str) -> Result<(), EditError> {
-        let alias = Alias { address: address.parse()?, user: user.parse()? };
-        self.edit(|edit| {
-            let domain = known_domain(edit, alias.address.domain())?;
-            let user = known_user(edit, &alias.user)?;
-            let removed = edit.execute(
-                "DELETE FROM aliases WHERE domain_id = ?1 AND local_part = ?2 AND user_id = ?3",
-                params![domain, alias.address.local_part(), user],
-            )?;
-            if removed == 0 {
-                return Err(EditError::UnknownAlias {
-                    address: alias.address.to_string(),
-                    user: alias.user.to_string(),
-                });
-            }
-            Ok(())
-        })
-    }
-
-    /// Aliases, by address.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub fn list_aliases(&self) -> Result<Vec<Alias>, DirectoryError> {
-        let aliases = database::aliases(self.database().read())?;
-        Ok(aliases.into_iter().map(|(address, user)| Alias { address, user }).collect())
     }
 
     /// Runs one edit: all of it or nothing, and seen by every question that is asked after it.

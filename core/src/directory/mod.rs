@@ -10,6 +10,7 @@
 //! has the class of its account.
 
 pub mod address;
+pub mod alias;
 pub mod class;
 pub mod credentials;
 mod database;
@@ -23,10 +24,11 @@ pub mod snapshot;
 pub mod verify;
 
 pub use address::{AccountName, DomainName, InvalidName};
+pub use alias::{Alias, AliasTarget, Forwarding};
 pub use class::{AccountClass, UnknownClass};
 pub use credentials::{Credentials, Scram, Workspace};
 pub use error::{DirectoryError, EditError};
-pub use handle::{Alias, Directory, UserSummary};
+pub use handle::{Directory, UserSummary};
 pub use metrics::Metrics;
 pub use password::{Password, PasswordError};
 pub use plain::{Plain, may_act_as};

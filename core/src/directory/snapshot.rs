@@ -1,25 +1,30 @@
 //! The whole directory in memory, immutable: questions are answered without a lock and without the disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use gatepost_smtp::server::Identity;
 use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
 
 use super::address::{canonical_domain, canonical_local_part};
-use super::{AccountClass, AccountName, Credentials};
+use super::alias::Aliases;
+use super::{AccountClass, AccountName, Alias, Credentials, Forwarding};
+use crate::forwarding::secret::Secret;
+use crate::forwarding::srs::NotOurs;
 
 /// The directory at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Per local domain (A-labels, lower case): local part -> mailboxes.
-    domains: HashMap<String, HashMap<String, Arc<[String]>>>,
+    /// Per local domain (A-labels, lower case): local part -> where its mail goes.
+    domains: HashMap<String, HashMap<String, Resolution>>,
     /// By account name.
     accounts: HashMap<String, Account>,
     /// Where `postmaster` goes where nobody else was named for it (RFC 5321 section 4.5.1).
-    postmaster: Option<Arc<[String]>>,
+    postmaster: Option<Resolution>,
     /// In the directory's order.
     domain_order: Vec<String>,
+    /// What rewritten senders are signed with, the newest first.
+    secrets: Vec<Secret>,
 }
 
 /// One user, or a machine that may log in.
@@ -39,6 +44,15 @@ pub struct Account {
 pub enum Resolution {
     /// Here, in these mailboxes (at least one, each once, named as their accounts).
     Local(Arc<[String]>),
+    /// Here, and its mail goes on to other servers, at least in part.
+    Forwarded(Arc<Forwarding>),
+    /// Here: what stands for a sender in mail that went on from here (SRS).
+    Rewritten {
+        /// Whom it stands for.
+        leads_to: Result<Arc<Forwarding>, NotOurs>,
+        /// Whether it is for notifications alone, which have the null sender.
+        bounces_only: bool,
+    },
     /// The domain is local, nobody has this local part: 550 5.1.1.
     UnknownLocal,
     /// Elsewhere, address literals included.
@@ -53,33 +67,49 @@ impl Snapshot {
     pub(super) fn new(
         domains: Vec<String>,
         accounts: Vec<Account>,
-        aliases: impl IntoIterator<Item = (AccountName, AccountName)>,
+        aliases: impl IntoIterator<Item = Alias>,
     ) -> Self {
-        let mut addresses: HashMap<AccountName, Vec<String>> = HashMap::new();
-        let residents: Vec<_> = accounts.iter().filter(|account| account.class.has_mailbox()).collect();
-        for account in &residents {
-            addresses.entry(account.name.clone()).or_default().push(account.name.to_string());
-        }
-        for (address, user) in aliases {
-            let mailboxes = addresses.entry(address).or_default();
-            let user = user.to_string();
-            if !mailboxes.contains(&user) {
-                mailboxes.push(user);
-            }
-        }
-        let mut by_domain: HashMap<String, HashMap<String, Arc<[String]>>> =
+        let aliases: Aliases = aliases.into_iter().collect();
+        let residents: HashSet<_> = accounts
+            .iter()
+            .filter(|account| account.class.has_mailbox())
+            .map(|account| &account.name)
+            .collect();
+        let mut by_domain: HashMap<String, HashMap<String, Resolution>> =
             domains.iter().map(|domain| (domain.clone(), HashMap::new())).collect();
-        for (address, mailboxes) in addresses {
+        let mut place = |address: &AccountName, place: Resolution| {
             if let Some(locals) = by_domain.get_mut(address.domain()) {
-                locals.insert(address.local_part().to_owned(), mailboxes.into());
+                locals.insert(address.local_part().to_owned(), place);
+            }
+        };
+        for address in aliases.addresses() {
+            let (mailboxes, targets) = aliases.follow(address, |name| residents.contains(name));
+            let mailboxes: Arc<[String]> = mailboxes.into();
+            if !targets.is_empty() {
+                place(address, Resolution::Forwarded(Arc::new(Forwarding { mailboxes, targets })));
+            } else if !mailboxes.is_empty() {
+                place(address, Resolution::Local(mailboxes));
             }
         }
+        for name in &residents {
+            place(name, Resolution::Local([name.to_string()].into()));
+        }
+        let postmaster = accounts.iter().find(|account| account.class.has_mailbox());
         Self {
             domains: by_domain,
-            postmaster: residents.first().map(|account| Arc::from([account.name.to_string()])),
+            postmaster: postmaster.map(|account| Resolution::Local([account.name.to_string()].into())),
             accounts: accounts.into_iter().map(|account| (account.name.to_string(), account)).collect(),
             domain_order: domains,
+            secrets: Vec::new(),
         }
+    }
+
+    pub(super) fn with_secrets(self, secrets: Vec<Secret>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    pub(super) fn secrets(&self) -> &[Secret] {
+        &self.secrets
     }
 
     /// Where a recipient lives. The local part is taken as one word: no percent hack, no bang path, no inner `@`.
@@ -89,12 +119,15 @@ impl Snapshot {
             ForwardPath::Postmaster => {
                 let named =
                     self.domain_order.first().and_then(|domain| self.domains.get(domain)?.get(POSTMASTER));
-                match named.or(self.postmaster.as_ref()) {
-                    Some(mailboxes) => Resolution::Local(Arc::clone(mailboxes)),
-                    None => Resolution::UnknownLocal,
-                }
+                named.or(self.postmaster.as_ref()).cloned().unwrap_or(Resolution::UnknownLocal)
             }
         }
+    }
+
+    /// Whether a domain (A-labels, lower case) is local.
+    #[must_use]
+    pub fn has_domain(&self, domain: &str) -> bool {
+        self.domains.contains_key(domain)
     }
 
     /// Whether a user may send as this address: his own or an alias that points to him. The null path is everybody's,
@@ -103,10 +136,9 @@ impl Snapshot {
     pub fn may_send_as(&self, user: &str, path: &ReversePath) -> bool {
         match path {
             ReversePath::Null => true,
-            ReversePath::Mailbox(mailbox) => match self.resolve_mailbox(mailbox) {
-                Resolution::Local(mailboxes) => mailboxes.iter().any(|mailbox| mailbox == user),
-                Resolution::UnknownLocal | Resolution::Foreign => false,
-            },
+            ReversePath::Mailbox(mailbox) => {
+                self.resolve_mailbox(mailbox).mailboxes().iter().any(|mailbox| mailbox == user)
+            }
         }
     }
 
@@ -132,10 +164,27 @@ impl Snapshot {
         };
         let local_part = canonical_local_part(mailbox.local_part());
         let by_default = || self.postmaster.as_ref().filter(|_| local_part == POSTMASTER);
-        match locals.get(&local_part).or_else(by_default) {
-            Some(mailboxes) => Resolution::Local(Arc::clone(mailboxes)),
-            None => Resolution::UnknownLocal,
+        locals.get(&local_part).or_else(by_default).cloned().unwrap_or(Resolution::UnknownLocal)
+    }
+}
+
+// === impl Resolution ===
+
+impl Resolution {
+    /// The mailboxes here.
+    #[must_use]
+    pub fn mailboxes(&self) -> &[String] {
+        match self {
+            Self::Local(mailboxes) => mailboxes,
+            Self::Forwarded(forwarding) => &forwarding.mailboxes,
+            Self::Rewritten { .. } | Self::UnknownLocal | Self::Foreign => &[],
         }
+    }
+
+    /// Whether the address is one of this server.
+    #[must_use]
+    pub const fn is_here(&self) -> bool {
+        matches!(self, Self::Local(_) | Self::Forwarded(_))
     }
 }
 

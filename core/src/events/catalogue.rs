@@ -178,6 +178,46 @@ pub enum What {
         /// For how long.
         seconds: u64,
     },
+    /// A scan engine can be asked from now on, with these signatures.
+    #[serde(rename = "scan.engine_loaded")]
+    EngineLoaded {
+        /// Its name in the configuration.
+        engine: String,
+        /// As it calls them.
+        signatures: String,
+    },
+    /// A scan engine is not asked any longer, until it answers again.
+    #[serde(rename = "scan.engine_unloaded")]
+    EngineUnloaded {
+        /// Its name in the configuration.
+        engine: String,
+        /// What it failed at.
+        reason: String,
+    },
+    /// A scan engine could not be loaded.
+    #[serde(rename = "scan.engine_failed")]
+    EngineFailed {
+        /// Its name in the configuration.
+        engine: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A scan engine, or its signatures, are not set up as this server needs them.
+    #[serde(rename = "scan.engine_misconfigured")]
+    EngineMisconfigured {
+        /// Its name in the configuration.
+        engine: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A scan engine did what its protocol does not know.
+    #[serde(rename = "scan.unexpected")]
+    EngineUnexpected {
+        /// Its name in the configuration.
+        engine: String,
+        /// What it did.
+        reason: String,
+    },
     /// A scan of the mailboxes in the background has begun.
     #[serde(rename = "scan.background_started")]
     BackgroundStarted {
@@ -249,7 +289,7 @@ impl From<&Origin> for About {
 
 impl What {
     /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
-    /// 6 mailbox, 9 the log).
+    /// 5 scan engines, 6 mailboxes, 9 the log).
     #[must_use]
     pub const fn id(&self) -> u16 {
         match self {
@@ -268,6 +308,11 @@ impl What {
             Self::Deleted { .. } => 403,
             Self::Quarantined { .. } => 404,
             Self::Bounced { .. } => 405,
+            Self::EngineLoaded { .. } => 501,
+            Self::EngineUnloaded { .. } => 502,
+            Self::EngineFailed { .. } => 503,
+            Self::EngineMisconfigured { .. } => 504,
+            Self::EngineUnexpected { .. } => 505,
             Self::BackgroundStarted { .. } => 601,
             Self::BackgroundFinished { .. } => 602,
             Self::Gap { .. } => 901,

@@ -62,15 +62,22 @@ impl fmt::Display for Event {
                 self.mail(f)?;
                 write!(f, " is stuck: {doing} goes on for {seconds} s")
             }
-            What::BackgroundStarted { database, reason, signatures, messages } => write!(
-                f,
-                "a background scan of {database} ({messages} messages) began with {signatures}: {reason}"
-            ),
-            What::BackgroundFinished { database, outcome, messages, scanned, infected, .. } => write!(
-                f,
-                "the background scan of {database} is {outcome}: {messages} messages, {scanned} scanned, \
-                 {infected} infected"
-            ),
+            What::BackgroundStarted { .. } | What::BackgroundFinished { .. } => self.mailboxes(f),
+            What::EngineLoaded { engine, signatures } => {
+                write!(f, "scan engine {engine} is loaded with signatures {signatures}")
+            }
+            What::EngineUnloaded { engine, reason } => {
+                write!(f, "scan engine {engine} was given up: {reason}")
+            }
+            What::EngineFailed { engine, reason } => {
+                write!(f, "scan engine {engine} could not be loaded: {reason}")
+            }
+            What::EngineMisconfigured { engine, reason } => {
+                write!(f, "scan engine {engine} is not set up as it must be: {reason}")
+            }
+            What::EngineUnexpected { engine, reason } => {
+                write!(f, "scan engine {engine} did something unexpected: {reason}")
+            }
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }
@@ -95,6 +102,21 @@ impl Event {
             write!(f, "; reply {code}")?;
         }
         token.as_ref().map_or(Ok(()), |token| write!(f, " [{token}]"))
+    }
+
+    fn mailboxes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::BackgroundStarted { database, reason, signatures, messages } => write!(
+                f,
+                "a background scan of {database} ({messages} messages) began with {signatures}: {reason}"
+            ),
+            What::BackgroundFinished { database, outcome, messages, scanned, infected, .. } => write!(
+                f,
+                "the background scan of {database} is {outcome}: {messages} messages, {scanned} scanned, \
+                 {infected} infected"
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn outcome(

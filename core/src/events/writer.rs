@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -80,16 +81,21 @@ impl Writer {
 
     /// Until the last handle is gone.
     pub(super) fn run(mut self, mut receiver: mpsc::Receiver<Message>) {
+        let mut is_behind = false;
         while let Some(first) = receiver.blocking_recv() {
+            if !is_behind && matches!(first, Message::Event(_)) {
+                std::thread::sleep(GATHER_TIME);
+            }
             let mut flushes = Vec::new();
             let mut next = Some(first);
+            is_behind = false;
             while let Some(message) = next {
                 match message {
                     Message::Event(event) => self.append(&event),
                     Message::Flush(done) => flushes.push(done),
                 }
-                let is_full = self.lines.len() >= BATCH_OCTETS;
-                next = if is_full { None } else { receiver.try_recv().ok() };
+                is_behind = self.lines.len() >= BATCH_OCTETS;
+                next = if is_behind { None } else { receiver.try_recv().ok() };
             }
             self.append_gap();
             self.write();
@@ -203,6 +209,9 @@ const FILE_MODE: u32 = 0o600;
 const FILE_OCTETS_MAX: u64 = 8 * 1024 * 1024;
 /// With the size of a file: 256 MiB of history, days on a busy server and years on a small one.
 const FILES_MAX: usize = 32;
+/// So that a busy server wakes this thread and writes a few dozen times a second instead of once an event. Nobody waits for
+/// a line that long who would notice.
+const GATHER_TIME: Duration = Duration::from_millis(20);
 /// One write takes at least what waits, up to about this much.
 const BATCH_OCTETS: usize = 64 * 1024;
 

@@ -8,4 +8,4 @@ pub mod trace;
 
 pub use body::{Body, BodyBuffer};
 pub use spool::{BodyFile, Spool};
-pub use submission::{Origin, Submission};
+pub use submission::{Forwards, Origin, Submission};

@@ -1,8 +1,10 @@
 //! What enters the queue besides the body.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use gatepost_smtp::server::{Envelope, TlsFacts};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 /// Where a mail came from: for `Received:`, the trace and the logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,4 +34,67 @@ pub struct Submission {
     pub envelope: Envelope,
     /// From where.
     pub origin: Origin,
+    /// Who is a recipient because an address of ours led to him.
+    pub forwards: Forwards,
+}
+
+/// Which recipients stand for an address of ours that the mail was sent to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwards {
+    /// By index into the recipients.
+    addresses: BTreeMap<usize, ForwardPath>,
+    sender: Option<ReversePath>,
+}
+
+// === impl Submission ===
+
+impl Submission {
+    /// Of a mail that goes to whom its sender has named.
+    #[must_use]
+    pub const fn new(envelope: Envelope, origin: Origin) -> Self {
+        Self { envelope, origin, forwards: Forwards { addresses: BTreeMap::new(), sender: None } }
+    }
+}
+
+// === impl Forwards ===
+
+impl Forwards {
+    /// Whether nobody stands for another.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// Which address the recipient with this index stands for.
+    #[must_use]
+    pub fn of(&self, recipient: usize) -> Option<&ForwardPath> {
+        self.addresses.get(&recipient)
+    }
+
+    /// Whether mail for this address went on from here.
+    #[must_use]
+    pub fn has(&self, address: &ForwardPath) -> bool {
+        self.addresses.values().any(|known| known == address)
+    }
+
+    /// The indices, in their order, and the addresses.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &ForwardPath)> {
+        self.addresses.iter().map(|(recipient, address)| (*recipient, address))
+    }
+
+    /// As whose mail they get it; `None`: the sender's.
+    #[must_use]
+    pub const fn sender(&self) -> Option<&ReversePath> {
+        self.sender.as_ref()
+    }
+
+    /// Has them get it as the mail of somebody else.
+    pub fn set_sender(&mut self, sender: Option<ReversePath>) {
+        self.sender = sender;
+    }
+
+    /// Has the recipient with this index stand for an address.
+    pub fn insert(&mut self, recipient: usize, address: ForwardPath) {
+        self.addresses.insert(recipient, address);
+    }
 }

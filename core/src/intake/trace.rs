@@ -19,7 +19,7 @@ use crate::queue::QueueId;
 /// ```
 #[must_use]
 pub fn received(hostname: &str, id: QueueId, submission: &Submission) -> Vec<u8> {
-    let Submission { envelope, origin } = submission;
+    let Submission { envelope, origin, .. } = submission;
     let smtputf8 = envelope.params.smtputf8;
     let mut header = format!(
         "Received: from {} ({})\r\n\tby {} with {}",
@@ -135,13 +135,13 @@ mod tests {
     fn submission(recipients: &[&str]) -> Submission {
         let recipient =
             |path: &&str| Recipient { path: path.parse().unwrap(), params: RcptParams::default() };
-        Submission {
-            envelope: Envelope {
+        Submission::new(
+            Envelope {
                 reverse_path: "<>".parse().unwrap(),
                 params: MailParams::default(),
                 recipients: recipients.iter().map(recipient).collect(),
             },
-            origin: Origin {
+            Origin {
                 session: "S".to_owned(),
                 listener: "mx".to_owned(),
                 peer: "[::ffff:192.0.2.7]:25".parse().unwrap(),
@@ -154,7 +154,7 @@ mod tests {
                 user: Some("me@localhost".to_owned()),
                 received_at_ms: 1_700_000_000_000,
             },
-        }
+        )
     }
 
     fn text(submission: &Submission) -> String {

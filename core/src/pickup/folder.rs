@@ -9,6 +9,8 @@ use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::queue::QueueId;
 
 /// The folder.
@@ -42,6 +44,17 @@ pub(super) enum Contents {
     TooLarge,
 }
 
+/// Why a file was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotTaken {
+    /// It cannot be: the others are not concerned.
+    #[error(transparent)]
+    File(io::Error),
+    /// The folder cannot be changed now.
+    #[error(transparent)]
+    Folder(io::Error),
+}
+
 // === impl Folder ===
 
 impl Folder {
@@ -71,24 +84,28 @@ impl Folder {
     }
 
     /// Makes it ours. `None`: it has gone meanwhile.
-    pub(super) fn take(&self, found: &Found, id: QueueId) -> io::Result<Option<Taken>> {
+    pub(super) fn take(&self, found: &Found, id: QueueId) -> Result<Option<Taken>, NotTaken> {
         let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
         let mut options = OpenOptions::new();
         let file = match options.read(true).custom_flags(flags.cast_signed()).open(&found.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let metadata = file.metadata()?;
         // A second name could be a file of ours, by which somebody without a right to read it would have it sent.
         if !metadata.is_file() || metadata.nlink() != 1 {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file with one name"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file with one name").into());
         }
         let path = self.root.join(format!("{id}{TAKEN}"));
         match fs::rename(&found.path, &path) {
             Ok(()) => (),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            // Somebody else's in a sticky folder, or immutable.
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                return Err(error.into());
+            }
+            Err(error) => return Err(NotTaken::Folder(error)),
         }
         let name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Some(Taken { id, name, path, file }))
@@ -97,6 +114,14 @@ impl Folder {
     /// Makes renames and removals durable.
     pub(super) fn flush(&self) -> io::Result<()> {
         File::open(&self.root)?.sync_all()
+    }
+}
+
+// === impl NotTaken ===
+
+impl From<io::Error> for NotTaken {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
     }
 }
 

@@ -17,6 +17,8 @@ use gatepost_smtp::wire::path::{ForwardPath, Mailbox, ReversePath};
 use mail_parser::HeaderValue;
 use mail_parser::parsers::MessageStream;
 
+use crate::delivery::RECEIVED_MAX;
+
 /// A file that is a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
@@ -58,7 +60,7 @@ pub enum NotAMail {
     #[error("more than {0} recipients")]
     Recipients(usize),
     /// It has been through too many servers already.
-    #[error("more than {RECEIVED_FIELDS_MAX} Received fields: a loop")]
+    #[error("more than {RECEIVED_MAX} Received fields: a loop")]
     Loop,
 }
 
@@ -88,7 +90,7 @@ pub fn parse(file: &[u8], recipients_max: usize) -> Result<Dropped, NotAMail> {
     if !is_ascii && std::str::from_utf8(header.octets).is_err() {
         return Err(NotAMail::HeaderCharset);
     }
-    if header.count("Received") > RECEIVED_FIELDS_MAX {
+    if header.count("Received") > RECEIVED_MAX {
         return Err(NotAMail::Loop);
     }
     let (reverse_path, paths) = header.envelope()?;
@@ -258,8 +260,6 @@ fn addresses(value: &[u8], name: &'static str) -> Result<Vec<Mailbox>, NotAMail>
 const RESENT: &[u8] = b"resent-";
 /// For the one octet that a line gets longer by.
 const LINE_OCTETS_GUESS: usize = 20;
-/// RFC 5321 section 6.3 asks for at least 100 before a loop is assumed.
-const RECEIVED_FIELDS_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests;

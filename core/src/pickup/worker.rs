@@ -13,7 +13,7 @@ use gatepost_smtp::wire::path::{Domain, ForwardPath, ReversePath};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::folder::{self, Contents, Folder, Found, Taken};
+use super::folder::{self, Contents, Folder, Found, NotTaken, Taken};
 use super::message::{self, Dropped};
 use super::{Metrics, Rooms, Settings};
 use crate::badmail::{BadMessage, Cause};
@@ -22,6 +22,7 @@ use crate::directory::Resolution;
 use crate::disk::IoPool;
 use crate::events::{About, What, evidence};
 use crate::filter::{HeaderFirewall, Trust};
+use crate::forwarding::forward;
 use crate::intake::{BodyBuffer, Origin, Submission, trace};
 use crate::queue::{AppendError, NewMessage, QueueId};
 
@@ -129,14 +130,23 @@ impl Worker {
             .pool
             .run(move || {
                 let (mut taken, mut hopeless) = (Vec::new(), Vec::new());
+                let mut trouble = None;
                 for found in found {
                     match folder.take(&found, queue.allocate_id()) {
                         Ok(Some(file)) => taken.push(file),
                         Ok(None) => (),
-                        Err(error) => hopeless.push((found.path, error)),
+                        Err(NotTaken::File(error)) => hopeless.push((found.path, error)),
+                        Err(NotTaken::Folder(error)) => {
+                            trouble = Some(error);
+                            break;
+                        }
                     }
                 }
-                folder.flush().map(|()| (taken, hopeless))
+                match trouble {
+                    // What was taken before it is served first.
+                    Some(error) if taken.is_empty() => Err(error),
+                    _ => folder.flush().map(|()| (taken, hopeless)),
+                }
             })
             .await??;
         if self.hopeless.len() > HOPELESS_MAX {
@@ -192,7 +202,7 @@ impl Worker {
     fn judge(&self, envelope: &Envelope) -> Result<(), String> {
         let (directory, sends_on) = (&self.rooms.directory, self.settings.load().sends_on);
         if let ReversePath::Mailbox(sender) = &envelope.reverse_path
-            && !matches!(directory.resolve(&ForwardPath::Mailbox(sender.clone())), Resolution::Local(_))
+            && !directory.resolve(&ForwardPath::Mailbox(sender.clone())).is_here()
         {
             return Err(format!("5.7.1 the sender {} does not live here", evidence(&sender.to_string())));
         }
@@ -200,8 +210,17 @@ impl Worker {
             let path = || evidence(&recipient.path.to_string());
             match directory.resolve(&recipient.path) {
                 Resolution::Local(_) => (),
+                Resolution::Forwarded(_) if sends_on => (),
+                Resolution::Forwarded(_) => {
+                    return Err(format!(
+                        "5.7.1 {} leads to another server, and no mail leaves this one",
+                        path()
+                    ));
+                }
                 Resolution::Foreign if sends_on && has_a_name(&recipient.path) => (),
-                Resolution::UnknownLocal => return Err(format!("5.1.1 nobody here is called {}", path())),
+                Resolution::UnknownLocal | Resolution::Rewritten { .. } => {
+                    return Err(format!("5.1.1 nobody here is called {}", path()));
+                }
                 Resolution::Foreign => return Err(format!("5.7.1 {} does not live here", path())),
             }
         }
@@ -233,8 +252,8 @@ impl Worker {
             octets,
             user: None,
         };
-        self.append(NewMessage { id, submission: Submission { envelope, origin }, trace, body, stamp: None })
-            .await?;
+        let submission = forward(&self.rooms.directory, Submission::new(envelope, origin), |_| false);
+        self.append(NewMessage { id, submission, trace, body, stamp: None }).await?;
         info!(queue_id = %id, name = ?file.name, octets, "a dropped mail was queued");
         self.rooms.events.record(about, what);
         if let Some(metrics) = &self.metrics {

@@ -22,6 +22,8 @@ pub(super) struct Committer {
     pub(super) carrying: Carrying,
     free_space: Option<Arc<FreeSpace>>,
     quotas: Quotas,
+    /// Whether something that was followed waits for a worker now or later.
+    has_waiting: bool,
 }
 
 /// What a session, a worker or an operator hands in, its records made already on its own thread.
@@ -88,7 +90,7 @@ impl Committer {
         free_space: Option<Arc<FreeSpace>>,
         quotas: Quotas,
     ) -> Self {
-        Self { journal, shared, carrying: Carrying::default(), free_space, quotas }
+        Self { journal, shared, carrying: Carrying::default(), free_space, quotas, has_waiting: false }
     }
 
     /// One result for each piece of work, in order.
@@ -116,6 +118,10 @@ impl Committer {
                 self.follow(about, places)
             })
             .collect();
+        if std::mem::take(&mut self.has_waiting) {
+            // Once for all of them: whoever takes one tells the next.
+            self.shared.due.notify_one();
+        }
         self.report();
         results
     }
@@ -186,7 +192,11 @@ impl Committer {
         }
     }
 
-    fn follow(&self, about: About, places: Result<Vec<Location>, AppendError>) -> Result<(), AppendError> {
+    fn follow(
+        &mut self,
+        about: About,
+        places: Result<Vec<Location>, AppendError>,
+    ) -> Result<(), AppendError> {
         let places = match (&about, places) {
             (_, Ok(places)) => places,
             (About::Append(..), Err(error)) => {
@@ -217,24 +227,23 @@ impl Committer {
             }
             About::Marks(marks) => {
                 self.shared.index().apply_marks(&marks, last.segment);
-                self.shared.due.notify_one();
+                self.has_waiting = true;
             }
             About::Rules(rules) => self.shared.index().set_rules(rules),
         }
         Ok(())
     }
 
-    fn appended(&self, message: &Arc<NewMessage>, facts: &Facts, place: Location) {
+    fn appended(&mut self, message: &Arc<NewMessage>, facts: &Facts, place: Location) {
         if let Body::File(file) = &message.body {
             file.keep();
         }
         let mut index = self.shared.index();
         if index.insert(message.id, place, facts) {
+            self.has_waiting |= index.schedule(message.id);
             index.keep_fresh(message);
-            index.schedule(message.id);
         }
         drop(index);
-        self.shared.due.notify_one();
         self.shared.counts.appended.fetch_add(1, Ordering::Relaxed);
         if let Some(metrics) = &self.shared.metrics {
             metrics.appended.inc();
@@ -242,16 +251,15 @@ impl Committer {
         }
     }
 
-    fn settled(&self, change: &Change, message: Option<&Arc<NewMessage>>, segment: SegmentId) {
+    fn settled(&mut self, change: &Change, message: Option<&Arc<NewMessage>>, segment: SegmentId) {
         let mut index = self.shared.index();
         index.apply(change, segment);
-        index.schedule(change.id);
+        self.has_waiting |= index.schedule(change.id);
         drop(index);
         if let (Some(Body::File(file)), false) = (message.map(|message| &message.body), change.leaves_pending)
         {
             file.release();
         }
-        self.shared.due.notify_one();
     }
 
     fn remove(&self, segment: SegmentId) -> std::io::Result<()> {

@@ -116,7 +116,7 @@ impl Life {
 
     /// An attempt that ends for some recipients, and has something to tell the sender now and then.
     fn attempt(&self, dice: &mut Dice, ledger: &mut Ledger) -> Option<(Work, Expected)> {
-        let due = self.shared.index().pop_due(u64::MAX)?;
+        let due = self.shared.index().pop_due(u64::MAX, |_| true)?;
         let claim = self.claim(&due)?;
         let done: Vec<usize> = due.pending.iter().copied().filter(|_| dice.chance(2, 3)).collect();
         let outcomes = due.pending.iter().map(|recipient| {
@@ -188,7 +188,7 @@ impl Life {
         let ids = self.shared.index().ids();
         let freed = vec![Work::rules(Vec::new()), Work::marks(Marks { mark: Mark::Thaw, ids })];
         assert_eq!(self.committer.commit(freed), [Ok(()), Ok(())]);
-        while let Some(due) = { self.shared.index().pop_due(u64::MAX) } {
+        while let Some(due) = { self.shared.index().pop_due(u64::MAX, |_| true) } {
             let claim = self.claim(&due).unwrap();
             let outcomes =
                 due.pending.iter().map(|recipient| (*recipient, Outcome::Done(Disposition::Delivered)));

@@ -7,7 +7,9 @@
 //! Head: reverse path, MAIL parameters, number of recipients (4), each: forward path, RCPT parameters; session,
 //! listener, peer, HELO name (texts), ESMTP (1), option of TLS (version, cipher), option of the user, received at (8);
 //! trace headers (as a text); option of the stamp (a text); option of the body file (name,
-//! octets (8), BLAKE3 (32)). Where that option is set the record has no body of its own.
+//! octets (8), BLAKE3 (32)). Where that option is set the record has no body of its own. Since version 3, of a mail that
+//! went on from an address of ours: option of the sender that is named there (a text), number of recipients that stand for
+//! such an address (4), each: recipient's index (4), the address.
 //!
 //! State and done (kinds 4 and 5): id (8), attempts (4), not before (8), number of changes (4), each: recipient's index
 //! (4), an octet 0 to 6 (retry, delivered, deleted, quarantined, bounced, removed by an operator, retry and the sender
@@ -27,7 +29,7 @@ use super::standing::{NOTE_OCTETS_USUAL, Standing};
 use super::{NewMessage, Outcome, QueueId};
 use crate::delivery::Disposition;
 use crate::disk::SimulatedDisk;
-use crate::intake::{Body, Origin, Spool, Submission};
+use crate::intake::{Body, Forwards, Origin, Spool, Submission};
 use crate::scan::Stamp;
 
 /// What a state or done record says.
@@ -115,12 +117,13 @@ pub(super) fn decode_message(payload: &[u8]) -> Result<MessageHead, Malformed> {
 fn decode_rest(id: QueueId, payload: &[u8], mut decoder: Decoder<'_>) -> Result<MessageHead, Malformed> {
     let mut head = Decoder::new(decoder.bytes()?);
     let inline = decoder.rest().len();
-    let submission = Submission { envelope: decode_envelope(&mut head)?, origin: decode_origin(&mut head)? };
+    let mut submission = Submission::new(decode_envelope(&mut head)?, decode_origin(&mut head)?);
     let trace = head.bytes()?.to_vec();
     let stamp = head.option(Decoder::parsed)?;
     let file = head.option(|head| {
         Ok(BodyPlace::File { name: head.text()?.to_owned(), octets: head.u64()?, hash: head.array()? })
     })?;
+    submission.forwards = decode_forwards(&mut head, &submission.envelope)?;
     head.end()?;
     let offset = payload.len().saturating_sub(inline);
     let body = file.unwrap_or(BodyPlace::Inline { offset, octets: inline as u64 });
@@ -209,7 +212,7 @@ impl Change {
 }
 
 fn encode_head(message: &NewMessage) -> Vec<u8> {
-    let Submission { envelope, origin } = &message.submission;
+    let Submission { envelope, origin, forwards } = &message.submission;
     let mut head = Encoder::with_capacity(HEAD_OCTETS_USUAL.saturating_add(message.trace.len()));
     head.display(&envelope.reverse_path);
     head.display(&envelope.params);
@@ -240,7 +243,35 @@ fn encode_head(message: &NewMessage) -> Vec<u8> {
         head.u64(file.octets());
         head.raw(file.hash());
     });
+    if !forwards.is_empty() {
+        encode_forwards(&mut head, forwards);
+    }
     head.finish()
+}
+
+fn encode_forwards(head: &mut Encoder, forwards: &Forwards) {
+    head.option(forwards.sender(), |head, sender| head.display(sender));
+    head.count(forwards.iter().count());
+    for (recipient, address) in forwards.iter() {
+        head.count(recipient);
+        head.display(address);
+    }
+}
+
+fn decode_forwards(head: &mut Decoder<'_>, envelope: &Envelope) -> Result<Forwards, Malformed> {
+    let mut forwards = Forwards::default();
+    if head.rest().is_empty() {
+        return Ok(forwards);
+    }
+    forwards.set_sender(head.option(Decoder::parsed)?);
+    for _ in 0..head.count(FORWARD_OCTETS_MIN)? {
+        let recipient = usize::try_from(head.u32()?).map_err(|_| Malformed)?;
+        if recipient >= envelope.recipients.len() {
+            return Err(Malformed);
+        }
+        forwards.insert(recipient, head.parsed()?);
+    }
+    Ok(forwards)
 }
 
 fn decode_envelope(head: &mut Decoder<'_>) -> Result<Envelope, Malformed> {
@@ -275,5 +306,7 @@ fn decode_origin(head: &mut Decoder<'_>) -> Result<Origin, Malformed> {
 const HEAD_OCTETS_USUAL: usize = 512;
 /// Two empty texts.
 const RECIPIENT_OCTETS_MIN: usize = 8;
+/// Index, empty text.
+const FORWARD_OCTETS_MIN: usize = 8;
 /// Index, tag, empty text.
 const CHANGE_OCTETS_MIN: usize = 9;

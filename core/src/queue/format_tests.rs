@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use self::golden::{batches_of_version_1, batches_of_version_2, golden, next_segment};
+use self::golden::{
+    batches_of_version_1, batches_of_version_2, batches_of_version_3, forwarded, golden, next_segment,
+};
 use super::envelope::{Change, decode_message, encode_message, encode_message_as, message_rest};
 use super::facts::Facts;
 use super::footer::Footer;
@@ -28,6 +30,7 @@ use crate::intake::{Body, Spool};
 const ROOT: &str = "/queue";
 const GOLDEN_V1: &[u8] = include_bytes!("../../tests/golden/queue-v1.seg");
 const GOLDEN_V2: &[u8] = include_bytes!("../../tests/golden/queue-v2.seg");
+const GOLDEN_V3: &[u8] = include_bytes!("../../tests/golden/queue-v3.seg");
 const NOT_BEFORE_MS: u64 = 1_800_000_000_000;
 /// Long gone: a start puts nothing off for more than a day.
 const CARRIED_NOT_BEFORE_MS: u64 = 1_700_000_000_000;
@@ -80,11 +83,13 @@ fn ids(shared: &Shared) -> Vec<u64> {
 }
 
 #[test]
-fn this_program_writes_version_2_as_it_was_released() {
-    assert!(golden() == GOLDEN_V2, "the format changed: give it a new version and keep the old file");
-    // Records of version 1 are the same to the octet.
+fn this_program_writes_version_3_as_it_was_released() {
+    assert!(golden() == GOLDEN_V3, "the format changed: give it a new version and keep the old file");
+    // Records of earlier versions are the same to the octet.
     let batches = segment(&batches_of_version_1());
     assert!(batches[512..] == GOLDEN_V1[512..]);
+    let batches = segment(&batches_of_version_2());
+    assert!(batches[512..] == GOLDEN_V2[512..batches.len()]);
 }
 
 #[test]
@@ -112,8 +117,13 @@ fn the_file_of_version_1_is_read() {
 }
 
 #[test]
-fn the_file_of_version_2_is_read_by_its_records_and_by_its_footer() {
-    let end = segment(&batches_of_version_2()).len() as u64;
+fn the_files_with_footers_are_read_by_their_records_and_by_their_footers() {
+    is_read_both_ways(GOLDEN_V2, &batches_of_version_2(), &[90, 101, 104, 105]);
+    is_read_both_ways(GOLDEN_V3, &batches_of_version_3(), &[90, 101, 104, 105, 106]);
+}
+
+fn is_read_both_ways(whole: &[u8], batches: &[Vec<Record>], expected: &[u64]) {
+    let end = segment(batches).len() as u64;
     let seen = |octets: &[u8], with_next: bool| {
         let disk = SimulatedDisk::new();
         put(&disk, &SEGMENT.path(Path::new(ROOT)), octets);
@@ -125,8 +135,8 @@ fn the_file_of_version_2_is_read_by_its_records_and_by_its_footer() {
         assert_eq!(recovered.corrupt_records, 0);
         let mut summaries = shared.describe_all();
         let held: Vec<_> = summaries.iter().map(|summary| (summary.held, summary.given_up)).collect();
-        assert_eq!(ids(&shared), [90, 101, 104, 105]);
-        assert_eq!(held, [(true, false), (false, true), (true, false), (true, false)]);
+        assert_eq!(ids(&shared), expected);
+        assert_eq!(held[..4], [(true, false), (false, true), (true, false), (true, false)]);
         let carried = &summaries[0];
         assert_eq!((carried.attempts, carried.not_before_ms), (7, CARRIED_NOT_BEFORE_MS));
         assert_eq!(carried.last_reason.as_deref(), Some("4.4.1 no answer"));
@@ -137,13 +147,22 @@ fn the_file_of_version_2_is_read_by_its_records_and_by_its_footer() {
         }
         summaries
     };
-    let whole = golden();
     let by_records = seen(&whole[..usize::try_from(end).unwrap()], false);
-    assert_eq!(seen(&whole, true), by_records);
-    let mut torn = whole;
+    assert_eq!(seen(whole, true), by_records);
+    let mut torn = whole.to_vec();
     *torn.last_mut().unwrap() ^= 1;
     torn[usize::try_from(end).unwrap() + 100] ^= 1;
     assert_eq!(seen(&torn, true), by_records, "where the footer is damaged the records are read");
+}
+
+#[test]
+fn a_mail_that_went_on_from_an_address_of_ours_reads_back() {
+    let disk = SimulatedDisk::new();
+    let record = encode_message(&forwarded());
+    let payload = Bytes::from([record.head(), record.body()].concat());
+    let found = decode_message(&payload).unwrap().into_message(&payload, &spool(&disk));
+    assert_eq!(found.submission, forwarded().submission);
+    assert_eq!(found.body.read().unwrap(), "Subject: 106\r\n\r\nhello\r\n");
 }
 
 #[test]
@@ -166,12 +185,12 @@ fn a_follow_up_counts_only_with_the_record_of_its_attempt() {
 fn a_newer_version_is_refused_and_left_alone() {
     let disk = SimulatedDisk::new();
     let mut octets = golden();
-    octets[8] = 3;
+    octets[8] = 4;
     let crc = super::record::mask(crc32c::crc32c(&octets[..32]));
     octets[32..36].copy_from_slice(&crc.to_le_bytes());
     put(&disk, &SEGMENT.path(Path::new(ROOT)), &octets);
     let refused = recover(&disk, Path::new(ROOT), &spool(&disk), Mode::Repair).err().unwrap();
-    assert!(matches!(refused, OpenError::NewerVersion { found: 3, known: 2, .. }));
+    assert!(matches!(refused, OpenError::NewerVersion { found: 4, known: 3, .. }));
     assert!(refused.to_string().contains("use a newer Gatepost"));
 }
 
@@ -351,7 +370,7 @@ proptest! {
         damaged.extend(octets);
         put(&disk, &SEGMENT.path(Path::new(ROOT)), &damaged);
         if let Ok(state) = recover(&disk, Path::new(ROOT), &spool(&disk), Mode::Repair) {
-            prop_assert!(state.recovered.messages <= 6);
+            prop_assert!(state.recovered.messages <= 7);
         }
     }
 }

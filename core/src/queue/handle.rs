@@ -18,8 +18,8 @@ use super::shared::{Lease, Loaded, Shared};
 use super::supply::Supply;
 use super::writer::{self, Message};
 use super::{
-    AppendError, Claim, Details, IdGenerator, Metrics, NewMessage, OpenError, Outcome, QueueId, Quotas,
-    Recovered, Selection, Settings, Stats, Summary,
+    AppendError, Claim, Details, IdGenerator, Lane, Metrics, NewMessage, OpenError, Outcome, QueueId, Quotas,
+    Recovered, Selection, Settings, Stats, Summary, Turn,
 };
 use crate::clock::now_ms;
 use crate::disk::{Disk, FreeSpace, IoPool};
@@ -119,8 +119,20 @@ impl Queue {
         self.commit(Work::append(message)).await.map(|()| id)
     }
 
+    /// Tells which lane the mail for a domain (A-labels, lower case; empty: none) belongs in, now and later; until then all is
+    /// local. Goes through all messages: call it before workers start.
+    pub fn sort_by(&self, lane_of: impl Fn(&str) -> Lane + Send + Sync + 'static) {
+        self.shared.index().set_lanes(lane_of);
+        self.shared.due.notify_one();
+    }
+
     /// Waits for the next due message. `None` once the queue is closed.
     pub async fn claim(&self) -> Option<Claim> {
+        self.claim_where(|_| true).await
+    }
+
+    /// As `claim`, of lanes that are open. Whoever opens one again says so by `look_again`.
+    pub async fn claim_where(&self, is_open: impl Fn(Lane) -> bool) -> Option<Claim> {
         loop {
             if self.shared.is_closed() {
                 // The next one that waits is told by the one that was.
@@ -130,11 +142,13 @@ impl Queue {
             let now = self.shared.watch_clock();
             let (due, next_ms) = {
                 let mut index = self.shared.index();
-                (index.pop_due(now), index.next_due_ms())
+                (index.pop_due(now, &is_open), index.next_due_ms(&is_open))
             };
             if let Some(due) = due {
-                // Tells of several messages may have become one: whoever takes a message wakes the next.
-                self.shared.due.notify_one();
+                // Tells of several messages may have become one: whoever takes a message wakes the next for the rest.
+                if next_ms.is_some_and(|at| at <= now) {
+                    self.shared.due.notify_one();
+                }
                 match self.take(due).await {
                     Some(claim) => return Some(claim),
                     None => continue,
@@ -149,6 +163,11 @@ impl Queue {
         }
     }
 
+    /// There is room for mail that nobody could take before.
+    pub fn look_again(&self) {
+        self.shared.due.notify_one();
+    }
+
     /// Records what became of recipients; flushed before it returns. The message is due again when its first recipient
     /// is; recipients without an outcome are due at once. On an error nothing is recorded and the message is due again
     /// at once.
@@ -156,7 +175,7 @@ impl Queue {
     /// # Errors
     /// As `append`.
     pub async fn settle(&self, claim: Claim, outcomes: Vec<(usize, Outcome)>) -> Result<(), AppendError> {
-        self.settle_with(claim, outcomes, Vec::new()).await
+        self.settle_with(claim, Turn::Taken, outcomes, Vec::new()).await
     }
 
     /// As `settle`; what the attempt has to tell the sender becomes durable with it or not at all, whenever the power
@@ -168,10 +187,14 @@ impl Queue {
     pub async fn settle_with(
         &self,
         claim: Claim,
+        turn: Turn,
         outcomes: Vec<(usize, Outcome)>,
         follow_ups: Vec<NewMessage>,
     ) -> Result<(), AppendError> {
-        let Some(change) = self.shared.index().plan(claim.id, outcomes) else { return Ok(()) };
+        let Some(mut change) = self.shared.index().plan(claim.id, outcomes) else { return Ok(()) };
+        if turn == Turn::Missed {
+            change.attempts = claim.attempts;
+        }
         self.commit(Work::settle(change, claim, follow_ups)).await
     }
 

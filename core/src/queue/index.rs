@@ -9,6 +9,7 @@
 mod changes;
 mod entry;
 mod glance;
+mod lanes;
 mod names;
 mod segments;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use self::entry::Domains;
 pub(super) use self::entry::{Entry, Stage};
 pub(super) use self::glance::{Filter, Gathering};
+use self::lanes::Lanes;
 use self::names::Names;
 use self::segments::Segments;
 use super::facts::Facts;
@@ -26,7 +28,7 @@ use super::pending::Pending;
 use super::schedule::Schedule;
 use super::segment::{Location, SegmentId};
 use super::standing::{Rules, Standing};
-use super::{NewMessage, QueueId, Quota, Quotas};
+use super::{Lane, NewMessage, QueueId, Quota, Quotas};
 use crate::intake::Body;
 
 /// All messages with a pending recipient.
@@ -36,6 +38,7 @@ pub(super) struct Index {
     fresh: HashMap<QueueId, Arc<NewMessage>>,
     fresh_octets: u64,
     schedule: Schedule,
+    lanes: Lanes,
     segments: Segments,
     domains: Names,
     users: Names,
@@ -110,32 +113,28 @@ impl Index {
         })
     }
 
-    /// Keeps a message that was just inserted for the worker that claims it first, as long as there is room.
+    /// Keeps a message that was just scheduled for the worker that claims it first, as long as there is room. One that is
+    /// held is waited for by nobody, and would take the room of those that are not.
     pub(super) fn keep_fresh(&mut self, message: &Arc<NewMessage>) {
         let total = self.fresh_octets.saturating_add(fresh_octets(message));
-        if total <= FRESH_OCTETS_MAX && self.messages.contains_key(&message.id) {
+        let is_due = self.messages.get(&message.id).is_some_and(|entry| entry.stage == Stage::Due);
+        if total <= FRESH_OCTETS_MAX && is_due {
             self.fresh.insert(message.id, Arc::clone(message));
             self.fresh_octets = total;
         }
     }
 
-    /// Puts a message on the schedule, at its own time; not one that is held.
-    pub(super) fn schedule(&mut self, id: QueueId) {
-        let Some(entry) = self.messages.get_mut(&id) else { return };
+    /// Puts a message on the schedule, at its own time; not one that is held. Answers whether a worker is to know of it.
+    pub(super) fn schedule(&mut self, id: QueueId) -> bool {
+        let Some(entry) = self.messages.get_mut(&id) else { return false };
         let was_due = entry.stage == Stage::Due;
-        self.schedule.remove(entry.not_before_ms, id, entry.stage);
-        entry.stage = if entry.given_up {
-            Stage::Due
-        } else if entry.held {
-            Stage::Held
-        } else if entry.not_before_ms == 0 {
-            Stage::Due
-        } else {
-            Stage::Later
-        };
+        self.schedule.remove(entry.lane, entry.not_before_ms, id, entry.stage);
+        entry.stage = entry.stage_by_itself();
         if !(was_due && entry.stage == Stage::Due) {
-            self.schedule.put(entry.not_before_ms, id, entry.stage);
+            entry.lane = self.lanes.of(entry, &self.domains);
+            self.schedule.put(entry.lane, entry.not_before_ms, id, entry.stage);
         }
+        entry.stage != Stage::Held
     }
 
     /// Makes a message due at once, whatever its time was; not one that is held. `false` where an attempt is under way or
@@ -144,7 +143,7 @@ impl Index {
         let Some(entry) = self.messages.get_mut(&id).filter(|entry| entry.stage != Stage::Claimed) else {
             return false;
         };
-        self.schedule.remove(entry.not_before_ms, id, entry.stage);
+        self.schedule.remove(entry.lane, entry.not_before_ms, id, entry.stage);
         entry.not_before_ms = 0;
         self.schedule(id);
         true
@@ -170,12 +169,18 @@ impl Index {
     pub(super) fn schedule_all(&mut self, latest_ms: u64) {
         for (id, entry) in &mut self.messages {
             entry.not_before_ms = entry.not_before_ms.min(latest_ms);
-            entry.stage = match (entry.given_up, entry.held, entry.not_before_ms) {
-                (false, true, _) => Stage::Held,
-                (true, ..) | (_, _, 0) => Stage::Due,
-                _ => Stage::Later,
-            };
-            self.schedule.put(entry.not_before_ms, *id, entry.stage);
+            entry.stage = entry.stage_by_itself();
+            self.schedule.put(entry.lane, entry.not_before_ms, *id, entry.stage);
+        }
+    }
+
+    /// Goes by this from now on, for what is on the schedule already as well.
+    pub(super) fn set_lanes(&mut self, lane_of: impl Fn(&str) -> Lane + Send + Sync + 'static) {
+        self.lanes = Lanes::new(lane_of);
+        self.schedule = Schedule::default();
+        for (id, entry) in &mut self.messages {
+            entry.lane = self.lanes.of(entry, &self.domains);
+            self.schedule.put(entry.lane, entry.not_before_ms, *id, entry.stage);
         }
     }
 
@@ -187,14 +192,14 @@ impl Index {
                 continue;
             };
             entry.not_before_ms = entry.not_before_ms.saturating_sub(by_ms).max(1);
-            self.schedule.put(entry.not_before_ms, id, Stage::Later);
+            self.schedule.put(entry.lane, entry.not_before_ms, id, Stage::Later);
         }
     }
 
-    /// Takes the next due message off the schedule.
-    pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<Due> {
+    /// Takes the next due message of a lane that is open off the schedule.
+    pub(super) fn pop_due(&mut self, now_ms: u64, is_open: impl Fn(Lane) -> bool) -> Option<Due> {
         loop {
-            let (id, stage) = self.schedule.pop(now_ms)?;
+            let (id, stage) = self.schedule.pop(now_ms, &is_open)?;
             let Some(entry) = self.messages.get(&id).filter(|entry| entry.stage == stage) else { continue };
             let (place, attempts) = (entry.place(), entry.attempts);
             let (given_up, sender_knows) = (entry.given_up, entry.sender_knows);
@@ -207,7 +212,7 @@ impl Index {
     /// Takes a message off the schedule for somebody who will settle it. It must not be claimed.
     pub(super) fn take(&mut self, id: QueueId) -> Option<Arc<NewMessage>> {
         if let Some(entry) = self.messages.get_mut(&id) {
-            self.schedule.remove(entry.not_before_ms, id, entry.stage);
+            self.schedule.remove(entry.lane, entry.not_before_ms, id, entry.stage);
             entry.stage = Stage::Claimed;
         }
         let fresh = self.fresh.remove(&id)?;
@@ -215,8 +220,9 @@ impl Index {
         Some(fresh)
     }
 
-    pub(super) fn next_due_ms(&self) -> Option<u64> {
-        self.schedule.next_ms()
+    /// When the next message of a lane that is open is due; 0: at once.
+    pub(super) fn next_due_ms(&self, is_open: impl Fn(Lane) -> bool) -> Option<u64> {
+        self.schedule.next_ms(is_open)
     }
 
     pub(super) fn set_rules(&mut self, rules: Rules) {
@@ -302,6 +308,7 @@ impl Index {
             body_octets: u32::try_from(facts.octets).unwrap_or(u32::MAX),
             received_at: u32::try_from(facts.received_at_ms / 1_000).unwrap_or(u32::MAX),
             stage: Stage::Claimed,
+            lane: Lane::default(),
             held: standing.held,
             given_up: standing.given_up,
             sender_knows: standing.sender_knows,

@@ -50,7 +50,7 @@ pub enum Outcome {
     Done(Disposition),
     /// Terminal: an operator took it out of the queue, and nobody is told.
     Removed,
-    /// As `Retry`, and a notification among the follow-ups of the same attempt tells the sender that his mail is late.
+    /// As `Retry`, and a notification among the follow-ups of the same turn tells the sender that his mail is late.
     Delayed {
         /// Why, from our own list of texts.
         reason: String,
@@ -64,6 +64,15 @@ pub enum Outcome {
         /// When.
         not_before_ms: u64,
     },
+}
+
+/// Whether what a claim has come to counts among the message's attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It does.
+    Taken,
+    /// Nothing was tried.
+    Missed,
 }
 
 /// Why a mail could not be made durable. In every case nothing was accepted.
@@ -160,6 +169,8 @@ pub struct RecipientSummary {
     pub address: String,
     /// Whether it still waits for a terminal disposition.
     pub pending: bool,
+    /// The address of ours that led to it, with angle brackets.
+    pub stands_for: Option<String>,
 }
 
 /// Everything that `queue show` tells of one message; its body is not read.

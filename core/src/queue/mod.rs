@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! append, settle, hold, remove -> writer (thread) -> committer -> journal -> segment (file) <- supply (thread)
-//!                                                       |  ^                       |
+//!          ^--- teller (task) <-----+                   |  ^                       |
 //! claim, select, stats <- index, schedule <-------------+  +- carry                | recovery <- reader, at the start
 //!                                                                                  +--------- survey <- verify, salvage
 //! ```
@@ -46,6 +46,7 @@ mod shared;
 mod standing;
 mod supply;
 mod survey;
+mod teller;
 pub mod verify;
 mod writer;
 
@@ -56,14 +57,14 @@ pub use handle::{Queue, Snapshot};
 pub use id::{IdGenerator, QueueId};
 pub use messages::{
     AppendError, Claim, Details, GIVEN_UP_REASON, NewMessage, Outcome, Quota, Quotas, RecipientSummary,
-    Recovered, Settings, Summary,
+    Recovered, Settings, Summary, Turn,
 };
 pub use metrics::Metrics;
 pub use orders::{
     AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, Stats,
 };
 pub use salvage::Salvaged;
-pub use schedule::Backoff;
+pub use schedule::{Backoff, Lane};
 pub use verify::{Flaw, Problem, Verified};
 
 #[cfg(test)]

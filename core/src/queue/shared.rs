@@ -53,6 +53,17 @@ struct Clock {
     steady: Instant,
 }
 
+/// What the wall clock did beside the steady one.
+#[derive(Debug, PartialEq, Eq)]
+enum Moved {
+    /// An ordinary correction, or nothing.
+    Little,
+    /// By so many milliseconds.
+    Back(u64),
+    /// By so many milliseconds; also where the machine slept.
+    Ahead(u64),
+}
+
 /// Makes a claimed message due again when dropped before its end.
 pub(super) struct Lease {
     shared: Arc<Shared>,
@@ -110,13 +121,16 @@ impl Shared {
     /// The time, milliseconds since 1970. Where the clock was set back, what waits for a time is told first.
     pub(super) fn watch_clock(&self) -> u64 {
         let now = now_ms();
-        let set_back_ms = self.clock.lock().unwrap_or_else(PoisonError::into_inner).set_back_ms(now);
-        if set_back_ms > 0 {
-            tracing::warn!(
-                by_ms = set_back_ms,
-                "the clock was set back: the times of later attempts follow it"
-            );
-            self.index().set_back(set_back_ms);
+        match self.clock.lock().unwrap_or_else(PoisonError::into_inner).moved(now) {
+            Moved::Little => {}
+            Moved::Back(by_ms) => {
+                tracing::warn!(by_ms, "the clock was set back: the times of later attempts follow it");
+                self.index().set_back(by_ms);
+            }
+            // All that is due by it is tried, which is no harm; nothing is given up without that.
+            Moved::Ahead(by_ms) => {
+                tracing::warn!(by_ms, "the clock was set ahead: later attempts come early");
+            }
         }
         now
     }
@@ -177,6 +191,7 @@ impl Shared {
         let recipients = envelope.recipients.iter().enumerate().map(|(number, recipient)| RecipientSummary {
             address: recipient.path.to_string(),
             pending: entry.pending.contains(number),
+            stands_for: head.submission.forwards.of(number).map(ToString::to_string),
         });
         let summary = Summary {
             id,
@@ -291,12 +306,19 @@ impl Clock {
         Self { wall_ms: now_ms(), steady: Instant::now() }
     }
 
-    /// By how much the wall clock was set back since the last call; little is its ordinary correction.
-    fn set_back_ms(&mut self, now_ms: u64) -> u64 {
+    /// Since the last call.
+    fn moved(&mut self, now_ms: u64) -> Moved {
         let elapsed = u64::try_from(self.steady.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let behind = self.wall_ms.saturating_add(elapsed).saturating_sub(now_ms);
+        let expected = self.wall_ms.saturating_add(elapsed);
         *self = Self { wall_ms: now_ms, steady: Instant::now() };
-        if behind > SET_BACK_MS_MIN { behind } else { 0 }
+        let (back, ahead) = (expected.saturating_sub(now_ms), now_ms.saturating_sub(expected));
+        if back > MOVED_MS_MIN {
+            Moved::Back(back)
+        } else if ahead > MOVED_MS_MIN {
+            Moved::Ahead(ahead)
+        } else {
+            Moved::Little
+        }
     }
 }
 
@@ -337,20 +359,20 @@ impl std::fmt::Debug for Lease {
 }
 
 /// Ordinary corrections of the clock are smaller.
-const SET_BACK_MS_MIN: u64 = 30_000;
+const MOVED_MS_MIN: u64 = 30_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_a_clock_that_was_set_back_counts() {
+    fn a_clock_that_was_set_is_told_from_one_that_was_corrected() {
         let now = 1_800_000_000_000;
-        let clock = || Clock { wall_ms: now, steady: Instant::now() };
-        assert_eq!(clock().set_back_ms(now), 0);
-        assert_eq!(clock().set_back_ms(now + 3_600_000), 0, "an hour ahead: all is due, which is no harm");
-        assert_eq!(clock().set_back_ms(now - 5_000), 0, "a correction");
-        let back = clock().set_back_ms(now - 3_600_000);
-        assert!((3_600_000..3_700_000).contains(&back), "{back}");
+        let moved = |to| Clock { wall_ms: now, steady: Instant::now() }.moved(to);
+        for little in [now, now - 5_000, now + 5_000] {
+            assert_eq!(moved(little), Moved::Little);
+        }
+        assert!(matches!(moved(now - 3_600_000), Moved::Back(3_600_000..3_700_000)));
+        assert!(matches!(moved(now + 3_600_000), Moved::Ahead(3_500_000..=3_600_000)));
     }
 }

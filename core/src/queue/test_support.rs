@@ -39,5 +39,5 @@ pub(super) fn message(id: QueueId, recipients: usize, body: Body) -> NewMessage 
     };
     let stamp = Stamp { engine: EngineIdentity::new("yara", "0123abcd").unwrap(), policy: 3 };
     let trace = b"Received: from client.example.com\r\n".to_vec();
-    NewMessage { id, submission: Submission { envelope, origin }, trace, body, stamp: Some(stamp) }
+    NewMessage { id, submission: Submission::new(envelope, origin), trace, body, stamp: Some(stamp) }
 }

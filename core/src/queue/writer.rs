@@ -1,6 +1,6 @@
 //! The writer's thread: group commit.
 //!
-//! It takes everything that has been handed in, makes it durable with one flush, and wakes all who wait. There is no
+//! It takes everything that has been handed in, makes it durable with one flush, and has all who wait woken. There is no
 //! timer: while one flush runs, the next batch gathers by itself.
 
 use std::io;
@@ -10,25 +10,27 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::AppendError;
 use super::committer::{Committer, Work};
+use super::teller::{Reply, Teller};
 use crate::threads;
 
 /// What the writer is told.
 pub(super) enum Message {
     /// Make this durable.
-    Work(Work, oneshot::Sender<Result<(), AppendError>>),
+    Work(Work, Reply),
     /// Look after what nobody waits for.
     Tend,
     /// Stop after what was handed in before.
     Close(oneshot::Sender<()>),
 }
 
-/// Starts the thread. It ends on `Close` or when all senders are gone.
+/// Starts the thread. It ends on `Close` or when all senders are gone. Where it is called inside a runtime, that one wakes
+/// who waits.
 pub(super) fn start(committer: Committer) -> io::Result<mpsc::Sender<Message>> {
     let (sender, inbox) = mpsc::channel(WAITING_MAX);
     let is_busy = Arc::new(AtomicBool::new(false));
-    let writer = Writer { committer, inbox, lift_tried: None, is_busy: Arc::clone(&is_busy) };
+    let teller = Teller::start();
+    let writer = Writer { committer, inbox, teller, lift_tried: None, is_busy: Arc::clone(&is_busy) };
     threads::spawn("gatepost-queue", move || writer.run())?;
     let (bell, is_busy) = (sender.downgrade(), Arc::clone(&is_busy));
     threads::spawn("gatepost-tend", move || ring(&bell, &is_busy))?;
@@ -38,6 +40,7 @@ pub(super) fn start(committer: Committer) -> io::Result<mpsc::Sender<Message>> {
 struct Writer {
     committer: Committer,
     inbox: mpsc::Receiver<Message>,
+    teller: Teller,
     lift_tried: Option<Instant>,
     /// Whether there is more to tend to soon.
     is_busy: Arc<AtomicBool>,
@@ -85,15 +88,13 @@ impl Writer {
         self.committer.close();
     }
 
-    fn commit(&mut self, work: Vec<Work>, replies: Vec<oneshot::Sender<Result<(), AppendError>>>) {
+    fn commit(&mut self, work: Vec<Work>, replies: Vec<Reply>) {
         if work.is_empty() {
             return;
         }
         self.try_to_lift_stop();
-        for (reply, result) in replies.into_iter().zip(self.committer.commit(work)) {
-            // A session that is gone meanwhile does not hear that its mail was taken: the window that SMTP leaves.
-            let _unheard = reply.send(result);
-        }
+        let results = self.committer.commit(work);
+        self.teller.tell(replies.into_iter().zip(results).collect());
     }
 
     fn try_to_lift_stop(&mut self) {
@@ -120,7 +121,7 @@ impl Writer {
 #[derive(Default)]
 struct Batch {
     work: Vec<Work>,
-    replies: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    replies: Vec<Reply>,
     closed: Option<oneshot::Sender<()>>,
     tend: bool,
 }

@@ -74,7 +74,7 @@ impl<'a> Examination<'a> {
 
 impl Visitor for Examination<'_> {
     // Names of items are mail content (file names) and stay out of the logs.
-    fn item(&mut self, _: &ItemName, octets: &[u8]) -> ControlFlow<()> {
+    fn item(&mut self, name: &ItemName, octets: &[u8]) -> ControlFlow<()> {
         let due = (self.due)();
         if Instant::now() >= due {
             return self.note(Verdict::TimedOut);
@@ -86,7 +86,11 @@ impl Visitor for Examination<'_> {
         if verdict != Verdict::Clean {
             tracing::debug!(%verdict, octets = octets.len(), "item scanned");
         }
-        self.note(verdict)
+        match verdict {
+            // An engine's obstacle is one like those of the plan.
+            Verdict::Unscannable { reason } => self.obstacle(name, reason),
+            verdict => self.note(verdict),
+        }
     }
 
     fn obstacle(&mut self, _: &ItemName, obstacle: Obstacle) -> ControlFlow<()> {

@@ -1,7 +1,9 @@
 //! What the room counts: `gatepost_virus_scan_...`.
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// The room's counters and gauges. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -18,6 +20,23 @@ pub struct Metrics {
     pub(super) queue_length: IntGauge,
     pub(super) threads_overdue: IntGauge,
     pub(super) seconds: Histogram,
+    pub(super) stale: IntCounter,
+    engine_calls: IntCounterVec,
+    engine_slow_calls: IntCounterVec,
+    engine_items_remembered: IntCounterVec,
+    engine_failures: IntCounterVec,
+    engine_up: IntGaugeVec,
+}
+
+/// What is counted of one engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EngineMetrics {
+    pub(super) calls: IntCounter,
+    pub(super) slow_calls: IntCounter,
+    pub(super) items_remembered: IntCounter,
+    pub(super) up: IntGauge,
+    engine: String,
+    failures: IntCounterVec,
 }
 
 // === impl Metrics ===
@@ -50,12 +69,71 @@ impl Metrics {
                 "Scan threads still busy with a message nobody waits for any longer.",
             )?,
             seconds: histogram(registry)?,
+            stale: counter(
+                registry,
+                "stale_total",
+                "Scans made again because the signatures changed meanwhile.",
+            )?,
+            engine_calls: counters(registry, "engine_calls_total", "Items given to an engine.", &["engine"])?,
+            engine_slow_calls: counters(
+                registry,
+                "engine_slow_calls_total",
+                "Items that took an engine longer than 2.5 s.",
+                &["engine"],
+            )?,
+            engine_items_remembered: counters(
+                registry,
+                "engine_items_remembered_total",
+                "Items answered from a verdict on the same content, without a call.",
+                &["engine"],
+            )?,
+            engine_failures: counters(
+                registry,
+                "engine_failures_total",
+                "Calls that an engine failed at, by kind.",
+                &["engine", "kind"],
+            )?,
+            engine_up: {
+                let options = Opts::new(format!("{PREFIX}engine_up"), "Whether an engine can be asked.");
+                registered(registry, IntGaugeVec::new(options, &["engine"])?)?
+            },
         })
+    }
+
+    /// The part of one engine. Names come from the configuration, so there are few.
+    #[must_use]
+    pub fn engine(&self, name: &str) -> EngineMetrics {
+        EngineMetrics {
+            calls: self.engine_calls.with_label_values(&[name]),
+            slow_calls: self.engine_slow_calls.with_label_values(&[name]),
+            items_remembered: self.engine_items_remembered.with_label_values(&[name]),
+            up: self.engine_up.with_label_values(&[name]),
+            engine: name.to_owned(),
+            failures: self.engine_failures.clone(),
+        }
+    }
+}
+
+// === impl EngineMetrics ===
+
+impl EngineMetrics {
+    /// Failures are rare: the label is looked up each time.
+    pub(super) fn failed(&self, kind: &'static str) {
+        self.failures.with_label_values(&[self.engine.as_str(), kind]).inc();
     }
 }
 
 fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
     registered(registry, IntCounter::new(format!("{PREFIX}{name}"), help)?)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
+    registered(registry, IntCounterVec::new(Opts::new(format!("{PREFIX}{name}"), help), labels)?)
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! body -> scanner (priorities, deadline, dedupe) -> pool (threads) -> examine
-//!           examine: plan (mime, archive) -> item -> engine -> verdict -> policy -> report with a stamp
+//!           examine: plan (mime, archive) -> item -> ensemble -> verdict -> policy -> report with a stamp
+//!                    ensemble: each engine, unless it has said it of the same octets before
 //! ```
 //! A clean message gets a [`Stamp`]: the engine, its signatures and the version of our own plan. As long as the stamp is the
 //! current one, nobody scans the message again; once it is not, it counts as unscanned.
 
 pub mod engine;
 pub mod engines;
+pub mod ensemble;
 pub mod inspect;
 pub mod item;
 pub mod metrics;
@@ -22,14 +24,16 @@ pub mod verdict;
 mod archive;
 mod cache;
 mod examine;
+mod item_verdicts;
 mod memory;
 mod mime;
 mod pool;
 #[cfg(test)]
 mod samples;
 
-pub use engine::{Engine, EngineIdentity, InvalidIdentity};
-pub use engines::YaraEngine;
+pub use engine::{Engine, EngineIdentity, InvalidIdentity, Reload};
+pub use engines::{EngineSettings, YaraEngine};
+pub use ensemble::{EnginePolicy, EngineStatus, Ensemble};
 pub use inspect::{Finding, Inspection, inspect};
 pub use item::ItemName;
 pub use metrics::Metrics;

@@ -38,6 +38,7 @@ impl UnscannablePolicy {
             | Obstacle::TooManyEntries
             | Obstacle::TooLarge
             | Obstacle::Broken
+            | Obstacle::EngineLimit
             | Obstacle::Fragment => self.other,
         }
     }

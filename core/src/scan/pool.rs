@@ -128,7 +128,8 @@ impl Pool {
             }
             return Submitted::Pending(job.result.subscribe());
         }
-        if state.jobs.len() >= JOBS_MAX {
+        let is_low_full = priority == Priority::Low && state.low_waiting() >= LOW_WAITING_MAX;
+        if is_low_full || state.jobs.len() >= JOBS_MAX {
             shared.metrics.turned_away.inc();
             return Submitted::TurnedAway;
         }
@@ -238,7 +239,28 @@ impl Shared {
         }
     }
 
+    /// Scans until the signatures are the same before and after: what was found clean by some that are no longer in use
+    /// vouches for nothing.
     fn run(&self, job: &Job) -> ScanReport {
+        for _ in 0..SCANS_MAX {
+            let report = self.scan(job);
+            let is_settled = match report.verdict {
+                Verdict::Infected { .. } | Verdict::TimedOut => true,
+                Verdict::Clean | Verdict::Unscannable { .. } | Verdict::Failed => {
+                    report.stamp == stamp_of(&*self.engine)
+                }
+            };
+            if is_settled {
+                return report;
+            }
+            self.metrics.stale.inc();
+        }
+        tracing::error!("the signatures change faster than a message is scanned");
+        self.metrics.failures.inc();
+        failed(stamp_of(&*self.engine))
+    }
+
+    fn scan(&self, job: &Job) -> ScanReport {
         let started = Instant::now();
         let scanned = catch_unwind(AssertUnwindSafe(|| {
             let due = || job.progress().due;
@@ -307,6 +329,12 @@ enum Next {
 // === impl State ===
 
 impl State {
+    /// How many wait at low priority. The queue also holds what was promoted or has gone, so it is counted by the jobs.
+    fn low_waiting(&self) -> usize {
+        let waits = |job: &Arc<Job>| job.progress().phase == Phase::Waiting(Priority::Low);
+        self.low.iter().filter(|key| self.jobs.get(key).is_some_and(waits)).count()
+    }
+
     /// Removes a job that waits, with its places in the queues.
     fn forget(&mut self, key: &JobKey) {
         self.jobs.remove(key);
@@ -368,6 +396,10 @@ fn without_items(verdict: Verdict, stamp: Stamp) -> ScanReport {
 /// Waiting and running. A queued body in memory has at most 256 KiB, so at worst 256 MiB are held by those who wait here; readers
 /// of mailboxes have a budget of their own.
 const JOBS_MAX: usize = 1_024;
+/// The classic bound. Who is turned away comes again: the queue by its schedule, a reader at high priority.
+const LOW_WAITING_MAX: usize = 30;
+/// Signatures are replaced a few times a day.
+const SCANS_MAX: usize = 3;
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,8 @@ pub enum Obstacle {
     /// An archive is damaged, contradicts itself, or is packed by a method that we do not know; or a multipart does not say
     /// plainly where its parts begin.
     Broken,
+    /// An engine's own limits keep it from looking at all of it.
+    EngineLimit,
     /// A fragment of a message (`message/partial`), of which no one ever sees the whole before the reader does.
     Fragment,
 }
@@ -118,6 +120,7 @@ impl fmt::Display for Obstacle {
             Self::TooManyEntries => "too many archive entries",
             Self::TooLarge => "expands too far",
             Self::Broken => "damaged or unknown archive or multipart",
+            Self::EngineLimit => "beyond the limits of a scan engine",
             Self::Fragment => "fragment of a message",
         })
     }

@@ -17,6 +17,9 @@ pub enum StoreError {
     /// The body that was handed in cannot be read, or is not as long as announced.
     #[error("the body of the mail cannot be read")]
     BodyUnreadable,
+    /// The body that was handed in is not what was written to the disk.
+    #[error("the body of the mail is damaged")]
+    BodyDamaged,
     /// Anything else that SQLite or the disk refused; the log has the detail.
     #[error("the mailbox database failed")]
     Failed,

@@ -60,7 +60,10 @@ impl Metrics {
             StoreError::Full => self.full.inc(),
             StoreError::Busy => self.busy.inc(),
             StoreError::Corrupt => self.corrupt.inc(),
-            StoreError::BodyUnreadable | StoreError::Failed | StoreError::Closed => self.other.inc(),
+            StoreError::BodyUnreadable
+            | StoreError::BodyDamaged
+            | StoreError::Failed
+            | StoreError::Closed => self.other.inc(),
         }
     }
 }

@@ -7,11 +7,14 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gatepost_core::BoxFuture;
 use gatepost_core::clock::now_ms;
+use gatepost_core::delivery::RECEIVED_MAX;
 use gatepost_core::delivery::mx::is_public;
-use gatepost_core::directory::{Directory, Resolution};
+use gatepost_core::directory::{Directory, Forwarding, Resolution};
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
+use gatepost_core::forwarding::forward;
+use gatepost_core::forwarding::srs::NotOurs;
 use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
 use gatepost_core::memory::{Drawn, MemoryBudget};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
@@ -69,6 +72,7 @@ struct EmbeddedTransaction {
     rights: Rights,
     /// Set on listeners that stand before another server.
     behind: Option<Arc<Behind>>,
+    sender: ReversePath,
     /// Of the recipients.
     drawn: Drawn,
     body: Option<Incoming>,
@@ -151,8 +155,9 @@ impl Backend for Embedded {
                 return Err(Refusal::StorageFull);
             }
             let drawn = rooms.memory.clone().draw();
+            let (sender, body, nowhere) = (reverse_path.clone(), None, Discard);
             let transaction =
-                EmbeddedTransaction { rooms, origin, rights, behind, drawn, body: None, nowhere: Discard };
+                EmbeddedTransaction { rooms, origin, rights, behind, sender, drawn, body, nowhere };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -168,12 +173,23 @@ impl Transaction for EmbeddedTransaction {
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             if let Some(behind) = self.behind.as_ref().filter(|behind| behind.has(path)) {
-                behind.admit(path).await?;
+                behind.admit(&self.sender, path).await?;
             } else {
                 match self.rooms.directory.resolve(path) {
                     Resolution::Local(_) => {}
+                    Resolution::Forwarded(forwarding) => self.admit_targets(&forwarding)?,
+                    Resolution::Rewritten { bounces_only: true, .. } if self.sender != ReversePath::Null => {
+                        return Err(Refusal::UnknownRecipient);
+                    }
+                    Resolution::Rewritten { leads_to, .. } => {
+                        self.admit_targets(&*leads_to.map_err(refused_bounce)?)?;
+                    }
                     Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
-                    Resolution::Foreign if self.may_send_on(path) => return Ok(()),
+                    Resolution::Foreign
+                        if self.rights.contains(Right::AcceptAnyRecipient) && self.leads_out(path) =>
+                    {
+                        return Ok(());
+                    }
                     Resolution::Foreign => return Err(Refusal::RelayDenied),
                 }
             }
@@ -219,25 +235,41 @@ impl Transaction for EmbeddedTransaction {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
             // The recipients are held until the queue has them.
-            let Self { rooms, origin, rights, drawn: _drawn, body, .. } = *self;
+            let Self { rooms, origin, rights, behind, drawn: _drawn, body, .. } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
-            rooms.take_over(origin, trust(rights), incoming).await
+            rooms.take_over(origin, trust(rights), behind.as_deref(), incoming).await
         })
     }
 }
 
 impl EmbeddedTransaction {
-    /// Only where mail leaves this server at all, and only for who may send to anybody.
-    fn may_send_on(&self, path: &ForwardPath) -> bool {
+    /// An alias may be written to by everybody who may write to users here: who gets its mail is the administrator's choice.
+    fn admit_targets(&mut self, forwarding: &Forwarding) -> Result<(), Refusal> {
+        for target in &forwarding.targets {
+            let path = ForwardPath::Mailbox(target.clone());
+            if !self.leads_out(&path) {
+                tracing::warn!(?target, "an alias leads to another server, and no mail leaves this one");
+                return Err(Refusal::RelayDenied);
+            }
+            let has_room = self.drawn.try_grow(RECIPIENT_OCTETS, 0)
+                && self.rooms.queue.admits(self.origin.user.as_deref(), &path);
+            if !has_room {
+                return Err(Refusal::StorageFull);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether mail for this address could leave this server.
+    fn leads_out(&self, path: &ForwardPath) -> bool {
         let Some(relay) = self.rooms.settings.load().relay else { return false };
-        let is_reachable = match path {
+        match path {
             ForwardPath::Postmaster => false,
             ForwardPath::Mailbox(mailbox) => match mailbox.domain() {
                 Domain::Address(address) => relay.internal || is_public(*address),
                 Domain::Name(_) => true,
             },
-        };
-        is_reachable && self.rights.contains(Right::AcceptAnyRecipient)
+        }
     }
 }
 
@@ -258,7 +290,7 @@ impl Incoming {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        if self.received.count() > RECEIVED_FIELDS_MAX {
+        if self.received.count() > RECEIVED_MAX {
             return Err(Refusal::RoutingLoop);
         }
         // Where the section is too large, what stood in the rest of it was not looked at.
@@ -307,7 +339,13 @@ impl Rooms {
             && (!is_local || rights.contains(Right::AcceptAuthoritativeDomainSender))
     }
 
-    async fn take_over(&self, origin: Origin, trust: Trust, incoming: Incoming) -> Result<String, Refusal> {
+    async fn take_over(
+        &self,
+        origin: Origin,
+        trust: Trust,
+        behind: Option<&Behind>,
+        incoming: Incoming,
+    ) -> Result<String, Refusal> {
         let (mut envelope, mut body, stripped) = incoming.finish().await?;
         if envelope.params.body == BodyKind::BinaryMime {
             body = self.reencode(body, trust).await?;
@@ -320,9 +358,11 @@ impl Rooms {
         };
         let id = self.queue.allocate_id();
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
-        let submission = Submission { envelope, origin };
+        let submission = Submission::new(envelope, origin);
         let mut trace = trace::received(&settings.hostname, id, &submission);
         trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
+        let lives_behind = |path: &ForwardPath| behind.is_some_and(|behind| behind.has(path));
+        let submission = forward(&self.directory, submission, lives_behind);
         let message = NewMessage { id, submission, trace, body, stamp };
         let queue_id = self.queue.append(message).await.map_err(refusal)?;
         self.tell_stripped(about, &stripped);
@@ -426,6 +466,14 @@ fn trust(rights: Rights) -> Trust {
     }
 }
 
+/// Who tries to send by way of us is refused as one who relays; what was ours once is no mailbox any more.
+const fn refused_bounce(why: NotOurs) -> Refusal {
+    match why {
+        NotOurs::Forged => Refusal::RelayDenied,
+        NotOurs::Expired => Refusal::UnknownRecipient,
+    }
+}
+
 const fn refusal(error: AppendError) -> Refusal {
     match error {
         AppendError::Full | AppendError::OverQuota => Refusal::StorageFull,
@@ -433,8 +481,6 @@ const fn refusal(error: AppendError) -> Refusal {
     }
 }
 
-/// RFC 5321 section 6.3 asks for at least 100 before a loop is assumed.
-const RECEIVED_FIELDS_MAX: usize = 100;
 /// A path of the greatest length (RFC 5321 section 4.5.3.1.3) with its parameters.
 const RECIPIENT_OCTETS: u64 = 512;
 

@@ -9,10 +9,12 @@ pub(super) struct ReceivedCounter {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In the first octets of a line, this many of which match `received:`.
     #[default]
     LineStart,
+    /// In the first octets of a line, all of which, this many, match the name.
     Matched(usize),
+    /// Behind the name: white space may stand before the colon (RFC 5322 section 4.5.8).
+    Named,
     /// Somewhere behind them.
     InLine,
     /// The line so far is CR alone: with LF the section ends.
@@ -47,27 +49,29 @@ impl ReceivedCounter {
             (State::LineStart, b'\r') => State::EmptyLine,
             (State::EmptyLine, b'\n') => State::Body,
             (_, b'\n') => State::LineStart,
-            (State::LineStart, _) => self.matched(0, octet),
-            (State::Matched(length), _) => self.matched(length, octet),
-            (State::InLine | State::EmptyLine, _) => State::InLine,
+            (State::LineStart, _) => Self::matched(0, octet),
+            (State::Matched(length), _) => Self::matched(length, octet),
+            (State::Named, b' ' | b'\t') => State::Named,
+            (State::Named, b':') => {
+                self.count = self.count.saturating_add(1);
+                State::InLine
+            }
+            (State::InLine | State::Named | State::EmptyLine, _) => State::InLine,
             (State::Body, _) => State::Body,
         };
     }
 
-    fn matched(&mut self, length: usize, octet: u8) -> State {
+    fn matched(length: usize, octet: u8) -> State {
         let next = length.saturating_add(1);
         match FIELD.get(length) {
-            Some(wanted) if octet.eq_ignore_ascii_case(wanted) && next == FIELD.len() => {
-                self.count = self.count.saturating_add(1);
-                State::InLine
-            }
+            Some(wanted) if octet.eq_ignore_ascii_case(wanted) && next == FIELD.len() => State::Named,
             Some(wanted) if octet.eq_ignore_ascii_case(wanted) => State::Matched(next),
             _ => State::InLine,
         }
     }
 }
 
-const FIELD: &[u8] = b"received:";
+const FIELD: &[u8] = b"received";
 
 #[cfg(test)]
 mod tests {
@@ -88,6 +92,7 @@ mod tests {
         let mail =
             b"Received: a\r\n\treceived: folded\r\nRECEIVED:b\r\nX-Received: c\r\n\r\nReceived: body\r\n";
         assert_eq!(count(&[mail]), 2);
+        assert_eq!(count(&[b"received : a\r\nReceived\t \t:b\r\nReceived x: c\r\nReceived \r\n: d\r\n"]), 2);
     }
 
     #[test]
@@ -100,7 +105,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_counts_the_same(
-            lines in prop::collection::vec("(Received: [a-z]{0,3}|R[a-z]{0,4}: x| received:|)", 0..12),
+            lines in prop::collection::vec("(Received ?: [a-z]{0,3}|R[a-z]{0,4}: x| received:|)", 0..12),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
         ) {
             let mail = lines.join("\r\n").into_bytes();
@@ -114,7 +119,7 @@ mod tests {
                 start = end;
             }
             let header = lines.iter().take_while(|line| !line.is_empty());
-            let expected = header.filter(|line| line.starts_with("Received:")).count();
+            let expected = header.filter(|line| line.starts_with("Received:") || line.starts_with("Received :")).count();
             prop_assert_eq!(count(&pieces), expected);
         }
     }

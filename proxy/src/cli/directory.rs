@@ -1,7 +1,10 @@
 //! `gatepost user`, `gatepost alias`, `gatepost domain`.
 
 use clap::Subcommand;
-use gatepost_core::directory::{AccountClass, AccountName, EditError, Scram};
+use gatepost_core::directory::{
+    AccountClass, AccountName, AliasTarget, Directory, EditError, Resolution, Scram,
+};
+use gatepost_smtp::wire::path::ForwardPath;
 
 use super::output::{Output, Table};
 use super::password::new_password;
@@ -55,12 +58,13 @@ pub(super) enum UserCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AliasCommand {
-    /// Give a user one more address; several users may share one.
+    /// Have the mail for an address go to users, other aliases, or addresses on other servers.
     Add {
         /// The address: sales@example.org.
         address: String,
-        /// Who gets its mail.
-        user: String,
+        /// Who gets its mail. Other servers need `[delivery.remote]` in the configuration.
+        #[arg(required = true, value_name = "TARGET")]
+        targets: Vec<String>,
     },
     /// List aliases.
     List {
@@ -68,12 +72,12 @@ pub(super) enum AliasCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Take an address from a user.
+    /// Have the mail for an address no longer go to a target.
     Remove {
         /// The address.
         address: String,
         /// Who has had its mail.
-        user: String,
+        target: String,
     },
 }
 
@@ -152,13 +156,17 @@ pub(super) fn user(command: &UserCommand, site: &Site, output: &mut Output) -> R
 pub(super) fn alias(command: &AliasCommand, site: &Site, output: &mut Output) -> Result<(), Failure> {
     let directory = site.directory()?;
     match command {
-        AliasCommand::Add { address, user } => {
-            let alias = directory.add_alias(address, user).map_err(refused)?;
-            output.line(format_args!("added {} for {}", alias.address, alias.user))
+        AliasCommand::Add { address, targets } => {
+            refuse_dead_ends(targets, &directory, site)?;
+            let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+            let added = directory.add_aliases(address, &targets).map_err(refused)?;
+            added.iter().try_for_each(|alias| {
+                output.line(format_args!("added {} for {}", alias.address, alias.target))
+            })
         }
-        AliasCommand::Remove { address, user } => {
-            directory.remove_alias(address, user).map_err(refused)?;
-            output.line(format_args!("removed {address} of {user}"))
+        AliasCommand::Remove { address, target } => {
+            directory.remove_alias(address, target).map_err(refused)?;
+            output.line(format_args!("removed {address} for {target}"))
         }
         AliasCommand::List { json } => {
             let aliases = directory.list_aliases().map_err(Failure::general)?;
@@ -166,14 +174,18 @@ pub(super) fn alias(command: &AliasCommand, site: &Site, output: &mut Output) ->
                 let aliases: Vec<_> = aliases
                     .iter()
                     .map(|alias| {
-                        serde_json::json!({ "address": alias.address.to_string(), "user": alias.user.to_string() })
+                        serde_json::json!({
+                            "address": alias.address.to_string(),
+                            "target": alias.target.to_string(),
+                            "elsewhere": matches!(alias.target, AliasTarget::Elsewhere(_)),
+                        })
                     })
                     .collect();
                 return output.json(&aliases.into());
             }
-            let mut table = Table::new(&["ADDRESS", "USER"]);
+            let mut table = Table::new(&["ADDRESS", "TARGET"]);
             for alias in aliases {
-                table.row([&alias.address, &alias.user]);
+                table.row([&alias.address as &dyn std::fmt::Display, &alias.target]);
             }
             output.line(table)
         }
@@ -202,6 +214,24 @@ pub(super) fn domain(command: &DomainCommand, site: &Site, output: &mut Output) 
             }
             domains.iter().try_for_each(|domain| output.line(domain))
         }
+    }
+}
+
+/// Mail that is accepted for another server would have to be returned where none leaves this one.
+fn refuse_dead_ends(targets: &[String], directory: &Directory, site: &Site) -> Result<(), Failure> {
+    if site.config()?.remote.is_some() {
+        return Ok(());
+    }
+    let is_elsewhere = |target: &&String| {
+        let path = format!("<{target}>").parse::<ForwardPath>();
+        path.is_ok_and(|path| directory.resolve(&path) == Resolution::Foreign)
+    };
+    match targets.iter().find(is_elsewhere) {
+        None => Ok(()),
+        Some(target) => Err(Failure::general(format!(
+            "{target} lives on another server, and no mail leaves this one: set enabled = true in [delivery.remote] \
+             of the configuration, and name that file with --config"
+        ))),
     }
 }
 

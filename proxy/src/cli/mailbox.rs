@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::{Subcommand, ValueEnum};
 use gatepost_core::access::{Released, ScanGate, Withheld};
-use gatepost_core::scan::engines::yara::YaraEngine;
+use gatepost_core::events::Log;
 use gatepost_core::scan::{self, Scanner};
 use gatepost_core::store::{self, MailStore, SqliteStore};
 use prometheus::Registry;
@@ -113,12 +113,13 @@ impl Reader {
         let store = SqliteStore::open(&folder.store(), &store::Settings::default(), None)
             .map_err(Failure::general)?;
         let store = Arc::new(store);
-        let engine = YaraEngine::start(Some(&services::rules(config, &folder)))
-            .map_err(|error| Failure::new(Exit::Configuration, error))?;
         // Nobody scrapes a command; the scanner counts all the same.
         let metrics = scan::Metrics::register(&Registry::new()).map_err(Failure::general)?;
+        let rules = services::rules(config, &folder);
+        let engines = services::start_engines(config, Some(&rules), &Log::discarding(), &metrics)
+            .map_err(|error| Failure::new(Exit::Configuration, error))?;
         let scanner =
-            Scanner::start(engine, &services::scan_settings(config), metrics).map_err(Failure::general)?;
+            Scanner::start(engines, &services::scan_settings(config), metrics).map_err(Failure::general)?;
         Ok(Self { gate: ScanGate::new(store.clone(), scanner, None), store })
     }
 

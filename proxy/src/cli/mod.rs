@@ -13,6 +13,7 @@ mod queue;
 mod run;
 mod scan;
 mod site;
+mod srs;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,7 +59,7 @@ enum Command {
     /// Add, list and remove users, and set their passwords and classes. A running server sees it within a second.
     #[command(subcommand)]
     User(directory::UserCommand),
-    /// Give users further addresses.
+    /// Give users further addresses, and have mail go on to other servers.
     #[command(subcommand)]
     Alias(directory::AliasCommand),
     /// Say which domains live here.
@@ -67,6 +68,9 @@ enum Command {
     /// Make keys that mail is signed with, and show their DNS records.
     #[command(subcommand)]
     Dkim(dkim::Command),
+    /// Look after what senders of forwarded mail are rewritten with.
+    #[command(subcommand)]
+    Srs(srs::Command),
     /// Tell why something was refused, or what became of a mail.
     Explain(explain::Arguments),
     /// Look into the queue, hold, release, retry and delete what is in it.
@@ -111,6 +115,7 @@ fn execute(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Alias(command) => directory::alias(&command, &site, output),
         Command::Domain(command) => directory::domain(&command, &site, output),
         Command::Dkim(command) => dkim::execute(&command, output),
+        Command::Srs(command) => srs::execute(&command, &site, output),
         Command::Explain(arguments) => explain::execute(&arguments, &site, output),
         Command::Queue(command) => queue::execute(&command, &site, output),
         Command::Mailbox(command) => mailbox::execute(&command, &site, output),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gatepost_core::queue::Queue;
+use gatepost_core::queue::{self, Queue};
+use gatepost_core::scan::engines;
 use gatepost_core::store::{MailStore as _, SqliteStore};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
@@ -193,8 +194,7 @@ impl Running {
         let settings = within(open_files, settings);
         let server = Server::start_on(sockets, &settings, rooms.edge())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-        let control = ControlServer::start(control, rooms.queue().clone(), rooms.background().clone())
-            .map_err(Failure::general)?;
+        let control = ControlServer::start(control, rooms.ordered()).map_err(Failure::general)?;
         let running =
             Self { config, folder, log, sandbox, open_files, rooms, server, admin, control, is_draining };
         running.announce();
@@ -364,7 +364,11 @@ fn first_run_failure(error: &FirstRunError) -> Failure {
 
 fn open_failure(error: &OpenError) -> Failure {
     let exit = match error {
-        OpenError::Tls(_) | OpenError::Rules(_) | OpenError::Admission(_) => Exit::Configuration,
+        OpenError::Tls(_) | OpenError::Engines(engines::StartError::Yara(_)) | OpenError::Admission(_) => {
+            Exit::Configuration
+        }
+        // A restart would find the same.
+        OpenError::Queue(queue::OpenError::NewerVersion { .. }) => Exit::Unavailable,
         OpenError::Relay(error) if error.is_of_the_configuration() => Exit::Configuration,
         _ => Exit::Failure,
     };

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use gatepost_core::scan::Verdict;
-use gatepost_core::scan::engines::yara::YaraEngine;
+use gatepost_core::events::Log;
 use gatepost_core::scan::inspect::inspect;
+use gatepost_core::scan::{Metrics, Verdict};
+use prometheus::Registry;
 
 use super::output::Output;
 use super::{Exit, Failure, Site};
+use crate::services;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -41,12 +43,15 @@ pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -
 }
 
 fn scan_files(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
-    let engine = YaraEngine::start(rules_folder(site)?.as_deref())
+    // Nobody scrapes a command; the engines count all the same.
+    let metrics = Metrics::register(&Registry::new()).map_err(Failure::general)?;
+    let rules = rules_folder(site)?;
+    let engines = services::start_engines(site.config()?, rules.as_deref(), &Log::discarding(), &metrics)
         .map_err(|error| Failure::new(Exit::Configuration, error))?;
     let mut suspects = 0_usize;
     for path in &arguments.files {
         let octets = read(path)?;
-        let inspection = inspect(&*engine, &octets, Duration::from_secs(arguments.timeout));
+        let inspection = inspect(&*engines, &octets, Duration::from_secs(arguments.timeout));
         output.line(format_args!("{}", path.display()))?;
         inspection.to_string().lines().try_for_each(|line| output.line(format_args!("  {line}")))?;
         if inspection.verdict != Verdict::Clean {

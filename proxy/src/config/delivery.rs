@@ -15,6 +15,7 @@ use toml::Spanned;
 
 use super::problem::Finding;
 use super::schedule::WrittenSchedule;
+use super::timeouts::{Timeouts, WrittenTimeouts};
 use super::values::Hostname;
 
 /// Mail leaves this server.
@@ -32,6 +33,8 @@ pub struct Remote {
     pub rate: Option<NonZeroU32>,
     /// Who vouches for certificates; `None`: whom the machine trusts.
     pub authorities: Option<PathBuf>,
+    /// How long next hops are waited for.
+    pub timeouts: Timeouts,
     /// Ways that were laid by hand.
     pub routes: Vec<Route>,
 }
@@ -70,6 +73,7 @@ pub(super) struct WrittenRemote {
     https_port: Option<Spanned<u16>>,
     rate: Option<NonZeroU32>,
     authorities: Option<PathBuf>,
+    timeouts: WrittenTimeouts,
 }
 
 /// `[[route]]`, as it is written.
@@ -142,7 +146,8 @@ impl WrittenRemote {
         routes: Vec<Spanned<WrittenRoute>>,
         findings: &mut Vec<Finding>,
     ) -> Option<Remote> {
-        let Self { enabled, port, internal_addresses, mta_sts, https_port, rate, authorities } = self;
+        let Self { enabled, port, internal_addresses, mta_sts, https_port, rate, authorities, timeouts } =
+            self;
         if let (false, Some(route)) = (enabled, routes.first()) {
             findings.push(
                 Finding::at(route.span(), "a route leads nowhere as long as no mail leaves this server")
@@ -156,7 +161,17 @@ impl WrittenRemote {
         let port = port.map_or(SMTP_PORT, Spanned::into_inner);
         let https_port = https_port.map_or(HTTPS_PORT, Spanned::into_inner);
         let mta_sts = mta_sts.unwrap_or(true);
-        enabled.then_some(Remote { port, internal_addresses, mta_sts, https_port, rate, authorities, routes })
+        let timeouts = timeouts.check();
+        enabled.then_some(Remote {
+            port,
+            internal_addresses,
+            mta_sts,
+            https_port,
+            rate,
+            authorities,
+            timeouts,
+            routes,
+        })
     }
 }
 

@@ -13,9 +13,11 @@ use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRi
 use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
+use super::engines::{WrittenEngine, WrittenPolicy};
 use super::network::TrustedNetwork;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
+use super::srs::WrittenSrs;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// The whole file.
@@ -35,6 +37,7 @@ pub(super) struct File {
     pub(super) delivery: WrittenDelivery,
     pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) relay: Option<Spanned<WrittenRelay>>,
+    pub(super) srs: Option<WrittenSrs>,
     pub(super) scan: Scan,
     pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) pickup: Option<Pickup>,
@@ -176,11 +179,13 @@ pub(super) struct Queue {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Scan {
-    pub(super) rules: Option<PathBuf>,
+    pub(super) rules: Option<Spanned<PathBuf>>,
     pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) unscannable: Option<Unscannable>,
     pub(super) background: WrittenBackground,
+    pub(super) policy: WrittenPolicy,
+    pub(super) engine: Vec<WrittenEngine>,
 }
 
 /// What happens to content that the scanner cannot look into.

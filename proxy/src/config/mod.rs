@@ -12,6 +12,7 @@ mod classes;
 mod delivery;
 mod dkim;
 mod dnsbl;
+mod engines;
 mod file;
 pub mod network;
 mod problem;
@@ -19,12 +20,16 @@ mod quirk;
 mod relay;
 mod schedule;
 mod settings;
+mod srs;
+mod timeouts;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use gatepost_core::delivery::Schedules;
+use gatepost_core::forwarding;
+use gatepost_core::scan::EnginePolicy;
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
@@ -32,11 +37,13 @@ pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, Swit
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
+pub use engines::{EngineKind, EngineName, ScanEngine};
 pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
+pub use timeouts::Timeouts;
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
@@ -75,6 +82,8 @@ pub struct Config {
     pub remote: Option<Remote>,
     /// What listeners stand before whose backend is the relay; set where there is one, and then `remote` is set as well.
     pub relay: Option<Relay>,
+    /// How senders of mail are rewritten that goes on from here; `None`: not at all. Where it is set, so is `remote`.
+    pub srs: Option<forwarding::srs::Settings>,
     /// How mail is scanned.
     pub scan: Scan,
     /// How often a mail is tried, and for how long.
@@ -238,6 +247,10 @@ pub struct Queue {
 /// How mail is scanned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
+    /// Who looks at it, at least one, in the order in which they are asked.
+    pub engines: Vec<ScanEngine>,
+    /// What the word of one of them counts.
+    pub policy: EnginePolicy,
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
     /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
@@ -320,6 +333,7 @@ impl Config {
         let authorities =
             |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
         let https_port = |config: &Self| config.remote.as_ref().map(|remote| remote.https_port);
+        let timeouts = |config: &Self| config.remote.as_ref().map(|remote| remote.timeouts);
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
@@ -328,6 +342,9 @@ impl Config {
             ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("delivery.remote.https_port", https_port(&self) != https_port(running)),
+            ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
+            ("scan.engine", self.scan.engines != running.scan.engines),
+            ("scan.policy", self.scan.policy != running.scan.policy),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -342,11 +359,14 @@ impl Config {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
                 https_port: running.https_port,
+                timeouts: running.timeouts,
                 ..new
             }),
             (_, running) => running.clone(),
         };
         Self {
+            // What takes mail out of the server cannot be switched on without it.
+            srs: self.srs.filter(|_| remote.is_some()),
             remote,
             data: running.data.clone(),
             user: running.user.clone(),
@@ -408,6 +428,7 @@ impl Config {
             queue: Queue::default(),
             remote: None,
             relay: None,
+            srs: None,
             scan: Scan::default(),
             schedules: Schedules::default(),
             dkim: Vec::new(),
@@ -463,6 +484,8 @@ impl Default for Queue {
 impl Default for Scan {
     fn default() -> Self {
         Self {
+            engines: ScanEngine::default_engines(),
+            policy: EnginePolicy::Any,
             rules: None,
             in_session: true,
             session_budget: SESSION_BUDGET_DEFAULT,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
+use super::engines::engines;
 use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
@@ -22,6 +23,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
     let mut remote = file.delivery.remote.check(file.route, &mut findings);
     let relay_span = file.relay.as_ref().map(Spanned::span);
     let relay = file.relay.map(|relay| relay.into_inner().check(remote.as_mut(), &mut findings));
+    let srs = file.srs.and_then(|srs| srs.check(remote.is_some(), &mut findings));
     check_backends(&file.listener, relay_span, &mut findings);
     let config = Config {
         hostname: file.server.hostname.unwrap_or_else(Hostname::of_this_machine),
@@ -40,13 +42,14 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         admission: file.admission,
         quirks: file.quirk,
         queue: queue(&file.queue, &mut findings),
-        scan: scan(file.scan),
+        scan: scan(file.scan, &mut findings),
         schedules: Schedules {
             local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
             outbound: file.delivery.outbound.check(Retries::MODERN_OUTBOUND, &mut findings),
         },
         remote,
         relay,
+        srs,
         dkim: dkim(file.dkim, &mut findings),
         pickup: file.pickup.and_then(|pickup| self::pickup(pickup, &mut findings)),
         badmail: badmail(&file.badmail, &mut findings),
@@ -317,10 +320,13 @@ fn queue(written: &file::Queue, findings: &mut Vec<Finding>) -> Queue {
     }
 }
 
-fn scan(written: file::Scan) -> Scan {
+fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
     let default = Scan::default();
+    let rules_span = written.rules.as_ref().map(Spanned::span);
     Scan {
-        rules: written.rules,
+        engines: engines(written.engine, rules_span, findings),
+        policy: written.policy.into(),
+        rules: written.rules.map(Spanned::into_inner),
         in_session: written.in_session.unwrap_or(default.in_session),
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         unscannable: written.unscannable,

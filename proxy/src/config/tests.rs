@@ -49,6 +49,7 @@ fn every_commented_setting_of_the_example_is_a_real_one() {
     assert_eq!(config.hostname.as_str(), "mail.example.org");
     assert!(matches!(config.admin, Some(Admin::Tls { .. })));
     assert!(config.tls.is_some() && config.scan.rules.is_some());
+    assert_eq!(config.remote.unwrap().timeouts, Timeouts::default());
     let (limits, default) = (config.limits, gatepost_smtp::server::Limits::default());
     assert_eq!(limits.transactions, Some(default.transactions));
     assert_eq!(limits.commands, Some(default.commands));

@@ -154,6 +154,9 @@ pub struct Recipient {
     pub address: String,
     /// Whether he still waits.
     pub pending: bool,
+    /// The address of this server that led to him, with angle brackets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<String>,
 }
 
 /// Everything about one message but its content.
@@ -315,7 +318,11 @@ impl From<Summary> for Item {
             octets: summary.octets,
             sender: summary.sender,
             recipients: recipients
-                .map(|queue::RecipientSummary { address, pending }| Recipient { address, pending })
+                .map(|queue::RecipientSummary { address, pending, stands_for }| Recipient {
+                    address,
+                    pending,
+                    stands_for,
+                })
                 .collect(),
             attempts: summary.attempts,
             not_before_ms: summary.not_before_ms,

@@ -26,5 +26,5 @@ pub mod server;
 pub mod socket;
 
 pub use client::{Client, ClientError};
-pub use server::ControlServer;
+pub use server::{ControlServer, Rooms};
 pub use socket::ControlSocket;

@@ -2,12 +2,11 @@
 
 use std::io::{self, Read as _};
 
-use gatepost_core::background::Background;
 use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Selection};
 
 use super::background::BackgroundOrder;
 use super::message::{FailedKind, Filter, Line, NotAnId, Request, parse_id};
-use super::server::Answer;
+use super::server::{Answer, Rooms};
 
 /// Why a request ends early, as its peer is told.
 struct Refused {
@@ -16,13 +15,8 @@ struct Refused {
 }
 
 /// Does it and tells what came of it. An error is one of the connection.
-pub(super) async fn answer(
-    request: Request,
-    uid: u32,
-    queue: &Queue,
-    background: &Background,
-    answer: &mut Answer,
-) -> io::Result<()> {
+pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &mut Answer) -> io::Result<()> {
+    let queue = &rooms.queue;
     let name = request.name();
     let answered = match request {
         Request::List(filter) => list(filter, queue, answer).await?,
@@ -36,13 +30,13 @@ pub(super) async fn answer(
             if order != BackgroundOrder::Status {
                 tracing::info!(order = name, ?order, uid, "the background scan was given an order");
             }
-            for status in order.give(background).await {
+            for status in order.give(&rooms.background).await {
                 answer.line(&Line::BackgroundScan(Box::new(status))).await?;
             }
             Ok(())
         }
         order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
-            match obey(order, queue).await {
+            match obey(order, rooms).await {
                 Ok(Affected { messages, in_delivery }) => {
                     tracing::info!(order = name, uid, messages, in_delivery, "the queue was given an order");
                     answer.line(&Line::Affected(Affected { messages, in_delivery }.into())).await?;
@@ -61,11 +55,19 @@ pub(super) async fn answer(
     }
 }
 
-async fn obey(order: Request, queue: &Queue) -> Result<Affected, Refused> {
+async fn obey(order: Request, rooms: &Rooms) -> Result<Affected, Refused> {
+    let queue = &rooms.queue;
     let reached = match order {
         Request::Hold(filter) => queue.hold(&filter.try_into()?).await?,
         Request::Release(filter) => queue.thaw(&filter.try_into()?).await?,
-        Request::Retry(filter) => queue.retry_now(&filter.try_into()?).await,
+        Request::Retry(filter) => {
+            let selection = filter.try_into()?;
+            // What is due at a server that is left alone would be put off again.
+            if let Some(remote) = &rooms.remote {
+                remote.try_again();
+            }
+            queue.retry_now(&selection).await
+        }
         Request::Delete { filter, bounce } => {
             let removal = if bounce { Removal::Bounce } else { Removal::Silent };
             queue.remove(&filter.try_into()?, removal).await?

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use gatepost_core::background::Background;
+use gatepost_core::delivery::remote::Remote;
 use gatepost_core::queue::Queue;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -23,6 +24,17 @@ pub struct ControlServer {
     _file: SocketFile,
 }
 
+/// What operators give orders to.
+#[derive(Clone)]
+pub struct Rooms {
+    /// The mails.
+    pub queue: Queue,
+    /// Knows which other servers are left alone; `None` where mail stays here.
+    pub remote: Option<Remote>,
+    /// The scan of the mailboxes.
+    pub background: Background,
+}
+
 /// What goes back to the peer.
 pub(super) struct Answer {
     stream: OwnedWriteHalf,
@@ -36,9 +48,9 @@ impl ControlServer {
     ///
     /// # Errors
     /// The socket cannot be used.
-    pub fn start(socket: ControlSocket, queue: Queue, background: Background) -> io::Result<Self> {
+    pub fn start(socket: ControlSocket, rooms: Rooms) -> io::Result<Self> {
         let (listener, file) = socket.into_parts();
-        let task = tokio::spawn(serve(UnixListener::from_std(listener)?, queue, background));
+        let task = tokio::spawn(serve(UnixListener::from_std(listener)?, rooms));
         Ok(Self { task, _file: file })
     }
 }
@@ -49,7 +61,7 @@ impl Drop for ControlServer {
     }
 }
 
-async fn serve(listener: UnixListener, queue: Queue, background: Background) {
+async fn serve(listener: UnixListener, rooms: Rooms) {
     let mut connections = JoinSet::new();
     loop {
         let stream = match listener.accept().await {
@@ -62,9 +74,9 @@ async fn serve(listener: UnixListener, queue: Queue, background: Background) {
         };
         while connections.try_join_next().is_some() {}
         let is_full = connections.len() >= CONNECTIONS_MAX;
-        let (queue, background) = (queue.clone(), background.clone());
+        let rooms = rooms.clone();
         connections.spawn(async move {
-            match timeout(CONNECTION_TIME, connection(stream, is_full, &queue, &background)).await {
+            match timeout(CONNECTION_TIME, connection(stream, is_full, &rooms)).await {
                 Ok(Ok(())) => (),
                 Ok(Err(error)) => tracing::debug!(%error, "a connection to the control socket failed"),
                 Err(_) => tracing::warn!("a connection to the control socket was cut at its time limit"),
@@ -77,17 +89,12 @@ async fn serve(listener: UnixListener, queue: Queue, background: Background) {
     }
 }
 
-async fn connection(
-    stream: UnixStream,
-    is_full: bool,
-    queue: &Queue,
-    background: &Background,
-) -> io::Result<()> {
+async fn connection(stream: UnixStream, is_full: bool, rooms: &Rooms) -> io::Result<()> {
     let peer = stream.peer_cred()?;
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut answer = Answer { stream: writer, buffer: Vec::new() };
-    converse(&mut reader, &mut answer, peer, is_full, queue, background).await?;
+    converse(&mut reader, &mut answer, peer, is_full, rooms).await?;
     // What is left unread when a socket closes would take the answer from its peer.
     answer.stream.shutdown().await?;
     let (mut rest, mut nowhere) = (reader.take(REST_OCTETS_MAX), tokio::io::sink());
@@ -100,8 +107,7 @@ async fn converse(
     answer: &mut Answer,
     peer: UCred,
     is_full: bool,
-    queue: &Queue,
-    background: &Background,
+    rooms: &Rooms,
 ) -> io::Result<()> {
     if !may_enter(peer.uid()) {
         tracing::warn!(uid = peer.uid(), pid = peer.pid(), "the control socket was refused to another user");
@@ -112,7 +118,7 @@ async fn converse(
     }
     while let Some(line) = read_line(reader).await? {
         match parse(&line) {
-            Ok(request) => requests::answer(request, peer.uid(), queue, background, answer).await?,
+            Ok(request) => requests::answer(request, peer.uid(), rooms, answer).await?,
             // What follows a line that cannot be read is not worth reading either.
             Err(Failed { kind, text }) => return answer.fail(kind, &text).await,
         }

@@ -1,11 +1,12 @@
 //! The settings of each room, from the configuration. What the configuration leaves out keeps the room's own default.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gatepost_core::access::pop3;
 use gatepost_core::delivery;
 use gatepost_core::queue::{self, Quota, Quotas};
-use gatepost_core::scan::{self, UnscannableAction, UnscannablePolicy};
+use gatepost_core::scan::engines::{OutsideSettings, clamd};
+use gatepost_core::scan::{self, EngineSettings, UnscannableAction, UnscannablePolicy};
 use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use super::clients;
@@ -14,7 +15,7 @@ use crate::admission::stranger::StrangerChecks;
 use crate::authn;
 use crate::backend::embedded::{self, Relay};
 use crate::config::values::{Octets, TimeSpan};
-use crate::config::{self, Config, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
+use crate::config::{self, Config, EngineKind, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, SmtpSettings};
@@ -175,6 +176,23 @@ pub fn scan_settings(config: &Config) -> scan::Settings {
         }
     };
     scan::Settings { unscannable, ..scan::Settings::default() }
+}
+
+/// The engines, the embedded one with the rules of this folder.
+pub(super) fn engine_settings(config: &Config, rules: Option<&Path>) -> Vec<EngineSettings> {
+    let settings = |engine: &config::ScanEngine| match &engine.kind {
+        EngineKind::Yara => EngineSettings::Yara(rules.map(Path::to_path_buf)),
+        EngineKind::Clamd { address, timeout, retry_delay } => EngineSettings::Clamd(clamd::Settings {
+            outside: OutsideSettings {
+                name: engine.name.to_string(),
+                timeout: timeout.duration(),
+                retry_delay: retry_delay.duration(),
+            },
+            address: address.clone(),
+            message_octets: config.limits.message.max(config.limits.message_bypass).count(),
+        }),
+    };
+    config.scan.engines.iter().map(settings).collect()
 }
 
 pub(super) fn block_list_settings(config: &Config) -> dnsbl::Settings {

@@ -29,11 +29,17 @@ pub(in crate::delivery) fn told(facts: &Facts<'_>) -> Vec<Told> {
     }
     let of = |recipient: usize| facts.attempted.iter().find(|attempt| attempt.recipient == recipient);
     let told = facts.pending.iter().filter_map(|&recipient| {
-        let notify = envelope.recipients.get(recipient)?.params.notify.unwrap_or(NOTIFY_DEFAULT);
+        let known = envelope.recipients.get(recipient)?;
+        let notify = known.params.notify.unwrap_or(NOTIFY_DEFAULT);
         let Notify::On { success, failure, delay } = notify else { return None };
         let attempt = of(recipient);
         let hop = attempt.and_then(|attempt| attempt.hop.clone());
         let (action, text) = match attempt.map(|attempt| &attempt.result) {
+            Some(Ok(Disposition::Delivered))
+                if success && facts.message.submission.forwards.has(&known.path) =>
+            {
+                (Action::Expanded, "2.0.0")
+            }
             Some(Ok(Disposition::Delivered)) if success => (delivered(hop.as_ref())?, "2.0.0"),
             Some(Ok(Disposition::Bounced { reason }))
                 if failure && !facts.unreported.contains(&recipient) =>
@@ -127,6 +133,26 @@ mod tests {
         assert_eq!(action(" NOTIFY=SUCCESS", delivered(), hop(true)), None);
         assert_eq!(action(" NOTIFY=SUCCESS", delivered(), hop(false)), Some(Action::Relayed));
         assert_eq!(action(" NOTIFY=FAILURE", bounced(), hop(true)), Some(Action::Failed));
+    }
+
+    #[test]
+    fn an_address_whose_mail_went_on_to_several_is_told_to_be_expanded() {
+        let mut message = message("<sender@example.org>", "");
+        for recipient in &mut message.submission.envelope.recipients {
+            recipient.params = gatepost_smtp::wire::params::RcptParams::parse(" NOTIFY=SUCCESS").unwrap();
+        }
+        message.submission.forwards.insert(1, "<one@localhost>".parse().unwrap());
+        let attempted =
+            [Attempt::local(0, Ok(Disposition::Delivered)), Attempt::local(1, Ok(Disposition::Delivered))];
+        let facts = Facts {
+            message: &message,
+            pending: &[0, 1],
+            attempted: &attempted,
+            is_late: false,
+            unreported: &[],
+        };
+        let actions: Vec<_> = told(&facts).into_iter().map(|told| told.action).collect();
+        assert_eq!(actions, [Action::Expanded, Action::Delivered]);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::params::{BodyKind, MailParams, Notify, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::render::Notification;
 use super::report::Told;
-use super::returned::Returned;
+use super::returned::{HEADERS_OCTETS_MAX, Returned};
 use crate::disk::IoPool;
 use crate::intake::{Body, Origin, Submission, trace};
 use crate::queue::{NewMessage, QueueId};
@@ -91,24 +92,25 @@ impl Notifier {
             user: None,
             received_at_ms: now_ms,
         };
-        let submission = Submission { envelope, origin };
+        let submission = Submission::new(envelope, origin);
         let trace = trace::made_here(hostname, id, now_ms);
         Some(NewMessage { id, submission, trace, body: Body::Memory(body.into()), stamp: None })
     }
 
-    /// The header section as it came in, or the beginning of it.
+    /// The beginning of the mail as it came in: its header section, or the beginning of that, and maybe more. A body in
+    /// memory is not copied, since this is asked for every delivery into a mailbox.
     ///
     /// # Errors
     /// The mail cannot be read.
-    pub(in crate::delivery) async fn header(&self, message: &Arc<NewMessage>) -> io::Result<Vec<u8>> {
-        let returned = match &message.body {
-            body @ Body::Memory(_) => Returned::read(&[], body, false)?,
+    pub(in crate::delivery) async fn beginning(&self, message: &Arc<NewMessage>) -> io::Result<Bytes> {
+        match &message.body {
+            Body::Memory(octets) => Ok(octets.slice(..octets.len().min(HEADERS_OCTETS_MAX))),
             body @ Body::File(_) => {
                 let body = body.clone();
-                self.readers.run(move || Returned::read(&[], &body, false)).await??
+                let returned = self.readers.run(move || Returned::read(&[], &body, false)).await??;
+                Ok(returned.into_octets().into())
             }
-        };
-        Ok(returned.into_octets())
+        }
     }
 
     /// A mail that cannot be read any more is reported without its content: somebody must hear of it.

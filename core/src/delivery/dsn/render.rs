@@ -86,6 +86,7 @@ impl Notification<'_> {
             Some(Action::Failed) => "Your mail could not be delivered",
             Some(Action::Delayed) => "Your mail is late",
             Some(Action::Relayed) => "Your mail was handed on",
+            Some(Action::Expanded) => "Your mail was passed on to several addresses",
             Some(Action::Delivered) | None => "Your mail was delivered",
         }
     }
@@ -95,7 +96,8 @@ impl Notification<'_> {
         let (charset, encoding) = if self.is_global() { ("utf-8", "8bit") } else { ("us-ascii", "7bit") };
         self.part(text, &format!("text/plain; charset={charset}"), encoding)?;
         write!(text, "This is the mail server {}.\r\n", self.hostname)?;
-        for action in [Action::Failed, Action::Delayed, Action::Relayed, Action::Delivered] {
+        for action in [Action::Failed, Action::Delayed, Action::Relayed, Action::Expanded, Action::Delivered]
+        {
             let mut told = self.told.iter().filter(|told| told.action == action).peekable();
             if told.peek().is_none() {
                 continue;
@@ -116,6 +118,9 @@ impl Notification<'_> {
             ),
             Action::Relayed => {
                 "Your mail was handed on for these recipients, to servers that do not tell whether it arrived:".to_owned()
+            }
+            Action::Expanded => {
+                "Your mail was passed on to everybody behind these addresses; whether it has arrived is not told:".to_owned()
             }
             Action::Delivered => "Your mail lies in the mailboxes of:".to_owned(),
         }
@@ -206,8 +211,10 @@ impl Notification<'_> {
 
     /// As it was in RCPT, without angle brackets: what an alias makes of it is no business of the sender's.
     fn address(&self, told: &Told) -> String {
-        let recipients = &self.message.submission.envelope.recipients;
-        let path = recipients.get(told.recipient).map(|known| known.path.to_string()).unwrap_or_default();
+        let submission = &self.message.submission;
+        let known = submission.envelope.recipients.get(told.recipient).map(|known| &known.path);
+        let named = submission.forwards.of(told.recipient).or(known);
+        let path = named.map(ToString::to_string).unwrap_or_default();
         path.trim_start_matches('<').trim_end_matches('>').to_owned()
     }
 }

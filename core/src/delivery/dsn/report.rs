@@ -21,6 +21,8 @@ pub(in crate::delivery) struct Told {
 pub(in crate::delivery) enum Action {
     /// In the mailbox.
     Delivered,
+    /// On its way to several addresses that the one of the sender stands for, who hears no more of its success.
+    Expanded,
     /// Taken by a next hop that sends no notifications.
     Relayed,
     /// Not yet.
@@ -56,6 +58,7 @@ impl Action {
     pub(in crate::delivery) const fn name(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
+            Self::Expanded => "expanded",
             Self::Relayed => "relayed",
             Self::Delayed => "delayed",
             Self::Failed => "failed",
@@ -64,7 +67,7 @@ impl Action {
 
     const fn class(self) -> u8 {
         match self {
-            Self::Delivered | Self::Relayed => 2,
+            Self::Delivered | Self::Expanded | Self::Relayed => 2,
             Self::Delayed => 4,
             Self::Failed => 5,
         }
@@ -115,13 +118,13 @@ pub(super) mod tests {
         let recipient = |path: &str| Recipient { path: path.parse().unwrap(), params: RcptParams::default() };
         NewMessage {
             id: QueueId(7),
-            submission: Submission {
-                envelope: Envelope {
+            submission: Submission::new(
+                Envelope {
                     reverse_path: reverse_path.parse().unwrap(),
                     params: MailParams::parse(params).unwrap(),
                     recipients: vec![recipient("<one@localhost>"), recipient("<two@localhost>")],
                 },
-                origin: Origin {
+                Origin {
                     session: "S1".into(),
                     listener: "smtp".into(),
                     peer: "192.0.2.7:25".parse().unwrap(),
@@ -131,7 +134,7 @@ pub(super) mod tests {
                     user: None,
                     received_at_ms: 1_700_000_000_000,
                 },
-            },
+            ),
             trace: b"Received: from client.example.org\r\n".to_vec(),
             body: Body::Memory("Message-ID: <a@b.example>\r\nSubject: hi\r\n\r\nThe text.\r\n".into()),
             stamp: Some("yara/1/1".parse().unwrap()),

@@ -36,7 +36,7 @@ impl Returned {
     /// # Errors
     /// The body cannot be read.
     pub(super) fn read(trace: &[u8], body: &Body, whole: bool) -> io::Result<Self> {
-        let octets_max = if whole { WHOLE_OCTETS_MAX } else { HEADERS_OCTETS_MAX };
+        let octets_max = if whole { WHOLE_OCTETS_MAX } else { HEADERS_OCTETS_MAX as u64 };
         let mut octets = trace.to_vec();
         body.reader()?.take(octets_max).read_to_end(&mut octets)?;
         Ok(if whole { Self::Whole(octets) } else { Self::headers(octets) })
@@ -75,7 +75,7 @@ impl Returned {
 /// With the report it stays well below what the queue keeps in memory. Who has sent a larger mail has it still.
 const WHOLE_OCTETS_MAX: u64 = 128 * 1024;
 /// Longer ones are those of an attack.
-const HEADERS_OCTETS_MAX: u64 = 32 * 1024;
+pub(super) const HEADERS_OCTETS_MAX: usize = 32 * 1024;
 
 #[cfg(test)]
 mod tests {

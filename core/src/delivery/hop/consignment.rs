@@ -5,6 +5,7 @@ use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::params::MailParams;
 use gatepost_smtp::wire::path::ReversePath;
 
+use crate::delivery::loops::been_at;
 use crate::intake::Body;
 use crate::queue::NewMessage;
 
@@ -26,16 +27,23 @@ pub struct Consignment {
 // === impl Consignment ===
 
 impl Consignment {
-    /// The message as the queue has it, for the recipients with these indices.
+    /// The message as the queue has it, for the recipients with these indices. They stand for the same address of ours, or
+    /// for none; where for one, it is noted that the mail has been there, and the sender is whom bounces find by way of us.
     #[must_use]
     pub fn of(message: &NewMessage, recipients: &[usize]) -> Self {
         let envelope = &message.submission.envelope;
+        let alias = recipients.first().and_then(|&first| message.submission.forwards.of(first));
+        let rewritten = alias.and_then(|_| message.submission.forwards.sender());
+        let head = match alias {
+            None => Bytes::copy_from_slice(&message.trace),
+            Some(alias) => [been_at(alias).as_bytes(), &message.trace].concat().into(),
+        };
         let known = |&index: &usize| envelope.recipients.get(index).map(|known| (index, known.clone()));
         Self {
-            reverse_path: envelope.reverse_path.clone(),
+            reverse_path: rewritten.unwrap_or(&envelope.reverse_path).clone(),
             params: envelope.params.clone(),
             recipients: recipients.iter().filter_map(known).collect(),
-            head: Bytes::copy_from_slice(&message.trace),
+            head,
             body: message.body.clone(),
         }
     }

@@ -190,4 +190,4 @@ fn facts(connection: &rustls::ClientConnection) -> TlsFacts {
 const THREADS: usize = 2;
 
 /// For a connection: a host that does not answer costs this once for each address.
-const CONNECT_TIME: Duration = Duration::from_secs(30);
+pub const CONNECT_TIME: Duration = Duration::from_secs(30);

@@ -33,7 +33,7 @@ mod wire;
 
 pub use connection::{Connection, Delivered};
 pub use consignment::Consignment;
-pub use courier::{Courier, Settings, StartError};
+pub use courier::{CONNECT_TIME, Courier, Settings, StartError};
 pub use failure::{HopFailure, TlsFailure};
 pub use next_hop::{InsecureLogin, NextHop};
 pub use served::{Served, Verdict};

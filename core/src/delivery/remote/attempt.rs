@@ -1,5 +1,6 @@
 //! One attempt: a mail's recipients at one destination, server after server.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,10 +89,7 @@ impl Inner {
         self.throttle.load_full().turn(destination).await;
         let place = match ticket.place().await {
             Ok(place) => place,
-            Err(put_off) => {
-                let reason = format!("{} (put off with all mail to {destination})", put_off.reason);
-                return Attempt::put_off(&recipients, &Setback::NextHop { reason });
-            }
+            Err(put_off) => return Attempt::put_off(&recipients, &put_off.setback(destination)),
         };
         let mut trip = Trip::new(message, recipients);
         self.over_kept_connections(&mut trip, &place).await;
@@ -234,8 +232,9 @@ impl<'a> Trip<'a> {
         }
     }
 
+    /// All have been answered for, or our own disk does not give the mail, and nobody else could take it either.
     const fn is_over(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() || matches!(self.failure, Some((_, HopFailure::Body(_))))
     }
 
     /// What a server said of one recipient.
@@ -281,6 +280,8 @@ impl<'a> Trip<'a> {
         };
         let result = if self.all_refuse {
             Ok(Disposition::Bounced { reason: format!("5.3.2 {name}: takes no mail at all") })
+        } else if matches!(failure, HopFailure::Body(io::ErrorKind::InvalidData)) {
+            Err(Setback::Damaged)
         } else {
             Err(Setback::NextHop { reason: reason(name, failure) })
         };

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::super::retry::Setback;
 use super::super::route::Destination;
 use crate::queue::Backoff;
 
@@ -48,6 +49,8 @@ pub(super) struct PutOff {
     pub(super) until: Instant,
     /// Of the failure that did it, with an enhanced status code in front.
     pub(super) reason: String,
+    /// How many there were in a row.
+    failures: u32,
 }
 
 /// Why a mail may not enter.
@@ -104,6 +107,14 @@ impl<C> Destinations<C> {
         health.entered = health.entered.saturating_add(1);
         drop(known);
         Ok(Ticket { destinations: Arc::clone(self), destination: destination.clone() })
+    }
+
+    /// Leaves nobody alone any more: somebody wants to know now.
+    pub(super) fn try_again(&self) {
+        for health in self.known().values_mut().filter(|health| health.put_off.is_some()) {
+            health.put_off = None;
+            health.window = 1;
+        }
     }
 
     /// How many are known, and how many of them are put off.
@@ -189,7 +200,21 @@ impl<C> Health<C> {
         if blame == Blame::Unreachable || is_the_end {
             self.failures = self.failures.saturating_add(1);
             let until = Instant::now().checked_add(PUT_OFF.delay(self.failures));
-            self.put_off = until.map(|until| PutOff { until, reason: reason.to_owned() });
+            let failures = self.failures;
+            self.put_off = until.map(|until| PutOff { until, reason: reason.to_owned(), failures });
+        }
+    }
+}
+
+// === impl PutOff ===
+
+impl PutOff {
+    /// For a recipient at this destination.
+    pub(super) fn setback(&self, destination: &Destination) -> Setback {
+        Setback::LeftAlone {
+            reason: format!("{} (put off with all mail to {destination})", self.reason),
+            pause: self.until.saturating_duration_since(Instant::now()),
+            failures: self.failures,
         }
     }
 }
@@ -368,6 +393,21 @@ mod tests {
         tokio::time::advance(Duration::from_secs(61)).await;
         succeed(&destinations, 2).await;
         assert_eq!((destinations.count(), window(&destinations)), ((1, 0), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mail_that_is_put_off_is_told_for_how_long_and_an_operator_need_not_wait() {
+        let destinations = destinations();
+        fail(&destinations, Blame::Unreachable).await;
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let Err(Denied::PutOff(put_off)) = destinations.enter(&destination("a")) else { panic!("let in") };
+        let reason = "4.4.1 gone (put off with all mail to a)".to_owned();
+        let pause = Duration::from_secs(20);
+        assert_eq!(put_off.setback(&destination("a")), Setback::LeftAlone { reason, pause, failures: 1 });
+        destinations.try_again();
+        fail(&destinations, Blame::Unreachable).await;
+        let Err(Denied::PutOff(put_off)) = destinations.enter(&destination("a")) else { panic!("let in") };
+        assert!(matches!(put_off.setback(&destination("a")), Setback::LeftAlone { failures: 2, .. }));
     }
 
     #[tokio::test(start_paused = true)]

@@ -85,8 +85,8 @@ impl Metrics {
 
     pub(super) fn count_probe(&self, probe: Probe) {
         match probe {
-            Probe::Known => self.probes_known.inc(),
-            Probe::Unknown => self.probes_unknown.inc(),
+            Probe::Known { .. } => self.probes_known.inc(),
+            Probe::Unknown | Probe::NoUtf8 => self.probes_unknown.inc(),
             Probe::Unavailable => self.probes_unavailable.inc(),
         }
     }

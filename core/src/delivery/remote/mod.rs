@@ -36,7 +36,6 @@ use self::throttle::Throttle;
 use super::dns::Resolver;
 use super::hop::{Connection, Courier};
 use super::mx::Ourselves;
-use super::retry::Setback;
 use super::route::{Destination, DomainPattern, Routes};
 use super::tls_policy::{Fetcher, Policies};
 use super::watchdog::Watchdog;
@@ -151,10 +150,27 @@ impl Remote {
         self.inner.settings.store(Arc::new(settings));
     }
 
+    /// Destinations that are left alone are not any more, for the next mail at each of them: an operator wants to know.
+    pub fn try_again(&self) {
+        self.inner.destinations.try_again();
+    }
+
     /// Whether a recipient lives on a server behind this one.
     #[must_use]
     pub fn relays(&self, path: &ForwardPath) -> bool {
         self.inner.settings.load().relayed.iter().any(|domain| domain.is_of(path))
+    }
+
+    /// As `relays`, of all recipients of a domain (A-labels, lower case).
+    #[must_use]
+    pub fn relays_domain(&self, domain: &str) -> bool {
+        self.inner.settings.load().relayed.iter().any(|pattern| pattern.is_of_domain(domain))
+    }
+
+    /// Whether one more mail may be in delivery.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.inner.slots.available_permits() > 0
     }
 
     /// Asks for room for these recipients. Those of a destination that is put off, and those who have none, are done with.
@@ -165,7 +181,7 @@ impl Remote {
         let is_open = |recipient: &&usize| !attempted.iter().any(|attempt| attempt.recipient == **recipient);
         let open: Vec<usize> = recipients.iter().filter(is_open).copied().collect();
         let (mut groups, mut is_crowded) = (Vec::new(), false);
-        for (destination, recipients) in self.by_destination(message, &open) {
+        for ((destination, _), recipients) in self.by_destination(message, &open) {
             let Some(destination) = destination else {
                 attempted.extend(recipients.iter().map(|recipient| nowhere(*recipient)));
                 continue;
@@ -173,8 +189,7 @@ impl Remote {
             match self.inner.destinations.enter(&destination) {
                 Ok(ticket) => groups.push((ticket, destination, recipients)),
                 Err(Denied::PutOff(put_off)) => {
-                    let reason = format!("{} (put off with all mail to {destination})", put_off.reason);
-                    attempted.extend(Attempt::put_off(&recipients, &Setback::NextHop { reason }));
+                    attempted.extend(Attempt::put_off(&recipients, &put_off.setback(&destination)));
                 }
                 Err(Denied::Crowded) => is_crowded = true,
             }
@@ -186,9 +201,15 @@ impl Remote {
         Admission::Admitted(Admitted { groups, attempted, slot })
     }
 
-    /// Runs a mail's attempt, and then what closes it, on a task of their own. `close` answers whether the outcome is kept.
-    pub(super) fn spawn<C, F>(&self, message: Arc<NewMessage>, admitted: Admitted, close: C)
-    where
+    /// Runs a mail's attempt, and then what closes it, on a task of their own. `close` answers whether the outcome is kept;
+    /// `freed` is called once there is room for another mail.
+    pub(super) fn spawn<C, F>(
+        &self,
+        message: Arc<NewMessage>,
+        admitted: Admitted,
+        close: C,
+        freed: impl FnOnce() + Send + 'static,
+    ) where
         C: FnOnce(Vec<Attempt>) -> F + Send + 'static,
         F: Future<Output = bool> + Send,
     {
@@ -206,6 +227,7 @@ impl Remote {
                 lock(&inner.unsettled).insert(message.id, done);
             }
             drop(slot);
+            freed();
         });
     }
 
@@ -223,18 +245,20 @@ impl Remote {
         }
     }
 
-    /// Recipients that share a destination, together; `None` for those who have none.
-    fn by_destination(
+    /// Recipients that share a destination and the address of ours that they stand for, together: where the mail has been is
+    /// written before it. `None` for those who have no destination, or stand for nobody.
+    fn by_destination<'a>(
         &self,
-        message: &NewMessage,
+        message: &'a NewMessage,
         recipients: &[usize],
-    ) -> HashMap<Option<Destination>, Vec<usize>> {
+    ) -> HashMap<(Option<Destination>, Option<&'a ForwardPath>), Vec<usize>> {
         let settings = self.inner.settings.load();
         let mut groups: HashMap<_, Vec<usize>> = HashMap::new();
         for &index in recipients {
             let recipient = message.submission.envelope.recipients.get(index);
             let destination = recipient.and_then(|recipient| settings.routes.destination(&recipient.path));
-            groups.entry(destination).or_default().push(index);
+            let alias = message.submission.forwards.of(index);
+            groups.entry((destination, alias)).or_default().push(index);
         }
         groups
     }

@@ -15,9 +15,14 @@ use super::Remote;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Probe {
     /// The next hop would take his mail.
-    Known,
+    Known {
+        /// Also from addresses outside of ASCII (RFC 6531).
+        takes_utf8: bool,
+    },
     /// It has refused him for good.
     Unknown,
+    /// His address is outside of ASCII, and it takes none that is.
+    NoUtf8,
     /// Nobody can tell now.
     Unavailable,
 }
@@ -52,10 +57,11 @@ impl Remote {
         for target in &targets {
             let asked = async {
                 let connection = self.inner.tools.courier.connect(target).await?;
-                Ok(connection.verify(path.clone()).await)
+                let takes_utf8 = connection.capabilities().smtputf8;
+                Ok((connection.verify(path.clone()).await, takes_utf8))
             };
-            let outcome = match timeout(HOP_TIME, asked).await {
-                Ok(Ok(outcome)) => outcome,
+            let (outcome, takes_utf8) = match timeout(HOP_TIME, asked).await {
+                Ok(Ok(answer)) => answer,
                 Ok(Err(failure)) => {
                     let failure: super::super::hop::HopFailure = failure;
                     warn!(hop = target.name(), %failure, "a next hop cannot be asked for a recipient");
@@ -73,9 +79,9 @@ impl Remote {
             };
             debug!(hop = target.name(), recipient = ?path.to_string(), ?outcome, "asked for a recipient");
             match outcome {
-                Outcome::Accepted(_) => return Probe::Known,
+                Outcome::Accepted(_) => return Probe::Known { takes_utf8 },
                 Outcome::Permanent(reply) if is_of_recipient(&reply) => return Probe::Unknown,
-                Outcome::Unsuited(_) => return Probe::Unknown,
+                Outcome::Unsuited(_) => return Probe::NoUtf8,
                 Outcome::Permanent(reply) => {
                     warn!(hop = target.name(), %reply, "a next hop refuses for a reason that is not the recipient's");
                     return Probe::Unavailable;

@@ -1,9 +1,11 @@
 //! Remote delivery with a server of its own on loopback, and whatever the queue's disk makes of the outcome.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gatepost_smtp::wire::client_name::ClientName;
+use gatepost_smtp::wire::path::ReversePath;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -12,9 +14,12 @@ use super::*;
 use crate::BoxFuture;
 use crate::delivery::dns::{Exchanger, Unresolved};
 use crate::delivery::hop;
+use crate::delivery::retry::Setback;
 use crate::delivery::testing::message;
 use crate::delivery::tls_policy::Unfetched;
+use crate::disk::{Disk as _, SimulatedDisk};
 use crate::events::Log;
+use crate::intake::{Body, Spool};
 
 /// Every domain has the same mail exchanger, on this machine.
 #[derive(Debug)]
@@ -104,10 +109,11 @@ async fn take(stream: TcpStream, taken: Arc<AtomicUsize>) -> std::io::Result<()>
 async fn attempt(remote: &Remote, message: &Arc<NewMessage>, sound: bool) -> Vec<Attempt> {
     let Admission::Admitted(admitted) = remote.admit(message, &[0]) else { panic!("there is room") };
     let (told, mut hear) = mpsc::unbounded_channel();
-    remote.spawn(Arc::clone(message), admitted, async move |attempted| {
+    let close = async move |attempted| {
         told.send(attempted).unwrap();
         sound
-    });
+    };
+    remote.spawn(Arc::clone(message), admitted, close, || {});
     let attempted = hear.recv().await.unwrap();
     // The task ends behind what it tells.
     while remote.inner.slots.available_permits() < MAILS_MAX {
@@ -132,6 +138,29 @@ async fn what_a_server_has_taken_is_not_sent_again_while_the_queues_disk_fails()
 }
 
 #[tokio::test]
+async fn mail_of_an_alias_says_where_it_has_been_and_goes_apart_from_other_mail() {
+    let mut message = message(1, &["ann@to.example", "bob@to.example", "cid@to.example"]);
+    for recipient in [1, 2] {
+        message.submission.forwards.insert(recipient, "<Sales@here.example>".parse().unwrap());
+    }
+    let rewritten = "<SRS0=A=B=example.org=sender@here.example>".parse::<ReversePath>().unwrap();
+    message.submission.forwards.set_sender(Some(rewritten.clone()));
+    let remote = remote(25);
+    let mut groups: Vec<_> = remote.by_destination(&message, &[0, 1, 2]).into_values().collect();
+    groups.sort();
+    assert_eq!(groups, [vec![0], vec![1, 2]]);
+    let sender = |recipients: &[usize]| hop::Consignment::of(&message, recipients).reverse_path;
+    assert_eq!(
+        (sender(&[0]), sender(&[1, 2])),
+        (message.submission.envelope.reverse_path.clone(), rewritten)
+    );
+    let head = |recipients: &[usize]| hop::Consignment::of(&message, recipients).head;
+    assert_eq!(head(&[0]), message.trace);
+    assert_eq!(head(&[1, 2]), [b"Delivered-To: Sales@here.example\r\n", message.trace.as_slice()].concat());
+    remote.stop().await;
+}
+
+#[tokio::test]
 async fn a_crowd_for_a_silent_server_leaves_room_for_other_destinations_and_ends_at_a_stop() {
     // The kernel takes connections; nobody ever says a word.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -141,7 +170,7 @@ async fn a_crowd_for_a_silent_server_leaves_room_for_other_destinations_and_ends
         let message = Arc::new(message(number, &["ann@to.example"]));
         let Admission::Admitted(admitted) = remote.admit(&message, &[0]) else { break };
         assert!(admitted.attempted.is_empty());
-        remote.spawn(message, admitted, async move |_| panic!("no attempt comes to an end"));
+        remote.spawn(message, admitted, async move |_| panic!("no attempt comes to an end"), || {});
         waiting += 1;
     }
     assert!(waiting < MAILS_MAX / 4, "{waiting} mails for one destination are held in memory");
@@ -150,6 +179,24 @@ async fn a_crowd_for_a_silent_server_leaves_room_for_other_destinations_and_ends
     tokio::time::pause();
     remote.stop().await;
     assert!(matches!(remote.admit(&other, &[0]), Admission::Crowded), "nothing begins any more");
+}
+
+/// Where the server has no 8BITMIME the body is looked at before it is begun.
+#[tokio::test]
+async fn a_body_that_is_damaged_here_is_no_reason_to_ask_another_server_or_the_same_one_again() {
+    let (port, taken) = taker().await;
+    let remote = remote(port);
+    let first = Arc::new(message(1, &["ann@to.example"]));
+    assert!(attempt(&remote, &first, true).await[0].is_done());
+    let disk = SimulatedDisk::new();
+    let spool = Spool::inline(Arc::new(disk.clone()), Path::new("/bodies")).unwrap();
+    let body = Body::File(Arc::new(spool.store(&b"Subject: x\r\n".repeat(1_000)).unwrap()));
+    disk.damage(&disk.list(Path::new("/bodies")).unwrap()[0], 10, 1);
+    let damaged = Arc::new(NewMessage { body, ..message(2, &["ann@to.example"]) });
+    let attempted = timeout(Duration::from_secs(10), attempt(&remote, &damaged, true)).await.unwrap();
+    assert_eq!(attempted[0].result, Err(Setback::Damaged));
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+    remote.stop().await;
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn a_large_mail_whose_file_is_damaged_is_kept_and_not_delivered() {
     let running = idle.with_workers(&house.engine).await;
     let waiting = running.until_queue(|waiting| waiting.iter().any(|mail| mail.attempts == 1)).await;
     let reason = waiting[0].last_reason.as_ref().unwrap();
-    assert_eq!(reason, "4.2.0 mailbox not ready: the body of the mail cannot be read");
+    assert_eq!(reason, "4.3.0 the mail is damaged on the disk of this server");
     assert_eq!(running.count(ALICE).await, 0);
     running.stop().await;
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::*;
-use crate::directory::Workspace;
+use crate::directory::{Alias, AliasTarget, Workspace};
 
 #[test]
 fn users_and_aliases_are_found_by_every_question_after_the_edit() {
@@ -17,7 +17,8 @@ fn users_and_aliases_are_found_by_every_question_after_the_edit() {
     let credentials = &snapshot.account("ME@xn--bcher-kva.example").unwrap().credentials;
     assert!(credentials.matches(&password(), &mut Workspace::default()));
     assert_eq!(directory.list_users().unwrap(), [summary(&name, AccountClass::User)]);
-    let alias = Alias { address: "sales@xn--bcher-kva.example".parse().unwrap(), user: name };
+    let target = AliasTarget::Here(name);
+    let alias = Alias { address: "sales@xn--bcher-kva.example".parse().unwrap(), target };
     assert_eq!(directory.list_aliases().unwrap(), [alias]);
 }
 
@@ -70,7 +71,7 @@ fn a_removed_user_takes_his_aliases_along() {
     }
     directory.remove_user("a@example.org").unwrap();
     let aliases = directory.list_aliases().unwrap();
-    assert_eq!(aliases.iter().map(|alias| alias.user.as_str()).collect::<Vec<_>>(), ["b@example.org"]);
+    assert_eq!(aliases.iter().map(|alias| alias.target.to_string()).collect::<Vec<_>>(), ["b@example.org"]);
     directory.remove_alias("both@example.org", "b@example.org").unwrap();
     directory.remove_user("b@example.org").unwrap();
     directory.remove_domain("example.org").unwrap();
@@ -182,6 +183,107 @@ fn an_account_without_a_mailbox_is_in_nobodys_way_and_nobody_in_its() {
     assert!(matches!(nobody, Err(EditError::UnknownUser { .. })));
 }
 
+#[test]
+fn an_alias_leads_to_users_aliases_and_elsewhere_and_never_to_itself() {
+    let (directory, folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    directory.add_user("me@example.org", &password(), Scram::Off).unwrap();
+    let added = directory.add_aliases("sales@example.org", &["me@example.org", "B@Other.Example"]).unwrap();
+    assert_eq!(added.len(), 2);
+    directory.add_alias("info@example.org", "sales@example.org").unwrap();
+    let resolve = |address: &str| directory.resolve(&format!("<{address}>").parse().unwrap());
+    let Resolution::Forwarded(forwarding) = resolve("info@example.org") else { panic!("not forwarded") };
+    assert_eq!(*forwarding.mailboxes, ["me@example.org".to_owned()]);
+    assert_eq!(forwarding.targets, ["B@other.example".parse().unwrap()]);
+
+    for (address, target) in [
+        ("sales@example.org", "info@example.org"),
+        ("sales@example.org", "sales@example.org"),
+        ("new@example.org", "new@example.org"),
+    ] {
+        let refused = directory.add_alias(address, target).unwrap_err();
+        assert!(matches!(refused, EditError::AliasLoop { .. }), "{address}: {refused}");
+    }
+    let half = directory.add_aliases("new@example.org", &["me@example.org", "nobody@example.org"]);
+    assert!(matches!(half, Err(EditError::UnknownUser { .. })));
+    assert_eq!(resolve("new@example.org"), Resolution::UnknownLocal, "nothing of it was added");
+    let taken = directory.add_user("info@example.org", &password(), Scram::Off);
+    assert!(matches!(taken, Err(EditError::AddressTaken { .. })));
+    let many: Vec<String> = (0..1001).map(|number| format!("a{number}@other.example")).collect();
+    let many =
+        directory.add_aliases("many@example.org", &many.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(matches!(many, Err(EditError::TooManyTargets { limit: 1000, .. })));
+
+    drop(directory);
+    let directory = Directory::open(&file(&folder)).unwrap();
+    let lines: Vec<_> = directory.list_aliases().unwrap();
+    let lines: Vec<_> = lines.iter().map(|alias| format!("{} {}", alias.address, alias.target)).collect();
+    let expected = [
+        "info@example.org sales@example.org",
+        "sales@example.org me@example.org",
+        "sales@example.org B@other.example",
+    ];
+    assert_eq!(lines, expected);
+    directory.remove_alias("info@example.org", "sales@example.org").unwrap();
+    directory.remove_alias("sales@example.org", "B@other.example").unwrap();
+    let again = directory.remove_alias("sales@example.org", "B@other.example").unwrap_err();
+    assert!(again.to_string().contains("sales@example.org that leads to B@other.example"), "{again}");
+    let left = directory.resolve(&"<sales@example.org>".parse().unwrap());
+    assert_eq!(left, Resolution::Local(["me@example.org".to_owned()].into()));
+}
+
+#[test]
+fn a_file_without_forwarding_gets_it() {
+    let (directory, folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    directory.add_user("me@example.org", &password(), Scram::Off).unwrap();
+    drop(directory);
+    let connection = rusqlite::Connection::open(file(&folder)).unwrap();
+    connection
+        .execute_batch("DROP TABLE forwards; DROP TABLE srs_secrets; PRAGMA user_version = 2;")
+        .unwrap();
+    drop(connection);
+    let directory = Directory::open(&file(&folder)).unwrap();
+    directory.add_alias("away@example.org", "a@other.example").unwrap();
+    assert!(matches!(directory.resolve(&"<away@example.org>".parse().unwrap()), Resolution::Forwarded(_)));
+}
+
+#[test]
+fn senders_are_rewritten_and_found_again_until_their_secret_is_forgotten() {
+    let (directory, folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    let sender: ReversePath = "<ann@first.example>".parse().unwrap();
+    assert_eq!(directory.rewritten(&sender), None, "nobody has said so");
+    let settings = srs::Settings {
+        domain: "bounces.example.org".parse().unwrap(),
+        days: 21,
+        mac_characters: 6,
+        bounces_only: true,
+    };
+    directory.rewrite_with(Some(settings.clone()));
+    let rewritten = directory.rewritten(&sender).unwrap();
+    for stays in ["<>", "<me@example.org>", "<x@bounces.example.org>"] {
+        assert_eq!(directory.rewritten(&stays.parse().unwrap()), None, "{stays}");
+    }
+    let resolve = |directory: &Directory| directory.resolve(&rewritten.to_string().parse().unwrap());
+    let found =
+        |resolution| matches!(resolution, Resolution::Rewritten { leads_to: Ok(_), bounces_only: true });
+    assert!(found(resolve(&directory)));
+    // What the command line does beside a running server.
+    let other = Directory::open(&file(&folder)).unwrap();
+    other.rewrite_with(Some(settings));
+    for _ in 0..3 {
+        other.rotate_secret().unwrap();
+        assert!(found(resolve(&other)));
+    }
+    assert_ne!(other.rewritten(&sender), Some(rewritten.clone()), "the newest secret signs");
+    other.rotate_secret().unwrap();
+    let forged = Resolution::Rewritten { leads_to: Err(srs::NotOurs::Forged), bounces_only: true };
+    assert_eq!(resolve(&other), forged);
+    other.rewrite_with(None);
+    assert_eq!(resolve(&other), Resolution::Foreign);
+}
+
 /// As version 1 wrote it.
 #[test]
 fn accounts_of_a_file_without_classes_are_users() {
@@ -190,7 +292,12 @@ fn accounts_of_a_file_without_classes_are_users() {
     directory.add_user("me@example.org", &password(), Scram::On).unwrap();
     drop(directory);
     let connection = rusqlite::Connection::open(file(&folder)).unwrap();
-    connection.execute_batch("ALTER TABLE users DROP COLUMN class; PRAGMA user_version = 1;").unwrap();
+    connection
+        .execute_batch(
+            "ALTER TABLE users DROP COLUMN class; DROP TABLE forwards; \
+             DROP TABLE srs_secrets; PRAGMA user_version = 1;",
+        )
+        .unwrap();
     drop(connection);
     for _ in 0..2 {
         let directory = Directory::open(&file(&folder)).unwrap();

@@ -1,7 +1,7 @@
 use gatepost_smtp::server::PeerClass;
 
 use super::*;
-use crate::directory::{Password, Scram};
+use crate::directory::{AliasTarget, Password, Scram};
 
 #[test]
 fn an_address_finds_its_mailbox_whatever_its_case_quoting_and_label_form() {
@@ -18,6 +18,23 @@ fn an_address_finds_its_mailbox_whatever_its_case_quoting_and_label_form() {
 fn an_alias_gives_each_of_its_users_once() {
     let both = local(&["me@localhost", "you@xn--bcher-kva.example"]);
     assert_eq!(resolve(&snapshot(), "<Both@localhost>"), both);
+}
+
+#[test]
+fn an_alias_may_lead_elsewhere_and_by_way_of_others() {
+    let snapshot = snapshot();
+    let forwarded = |mailboxes: &[&str]| {
+        Resolution::Forwarded(Arc::new(Forwarding {
+            mailboxes: mailboxes.iter().map(ToString::to_string).collect(),
+            targets: vec!["a@other.example".parse().unwrap()],
+        }))
+    };
+    let both = ["me@localhost", "you@xn--bcher-kva.example"];
+    assert_eq!(resolve(&snapshot, "<ALL@localhost>"), forwarded(&both));
+    assert_eq!(resolve(&snapshot, "<away@localhost>"), forwarded(&[]));
+    assert_eq!(resolve(&snapshot, "<nowhere@localhost>"), Resolution::UnknownLocal);
+    let may = |user: &str, path: &str| snapshot.may_send_as(user, &path.parse().unwrap());
+    assert!(may("me@localhost", "<all@localhost>") && !may("me@localhost", "<away@localhost>"));
 }
 
 #[test]
@@ -107,7 +124,14 @@ fn snapshot() -> Snapshot {
         class,
         credentials: Arc::clone(&credentials),
     };
-    let alias = |address: &str, user: &str| (address.parse().unwrap(), user.parse().unwrap());
+    let alias = |address: &str, user: &str| Alias {
+        address: address.parse().unwrap(),
+        target: AliasTarget::Here(user.parse().unwrap()),
+    };
+    let forward = |address: &str, target: &str| Alias {
+        address: address.parse().unwrap(),
+        target: AliasTarget::Elsewhere(target.parse().unwrap()),
+    };
     Snapshot::new(
         vec!["localhost".to_owned(), "xn--bcher-kva.example".to_owned()],
         vec![
@@ -120,6 +144,10 @@ fn snapshot() -> Snapshot {
             alias("both@localhost", "you@bücher.example"),
             alias("both@localhost", "me@localhost"),
             alias("postmaster@bücher.example", "you@bücher.example"),
+            alias("all@localhost", "both@localhost"),
+            forward("all@localhost", "a@other.example"),
+            forward("away@localhost", "a@other.example"),
+            alias("nowhere@localhost", "gone@localhost"),
         ],
     )
 }

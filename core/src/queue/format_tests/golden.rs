@@ -61,10 +61,27 @@ pub(super) fn batches_of_version_2() -> Vec<Vec<Record>> {
     batches
 }
 
+/// `core/tests/golden/queue-v3.seg` goes on with a mail that went on from an address of ours.
+pub(super) fn batches_of_version_3() -> Vec<Vec<Record>> {
+    let mut batches = batches_of_version_2();
+    batches.push(vec![encode_message(&forwarded())]);
+    batches
+}
+
+/// To two recipients, the second of whom stands for `sales@here.example` and sees another sender.
+pub(super) fn forwarded() -> NewMessage {
+    let mut mail =
+        message(QueueId(106), 2, Body::Memory(Bytes::from_static(b"Subject: 106\r\n\r\nhello\r\n")));
+    mail.submission.forwards.insert(1, "<sales@here.example>".parse().unwrap());
+    mail.submission
+        .forwards
+        .set_sender(Some("<SRS0=AAAAAA=BB=first.example=ann@here.example>".parse().unwrap()));
+    mail
+}
+
 /// The file as the journal leaves it: with its footer, and no zeros behind.
 pub(super) fn golden() -> Vec<u8> {
-    let batches = batches_of_version_2();
-    let mut octets = segment(&batches);
+    let mut octets = segment(&batches_of_version_3());
     let footer = footer_of(&octets);
     octets.extend_from_slice(&footer.header(SEGMENT.0, 0));
     octets.extend_from_slice(&[footer.head(), footer.padding()].concat());
@@ -74,7 +91,7 @@ pub(super) fn golden() -> Vec<u8> {
 fn footer_of(octets: &[u8]) -> Record {
     let disk = SimulatedDisk::new();
     put(&disk, &SEGMENT.path(Path::new(ROOT)), octets);
-    let mut batches = batches_of_version_2().into_iter().flatten();
+    let mut batches = batches_of_version_3().into_iter().flatten();
     let mut footer = Footer::default();
     let mut offset = SEGMENT_HEADER_OCTETS;
     while let Some(head) =

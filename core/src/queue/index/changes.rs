@@ -60,7 +60,7 @@ impl Index {
             }
         }
         entry.attempts = change.attempts;
-        self.schedule.remove(entry.not_before_ms, change.id, entry.stage);
+        self.schedule.remove(entry.lane, entry.not_before_ms, change.id, entry.stage);
         entry.not_before_ms = change.not_before_ms;
         entry.stage = Stage::Claimed;
         if let Some(reason) = reason.filter(|_| self.reasons.len() < REASONS_MAX) {

@@ -1,5 +1,6 @@
 //! One message in the index.
 
+use super::super::Lane;
 use super::super::facts::SenderKey;
 use super::super::pending::Pending;
 use super::super::segment::{Location, SegmentId};
@@ -23,6 +24,8 @@ pub(in super::super) struct Entry {
     /// Seconds since 1970; ends in 2106.
     pub(super) received_at: u32,
     pub(in super::super) stage: Stage,
+    /// Where it stands on the schedule.
+    pub(super) lane: Lane,
     pub(in super::super) held: bool,
     pub(in super::super) given_up: bool,
     /// That it is late.
@@ -62,6 +65,15 @@ impl Entry {
     pub(super) const fn set_place(&mut self, place: Location) {
         (self.segment, self.offset, self.payload_octets) =
             (place.segment, place.offset, place.payload_octets);
+    }
+
+    /// Where it belongs while nobody works on it.
+    pub(super) const fn stage_by_itself(&self) -> Stage {
+        match (self.given_up, self.held, self.not_before_ms) {
+            (true, ..) | (false, false, 0) => Stage::Due,
+            (false, true, _) => Stage::Held,
+            (false, false, _) => Stage::Later,
+        }
     }
 
     pub(super) fn octets(&self) -> u64 {

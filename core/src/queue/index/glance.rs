@@ -149,7 +149,8 @@ impl Gathering {
         stats.octets = stats.octets.saturating_add(octets);
         stats.held = stats.held.saturating_add(held);
         stats.in_delivery = stats.in_delivery.saturating_add(usize::from(entry.stage == Stage::Claimed));
-        stats.deferred = stats.deferred.saturating_add(usize::from(entry.attempts > 0));
+        let is_deferred = entry.attempts > 0 || entry.last_reason.is_some();
+        stats.deferred = stats.deferred.saturating_add(usize::from(is_deferred));
         stats.oldest_ms = Some(stats.oldest_ms.map_or(received_ms, |oldest| oldest.min(received_ms)));
         let age_ms = now_ms.saturating_sub(received_ms);
         let age = AGE_BOUNDS_MS.iter().take_while(|bound| age_ms >= **bound).count();

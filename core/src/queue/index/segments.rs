@@ -55,17 +55,19 @@ impl Segments {
     }
 
     /// Segments that nothing needs any more, apart from the active one, in an order in which they can go one by one.
-    /// `removed` must follow for each that went.
+    /// `removed` must follow for each that went. They go from the oldest on, since every segment tells where the one before
+    /// it ends: so this looks no further than at the first that has to stay.
     pub(in super::super) fn removable(&self, active: Option<SegmentId>) -> Vec<SegmentId> {
-        let mut gone = BTreeSet::new();
+        let mut gone = Vec::new();
         for (id, used) in &self.known {
-            let free =
-                used.tells_of.iter().all(|other| gone.contains(other) || !self.known.contains_key(other));
-            if used.live == 0 && free && active.is_some_and(|active| *id < active) {
-                gone.insert(*id);
+            let is_free = |other: &SegmentId| gone.contains(other) || !self.known.contains_key(other);
+            let is_over = active.is_some_and(|active| *id < active);
+            if used.live > 0 || !is_over || !used.tells_of.iter().all(is_free) {
+                break;
             }
+            gone.push(*id);
         }
-        gone.into_iter().collect()
+        gone
     }
 
     /// The segment to empty by carrying its messages on: the oldest, since every segment tells where the one before it

@@ -26,9 +26,27 @@ fn what_waits_for_a_time_follows_a_clock_that_was_set_back() {
     index.insert(id, place(), &facts(&["a"]));
     index.postpone(id, 10_000);
     index.set_back(4_000);
-    assert_eq!(index.next_due_ms(), Some(6_000));
-    assert!(index.pop_due(5_999).is_none());
-    assert_eq!(index.pop_due(6_000).map(|due| due.id), Some(id));
+    assert_eq!(index.next_due_ms(|_| true), Some(6_000));
+    assert!(index.pop_due(5_999, |_| true).is_none());
+    assert_eq!(index.pop_due(6_000, |_| true).map(|due| due.id), Some(id));
+}
+
+#[test]
+fn a_message_is_local_as_long_as_somebody_here_waits_for_it() {
+    let mut index = Index::default();
+    index.insert(QueueId(1), place(), &facts(&["here", "there"]));
+    index.insert(QueueId(2), place(), &facts(&["there"]));
+    index.schedule_all(u64::MAX);
+    let remote = |lane| lane == Lane::Remote;
+    assert!(index.pop_due(1, remote).is_none(), "nobody has said what is remote");
+    index.set_lanes(|domain| if domain == "here" { Lane::Local } else { Lane::Remote });
+    assert_eq!(index.pop_due(1, remote).map(|due| due.id), Some(QueueId(2)));
+    assert!(index.pop_due(1, remote).is_none());
+    assert_eq!(index.pop_due(1, |lane| lane == Lane::Local).map(|due| due.id), Some(QueueId(1)));
+    let change = index.plan(QueueId(1), vec![(0, Outcome::Removed)]).unwrap();
+    index.apply(&change, SegmentId(1));
+    assert!(index.schedule(QueueId(1)));
+    assert_eq!(index.pop_due(1, remote).map(|due| due.id), Some(QueueId(1)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use boreal::scanner::{ScanError, ScanResult};
 
 use crate::scan::rules::{self, CompiledRules, Fingerprint, RELOAD_INTERVAL, RulesError};
-use crate::scan::{Engine, EngineIdentity, Verdict, threat_name};
+use crate::scan::{Engine, EngineIdentity, Reload, Verdict, threat_name};
 use crate::threads;
 
 /// The embedded engine. Its threat names are rule names, its signature version a hash of all rules.
@@ -45,18 +45,6 @@ pub enum StartError {
     /// No thread to watch the folder with.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
-}
-
-/// What a look at the rules folder led to.
-#[must_use]
-#[derive(Debug)]
-pub enum Reload {
-    /// Nothing has changed since the last look.
-    Unchanged,
-    /// New rules are in use.
-    Replaced,
-    /// The new rules cannot be used; the old ones stay.
-    Kept(RulesError),
 }
 
 // === impl YaraEngine ===
@@ -99,7 +87,7 @@ impl YaraEngine {
             Err(_) if tried.is_none() => return Reload::Unchanged,
             Err(error) => {
                 *tried = None;
-                return Reload::Kept(error);
+                return Reload::Kept(error.to_string());
             }
         };
         *tried = Some(now);
@@ -108,7 +96,7 @@ impl YaraEngine {
                 self.current.store(Arc::new(Loaded::new(rules)));
                 Reload::Replaced
             }
-            Err(error) => Reload::Kept(error),
+            Err(error) => Reload::Kept(error.to_string()),
         }
     }
 }
@@ -137,6 +125,10 @@ impl Engine for YaraEngine {
             }
         }
     }
+
+    fn reload(&self) -> Reload {
+        self.reload_if_changed()
+    }
 }
 
 // === impl Loaded ===
@@ -160,8 +152,8 @@ fn watch(engine: &Weak<YaraEngine>, gone: &mpsc::Receiver<()>) {
             Reload::Replaced => {
                 tracing::info!(signatures = engine.identity().signatures(), "scan rules reloaded");
             }
-            Reload::Kept(error) => {
-                tracing::error!(%error, "scan rules not reloaded, the old ones stay in use");
+            Reload::Kept(reason) => {
+                tracing::error!(reason, "scan rules not reloaded, the old ones stay in use");
             }
         }
     }

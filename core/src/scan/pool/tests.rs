@@ -158,12 +158,26 @@ fn a_stuck_thread_is_counted_and_replaced_and_leaves_when_it_comes_back() {
 fn when_too_many_wait_the_next_is_turned_away() {
     let rig = rig();
     let waiting: Vec<_> =
-        (0..JOBS_MAX).filter_map(|number| rig.submit(&number.to_string(), Priority::Low)).collect();
+        (0..JOBS_MAX).filter_map(|number| rig.submit(&number.to_string(), Priority::High)).collect();
     assert_eq!(waiting.len(), JOBS_MAX);
     assert!(rig.submit("one more", Priority::High).is_none());
     assert_eq!(rig.metrics.turned_away.get(), 1);
     // Joining costs nothing.
     assert!(rig.submit("5", Priority::High).is_some());
+}
+
+#[test]
+fn few_wait_at_low_priority_and_who_is_promoted_makes_room() {
+    let rig = rig();
+    let _busy = rig.submit("busy", Priority::High).unwrap();
+    rig.engine_has("busy");
+    let _waiting: Vec<_> =
+        (0..LOW_WAITING_MAX).map(|number| rig.submit(&number.to_string(), Priority::Low).unwrap()).collect();
+    assert!(rig.submit("one more", Priority::Low).is_none());
+    assert_eq!(rig.metrics.turned_away.get(), 1);
+    let _reader = rig.submit("7", Priority::High).unwrap();
+    assert!(rig.submit("one more", Priority::Low).is_some());
+    assert!(rig.submit("urgent", Priority::High).is_some(), "high has room of its own");
 }
 
 /// For what another thread does a moment later and tells nobody.

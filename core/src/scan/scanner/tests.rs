@@ -26,6 +26,13 @@ impl Engine for Scripted {
     fn scan(&self, item: &[u8], _: Instant) -> Verdict {
         self.scanned.fetch_add(1, Ordering::SeqCst);
         let says = |word: &[u8]| memchr::memmem::find(item, word).is_some();
+        if says(b"update once") {
+            *self.signatures.lock().unwrap() = "2";
+        }
+        if says(b"update always") {
+            let mut signatures = self.signatures.lock().unwrap();
+            *signatures = if *signatures == "1" { "2" } else { "1" };
+        }
         if says(b"hang") {
             let _ = self.hang.lock().unwrap().recv();
         }
@@ -130,6 +137,31 @@ async fn the_same_content_is_scanned_again_only_under_new_signatures() {
     let second = rig.scanner.scan(body("hello"), Priority::High, PATIENT).await;
     assert!(rig.scanner.is_current(&second.stamp));
     assert_eq!(rig.engine.scanned.load(Ordering::SeqCst), 2 * scanned);
+}
+
+#[tokio::test]
+async fn signatures_that_change_during_a_scan_have_it_made_again() {
+    let rig = rig();
+    let report = rig.scanner.scan(body("update once"), Priority::High, PATIENT).await;
+    assert_eq!(report.verdict, Verdict::Clean);
+    assert_eq!(report.stamp.engine.signatures(), "2");
+    assert!(rig.scanner.is_current(&report.stamp));
+    assert_eq!(rig.scanner.metrics.stale.get(), 1);
+    let scanned = rig.engine.scanned.load(Ordering::SeqCst);
+    assert_eq!(rig.scanner.scan(body("update once"), Priority::High, PATIENT).await, report);
+    assert_eq!(
+        rig.engine.scanned.load(Ordering::SeqCst),
+        scanned,
+        "the second verdict is the one remembered"
+    );
+}
+
+#[tokio::test]
+async fn signatures_that_never_settle_vouch_for_nothing() {
+    let rig = rig();
+    // One item: the body is empty.
+    let report = rig.scanner.scan(body("Subject: update always\r\n"), Priority::High, PATIENT).await;
+    assert_eq!(report.verdict, Verdict::Failed);
 }
 
 #[tokio::test]

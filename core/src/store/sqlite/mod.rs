@@ -186,6 +186,7 @@ impl From<&Fault> for StoreError {
     fn from(fault: &Fault) -> Self {
         match fault {
             Fault::Sqlite(error) => error.into(),
+            Fault::Body(error) if error.kind() == io::ErrorKind::InvalidData => Self::BodyDamaged,
             Fault::Body(_) => Self::BodyUnreadable,
             Fault::UidsExhausted => Self::Failed,
         }

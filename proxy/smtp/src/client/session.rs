@@ -337,6 +337,8 @@ impl Session {
             (State::Body, _) => Stage::Body,
             (State::Upgrading, _) => Stage::Handshake,
             (_, None) => Stage::Idle,
+            // The last chunk may be there, whatever has become of the reply to an earlier one.
+            (_, Some(Awaited::Chunk)) if self.awaited.contains(&Awaited::End) => Stage::EndOfData,
             (_, Some(awaited)) => awaited.stage(),
         }
     }

@@ -14,6 +14,8 @@ pub enum Refusal {
     UnknownRecipient,
     /// 451 4.4.3: the server behind that knows the recipients gives no answer.
     RecipientUnverified,
+    /// 553 5.6.7: the sender or this recipient is outside of ASCII, and the server behind takes no such address.
+    NoSmtpUtf8Behind,
     /// 550 5.7.1: neither a local domain nor a right to relay.
     RelayDenied,
     /// 550 5.7.1: the user may not send as this address.
@@ -166,6 +168,7 @@ impl Refusal {
             self,
             Self::UnknownRecipient
                 | Self::RecipientUnverified
+                | Self::NoSmtpUtf8Behind
                 | Self::RelayDenied
                 | Self::SenderNotOwned
                 | Self::AuthenticationFailed
@@ -220,6 +223,14 @@ impl Refusal {
         };
         match self {
             Self::UnknownRecipient => explain("rcpt.unknown", Peer, 550, 1, 1, "No such mailbox here"),
+            Self::NoSmtpUtf8Behind => explain(
+                "rcpt.no_smtputf8_behind",
+                Peer,
+                553,
+                6,
+                7,
+                "No SMTPUTF8 on the way to this recipient",
+            ),
             Self::RecipientUnverified => {
                 explain("rcpt.unverified", Us, 451, 4, 3, "Cannot verify the recipient now, try later")
             }

@@ -326,11 +326,17 @@ fn notify_value(value: &str) -> Result<Notify, ParamError> {
 }
 
 /// `original-recipient-address = addr-type ";" xtext`, `addr-type = atom` (RFC 3461 section 4.2), or of type `utf-8` with
-/// characters outside of ASCII (RFC 6533 section 3).
+/// characters outside of ASCII (RFC 6533 section 3). Postfix writes an address outside of ASCII as xtext of type `rfc822`,
+/// which means nothing else than what it says in type `utf-8`.
 fn orcpt_value(value: &str) -> Result<OriginalRecipient, ParamError> {
     let (kind, address) = value.split_once(';').ok_or(ParamError::Malformed)?;
     if value.len() > ORCPT_OCTETS || !kind.is_ascii() || all_consuming(atom).parse(kind).is_err() {
         return Err(ParamError::Malformed);
+    }
+    if kind.eq_ignore_ascii_case("rfc822")
+        && let Some(address) = utf8_xtext(address)
+    {
+        return Ok(OriginalRecipient { kind: "utf-8".to_owned(), address });
     }
     let is_unitext = kind.eq_ignore_ascii_case("utf-8") && !address.is_ascii();
     let address = match is_unitext {
@@ -339,6 +345,22 @@ fn orcpt_value(value: &str) -> Result<OriginalRecipient, ParamError> {
         false => printable_xtext(address, ORCPT_OCTETS)?,
     };
     Ok(OriginalRecipient { kind: kind.to_owned(), address })
+}
+
+/// xtext of UTF-8 beyond ASCII, as `utf-8-addr-xtext`: in ASCII, with `\x{...}` for what is not (RFC 6533 section 3).
+fn utf8_xtext(value: &str) -> Option<String> {
+    let decoded = String::from_utf8(xtext::decode(value)?).ok()?;
+    if decoded.is_ascii() || decoded.contains(char::is_control) {
+        return None;
+    }
+    let embedded: String = decoded
+        .chars()
+        .map(|c| match c {
+            '!'..='~' if !matches!(c, '\\' | '+' | '=') => c.to_string(),
+            _ => format!("\\x{{{:X}}}", u32::from(c)),
+        })
+        .collect();
+    (embedded.len() <= ORCPT_OCTETS.saturating_sub("utf-8;".len())).then_some(embedded)
 }
 
 /// xtext whose decoded form is printable ASCII, not empty (RFC 3461 sections 4.2 and 4.4).

@@ -129,3 +129,14 @@ fn a_body_that_cannot_be_read_is_broken_off() {
     dialog.session().abort(now);
     dialog.receives(b"").says_nothing().comes_to(&["lost broken off at DATA"]).ends("broken off at DATA");
 }
+
+#[test]
+fn a_mail_whose_last_chunk_was_sent_may_be_there_although_no_chunk_was_answered() {
+    let body = b"0123456789abcd\r\n".repeat(100_000);
+    for (offered, stage) in [(["CHUNKING", "X"], "the body"), (["CHUNKING", "PIPELINING"], "the end of data")]
+    {
+        let dialog = Dialog::offered(&offered).in_parts_of(65_536).sends(one(&body), &body);
+        let dialog = dialog.hears("250 ok").hears("250 ok").cut();
+        dialog.comes_to(&[&format!("lost connection lost at {stage}")]);
+    }
+}

@@ -76,8 +76,8 @@ impl Answers {
 
     fn until(&self, probe: Probe) -> Instant {
         let time = match probe {
-            Probe::Known => self.times.known,
-            Probe::Unknown => self.times.unknown,
+            Probe::Known { .. } => self.times.known,
+            Probe::Unknown | Probe::NoUtf8 => self.times.unknown,
             Probe::Unavailable => UNAVAILABLE_TIME,
         };
         let now = Instant::now();
@@ -104,6 +104,7 @@ mod tests {
 
     use super::*;
 
+    const KNOWN: Probe = Probe::Known { takes_utf8: true };
     const TIMES: Times = Times { known: Duration::from_secs(3600), unknown: Duration::from_secs(60) };
 
     struct Asked {
@@ -132,7 +133,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_answer_is_believed_for_its_time() {
-        for (probe, seconds) in [(Probe::Known, 3600), (Probe::Unknown, 60), (Probe::Unavailable, 10)] {
+        for (probe, seconds) in [(KNOWN, 3600), (Probe::Unknown, 60), (Probe::Unavailable, 10)] {
             let asked = Asked::new();
             for _ in 0..3 {
                 assert_eq!(asked.of("a@b", probe).await, probe);
@@ -141,7 +142,7 @@ mod tests {
             assert_eq!(asked.of("a@b", probe).await, probe);
             assert_eq!(asked.questions(), 1, "{probe:?}");
             tokio::time::advance(Duration::from_secs(2)).await;
-            assert_eq!(asked.of("a@b", Probe::Known).await, Probe::Known);
+            assert_eq!(asked.of("a@b", KNOWN).await, KNOWN);
             assert_eq!(asked.questions(), 2, "{probe:?}");
         }
     }
@@ -149,19 +150,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_asks_the_same_at_the_same_time_waits_for_one_answer() {
         let asked = Asked::new();
-        let (one, other, third) = tokio::join!(
-            asked.of("a@b", Probe::Known),
-            asked.of("a@b", Probe::Known),
-            asked.of("c@b", Probe::Unknown)
-        );
-        assert_eq!((one, other, third), (Probe::Known, Probe::Known, Probe::Unknown));
+        let (one, other, third) =
+            tokio::join!(asked.of("a@b", KNOWN), asked.of("a@b", KNOWN), asked.of("c@b", Probe::Unknown));
+        assert_eq!((one, other, third), (KNOWN, KNOWN, Probe::Unknown));
         assert_eq!(asked.questions(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_session_that_goes_away_leaves_the_question_to_the_next() {
         let asked = Asked::new();
-        let gone = tokio::time::timeout(Duration::from_millis(10), asked.of("a@b", Probe::Known));
+        let gone = tokio::time::timeout(Duration::from_millis(10), asked.of("a@b", KNOWN));
         assert!(gone.await.is_err());
         assert_eq!(asked.of("a@b", Probe::Unknown).await, Probe::Unknown);
         assert_eq!(asked.questions(), 2);
@@ -170,14 +168,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_memory_that_is_full_of_old_answers_has_room_and_one_of_fresh_ones_does_not_grow() {
         let asked = Asked::new();
-        let fresh = Arc::new(Slot::from((Probe::Known, Instant::now() + Duration::from_secs(30))));
+        let fresh = Arc::new(Slot::from((KNOWN, Instant::now() + Duration::from_secs(30))));
         for number in 0..ANSWERS_MAX {
             asked.answers.known().insert(number.to_string(), Arc::clone(&fresh));
         }
-        assert_eq!(asked.of("a@b", Probe::Known).await, Probe::Known);
+        assert_eq!(asked.of("a@b", KNOWN).await, KNOWN);
         assert_eq!(asked.answers.known().len(), ANSWERS_MAX);
         tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(asked.of("a@b", Probe::Known).await, Probe::Known);
+        assert_eq!(asked.of("a@b", KNOWN).await, KNOWN);
         assert_eq!(asked.answers.known().len(), 1);
     }
 }

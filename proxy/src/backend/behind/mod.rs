@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use gatepost_core::delivery::remote::{Probe, Remote};
 use gatepost_smtp::server::Refusal;
-use gatepost_smtp::wire::path::ForwardPath;
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 pub use answers::{Answers, Times};
 pub use list::{ListError, RecipientList};
@@ -51,20 +51,30 @@ impl Behind {
     /// RCPT for one of its recipients.
     ///
     /// # Errors
-    /// Where he is not known, or that cannot be found out now.
-    pub async fn admit(&self, path: &ForwardPath) -> Result<(), Refusal> {
+    /// Where he is not known, that cannot be found out now, or his or the sender's address is not for the server behind.
+    pub async fn admit(&self, sender: &ReversePath, path: &ForwardPath) -> Result<(), Refusal> {
         match &self.recipients {
             Recipients::Any => Ok(()),
             Recipients::Listed(list) if list.has(path) => Ok(()),
             Recipients::Listed(_) => Err(Refusal::UnknownRecipient),
             Recipients::Probed { answers, accepts_unverified } => {
                 match answers.of(path.to_string(), || self.remote.probe(path)).await {
-                    Probe::Known => Ok(()),
+                    // It would be refused for good behind, where nobody tells a stranger.
+                    Probe::Known { takes_utf8: false } if is_utf8(sender) => Err(Refusal::NoSmtpUtf8Behind),
+                    Probe::Known { .. } => Ok(()),
                     Probe::Unknown => Err(Refusal::UnknownRecipient),
+                    Probe::NoUtf8 => Err(Refusal::NoSmtpUtf8Behind),
                     Probe::Unavailable if *accepts_unverified => Ok(()),
                     Probe::Unavailable => Err(Refusal::RecipientUnverified),
                 }
             }
         }
+    }
+}
+
+fn is_utf8(sender: &ReversePath) -> bool {
+    match sender {
+        ReversePath::Null => false,
+        ReversePath::Mailbox(mailbox) => mailbox.needs_smtputf8(),
     }
 }

@@ -1,3 +1,4 @@
+use gatepost_core::forwarding::srs;
 use gatepost_core::queue;
 use gatepost_smtp::server::{ClassRights, PeerClass, Recipient};
 use gatepost_smtp::wire::path::Mailbox;
@@ -237,6 +238,63 @@ async fn only_local_mailboxes_are_accepted_whoever_asks() {
             assert_eq!(answer, expected, "{address}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_alias_that_leads_elsewhere_is_for_everybody_where_mail_may_leave() {
+    let house = house();
+    house.directory.add_aliases("away@localhost", &["a@other.example", "me@localhost"]).unwrap();
+    let path = forward("Away@localhost");
+    let mut stranger = begin(&house, None, &reverse("a@example.org")).await.unwrap();
+    let params = RcptParams::default();
+    assert_eq!(stranger.recipient(&path, &params).await, Err(Refusal::RelayDenied));
+    let relay = Some(Relay { internal: false });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    assert_eq!(stranger.recipient(&path, &params).await, Ok(()));
+    assert_eq!(stranger.recipient(&forward("a@other.example"), &params).await, Err(Refusal::RelayDenied));
+    let recipients = vec![Recipient { path: path.clone(), params }];
+    let envelope =
+        Envelope { reverse_path: reverse("a@example.org"), params: MailParams::default(), recipients };
+    stranger.prepare(envelope).await.unwrap();
+    stranger.sink().put(b"Subject: x\r\n\r\nx\r\n");
+    let id = stranger.commit().await.unwrap();
+    let details = house.queue.show(id.parse().unwrap()).await.unwrap();
+    let addresses: Vec<_> = details.summary.recipients.iter().map(|to| to.address.as_str()).collect();
+    assert_eq!(addresses, ["<a@other.example>", "<Away@localhost>"]);
+    let forwards: Vec<_> = details.submission.forwards.iter().collect();
+    assert_eq!(forwards, [(0, &path)]);
+    let trace = String::from_utf8(details.trace).unwrap();
+    assert!(trace.contains(" for <Away@localhost>;"), "{trace}");
+}
+
+#[tokio::test]
+async fn bounces_to_rewritten_senders_are_taken_and_what_only_looks_like_them_is_not() {
+    let house = house();
+    let relay = Some(Relay { internal: false });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    let settings = |bounces_only| srs::Settings {
+        domain: "back.example".parse().unwrap(),
+        days: 21,
+        mac_characters: 6,
+        bounces_only,
+    };
+    house.directory.rewrite_with(Some(settings(true)));
+    let rewritten = house.directory.rewritten(&reverse("ann@first.example")).unwrap().to_string();
+    let own = rewritten.trim_matches(['<', '>']);
+    let forged = own.replace("ann@", "bob@");
+    let params = RcptParams::default();
+    for (sender, address, expected) in [
+        (ReversePath::Null, own, Ok(())),
+        (ReversePath::Null, &forged, Err(Refusal::RelayDenied)),
+        (reverse("a@example.org"), own, Err(Refusal::UnknownRecipient)),
+        (ReversePath::Null, "ann@back.example", Err(Refusal::RelayDenied)),
+    ] {
+        let mut transaction = begin(&house, None, &sender).await.unwrap();
+        assert_eq!(transaction.recipient(&forward(address), &params).await, expected, "{sender} {address}");
+    }
+    house.directory.rewrite_with(Some(settings(false)));
+    let mut transaction = begin(&house, None, &reverse("a@example.org")).await.unwrap();
+    assert_eq!(transaction.recipient(&forward(own), &params).await, Ok(()));
 }
 
 #[tokio::test]

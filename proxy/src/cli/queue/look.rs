@@ -114,7 +114,9 @@ fn describe(details: &Detailed, output: &mut Output) -> Result<(), Failure> {
     output.line(format_args!("from      {}", printable(&item.sender)))?;
     for recipient in &item.recipients {
         let state = if recipient.pending { "pending" } else { "done" };
-        output.line(format_args!("to        {} ({state})", printable(&recipient.address)))?;
+        let alias = recipient.stands_for.as_ref().map(|alias| format!(", for {}", printable(alias)));
+        let alias = alias.unwrap_or_default();
+        output.line(format_args!("to        {} ({state}{alias})", printable(&recipient.address)))?;
     }
     trace.lines().try_for_each(|line| output.line(format_args!("trace     {}", printable(line))))
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-async fn queue_with(recipients: &[&str]) -> (Queue, Vec<String>) {
+async fn queue_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
     let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
     let settings = Settings { segment_octets: 1024 * 1024, free_octets_min: 0, ..Settings::default() };
     let (queue, _recovered) = Queue::open(disk, Path::new("/queue"), settings, None).unwrap();
@@ -34,16 +34,16 @@ async fn queue_with(recipients: &[&str]) -> (Queue, Vec<String>) {
             received_at_ms: 1_700_000_000_000,
         };
         let id = queue.allocate_id();
-        let (submission, trace) = (Submission { envelope, origin }, b"Received: x\r\n".to_vec());
+        let (submission, trace) = (Submission::new(envelope, origin), b"Received: x\r\n".to_vec());
         let body = Body::Memory("Subject: y\r\n\r\nz\r\n".into());
         queue.append(NewMessage { id, submission, trace, body, stamp: None }).await.unwrap();
         ids.push(id.to_string());
     }
-    (queue, ids)
+    (Rooms { queue, remote: None, background: Background::default() }, ids)
 }
 
 /// Says all this, then nothing more, and takes the whole answer.
-async fn say(queue: &Queue, said: &[u8]) -> String {
+async fn say(rooms: &Rooms, said: &[u8]) -> String {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mut reader, mut writer) = ours.into_split();
     let talk = async {
@@ -53,44 +53,43 @@ async fn say(queue: &Queue, said: &[u8]) -> String {
         let mut heard = Vec::new();
         reader.read_to_end(&mut heard).await.map(|_| String::from_utf8(heard).unwrap())
     };
-    let background = Background::default();
-    let (served, heard) = tokio::join!(connection(theirs, false, queue, &background), talk);
+    let (served, heard) = tokio::join!(connection(theirs, false, rooms), talk);
     served.unwrap();
     heard.unwrap()
 }
 
-async fn ask(queue: &Queue, request: &str) -> Vec<serde_json::Value> {
-    let heard = say(queue, format!("{{\"version\":1,\"request\":{request}}}\n").as_bytes()).await;
+async fn ask(rooms: &Rooms, request: &str) -> Vec<serde_json::Value> {
+    let heard = say(rooms, format!("{{\"version\":1,\"request\":{request}}}\n").as_bytes()).await;
     heard.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[tokio::test]
 async fn orders_act_on_the_queue_that_runs() {
-    let (queue, ids) = queue_with(&["<a@x.example>", "<b@y.example>"]).await;
-    let held = ask(&queue, r#"{"hold":{"domain":"X.example"}}"#).await;
+    let (rooms, ids) = queue_with(&["<a@x.example>", "<b@y.example>"]).await;
+    let held = ask(&rooms, r#"{"hold":{"domain":"X.example"}}"#).await;
     assert_eq!(held[0]["affected"]["messages"], 1);
     assert_eq!(held[1], "done");
-    let list = ask(&queue, r#"{"list":{"held":true}}"#).await;
+    let list = ask(&rooms, r#"{"list":{"held":true}}"#).await;
     assert_eq!(list.len(), 2);
     assert_eq!(list[0]["item"]["id"], ids[0]);
     assert_eq!(list[0]["item"]["recipients"][0]["address"], "<a@x.example>");
-    let stats = ask(&queue, r#""stats""#).await;
+    let stats = ask(&rooms, r#""stats""#).await;
     assert_eq!((&stats[0]["stats"]["messages"], &stats[0]["stats"]["held"]), (&2.into(), &1.into()));
     assert_eq!(stats[0]["stats"]["holds"][0]["domain"], "x.example");
-    assert_eq!(ask(&queue, r#"{"release":{}}"#).await[0]["affected"]["messages"], 1);
+    assert_eq!(ask(&rooms, r#"{"release":{}}"#).await[0]["affected"]["messages"], 1);
     let delete = format!(r#"{{"delete":{{"filter":{{"ids":["{}"]}},"bounce":false}}}}"#, ids[1]);
-    assert_eq!(ask(&queue, &delete).await[0]["affected"]["messages"], 1);
-    assert_eq!(queue.len(), 1);
-    assert_eq!(ask(&queue, &format!(r#"{{"show":"{}"}}"#, ids[0])).await[0]["details"]["session"], "S1");
-    let gone = ask(&queue, &format!(r#"{{"show":"{}"}}"#, ids[1])).await;
+    assert_eq!(ask(&rooms, &delete).await[0]["affected"]["messages"], 1);
+    assert_eq!(rooms.queue.len(), 1);
+    assert_eq!(ask(&rooms, &format!(r#"{{"show":"{}"}}"#, ids[0])).await[0]["details"]["session"], "S1");
+    let gone = ask(&rooms, &format!(r#"{{"show":"{}"}}"#, ids[1])).await;
     assert_eq!(gone[0]["failed"]["kind"], "not-found");
 }
 
 #[tokio::test]
 async fn several_requests_share_a_connection_and_a_content_keeps_its_octets() {
-    let (queue, ids) = queue_with(&["<a@x.example>"]).await;
+    let (rooms, ids) = queue_with(&["<a@x.example>"]).await;
     let cat = format!("{{\"version\":1,\"request\":{{\"cat\":\"{}\"}}}}\n", ids[0]);
-    let heard = say(&queue, cat.repeat(2).as_bytes()).await;
+    let heard = say(&rooms, cat.repeat(2).as_bytes()).await;
     assert_eq!(heard.matches("\"done\"\n").count(), 2);
     let content = "Received: x\r\nSubject: y\r\n\r\nz\r\n";
     let pieces: String = heard
@@ -106,7 +105,7 @@ async fn several_requests_share_a_connection_and_a_content_keeps_its_octets() {
 
 #[tokio::test]
 async fn what_is_no_request_is_refused_and_changes_nothing() {
-    let (queue, _ids) = queue_with(&["<a@x.example>"]).await;
+    let (rooms, _ids) = queue_with(&["<a@x.example>"]).await;
     let refusals: [(&[u8], &str); 9] = [
         (b"EHLO me\n", "bad-request"),
         (b"{}\n", "bad-request"),
@@ -125,7 +124,7 @@ async fn what_is_no_request_is_refused_and_changes_nothing() {
         (b"{\"version\":1,\"request\":\"stats\",\"filter\":{}}\n", "bad-request"),
     ];
     for (said, kind) in refusals {
-        let heard = say(&queue, said).await;
+        let heard = say(&rooms, said).await;
         let last = heard.lines().last().unwrap();
         let failed: serde_json::Value = serde_json::from_str(last).unwrap();
         assert_eq!(failed["failed"]["kind"], kind, "{}", String::from_utf8_lossy(said));
@@ -139,18 +138,17 @@ async fn what_is_no_request_is_refused_and_changes_nothing() {
         let mut heard = String::new();
         reader.read_to_string(&mut heard).await.map(|_| heard).unwrap()
     };
-    let background = Background::default();
-    let (served, heard) = tokio::join!(connection(theirs, false, &queue, &background), talk);
+    let (served, heard) = tokio::join!(connection(theirs, false, &rooms), talk);
     served.unwrap();
     assert!(heard.contains("bad-request"), "{heard}");
-    assert_eq!(queue.len(), 1);
+    assert_eq!(rooms.queue.len(), 1);
 }
 
 #[tokio::test]
 async fn a_full_house_says_so() {
-    let (queue, _ids) = queue_with(&[]).await;
+    let (rooms, _ids) = queue_with(&[]).await;
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    connection(theirs, true, &queue, &Background::default()).await.unwrap();
+    connection(theirs, true, &rooms).await.unwrap();
     let mut heard = String::new();
     ours.read_to_string(&mut heard).await.unwrap();
     assert!(heard.contains("\"busy\""), "{heard}");

@@ -27,6 +27,18 @@ fn whole(message: &NewMessage) -> Returned {
 }
 
 #[test]
+fn a_sender_is_told_of_the_address_that_he_has_named() {
+    let mut message = message("<sender@example.org>", "");
+    message.submission.forwards.insert(1, "<sales@here.example>".parse().unwrap());
+    let told =
+        [Told::new(1, Action::Failed, "5.1.1 refused", None), Told::new(0, Action::Expanded, "2.0.0", None)];
+    let text = render(&message, &told, &whole(&message));
+    assert!(text.contains("\r\nFinal-Recipient: rfc822; sales@here.example\r\nAction: failed\r\n"), "{text}");
+    assert!(text.contains("\r\nAction: expanded\r\nStatus: 2.0.0\r\n"), "{text}");
+    assert!(!text.contains("two@localhost"), "{text}");
+}
+
+#[test]
 fn a_failure_names_each_recipient_and_brings_the_mail_back() {
     let mut message = message("<sender@example.org>", " ENVID=QQ+2B1");
     message.submission.envelope.recipients[1].params =

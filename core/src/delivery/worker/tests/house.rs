@@ -227,13 +227,13 @@ impl Mail<'_> {
         };
         let message = NewMessage {
             id: queue.allocate_id(),
-            submission: Submission {
-                envelope: Envelope {
+            submission: Submission::new(
+                Envelope {
                     reverse_path: self.sender.parse().unwrap(),
                     params: MailParams::parse(self.params).unwrap(),
                     recipients: self.recipients.iter().map(recipient).collect(),
                 },
-                origin: Origin {
+                Origin {
                     session: "S1".into(),
                     listener: "smtp".into(),
                     peer: "127.0.0.1:25".parse().unwrap(),
@@ -243,7 +243,7 @@ impl Mail<'_> {
                     user: self.user.map(str::to_owned),
                     received_at_ms: self.received_at_ms,
                 },
-            },
+            ),
             trace: b"Received: from client.example.org\r\n".to_vec(),
             body: self.body,
             stamp: self.stamp,

@@ -65,3 +65,15 @@ fn malformed_and_repeated_parameters_are_told_from_unknown_ones() {
     assert_eq!(MailParams::parse(" NOTIFY=NEVER"), Err(ParamError::Unknown));
     assert_eq!(RcptParams::parse(" SIZE=1"), Err(ParamError::Unknown));
 }
+
+#[test]
+fn an_original_recipient_that_is_utf_8_under_the_name_of_rfc822_is_taken_for_what_it_is() {
+    let read = |text: &str| RcptParams::parse(text).map(|params| params.to_string());
+    let as_utf8 = Ok(r" ORCPT=utf-8;b\x{FC}ch\x{2B}er@localhost".to_owned());
+    assert_eq!(read(" ORCPT=rfc822;b+C3+BCch+2Ber@localhost"), as_utf8);
+    assert_eq!(as_utf8.as_deref().map(read), Ok(as_utf8.clone()), "what was written is read again");
+    let long = format!(" ORCPT=rfc822;b+C3+BC{}@localhost", "+2B".repeat(100));
+    for bad in [" ORCPT=rfc822;b+FCcher@localhost", " ORCPT=rfc822;b+C3+BC+0Acher@localhost", &long] {
+        assert_eq!(read(bad), Err(ParamError::Malformed), "{bad}");
+    }
+}

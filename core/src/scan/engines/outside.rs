@@ -1,0 +1,282 @@
+//! What all engines outside this process have in common: sessions that are kept, deadlines, a breaker, and a thread that looks
+//! after them.
+//!
+//! ```text
+//! scan thread -> idle session, or a new one -> item -> answer, and under which signatures
+//! watching thread -> signatures every few seconds; with growing pauses while the engine does not answer
+//! ```
+//! The version of the signatures is asked behind each item as well. Whoever stamps compares it before and after, so a verdict
+//! of signatures that changed meanwhile vouches for nothing.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use super::health::{CallError, Health, Opened};
+use crate::events::Log;
+use crate::scan::metrics::EngineMetrics;
+use crate::scan::{Engine, EngineIdentity, Obstacle, Reload, Verdict};
+use crate::threads;
+
+/// What is set up in the same way for all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutsideSettings {
+    /// What the engine is called in stamps, metrics and logs.
+    pub name: String,
+    /// For one item, whatever time the waiter has.
+    pub timeout: Duration,
+    /// The longest pause before an engine that cannot be reached is tried again.
+    pub retry_delay: Duration,
+}
+
+/// A way to speak with an engine.
+pub(super) trait Protocol: fmt::Debug + Send + Sync + 'static {
+    type Session: Session;
+
+    /// A new session, and which signatures the engine has.
+    fn open(&self, due: Instant) -> Result<(Self::Session, String), CallError>;
+
+    /// The engine has just been found: is it set up as it must be? What is not goes to `Health::misconfigured`.
+    fn check(&self, _health: &Health) {}
+}
+
+/// One session with an engine, for one item after the other.
+pub(super) trait Session: fmt::Debug + Send + 'static {
+    /// Whether it can be used again, after it lay idle for so long.
+    fn is_usable(&self, idle: Duration) -> bool;
+
+    /// Which signatures the engine has now.
+    fn version(&mut self, due: Instant) -> Result<String, CallError>;
+
+    /// Has an item scanned.
+    fn scan(&mut self, item: &[u8], due: Instant) -> Result<Scanned, CallError>;
+}
+
+/// What came of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scanned {
+    pub(super) answer: Answer,
+    /// The signatures after the scan, as far as they were told.
+    pub(super) version: Option<String>,
+}
+
+/// What an engine says of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing found.
+    Clean,
+    /// Something was found; the name is fit for a verdict.
+    Found(String),
+    /// A limit of the engine's own kept it from looking at all of it.
+    BeyondLimits,
+    /// It needs a password.
+    Encrypted,
+}
+
+/// An engine outside this process.
+#[derive(Debug)]
+pub(super) struct Outside<P: Protocol> {
+    protocol: P,
+    settings: OutsideSettings,
+    identity: ArcSwap<EngineIdentity>,
+    health: Health,
+    idle: Mutex<Vec<Idle<P::Session>>>,
+    /// Wakes the watching thread; its end ends the thread.
+    watcher: SyncSender<()>,
+}
+
+#[derive(Debug)]
+struct Idle<S> {
+    session: S,
+    since: Instant,
+}
+
+// === impl Outside ===
+
+impl<P: Protocol> Outside<P> {
+    /// Looks for the engine, and goes on looking where it is not there: until then it has no verdicts. Blocks for some
+    /// seconds at most. Fails if the system refuses a thread.
+    pub(super) fn start(
+        protocol: P,
+        settings: OutsideSettings,
+        events: Log,
+        metrics: EngineMetrics,
+    ) -> io::Result<Arc<Self>> {
+        let (watcher, woken) = mpsc::sync_channel(1);
+        let health = Health::new(&settings.name, settings.retry_delay, events, metrics);
+        let identity = ArcSwap::from_pointee(EngineIdentity::of_words(&settings.name, UNKNOWN));
+        let engine = Arc::new(Self { protocol, settings, identity, health, idle: Mutex::default(), watcher });
+        if let Err(error) = engine.look() {
+            engine.health.not_loaded(&error);
+        }
+        let watched = Arc::downgrade(&engine);
+        threads::spawn("gatepost-engine", move || watch(&watched, &woken))?;
+        Ok(engine)
+    }
+
+    /// Asks for the version, over a session that lies idle or a new one.
+    fn look(&self) -> Result<Reload, CallError> {
+        let due = soon(LOOK_TIME);
+        let was_available = self.health.is_available();
+        let known = self.idle_session().and_then(|mut session| Some((session.version(due).ok()?, session)));
+        let (version, session) = match known {
+            Some(known) => known,
+            None => self.protocol.open(due).map(|(session, version)| (version, session))?,
+        };
+        self.keep(session);
+        let reload = self.saw(&version);
+        if !was_available {
+            self.protocol.check(&self.health);
+        }
+        Ok(reload)
+    }
+
+    fn saw(&self, version: &str) -> Reload {
+        let identity = EngineIdentity::of_words(&self.settings.name, version);
+        let is_new = **self.identity.load() != identity;
+        if is_new {
+            self.identity.store(Arc::new(identity.clone()));
+        }
+        self.health.loaded(identity.signatures());
+        if is_new { Reload::Replaced } else { Reload::Unchanged }
+    }
+
+    fn call(&self, item: &[u8], due: Instant) -> Result<Answer, CallError> {
+        if let Some(session) = self.idle_session() {
+            match self.ask(session, item, due) {
+                // Engines close what lay idle too long; or it was restarted.
+                Err(CallError::Lost(_)) => {}
+                answered => return answered,
+            }
+        }
+        let (session, version) = self.protocol.open(due)?;
+        let _ = self.saw(&version);
+        self.ask(session, item, due)
+    }
+
+    fn ask(&self, mut session: P::Session, item: &[u8], due: Instant) -> Result<Answer, CallError> {
+        let Scanned { answer, version } = session.scan(item, due)?;
+        if let Some(version) = version {
+            let _ = self.saw(&version);
+        }
+        self.keep(session);
+        Ok(answer)
+    }
+
+    fn idle_session(&self) -> Option<P::Session> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // The one used last is the one that the engine has least reason to close.
+        while let Some(Idle { session, since }) = idle.pop() {
+            if session.is_usable(since.elapsed()) {
+                return Some(session);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, session: P::Session) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX && session.is_usable(Duration::ZERO) {
+            idle.push(Idle { session, since: Instant::now() });
+        }
+    }
+
+    fn failed(&self, error: &CallError) -> Opened {
+        let opened = self.health.failed(error);
+        if opened == Opened::Yes {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        opened
+    }
+
+    /// As `failed`, on another thread than the watching one, which is to look after it sooner than it would.
+    fn failed_in_use(&self, error: &CallError) {
+        if self.failed(error) == Opened::Yes {
+            // Full: it is about to wake up anyway.
+            let _ = self.watcher.try_send(());
+        }
+    }
+}
+
+impl<P: Protocol> Engine for Outside<P> {
+    fn identity(&self) -> EngineIdentity {
+        EngineIdentity::clone(&self.identity.load())
+    }
+
+    fn scan(&self, item: &[u8], deadline: Instant) -> Verdict {
+        if !self.health.is_available() {
+            return Verdict::Failed;
+        }
+        let due = deadline.min(soon(self.settings.timeout));
+        match self.call(item, due) {
+            Ok(answer) => {
+                self.health.scanned();
+                verdict(answer)
+            }
+            Err(error) => {
+                self.failed_in_use(&error);
+                if Instant::now() >= deadline { Verdict::TimedOut } else { Verdict::Failed }
+            }
+        }
+    }
+
+    fn is_available(&self) -> bool {
+        self.health.is_available()
+    }
+
+    fn reload(&self) -> Reload {
+        match self.look() {
+            Ok(reload) => reload,
+            Err(error) => {
+                self.failed_in_use(&error);
+                Reload::Kept(error.to_string())
+            }
+        }
+    }
+}
+
+fn verdict(answer: Answer) -> Verdict {
+    match answer {
+        Answer::Clean => Verdict::Clean,
+        Answer::Found(threat) => Verdict::Infected { threat },
+        Answer::BeyondLimits => Verdict::Unscannable { reason: Obstacle::EngineLimit },
+        Answer::Encrypted => Verdict::Unscannable { reason: Obstacle::Encrypted },
+    }
+}
+
+fn watch<P: Protocol>(engine: &Weak<Outside<P>>, woken: &Receiver<()>) {
+    let mut pause = LOOK_INTERVAL;
+    loop {
+        let waited = woken.recv_timeout(pause);
+        let Some(engine) = engine.upgrade() else { return };
+        match waited {
+            Err(RecvTimeoutError::Disconnected) => return,
+            // It has just been given up: who was restarted needs a moment.
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(error) = engine.look() {
+                    let _ = engine.failed(&error);
+                }
+            }
+        }
+        pause = if engine.health.is_available() { LOOK_INTERVAL } else { engine.health.next_retry_delay() };
+    }
+}
+
+pub(super) fn soon(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now)
+}
+
+/// Before the engine has ever answered. No mail is stamped with it.
+const UNKNOWN: &str = "unknown";
+/// New signatures are noticed within this time, also where no mail comes.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// For a connection and the version.
+pub(super) const LOOK_TIME: Duration = Duration::from_secs(5);
+/// Each holds a thread or a descriptor of the engine; clamd's default `MaxThreads` is 10.
+const IDLE_MAX: usize = 16;

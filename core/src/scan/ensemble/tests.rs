@@ -1,0 +1,125 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus::Registry;
+
+use super::super::{Metrics, Obstacle};
+use super::*;
+
+/// Says the same of everything.
+struct Fixed {
+    name: &'static str,
+    signatures: Mutex<&'static str>,
+    verdict: Verdict,
+    is_available: AtomicBool,
+}
+
+impl Engine for Fixed {
+    fn identity(&self) -> EngineIdentity {
+        EngineIdentity::new(self.name, *self.signatures.lock().unwrap()).unwrap()
+    }
+
+    fn scan(&self, _: &[u8], _: Instant) -> Verdict {
+        assert_ne!(self.name, "panics");
+        self.verdict.clone()
+    }
+
+    fn is_available(&self) -> bool {
+        self.is_available.load(Ordering::SeqCst)
+    }
+}
+
+fn fixed(name: &'static str, verdict: Verdict) -> Arc<Fixed> {
+    Arc::new(Fixed { name, signatures: Mutex::new("1"), verdict, is_available: AtomicBool::new(true) })
+}
+
+fn ensemble(policy: EnginePolicy, engines: &[&Arc<Fixed>]) -> Ensemble {
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    engines.iter().fold(Ensemble::new(policy), |ensemble, engine| {
+        let engine = Arc::clone(engine);
+        ensemble.with(engine.name, engine.clone(), metrics.engine(engine.name))
+    })
+}
+
+fn infected() -> Verdict {
+    Verdict::Infected { threat: "T".into() }
+}
+
+fn said(policy: EnginePolicy, verdicts: &[Verdict]) -> Verdict {
+    let names = ["a", "b", "c"];
+    let engines: Vec<_> =
+        names.into_iter().zip(verdicts).map(|(name, verdict)| fixed(name, verdict.clone())).collect();
+    let engines: Vec<_> = engines.iter().collect();
+    ensemble(policy, &engines).scan(b"x", Instant::now() + Duration::from_secs(60))
+}
+
+#[test]
+fn with_any_one_engine_suffices_to_find_and_all_are_needed_to_clear() {
+    let (clean, failed) = (|| Verdict::Clean, || Verdict::Failed);
+    assert_eq!(said(EnginePolicy::Any, &[clean(), infected()]), infected());
+    assert_eq!(said(EnginePolicy::Any, &[failed(), infected()]), infected());
+    assert_eq!(said(EnginePolicy::Any, &[clean(), failed()]), failed());
+    assert_eq!(said(EnginePolicy::Any, &[clean(), clean()]), clean());
+    let beyond = || Verdict::Unscannable { reason: Obstacle::EngineLimit };
+    assert_eq!(said(EnginePolicy::Any, &[beyond(), clean()]), beyond());
+}
+
+#[test]
+fn with_all_every_engine_must_find_it() {
+    let (clean, failed) = (|| Verdict::Clean, || Verdict::Failed);
+    assert_eq!(said(EnginePolicy::All, &[infected(), infected()]), infected());
+    assert_eq!(said(EnginePolicy::All, &[infected(), clean()]), clean());
+    assert_eq!(said(EnginePolicy::All, &[infected(), failed()]), failed());
+    assert_eq!(said(EnginePolicy::All, &[clean(), failed()]), clean());
+}
+
+#[test]
+fn with_first_the_others_stand_in_and_the_stamp_tells_who_decided() {
+    let (main, other) = (fixed("main", Verdict::Clean), fixed("other", infected()));
+    let ensemble = ensemble(EnginePolicy::First, &[&main, &other]);
+    let scan = || ensemble.scan(b"x", Instant::now() + Duration::from_secs(60));
+    assert_eq!((scan(), ensemble.identity().name()), (Verdict::Clean, "main"));
+    main.is_available.store(false, Ordering::SeqCst);
+    assert_eq!((scan(), ensemble.identity().name()), (infected(), "other"));
+    other.is_available.store(false, Ordering::SeqCst);
+    assert_eq!((scan(), ensemble.is_available()), (Verdict::Failed, false));
+}
+
+#[test]
+fn no_engine_vouches_for_nothing() {
+    for policy in [EnginePolicy::Any, EnginePolicy::All, EnginePolicy::First] {
+        assert_eq!(said(policy, &[]), Verdict::Failed);
+    }
+}
+
+#[test]
+fn an_engine_that_panics_is_one_that_failed() {
+    let (panics, finds) = (fixed("panics", Verdict::Clean), fixed("finds", infected()));
+    let both = ensemble(EnginePolicy::Any, &[&panics, &finds]);
+    assert_eq!(both.scan(b"x", Instant::now() + Duration::from_secs(60)), infected());
+    let alone = ensemble(EnginePolicy::Any, &[&panics]);
+    assert_eq!(alone.scan(b"x", Instant::now() + Duration::from_secs(60)), Verdict::Failed);
+}
+
+#[test]
+fn new_signatures_of_any_engine_change_the_identity_of_all() {
+    let (one, two) = (fixed("one", Verdict::Clean), fixed("two", Verdict::Clean));
+    let both = ensemble(EnginePolicy::Any, &[&one, &two]);
+    let before = both.identity();
+    assert_eq!(before.name(), "any.one.two");
+    *two.signatures.lock().unwrap() = "2";
+    assert_ne!(both.identity(), before);
+    assert_ne!(ensemble(EnginePolicy::All, &[&one, &two]).identity(), both.identity());
+    assert_eq!(ensemble(EnginePolicy::Any, &[&one]).identity(), one.identity());
+}
+
+#[test]
+fn an_engine_is_asked_once_for_the_same_octets() {
+    let one = fixed("one", Verdict::Clean);
+    let alone = ensemble(EnginePolicy::Any, &[&one]);
+    for _ in 0..3 {
+        assert_eq!(alone.scan(b"x", Instant::now() + Duration::from_secs(60)), Verdict::Clean);
+    }
+    let status = &alone.status()[0];
+    assert_eq!((status.calls, status.remembered), (1, 2));
+}
