@@ -19,6 +19,7 @@ pub mod disk;
 pub mod dkim;
 pub mod events;
 pub mod filter;
+pub mod findings;
 pub mod forwarding;
 pub mod intake;
 pub mod memory;

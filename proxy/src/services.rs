@@ -24,6 +24,7 @@ use gatepost_core::disk::RealDisk;
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
+use gatepost_core::findings::Findings;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Ensemble, Reload, Scanner, engines};
@@ -203,7 +204,8 @@ impl Rooms {
             verifier,
             store: store.clone(),
             gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?))
-                .drawing_on(whole),
+                .drawing_on(whole)
+                .telling(Findings::new(DATABASE.to_owned(), store.clone(), events.clone())),
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,

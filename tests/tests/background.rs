@@ -13,6 +13,7 @@ fn a_new_rule_finds_the_mail_of_yesterday_in_the_background() {
     let server = Server::start();
     let late = mail::message("late", format!("{MARKER}\r\n").as_bytes());
     receive(&server, &[mail::small("clean"), late, mail::small("clean too")]);
+    server.pop3_as(server.me()).multi("RETR 2");
     add_rule(&server);
     let scan = finished(&server, |scan| scan["infected"] == 1);
     assert_eq!((&scan["reason"], &scan["messages"]), (&"new-signatures".into(), &3.into()));
@@ -22,6 +23,19 @@ fn a_new_rule_finds_the_mail_of_yesterday_in_the_background() {
     let list = json(&server, ["mailbox", "list", "me@localhost", "--json"]);
     let threats: Vec<_> = list.as_array().expect("a list").iter().map(|it| it["threat"].clone()).collect();
     assert_eq!(threats, [Value::Null, "late_rule".into(), Value::Null]);
+    let trace = json(&server, ["scan", "trace", "LATE_RULE", "--json"]);
+    assert_eq!(trace["copies"][0]["mailbox"], "me@localhost");
+    assert_eq!(trace["readers"], serde_json::json!(["me@localhost"]), "he had read it before");
+    let story: Vec<_> = trace["events"].as_array().expect("a list").iter().map(|it| &it["event"]).collect();
+    assert_eq!(story, ["mail.accepted", "recipient.delivered", "mailbox.read", "mailbox.virus_found"]);
+    assert_eq!((&trace["events"][3]["subject"], &trace["events"][3]["uid"]), (&"late".into(), &2.into()));
+    for other in ["content", "queue_id"] {
+        let name = trace["copies"][0][other].as_str().expect("a name");
+        assert_eq!(json(&server, ["scan", "trace", name, "--json"]), trace, "{other}");
+    }
+    let told = server.cli(["scan", "trace", "late_rule"]).succeed().text();
+    assert!(told.contains("is infected with late_rule") && told.contains("read by: me@localhost"), "{told}");
+    assert_eq!(server.cli(["scan", "trace", "no_such_threat"]).outcome().code(), 1);
     let mut pop3 = server.pop3_as(server.me());
     let answer = pop3.say("RETR 2");
     assert!(answer.starts_with("-ERR [SYS/PERM]"), "{answer}");

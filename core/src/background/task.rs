@@ -11,6 +11,7 @@ use super::turn::{self, Turn};
 use super::{Order, Progress, Reason, Rooms, Settings, Shown, State};
 use crate::clock::now_ms;
 use crate::events::{About, What};
+use crate::findings::{Findings, FoundBy};
 use crate::scan::Stamp;
 use crate::store::{BodyMark, SqliteStore, StoreError};
 
@@ -95,6 +96,10 @@ impl Task {
 
     fn is_running(&self) -> bool {
         self.progress.as_ref().is_some_and(Progress::is_running)
+    }
+
+    fn findings(&self) -> Findings {
+        Findings::new(self.database.clone(), Arc::clone(&self.store), self.rooms.events.clone())
     }
 
     async fn rest(&mut self) -> Event {
@@ -189,6 +194,11 @@ impl Task {
             return Ok(ControlFlow::Continue(()));
         }
         self.failed_turns = 0;
+        // Told before it is remembered: a crash in between has it told twice rather than never.
+        let findings = self.findings();
+        for (content, threat) in &turn.news {
+            findings.tell(*content, threat, FoundBy::Background).await;
+        }
         self.advance(turn);
         if self.marks.len() >= MARKS_WAITING_MAX || self.saved_at.elapsed() >= SAVE_INTERVAL {
             self.save().await?;

@@ -1,6 +1,6 @@
 //! One turn: the next few messages that are due, scanned. It changes nothing, so it may be dropped at any point.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub(super) struct Turn {
     pub(super) scanned: u64,
     /// Verdicts to be remembered.
     pub(super) marks: Vec<BodyMark>,
+    /// Threats that were not known of their bodies before.
+    pub(super) news: Vec<(ContentHash, String)>,
     /// Bodies that got none.
     pub(super) unfinished: u64,
     /// Those of them that the scanner could not answer for.
@@ -50,10 +52,15 @@ pub(super) async fn take(
     let bodies = store.bodies(due.clone()).await?;
     let present = due.into_iter().zip(bodies).filter_map(|(content, body)| Some((content, body?)));
     let wanted = present.filter(|(_, body)| !settings.only_attachments || may_have_attachments(body));
+    let known: HashMap<_, _> = page.iter().map(|message| (message.content, threat_of(message))).collect();
     for (content, report) in scan(rooms, wanted, settings.at_once()).await {
-        turn.note(content, report);
+        turn.note(content, report, known.get(&content).copied().flatten());
     }
     Ok(turn)
+}
+
+fn threat_of(message: &Encounter) -> Option<&str> {
+    message.mark.as_ref()?.threat.as_deref()
 }
 
 /// The beginning of a page that has as many bodies to scan as a turn may have, and those bodies.
@@ -129,7 +136,7 @@ impl Turn {
         self.scanned > 0 && self.failed == self.scanned
     }
 
-    fn note(&mut self, content: ContentHash, report: ScanReport) {
+    fn note(&mut self, content: ContentHash, report: ScanReport, known: Option<&str>) {
         self.scanned = self.scanned.saturating_add(1);
         let threat = match report.verdict {
             Verdict::Clean => None,
@@ -142,6 +149,9 @@ impl Turn {
                 return;
             }
         };
+        if let Some(threat) = threat.as_deref().filter(|threat| Some(*threat) != known) {
+            self.news.push((content, threat.to_owned()));
+        }
         self.marks.push(BodyMark { content, mark: ScanMark { stamp: report.stamp, threat } });
     }
 }

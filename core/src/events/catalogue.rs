@@ -248,6 +248,42 @@ pub enum What {
         /// How long it took.
         seconds: u64,
     },
+    /// A virus was found in a message that lies in a mailbox; nobody can read it from now on.
+    #[serde(rename = "mailbox.virus_found")]
+    VirusFound {
+        /// The mailbox database.
+        database: String,
+        /// Whose.
+        mailbox: String,
+        /// In which folder.
+        folder: String,
+        /// Its uid there.
+        uid: u32,
+        /// Its BLAKE3, in hex: what copies share.
+        content: String,
+        /// What was found.
+        threat: String,
+        /// By what: `background` or `access`.
+        found_by: Cow<'static, str>,
+        /// Of the envelope.
+        sender: String,
+        /// As it is shown to readers.
+        subject: String,
+        /// When the mail was accepted, milliseconds since 1970.
+        received_at_ms: u64,
+    },
+    /// A reader got a message, or more of it than its header.
+    #[serde(rename = "mailbox.read")]
+    MailRead {
+        /// The mailbox.
+        mailbox: String,
+        /// Who.
+        user: String,
+        /// How.
+        protocol: Cow<'static, str>,
+        /// Which message.
+        uid: u32,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {
@@ -315,6 +351,8 @@ impl What {
             Self::EngineUnexpected { .. } => 505,
             Self::BackgroundStarted { .. } => 601,
             Self::BackgroundFinished { .. } => 602,
+            Self::VirusFound { .. } => 603,
+            Self::MailRead { .. } => 604,
             Self::Gap { .. } => 901,
         }
     }

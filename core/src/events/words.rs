@@ -62,7 +62,10 @@ impl fmt::Display for Event {
                 self.mail(f)?;
                 write!(f, " is stuck: {doing} goes on for {seconds} s")
             }
-            What::BackgroundStarted { .. } | What::BackgroundFinished { .. } => self.mailboxes(f),
+            What::BackgroundStarted { .. }
+            | What::BackgroundFinished { .. }
+            | What::VirusFound { .. }
+            | What::MailRead { .. } => self.mailboxes(f),
             What::EngineLoaded { engine, signatures } => {
                 write!(f, "scan engine {engine} is loaded with signatures {signatures}")
             }
@@ -115,6 +118,20 @@ impl Event {
                 "the background scan of {database} is {outcome}: {messages} messages, {scanned} scanned, \
                  {infected} infected"
             ),
+            What::VirusFound { mailbox, folder, uid, threat, found_by, sender, subject, .. } => {
+                self.mail(f)?;
+                write!(
+                    f,
+                    " is infected with {threat} ({found_by}): message {uid} in {folder} of {mailbox}, "
+                )?;
+                write!(f, "from {sender}, subject {subject:?}")
+            }
+            What::MailRead { mailbox, user, protocol, uid } => {
+                self.mail(f)?;
+                write!(f, " was read by {user} over {protocol} from ")?;
+                self.subject(f)?;
+                write!(f, ": message {uid} of {mailbox}")
+            }
             _ => Ok(()),
         }
     }

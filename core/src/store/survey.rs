@@ -1,8 +1,10 @@
 //! What a walk through all messages of a database meets.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::ScanMark;
+use crate::queue::QueueId;
 
 /// BLAKE3 of a message as it was received: what all copies of one body share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +42,23 @@ pub struct BodyMark {
     pub content: ContentHash,
     /// What the scan said.
     pub mark: ScanMark,
+}
+
+/// One message that has a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// Whose.
+    pub mailbox: String,
+    /// In which folder.
+    pub folder: String,
+    /// Its uid there.
+    pub uid: u32,
+    /// The mail that it came as.
+    pub queue_id: QueueId,
+    /// When that was accepted, milliseconds since 1970.
+    pub received_at_ms: u64,
+    /// Header lines of ours.
+    pub head: Bytes,
 }
 
 // === impl ContentHash ===

@@ -135,6 +135,7 @@ Examples:
   gatepost queue list --json                    for scripts
   gatepost queue hold --domain example.org      keep its mail back, also what comes later
   gatepost scan background status               how far the scan of mailboxes has come
+  gatepost scan trace Eicar_Test_File            how it came in, whom it reached, who has read it
   gatepost explain 7K3F9Q                       why a reply with [7K3F9Q] refused what it refused
   gatepost mailbox export ann@example.org --output ann.mbox
 

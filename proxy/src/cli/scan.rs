@@ -1,6 +1,7 @@
 //! `gatepost scan`: what the server's scanner says about files, and about what lies in mailboxes.
 
 mod background;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,11 +34,14 @@ enum Command {
     /// Scan what lies in mailboxes again, on the running server.
     #[command(subcommand)]
     Background(background::Command),
+    /// Tell how infected mail came in, whom it reached, and who has read it.
+    Trace(trace::Arguments),
 }
 
 pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
     match &arguments.command {
         Some(Command::Background(command)) => background::execute(command, site, output),
+        Some(Command::Trace(arguments)) => trace::execute(arguments, site, output),
         None => scan_files(arguments, site, output),
     }
 }

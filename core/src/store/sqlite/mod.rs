@@ -9,6 +9,7 @@
 
 mod bodies;
 mod changes;
+mod copies;
 mod queries;
 mod readers;
 mod schema;
