@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gatepost_core::delivery::Watchdog;
-use gatepost_core::delivery::dns::NameServers;
+use gatepost_core::delivery::dns::{NameServers, TrustAnchor};
 use gatepost_core::delivery::hop::{self, Courier};
 use gatepost_core::delivery::mx::Ourselves;
 use gatepost_core::delivery::remote::{self, Remote, Tools};
@@ -52,6 +52,14 @@ pub enum RelayError {
         /// Why.
         reason: String,
     },
+    /// The file with the keys that DNSSEC begins with.
+    #[error("trust_anchor: {path}: {error}", path = path.display())]
+    TrustAnchor {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// There are no name servers to ask.
     #[error("the name servers cannot be used: {0}")]
     NameServers(std::io::Error),
@@ -83,6 +91,7 @@ impl RelayError {
             | Self::NoLogin { .. }
             | Self::InvalidLogin { .. }
             | Self::Authorities { .. }
+            | Self::TrustAnchor { .. }
             | Self::Recipients(_)
             | Self::Hostname(_) => true,
             Self::NameServers(_) | Self::Courier(_) | Self::Tls(_) | Self::Metrics(_) => false,
@@ -105,6 +114,9 @@ pub fn start(config: &Config, registry: &Registry, watchdog: Watchdog) -> Result
     let tools = Tools {
         courier: Courier::start(couriers)?,
         resolver: Arc::new(NameServers::new(&servers).map_err(RelayError::NameServers)?),
+        validating: Arc::new(
+            NameServers::validating(&servers, &trust_anchor(config)?).map_err(RelayError::NameServers)?,
+        ),
         fetcher: Arc::new(PolicyFetcher::new(Arc::clone(&roots), written.https_port)?),
         roots,
         watchdog,
@@ -130,6 +142,7 @@ pub fn load(config: &Config) -> Result<Option<remote::Settings>, RelayError> {
         },
         port: remote.port,
         internal: remote.internal_addresses,
+        dane: remote.dane,
         mta_sts: remote.mta_sts,
         rate: remote.rate,
     }))
@@ -141,6 +154,7 @@ pub fn load(config: &Config) -> Result<Option<remote::Settings>, RelayError> {
 /// The first that cannot.
 pub fn check(config: &Config) -> Result<(), RelayError> {
     load(config)?;
+    trust_anchor(config)?;
     recipients(config).map(drop)
 }
 
@@ -179,7 +193,7 @@ pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     });
     let remote = config.remote.iter().flat_map(|remote| {
         let credentials = remote.routes.iter().filter_map(|route| route.credentials.as_deref());
-        credentials.chain(remote.authorities.as_deref())
+        credentials.chain(remote.authorities.as_deref()).chain(config.dns.trust_anchor.as_deref())
     });
     remote.chain(list)
 }
@@ -202,6 +216,11 @@ fn login(path: &Path) -> Result<Login, RelayError> {
     };
     Login::new(user.to_owned(), Secret::new(password.as_bytes().to_vec()))
         .map_err(|error| RelayError::InvalidLogin { path: path.to_owned(), error })
+}
+
+fn trust_anchor(config: &Config) -> Result<TrustAnchor, RelayError> {
+    let Some(path) = &config.dns.trust_anchor else { return Ok(TrustAnchor::default()) };
+    TrustAnchor::load(path).map_err(|error| RelayError::TrustAnchor { path: path.clone(), error })
 }
 
 /// Those of a file, or of the machine. Where the machine has none, nobody is verified, and routes that ask for it wait.

@@ -26,8 +26,9 @@ use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::findings::Findings;
 use gatepost_core::memory::MemoryBudget;
+use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{self, Queue};
-use gatepost_core::scan::{self, Ensemble, Reload, Scanner, engines};
+use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Scanner, engines};
 use gatepost_core::store::{self, MailStore, SqliteStore};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
@@ -62,6 +63,7 @@ pub struct Rooms {
     remembered: AdmissionFile,
     tls: Arc<Tls>,
     queue: Queue,
+    scanner: Scanner,
     store: Arc<SqliteStore>,
     engines: Arc<Ensemble>,
     workers: Workers,
@@ -114,6 +116,9 @@ pub enum OpenError {
     /// The folder of bad mail.
     #[error("the badmail folder: {0}")]
     Badmail(std::io::Error),
+    /// The quarantine.
+    #[error("the quarantine: {0}")]
+    Quarantine(std::io::Error),
     /// The watch over the pickup folder.
     #[error("the pickup folder: {0}")]
     Pickup(std::io::Error),
@@ -153,12 +158,13 @@ impl Rooms {
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
         let queue = open_queue(config, folder, registry)?;
-        let mut mail_folders = MailFolders::open(config, folder, registry)?;
+        let overruled = Overruled::default();
+        let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store_metrics = Some(store::Metrics::register(registry)?);
         let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
         let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engines, scanner) = start_scanner(config, folder, &shares, &events, registry)?;
+        let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let remote = relay::start(config, registry, watchdog.clone())?;
@@ -171,6 +177,7 @@ impl Rooms {
                 remote: remote.clone(),
                 watchdog,
                 badmail: Some(mail_folders.badmail().clone()),
+                quarantine: mail_folders.quarantine().clone(),
                 events: events.clone(),
             },
             &delivery::Settings::default(),
@@ -194,17 +201,14 @@ impl Rooms {
         directory.rewrite_with(config.srs.clone());
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
-            admission: Admission::new(
-                load_policy(config)?,
-                shares.memory.clone(),
-                admission::Metrics::register(registry)?,
-            ),
+            admission: open_admission(config, &shares, registry)?,
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?))
+            gate: ScanGate::new(store.clone(), scanner.clone(), Some(access::Metrics::register(registry)?))
                 .drawing_on(whole)
+                .waiting(config.scan.reader_budget.duration())
                 .telling(Findings::new(DATABASE.to_owned(), store.clone(), events.clone())),
             tls: Some(tls.clone()),
             events: events.clone(),
@@ -218,6 +222,7 @@ impl Rooms {
             remembered,
             tls,
             queue,
+            scanner,
             store,
             engines,
             workers,
@@ -240,12 +245,20 @@ impl Rooms {
         &self.queue
     }
 
-    /// What operators give orders to.
+    /// What the operator has a hand on while the server runs.
     #[must_use]
-    pub fn ordered(&self) -> control::Rooms {
+    pub fn under_control(&self) -> control::Rooms {
+        let releaser = Releaser {
+            quarantine: self.mail_folders.quarantine().clone(),
+            queue: self.queue.clone(),
+            scanner: self.scanner.clone(),
+            memory: self.shares.memory.bodies.clone(),
+        };
         control::Rooms {
             queue: self.queue.clone(),
             remote: self.remote.clone(),
+            engines: Arc::clone(&self.engines),
+            releaser,
             background: self.background.clone(),
         }
     }
@@ -336,12 +349,13 @@ fn start_scanner(
     config: &Config,
     folder: &DataFolder,
     shares: &Shares,
+    overruled: Overruled,
     events: &Log,
     registry: &prometheus::Registry,
 ) -> Result<(Arc<Ensemble>, Scanner), OpenError> {
     let metrics = scan::Metrics::register(registry)?;
     let engines = start_engines(config, Some(&rules(config, folder)), events, &metrics)?;
-    let settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
+    let settings = scan::Settings { memory: shares.scans.clone(), overruled, ..scan_settings(config) };
     let scanner = Scanner::start(engines.clone(), &settings, metrics).map_err(OpenError::Scanner)?;
     Ok((engines, scanner))
 }
@@ -369,6 +383,15 @@ fn reload_engines(engines: &Ensemble) {
             }
         }
     }
+}
+
+fn open_admission(
+    config: &Config,
+    shares: &Shares,
+    registry: &prometheus::Registry,
+) -> Result<Arc<Admission>, OpenError> {
+    let metrics = admission::Metrics::register(registry)?;
+    Ok(Admission::new(load_policy(config)?, shares.memory.clone(), metrics))
 }
 
 async fn start_background(

@@ -13,7 +13,7 @@
 //! postfix, dovecot: real mail servers to send to
 //! fault: a disk that fails or is slow
 //! next_hop: a mail server that misbehaves as a test wants
-//! clamd: a virus scanner
+//! clamd: a virus scanner; icap: a server that asks it
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
@@ -33,6 +33,7 @@ pub mod dns;
 pub mod dovecot;
 pub mod fault;
 pub mod http;
+pub mod icap;
 pub mod mail;
 pub mod next_hop;
 pub mod pop3;

@@ -41,6 +41,33 @@ fn what_clamd_knows_is_refused_and_the_rest_is_delivered_with_its_stamp() {
     assert_eq!(outcome.code(), 1, "{outcome}");
     assert!(outcome.text().contains("infected: Test.Eicar.UNOFFICIAL"), "{outcome}");
     assert!(outcome.text().contains("scanned with clamd/1.4"), "{outcome}");
+    let outcome = server.cli(["scan", "-"]).stdin(infected).outcome();
+    assert_eq!(outcome.code(), 1, "{outcome}");
+}
+
+#[test]
+fn the_command_line_tells_how_the_engines_do_and_has_them_look_for_new_signatures() {
+    let mut clamd = Clamd::start("");
+    let server = server(&clamd, "");
+    let status = || {
+        let outcome = server.cli(["scan", "status", "--json"]).outcome();
+        let engines: serde_json::Value = serde_json::from_str(&outcome.text()).expect("JSON");
+        (outcome.code(), engines[0].clone())
+    };
+    let (code, engine) = status();
+    assert_eq!((code, &engine["name"], &engine["available"]), (0, &"clamd".into(), &true.into()), "{engine}");
+    assert!(server.cli(["scan", "status"]).succeed().text().contains("ready"));
+
+    clamd.update(5, "GATEPOST-LATER-MARKER");
+    wait_until("a reload finds the new signatures", || {
+        server.cli(["scan", "reload"]).succeed();
+        status().1["signatures"].as_str().is_some_and(|signatures| signatures.contains("-5-"))
+    });
+    clamd.kill();
+    let outcome = server.cli(["scan", "reload"]).outcome();
+    assert_eq!(outcome.code(), 1, "{outcome}");
+    let (code, engine) = status();
+    assert_eq!((code, &engine["available"]), (1, &false.into()), "{engine}");
 }
 
 #[test]
@@ -136,4 +163,28 @@ fn with_the_policy_first_the_embedded_engine_stands_in() {
     smtp.mail("me@localhost", &["me@localhost"], &infected).must("554 5.7.1");
     smtp.quit();
     let _ = server.inbox(1);
+}
+
+#[test]
+fn a_reader_is_told_to_come_again_while_no_scan_vouches_and_his_session_goes_on() {
+    let clamd = Clamd::start("");
+    let server = server(&clamd, "[scan]\nreader_budget = \"2s\"\n");
+    let content = mail::small("patience");
+    server.smtp_as_me().mail("me@localhost", &["me@localhost"], &content).must("250 2.0.0");
+    let _ = server.inbox(1);
+    clamd.update(2, "GATEPOST-LATER-MARKER");
+    wait_until("the server knows", || server.log().contains("-2-"));
+    clamd.signal(Signal::STOP);
+    let mut pop3 = server.pop3_as(server.me());
+    let answer = pop3.say("RETR 1");
+    assert!(answer.starts_with("-ERR [SYS/TEMP]"), "{answer}");
+    pop3.must("NOOP");
+    pop3.quit();
+    clamd.signal(Signal::CONT);
+    wait_until("clamd answers again", || {
+        let answer = server.pop3_as(server.me()).say("RETR 1");
+        let is_given = answer.starts_with("+OK");
+        assert!(is_given || answer.starts_with("-ERR [SYS/TEMP]"), "{answer}");
+        is_given
+    });
 }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::dns::{Exchanger, Resolver, Unresolved};
+use super::dns::{Addresses, Exchanger, Exchangers, Resolver, Unresolved};
 use crate::directory::DomainName;
 
 /// A host that is to be tried, in the order of its addresses.
@@ -17,6 +17,8 @@ pub struct Host {
     pub name: Option<String>,
     /// At least one.
     pub addresses: Vec<IpAddr>,
+    /// Under which names its TLSA records may be; none unless DNSSEC proves the way from the domain to the addresses.
+    pub tlsa_bases: Vec<String>,
 }
 
 /// Who we are, so that mail does not come back to us.
@@ -60,6 +62,9 @@ pub enum Unroutable {
     /// The DNS does not answer.
     #[error("4.4.3 the DNS has no answer for {0} now")]
     NoAnswer(String),
+    /// What the DNS says is not signed as it would have to be.
+    #[error("4.7.5 what the DNS says of {0} fails DNSSEC validation")]
+    Bogus(String),
 }
 
 // === impl Unroutable ===
@@ -68,7 +73,15 @@ impl Unroutable {
     /// Whether another attempt would end the same.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
-        !matches!(self, Self::NoAnswer(_))
+        !matches!(self, Self::NoAnswer(_) | Self::Bogus(_))
+    }
+
+    fn unresolved(name: &str, why: Unresolved) -> Self {
+        match why {
+            Unresolved::NoSuchName => Self::NoSuchDomain(name.to_owned()),
+            Unresolved::NoAnswer => Self::NoAnswer(name.to_owned()),
+            Unresolved::Bogus => Self::Bogus(name.to_owned()),
+        }
     }
 }
 
@@ -77,18 +90,19 @@ impl Unroutable {
 /// # Errors
 /// There is none, now or for good.
 pub async fn hosts(resolver: &dyn Resolver, domain: &str, reach: Reach<'_>) -> Result<Vec<Host>, Unroutable> {
-    let exchangers = match resolver.mail_exchangers(domain).await {
-        Ok(exchangers) => exchangers,
-        Err(Unresolved::NoSuchName) => return Err(Unroutable::NoSuchDomain(domain.to_owned())),
-        Err(Unresolved::NoAnswer) => return Err(Unroutable::NoAnswer(domain.to_owned())),
-    };
-    let names = if exchangers.is_empty() {
+    let unresolved = |why| Unroutable::unresolved(domain, why);
+    let Exchangers { records, is_proven } = resolver.mail_exchangers(domain).await.map_err(unresolved)?;
+    let names = if records.is_empty() {
         // The implicit MX.
         vec![domain.to_owned()]
     } else {
-        names(domain, exchangers, &reach.ourselves.hostname)?
+        names(domain, records, &reach.ourselves.hostname)?
     };
-    resolve(resolver, domain, &names, reach).await
+    let mut hosts = resolve(resolver, domain, &names, reach).await?;
+    if !is_proven {
+        hosts.iter_mut().for_each(|host| host.tlsa_bases.clear());
+    }
+    Ok(hosts)
 }
 
 /// The hosts behind names that were written down here: whatever their addresses are, they are meant.
@@ -97,8 +111,8 @@ pub async fn hosts(resolver: &dyn Resolver, domain: &str, reach: Reach<'_>) -> R
 /// It has no address, now or for good.
 pub async fn written_host(resolver: &dyn Resolver, name: &str) -> Result<Host, Unroutable> {
     match resolver.addresses(name).await {
-        Ok(addresses) if !addresses.is_empty() => {
-            Ok(Host { name: Some(name.to_owned()), addresses: by_turns(addresses) })
+        Ok(Addresses { addresses, tlsa_bases }) if !addresses.is_empty() => {
+            Ok(Host { name: Some(name.to_owned()), addresses: by_turns(addresses), tlsa_bases })
         }
         // What the administrator wrote is repaired by him: nobody's mail should bounce for it.
         Ok(_) | Err(_) => Err(Unroutable::NoAnswer(name.to_owned())),
@@ -148,11 +162,11 @@ async fn resolve(
 ) -> Result<Vec<Host>, Unroutable> {
     let (mut hosts, mut why_not) = (Vec::new(), None);
     for name in names.iter().take(HOSTS_MAX) {
-        let addresses = match resolver.addresses(name).await {
+        let Addresses { addresses, tlsa_bases } = match resolver.addresses(name).await {
             Ok(addresses) => addresses,
             Err(Unresolved::NoSuchName) => continue,
-            Err(Unresolved::NoAnswer) => {
-                why_not = Some(Unroutable::NoAnswer(domain.to_owned()));
+            Err(why) => {
+                why_not = Some(Unroutable::unresolved(domain, why));
                 continue;
             }
         };
@@ -170,7 +184,7 @@ async fn resolve(
         let mut addresses = by_turns(usable);
         addresses.truncate(ADDRESSES_MAX);
         if !addresses.is_empty() {
-            hosts.push(Host { name: Some(name.clone()), addresses });
+            hosts.push(Host { name: Some(name.clone()), addresses, tlsa_bases });
         } else if found > 0 {
             why_not.get_or_insert(Unroutable::NotPublic(domain.to_owned()));
         }
@@ -211,6 +225,7 @@ const ADDRESSES_MAX: usize = 8;
 mod tests {
     use std::collections::HashMap;
 
+    use super::super::tls_policy::dane::Tlsa;
     use super::*;
     use crate::BoxFuture;
 
@@ -220,6 +235,7 @@ mod tests {
         exchangers: HashMap<&'static str, Vec<(u16, &'static str)>>,
         addresses: HashMap<&'static str, Vec<&'static str>>,
         silent: Vec<&'static str>,
+        unsigned: Vec<&'static str>,
     }
 
     impl Zone {
@@ -232,10 +248,7 @@ mod tests {
     }
 
     impl Resolver for Zone {
-        fn mail_exchangers<'a>(
-            &'a self,
-            domain: &'a str,
-        ) -> BoxFuture<'a, Result<Vec<Exchanger>, Unresolved>> {
+        fn mail_exchangers<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Exchangers, Unresolved>> {
             let exchanger = |(preference, name): &(u16, &str)| Exchanger {
                 preference: *preference,
                 name: (*name).to_owned(),
@@ -243,18 +256,29 @@ mod tests {
             let found = self.exchangers.get(domain).map(|known| known.iter().map(exchanger).collect());
             let exists = self.addresses.contains_key(domain).then(Vec::new);
             let answer = self.answer(domain, found.or(exists));
-            Box::pin(async move { answer })
+            let is_proven = !self.unsigned.contains(&domain);
+            Box::pin(async move { answer.map(|records| Exchangers { records, is_proven }) })
         }
 
-        fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Unresolved>> {
+        fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Addresses, Unresolved>> {
             let found =
                 self.addresses.get(host).map(|known| known.iter().map(|it| it.parse().unwrap()).collect());
             let answer = self.answer(host, found);
-            Box::pin(async move { answer })
+            let is_proven = !self.unsigned.contains(&host);
+            let tlsa_bases = is_proven.then(|| host.to_owned()).into_iter().collect();
+            Box::pin(async move { answer.map(|addresses| Addresses { addresses, tlsa_bases }) })
         }
 
         fn texts<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<String>, Unresolved>> {
             Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn tlsa<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<Tlsa>, Unresolved>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn proves(&self) -> BoxFuture<'_, bool> {
+            Box::pin(async { true })
         }
     }
 
@@ -281,7 +305,10 @@ mod tests {
         };
         let reach = Reach { ourselves: &ourselves, port: 25, internal: false };
         let hosts = hosts(zone, domain, reach).await.map_err(|error| error.to_string())?;
-        Ok(hosts.into_iter().filter_map(|host| host.name).collect())
+        // Those that may have TLSA records have a star.
+        let star =
+            |host: &Host| if host.tlsa_bases.is_empty() || zone.unsigned.is_empty() { "" } else { "*" };
+        Ok(hosts.iter().filter_map(|host| Some(format!("{}{}", host.name.as_deref()?, star(host)))).collect())
     }
 
     async fn of(exchangers: &[(u16, &'static str)]) -> Result<Vec<String>, String> {
@@ -339,6 +366,17 @@ mod tests {
             ask(&zone, "to.example").await.unwrap_err().starts_with("4.4.3"),
             "one may have an address yet"
         );
+    }
+
+    #[tokio::test]
+    async fn tlsa_records_are_asked_for_where_the_whole_way_to_a_host_is_signed() {
+        let mut zone = zone();
+        zone.exchangers.insert("to.example", vec![(10, "one.example"), (20, "two.example")]);
+        zone.unsigned.push("two.example");
+        assert_eq!(ask(&zone, "to.example").await, names(&["one.example*", "two.example"]));
+        zone.unsigned.push("to.example");
+        assert_eq!(ask(&zone, "to.example").await, names(&["one.example", "two.example"]));
+        assert_eq!(ask(&zone, "bare.example").await, names(&["bare.example*"]));
     }
 
     #[tokio::test]

@@ -66,21 +66,17 @@ impl fmt::Display for Event {
             | What::BackgroundFinished { .. }
             | What::VirusFound { .. }
             | What::MailRead { .. } => self.mailboxes(f),
-            What::EngineLoaded { engine, signatures } => {
-                write!(f, "scan engine {engine} is loaded with signatures {signatures}")
-            }
-            What::EngineUnloaded { engine, reason } => {
-                write!(f, "scan engine {engine} was given up: {reason}")
-            }
-            What::EngineFailed { engine, reason } => {
-                write!(f, "scan engine {engine} could not be loaded: {reason}")
-            }
-            What::EngineMisconfigured { engine, reason } => {
-                write!(f, "scan engine {engine} is not set up as it must be: {reason}")
-            }
-            What::EngineUnexpected { engine, reason } => {
-                write!(f, "scan engine {engine} did something unexpected: {reason}")
-            }
+            What::EngineLoaded { .. }
+            | What::EngineUnloaded { .. }
+            | What::EngineFailed { .. }
+            | What::EngineMisconfigured { .. }
+            | What::EngineUnexpected { .. } => self.engine(f),
+            What::QuarantineListed { .. }
+            | What::QuarantineShown { .. }
+            | What::QuarantineReleased { .. }
+            | What::QuarantineWithheld { .. }
+            | What::QuarantineDeleted { .. }
+            | What::QuarantineExpired { .. } => self.quarantine(f),
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }
@@ -105,6 +101,27 @@ impl Event {
             write!(f, "; reply {code}")?;
         }
         token.as_ref().map_or(Ok(()), |token| write!(f, " [{token}]"))
+    }
+
+    fn engine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::EngineLoaded { engine, signatures } => {
+                write!(f, "scan engine {engine} is loaded with signatures {signatures}")
+            }
+            What::EngineUnloaded { engine, reason } => {
+                write!(f, "scan engine {engine} was given up: {reason}")
+            }
+            What::EngineFailed { engine, reason } => {
+                write!(f, "scan engine {engine} could not be loaded: {reason}")
+            }
+            What::EngineMisconfigured { engine, reason } => {
+                write!(f, "scan engine {engine} is not set up as it must be: {reason}")
+            }
+            What::EngineUnexpected { engine, reason } => {
+                write!(f, "scan engine {engine} did something unexpected: {reason}")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn mailboxes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,6 +149,28 @@ impl Event {
                 self.subject(f)?;
                 write!(f, ": message {uid} of {mailbox}")
             }
+            _ => Ok(()),
+        }
+    }
+
+    fn quarantine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let What::QuarantineListed { by, messages } = &self.what {
+            return write!(f, "{by} looked through the quarantine: {messages} mails");
+        }
+        self.mail(f)?;
+        match &self.what {
+            What::QuarantineShown { by } => write!(f, " in quarantine was looked at by {by}"),
+            What::QuarantineReleased { by, released_as, recipients, overruled } => {
+                let plural = if *recipients == 1 { "" } else { "s" };
+                write!(f, " was released by {by} as {released_as} for {recipients} recipient{plural}")?;
+                let Some(threat) = overruled else { return Ok(()) };
+                write!(f, ", although it is infected: {threat}")
+            }
+            What::QuarantineWithheld { by, reason } => {
+                write!(f, " was to be released by {by} and stays in quarantine: {reason}")
+            }
+            What::QuarantineDeleted { by } => write!(f, " was deleted from the quarantine by {by}"),
+            What::QuarantineExpired { why } => write!(f, " was removed from the quarantine: {why}"),
             _ => Ok(()),
         }
     }

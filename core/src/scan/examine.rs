@@ -55,8 +55,14 @@ impl<'a> Examination<'a> {
         // The identity is taken first: if the signatures change during the scan, the stamp is an old one and the message is
         // scanned again when somebody asks.
         let stamp = stamp_of(engine);
-        let report =
-            ScanReport { verdict: Verdict::Clean, tolerated: Vec::new(), stamp, items: 0, octets: 0 };
+        let report = ScanReport {
+            verdict: Verdict::Clean,
+            culprit: None,
+            tolerated: Vec::new(),
+            stamp,
+            items: 0,
+            octets: 0,
+        };
         Self { engine, policy, due, held, report }
     }
 
@@ -86,6 +92,9 @@ impl Visitor for Examination<'_> {
         if verdict != Verdict::Clean {
             tracing::debug!(%verdict, octets = octets.len(), "item scanned");
         }
+        if matches!(verdict, Verdict::Infected { .. }) {
+            self.report.culprit = Some(name.clone());
+        }
         match verdict {
             // An engine's obstacle is one like those of the plan.
             Verdict::Unscannable { reason } => self.obstacle(name, reason),
@@ -106,7 +115,14 @@ impl Visitor for Examination<'_> {
         }
     }
 
+    fn due(&self) -> Option<Instant> {
+        Some((self.due)())
+    }
+
     fn hold(&mut self, octets: usize) -> ControlFlow<()> {
+        if Instant::now() >= (self.due)() {
+            return self.note(Verdict::TimedOut);
+        }
         if self.held.decoded(octets) {
             return ControlFlow::Continue(());
         }

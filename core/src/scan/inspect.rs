@@ -13,7 +13,7 @@ use super::{Engine, Obstacle, Stamp, Verdict};
 /// What was found in a file. `Display` prints it for a terminal; names are escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// Every item, in the order of the walk; first the file as it is, then the file as a message.
+    /// Every item, in the order of the walk; first the file as it is, then, if it begins like one, the file as a message.
     pub findings: Vec<Finding>,
     /// The worst of all. What cannot be looked into counts, whatever a server's policy lets pass.
     pub verdict: Verdict,
@@ -41,7 +41,9 @@ pub fn inspect(engine: &dyn Engine, octets: &[u8], time: Duration) -> Inspection
     let stamp = stamp_of(engine);
     let walked = catch_unwind(AssertUnwindSafe(|| {
         plan::walk_file(octets, &mut inspector);
-        plan::walk_message(octets, &mut inspector);
+        if plan::begins_like_a_message(octets) {
+            plan::walk_message(octets, &mut inspector);
+        }
     }));
     let mut findings = inspector.findings;
     if walked.is_err() {
@@ -71,6 +73,10 @@ impl Visitor for Inspector<'_> {
         let verdict = Verdict::Unscannable { reason: obstacle };
         self.findings.push(Finding { name: name.clone(), octets: None, verdict });
         ControlFlow::Continue(())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Some(self.due)
     }
 }
 

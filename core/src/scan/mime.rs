@@ -5,19 +5,23 @@
 //! sections must be bounded *before* anything is built of them. And a reader may see a part where a strict parser sees none:
 //! the rules here are as lax as the laxest reader, since what a scanner overlooks is what an attacker sends.
 
+mod base64;
 mod boundary;
+mod fields;
+mod parts;
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 
+use self::base64::Base64;
 use super::verdict::Obstacle;
 use boundary::LaxTypes;
+use fields::{Section, field_value};
 
+pub(super) use self::base64::decode as decode_base64;
 pub(super) use boundary::has_delimiter;
+pub(super) use parts::Parts;
 
 /// A message or a part: what its MIME fields say, and its body. Never empty: `encodings` holds `Identity` if nothing is said.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Entity<'a> {
     pub(super) lax: LaxTypes,
     /// The different ones of all `Content-Transfer-Encoding` fields; usually one.
     pub(super) encodings: Vec<TransferEncoding>,
+    /// Whether the fields hold octets or words that readers take for different things.
+    pub(super) is_ambiguous: bool,
     /// What follows the header section.
     pub(super) body: &'a [u8],
 }
@@ -45,53 +51,31 @@ pub(super) struct MediaType {
 /// How a body is encoded (RFC 2045 section 6). An unknown encoding is `Identity`: a reader that does not know it shows octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TransferEncoding {
-    Base64,
-    /// Base64 to a reader that begins anew on every line.
-    Base64ByLine,
-    /// Base64 to a reader that skips padding as it skips any other junk.
-    Base64Joined,
-    /// Base64 to a reader for whom a junk character takes the place of six bits.
-    Base64Placed,
-    /// Base64 to a reader that knows the alphabet of RFC 4648 section 5 too.
-    Base64Url,
+    Base64(Base64),
     Identity,
     QuotedPrintable,
 }
-
-/// The parts of a multipart body: what stands between lines that begin with `--` and the boundary.
-///
-/// RFC 2046 wants the rest of such a line blank; many readers take any line with that beginning, and so does this. Preamble
-/// and blank pieces are left out, the epilogue is not: some readers go on after the closing line.
-#[derive(Debug)]
-pub(super) struct Parts<'a> {
-    rest: Option<&'a [u8]>,
-    delimiter: Vec<u8>,
-}
-
-/// The MIME fields of a header section, unfolded, and the body behind it.
-type HeaderReading<'a> = (Vec<u8>, &'a [u8]);
 
 /// Undoes a transfer encoding the way the most forgiving reader does: nothing is an error.
 pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
     match encoding {
         TransferEncoding::Identity => Cow::Borrowed(body),
-        TransferEncoding::Base64 => Cow::Owned(decode_base64(body)),
-        TransferEncoding::Base64ByLine => {
-            Cow::Owned(decode_mapped(body, |octet| if octet == b'\n' { b'=' } else { octet }))
-        }
-        TransferEncoding::Base64Joined => {
-            Cow::Owned(decode_mapped(body, |octet| if octet == b'=' { b' ' } else { octet }))
-        }
-        TransferEncoding::Base64Placed => {
-            Cow::Owned(decode_mapped(body, |octet| if is_junk(octet) { b'A' } else { octet }))
-        }
-        TransferEncoding::Base64Url => Cow::Owned(decode_mapped(body, |octet| match octet {
-            b'-' => b'+',
-            b'_' => b'/',
-            octet => octet,
-        })),
+        TransferEncoding::Base64(reading) => Cow::Owned(reading.decode(body)),
         TransferEncoding::QuotedPrintable => Cow::Owned(decode_quoted_printable(body)),
     }
+}
+
+/// Whether a file that no one calls a message is opened as one by who knows its kind (`.eml`, `.mht`): it begins with a field that
+/// messages begin with, and has one that hides content from a look at its octets.
+pub(super) fn looks_like_message(octets: &[u8]) -> bool {
+    let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
+    let begin = octets.get(..octets.len().min(MESSAGE_LOOK_OCTETS)).unwrap_or_default();
+    let mut lines = begin.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii_end);
+    let first = lines.next().unwrap_or_default();
+    let begins =
+        first.starts_with(b"From ") || MESSAGE_FIELDS.iter().any(|name| field_value(first, name).is_some());
+    let mut header = std::iter::once(first).chain(lines.take_while(|line| !line.is_empty()));
+    begins && header.any(fields::is_mime_field)
 }
 
 // === impl Entity ===
@@ -100,37 +84,83 @@ impl<'a> Entity<'a> {
     /// Splits header section and body and reads the MIME fields. More than one entity where readers disagree about the end
     /// of the header section; the first is the standard's.
     pub(super) fn readings(octets: &'a [u8]) -> Result<Vec<Self>, Obstacle> {
-        let readings = mime_fields(octets)?;
-        Ok(readings.into_iter().map(|(fields, body)| Self::new(&fields, body)).collect())
+        let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
+        Ok(fields::sections(octets)?.iter().map(Self::new).collect())
     }
 
-    fn new(fields: &[u8], body: &'a [u8]) -> Self {
-        let mut entity =
-            Self { media_types: Vec::new(), lax: LaxTypes::default(), encodings: Vec::new(), body };
+    fn new(section: &Section<'a>) -> Self {
+        let mut entity = Self {
+            media_types: Vec::new(),
+            lax: LaxTypes::default(),
+            encodings: Vec::new(),
+            is_ambiguous: section.is_ambiguous,
+            body: section.body,
+        };
         let parser = MessageParser::new().with_mime_headers();
-        if let Some(parsed) = parser.parse_headers(fields) {
+        if let Some(parsed) = parser.parse_headers(&section.fields) {
             for header in parsed.headers() {
                 match (&header.name, &header.value) {
                     (HeaderName::ContentType, HeaderValue::ContentType(value)) => {
                         entity.media_types.push(MediaType::new(value));
                     }
                     (HeaderName::ContentTransferEncoding, HeaderValue::Text(value)) => {
-                        TransferEncoding::named_in(value).for_each(|encoding| entity.add_encoding(encoding));
+                        entity.add_encodings(value.as_bytes());
                     }
                     _ => {}
                 }
             }
         }
-        fields.split(|octet| *octet == b'\n').filter_map(type_value).for_each(|value| entity.lax.add(value));
+        for line in section.fields.split(|octet| *octet == b'\n') {
+            if let Some(value) = field_value(line, "content-type") {
+                entity.lax.add(value);
+            }
+            if let Some(value) = field_value(line, "content-transfer-encoding") {
+                entity.add_encodings(value);
+            }
+        }
         let media_types = &entity.media_types;
         entity.lax.boundaries.retain(|lax| !media_types.iter().any(|media| media.boundaries.contains(lax)));
-        if entity.encodings.contains(&TransferEncoding::Base64) {
-            base64_readings(body).for_each(|encoding| entity.add_encoding(encoding));
+        if entity.encodings.contains(&TransferEncoding::Base64(Base64::STANDARD)) {
+            for reading in Base64::others(entity.body) {
+                entity.add_encoding(TransferEncoding::Base64(reading));
+            }
         }
         if entity.encodings.is_empty() {
             entity.encodings.push(TransferEncoding::Identity);
         }
         entity
+    }
+
+    /// Whether every reader takes it for a message and nothing else.
+    pub(super) fn is_plainly_message(&self) -> bool {
+        self.media_types.len() <= 1 && self.media_types.iter().all(|media| media.main == "message")
+    }
+
+    /// Whether every reader shows it as a text.
+    pub(super) fn is_text(&self) -> bool {
+        self.media_types.iter().all(|media| media.main == "text")
+    }
+
+    /// All that the value names, wherever in it: between comments, in quotes, behind other words. Each of them is what
+    /// some reader finds there.
+    fn add_encodings(&mut self, value: &[u8]) {
+        let lower = value.to_ascii_lowercase();
+        let bare = boundary::bare(&lower);
+        let has = |word: &[u8]| [&lower, &bare].iter().any(|text| memchr::memmem::find(text, word).is_some());
+        // Some readers decode an encoded word here and others do not.
+        let is_coded = has(b"=?");
+        self.is_ambiguous |= is_coded;
+        let is_base64 = has(b"base64");
+        let is_quoted = has(b"quoted-printable");
+        if is_base64 || is_coded || has(b"64") {
+            self.add_encoding(TransferEncoding::Base64(Base64::STANDARD));
+        }
+        if is_quoted || is_coded || has(b"quoted") || has(b"printable") {
+            self.add_encoding(TransferEncoding::QuotedPrintable);
+        }
+        if !is_base64 && !is_quoted {
+            self.add_encoding(TransferEncoding::Identity);
+        }
     }
 
     fn add_encoding(&mut self, encoding: TransferEncoding) {
@@ -171,65 +201,6 @@ impl MediaType {
     pub(super) fn is(&self, main: &str, sub: &str) -> bool {
         self.main == main && self.sub == sub
     }
-
-    /// Whether the body is a message (RFC 2046 section 5.2.1, RFC 6532 section 3.7).
-    pub(super) fn is_message(&self) -> bool {
-        self.main == "message" && matches!(self.sub.as_str(), "rfc822" | "global" | "news")
-    }
-}
-
-// === impl TransferEncoding ===
-
-impl TransferEncoding {
-    /// All that the value names, wherever in it: between comments, in quotes, behind other words. Each of them is what
-    /// some reader finds there.
-    fn named_in(value: &str) -> impl Iterator<Item = Self> {
-        let value = value.to_ascii_lowercase();
-        let base64 = value.contains("base64").then_some(Self::Base64);
-        let quoted = value.contains("quoted-printable").then_some(Self::QuotedPrintable);
-        let neither = (base64.is_none() && quoted.is_none()).then_some(Self::Identity);
-        [base64, quoted, neither].into_iter().flatten()
-    }
-}
-
-// === impl Parts ===
-
-impl<'a> Parts<'a> {
-    pub(super) fn new(body: &'a [u8], boundary: &[u8]) -> Self {
-        let delimiter = [b"--", boundary].concat();
-        let mut parts = Self { rest: Some(body), delimiter };
-        // The preamble.
-        parts.take_piece();
-        parts
-    }
-
-    /// What stands before the next delimiter line, and moves behind that line.
-    fn take_piece(&mut self) -> Option<&'a [u8]> {
-        let rest = self.rest?;
-        let hit = memchr::memmem::find_iter(rest, &self.delimiter)
-            .find(|at| at.checked_sub(1).is_none_or(|before| rest.get(before) == Some(&b'\n')));
-        let Some(at) = hit else {
-            self.rest = None;
-            return Some(rest);
-        };
-        let (piece, delimiter_on) = rest.split_at_checked(at)?;
-        self.rest =
-            memchr::memchr(b'\n', delimiter_on).and_then(|end| delimiter_on.get(end.saturating_add(1)..));
-        Some(piece)
-    }
-}
-
-impl<'a> Iterator for Parts<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        loop {
-            let piece = self.take_piece()?;
-            if !piece.trim_ascii().is_empty() {
-                return Some(piece);
-            }
-        }
-    }
 }
 
 /// A boundary without trailing blanks. The parser has put a replacement character for octets that are not UTF-8; what stands
@@ -237,130 +208,6 @@ impl<'a> Iterator for Parts<'a> {
 fn boundary_octets(value: &str) -> Vec<u8> {
     let readable = value.split(char::REPLACEMENT_CHARACTER).next().unwrap_or_default();
     readable.trim_end().as_bytes().to_vec()
-}
-
-/// The MIME fields of a header section, unfolded, one a line, and the body, once for every place where some reader ends the
-/// section: at the first empty line, at the first line of blanks alone (RFC 5322 section 4.2 calls it a fold, many readers an
-/// end), and before the first line that is neither a field nor the folded rest of one. Usually they are one place.
-fn mime_fields(octets: &[u8]) -> Result<Vec<HeaderReading<'_>>, Obstacle> {
-    let mut readings = Vec::new();
-    let mut fields = Vec::new();
-    let (mut wanted, mut blank_seen, mut stray_seen) = (false, false, false);
-    let mut rest = octets;
-    loop {
-        if octets.len().saturating_sub(rest.len()) > HEADER_OCTETS_MAX {
-            return Err(Obstacle::HeadersTooLong);
-        }
-        let (line, after) =
-            match memchr::memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end.saturating_add(1))) {
-                Some(split) => split,
-                None => (rest, &[][..]),
-            };
-        let text = line.trim_ascii_end();
-        if line.is_empty() || matches!(line, b"\n" | b"\r\n") {
-            readings.insert(0, (ended(&fields), after));
-            return Ok(readings);
-        }
-        let folded = matches!(line.first(), Some(b' ' | b'\t'));
-        if text.is_empty() && !blank_seen {
-            blank_seen = true;
-            readings.push((ended(&fields), after));
-        } else if !folded && !stray_seen && !blank_seen && memchr::memchr(b':', text).is_none() {
-            stray_seen = true;
-            readings.push((ended(&fields), rest));
-        }
-        rest = after;
-        if folded {
-            if wanted {
-                fields.push(b' ');
-                fields.extend_from_slice(text.trim_ascii_start());
-            }
-        } else {
-            wanted = is_mime_field(text);
-            if wanted {
-                if !fields.is_empty() {
-                    fields.extend_from_slice(b"\r\n");
-                }
-                fields.extend_from_slice(text);
-            }
-        }
-        if fields.len() > MIME_FIELD_OCTETS_MAX {
-            return Err(Obstacle::HeadersTooLong);
-        }
-    }
-}
-
-/// The fields and the empty line that the parser wants behind them.
-fn ended(fields: &[u8]) -> Vec<u8> {
-    [fields, b"\r\n\r\n"].concat()
-}
-
-/// The value of an unfolded line, if it is a `Content-Type`.
-fn type_value(line: &[u8]) -> Option<&[u8]> {
-    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
-    name.trim_ascii_end().eq_ignore_ascii_case(b"content-type").then(|| value.get(1..))?
-}
-
-fn is_mime_field(line: &[u8]) -> bool {
-    let Some((name, _)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) else {
-        return false;
-    };
-    let name = name.trim_ascii_end();
-    name.eq_ignore_ascii_case(b"content-type") || name.eq_ignore_ascii_case(b"content-transfer-encoding")
-}
-
-/// As what else a base64 body is read where it is not as RFC 2045 section 6.8 wants it. Nothing for ordinary mail.
-fn base64_readings(body: &[u8]) -> impl Iterator<Item = TransferEncoding> {
-    let is_digit = |octet: &u8| is_base64_digit(*octet);
-    let digits_end = body.iter().rposition(is_digit).unwrap_or(0);
-    let digits = body.get(..digits_end).unwrap_or_default();
-    let uneven = digits
-        .split_inclusive(|octet| *octet == b'\n')
-        .filter(|line| line.ends_with(b"\n"))
-        .any(|line| line.iter().filter(|octet| is_digit(octet)).count() % 4 != 0);
-    let joined = memchr::memchr(b'=', digits).is_some();
-    let placed = digits.iter().any(|octet| is_junk(*octet));
-    let url = memchr::memchr2(b'-', b'_', body).is_some();
-    [
-        uneven.then_some(TransferEncoding::Base64ByLine),
-        joined.then_some(TransferEncoding::Base64Joined),
-        placed.then_some(TransferEncoding::Base64Placed),
-        url.then_some(TransferEncoding::Base64Url),
-    ]
-    .into_iter()
-    .flatten()
-}
-
-fn is_base64_digit(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/')
-}
-
-fn is_junk(octet: u8) -> bool {
-    !is_base64_digit(octet) && !octet.is_ascii_whitespace() && octet != b'='
-}
-
-fn decode_mapped(body: &[u8], map: impl Fn(u8) -> u8) -> Vec<u8> {
-    let mapped: Vec<u8> = body.iter().map(|octet| map(*octet)).collect();
-    decode_base64(&mapped)
-}
-
-/// Skips what is not of the alphabet. Padding ends one run and begins the next: readers differ in whether they go on after it,
-/// and going on shows the engine what either of them would see.
-fn decode_base64(body: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(body.len().div_ceil(4).saturating_mul(3));
-    let mut run = Vec::with_capacity(body.len());
-    for segment in body.split(|octet| *octet == b'=') {
-        run.clear();
-        run.extend(segment.iter().filter(|octet| is_base64_digit(**octet)));
-        // A lone last character holds six bits and no octet.
-        if run.len() % 4 == 1 {
-            run.pop();
-        }
-        if let Ok(octets) = LAX_BASE64.decode(&run) {
-            decoded.extend_from_slice(&octets);
-        }
-    }
-    decoded
 }
 
 /// `=` that begins neither an octet nor a soft line break stands for itself.
@@ -399,19 +246,31 @@ fn soft_break(text: &[u8]) -> Option<&[u8]> {
     line_end.strip_prefix(b"\r\n").or_else(|| line_end.strip_prefix(b"\n"))
 }
 
-/// Bits that stand over at the end of a run are ignored, and padding has been cut out before.
-const LAX_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// A thousand recipients and a long chain of signatures stay under a quarter of this.
-const HEADER_OCTETS_MAX: usize = 1024 * 1024;
-/// A type with a long file name in many RFC 2231 pieces has some 2 KiB. The parser compares parameters with each other, so this
-/// also bounds its time.
-const MIME_FIELD_OCTETS_MAX: usize = 16 * 1024;
+/// Some programs put it in front of any text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// What files of messages begin with, by the programs that write them.
+const MESSAGE_FIELDS: [&str; 18] = [
+    "bcc",
+    "cc",
+    "content-disposition",
+    "content-id",
+    "content-transfer-encoding",
+    "content-type",
+    "date",
+    "delivered-to",
+    "dkim-signature",
+    "from",
+    "message-id",
+    "mime-version",
+    "received",
+    "reply-to",
+    "return-path",
+    "subject",
+    "to",
+    "x-sender",
+];
+/// The header section of a message that was saved is within this; beyond it, one would have to look through every text.
+const MESSAGE_LOOK_OCTETS: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! body -> scanner (priorities, deadline, dedupe) -> pool (threads) -> examine
-//!           examine: plan (mime, archive) -> item -> ensemble -> verdict -> policy -> report with a stamp
+//!           examine: plan (mime, archive, coded_text, tnef, sealed) -> item -> ensemble -> verdict -> policy -> report with a stamp
 //!                    ensemble: each engine, unless it has said it of the same octets before
 //! ```
 //! A clean message gets a [`Stamp`]: the engine, its signatures and the version of our own plan. As long as the stamp is the
@@ -14,6 +14,7 @@ pub mod ensemble;
 pub mod inspect;
 pub mod item;
 pub mod metrics;
+pub mod overruled;
 pub mod plan;
 pub mod policy;
 pub mod rules;
@@ -23,6 +24,7 @@ pub mod verdict;
 
 mod archive;
 mod cache;
+mod coded_text;
 mod examine;
 mod item_verdicts;
 mod memory;
@@ -30,6 +32,8 @@ mod mime;
 mod pool;
 #[cfg(test)]
 mod samples;
+mod sealed;
+mod tnef;
 
 pub use engine::{Engine, EngineIdentity, InvalidIdentity, Reload};
 pub use engines::{EngineSettings, YaraEngine};
@@ -37,7 +41,8 @@ pub use ensemble::{EnginePolicy, EngineStatus, Ensemble};
 pub use inspect::{Finding, Inspection, inspect};
 pub use item::ItemName;
 pub use metrics::Metrics;
-pub use policy::{UnscannableAction, UnscannablePolicy};
+pub use overruled::{Overruled, Ruling};
+pub use policy::{InfectedAction, UnscannableAction, UnscannablePolicy};
 pub use scanner::{Priority, Scanner, Settings};
 pub use stamp::{InvalidStamp, POLICY_VERSION, Stamp};
-pub use verdict::{Obstacle, ScanReport, Verdict, threat_name};
+pub use verdict::{Obstacle, ObstacleKind, ScanReport, Verdict, threat_name};

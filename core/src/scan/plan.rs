@@ -1,18 +1,26 @@
-//! Which items a message has: the raw message, every decoded part, every nested message, every entry of every zip archive.
+//! Which items a message has: the raw message, every decoded part, every nested message, and everything in archives,
+//! compressed files, uuencoded or yEnc text, TNEF and signed CMS, down through all of them.
 //!
 //! The walk goes depth first and hands each item to a [`Visitor`] as soon as it is decoded, so that a virus in the first part
 //! ends the work and one item lies in memory at a time. Its limits are counted over the whole message; what they hide from
 //! the engine is reported as an [`Obstacle`], never passed over in silence.
 //!
-//! Not looked into (the engine sees the octets as they are): archives other than zip, uuencoded text, TNEF, streams inside
-//! OLE documents and PDF, and messages that are archive entries.
+//! Not looked into (the engine sees the octets as they are): archives other than zip, tar, 7z, gzip, bzip2, xz and lzma, and
+//! streams inside OLE documents and PDF.
+
+mod entity;
 
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use super::archive;
+use super::coded_text;
 use super::item::ItemName;
-use super::mime::{self, Entity, TransferEncoding};
+use super::mime;
+use super::sealed;
+use super::tnef;
 use super::verdict::Obstacle;
+use entity::Assumed;
 
 /// Receives what the walk finds. `Break` ends the walk.
 pub trait Visitor {
@@ -24,6 +32,10 @@ pub trait Visitor {
     fn hold(&mut self, _octets: usize) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
+    /// When the walk has to end; it is then as good as ended.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// Walks a message as it was received, header section first.
@@ -32,20 +44,33 @@ pub fn walk_message(message: &[u8], visitor: &mut dyn Visitor) {
     let name = ItemName::root("message");
     // A broken-off walk has told the visitor all it had to say.
     let _ = walk.visit(&name, message).is_continue()
-        && walk.entity(&name, message, Assumed::Text, 0).is_continue();
+        && coded_text::walk(&mut walk, &name, message, Depth::default()).is_continue()
+        && walk.entity(&name, message, Assumed::Text, Depth::default()).is_continue();
 }
 
-/// Walks a file that need not be a message: the file itself and, if it is an archive, its entries.
+/// Walks a file as no message: the file itself and what is inside.
 pub fn walk_file(octets: &[u8], visitor: &mut dyn Visitor) {
     let mut walk = Walk::new(visitor);
-    let _ = walk.content(&ItemName::root("file"), octets, 0);
+    let _ = walk.text(&ItemName::root("file"), octets, Depth::default());
 }
 
-/// What a part without a `Content-Type` is (RFC 2046 section 5.1.5: inside `multipart/digest`, a message).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Assumed {
-    Text,
-    Message,
+/// Whether the first line could be a header field, or what stands before a message in a mailbox of Unix.
+#[must_use]
+pub fn begins_like_a_message(octets: &[u8]) -> bool {
+    let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default();
+    let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon));
+    let is_field =
+        name.is_some_and(|name| !name.is_empty() && name.trim_ascii_end().iter().all(u8::is_ascii_graphic));
+    is_field || line.starts_with(b"From ")
+}
+
+/// How much lies around an item.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Depth {
+    /// Multiparts and messages.
+    pub(super) messages: usize,
+    /// Archives, compressed files and the like.
+    pub(super) archives: usize,
 }
 
 /// One walk and what it has used up of its limits.
@@ -64,16 +89,32 @@ impl<'v> Walk<'v> {
         Self { visitor, parts: 0, entries: 0, item_octets: 0, walked_octets: 0 }
     }
 
-    /// An item, and what is inside it if it is an archive.
-    pub(super) fn content(&mut self, name: &ItemName, octets: &[u8], archives: usize) -> ControlFlow<()> {
-        self.visit(name, octets)?;
-        if !archive::looks_like_zip(octets) {
+    /// An item, and what is inside it.
+    pub(super) fn content(&mut self, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
+        self.text(name, octets, depth)?;
+        if !mime::looks_like_message(octets) {
             return ControlFlow::Continue(());
         }
-        if archives >= ARCHIVE_DEPTH_MAX {
-            return self.obstacle(name, Obstacle::TooDeep);
-        }
-        archive::walk_zip(self, name, octets, archives.saturating_add(1))
+        self.entity(&name.inside("message"), octets, Assumed::Text, depth.in_message())
+    }
+
+    /// An item that no program takes for a message, and what is inside it.
+    fn text(&mut self, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
+        self.opened(name, octets, depth)?;
+        coded_text::walk(self, name, octets, depth)
+    }
+
+    /// An item, and what is inside it beside encoded files that lie open in it.
+    fn opened(&mut self, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
+        self.visit(name, octets)?;
+        archive::walk(self, name, octets, depth)?;
+        sealed::walk(self, name, octets, depth)?;
+        tnef::walk(self, name, octets, depth)
+    }
+
+    /// When the scan has to end.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.visitor.due()
     }
 
     pub(super) fn visit(&mut self, name: &ItemName, octets: &[u8]) -> ControlFlow<()> {
@@ -110,186 +151,36 @@ impl<'v> Walk<'v> {
         ControlFlow::Break(())
     }
 
-    /// A message or a part of one: header section and body.
-    fn entity(&mut self, name: &ItemName, octets: &[u8], assumed: Assumed, depth: usize) -> ControlFlow<()> {
-        if depth > DEPTH_MAX {
-            return self.obstacle(name, Obstacle::TooDeep);
-        }
-        self.parts = self.parts.saturating_add(1);
-        if self.parts > PARTS_MAX {
-            return self.give_up(name, Obstacle::TooManyParts);
-        }
-        self.walked_octets = self.walked_octets.saturating_add(octets.len());
+    /// Counts octets that are gone over once more without becoming an item.
+    pub(super) fn count_walked(&mut self, name: &ItemName, octets: usize) -> ControlFlow<()> {
+        self.walked_octets = self.walked_octets.saturating_add(octets);
         if self.walked_octets > WALKED_OCTETS_MAX {
-            return self.give_up(name, Obstacle::TooLarge);
+            self.give_up(name, Obstacle::TooLarge)
+        } else {
+            ControlFlow::Continue(())
         }
-        match Entity::readings(octets) {
-            Ok(readings) => readings.iter().try_for_each(|entity| self.reading(name, entity, assumed, depth)),
-            Err(obstacle) => self.obstacle(name, obstacle),
-        }
-    }
-
-    /// One way to read a part.
-    fn reading(
-        &mut self,
-        name: &ItemName,
-        entity: &Entity<'_>,
-        assumed: Assumed,
-        depth: usize,
-    ) -> ControlFlow<()> {
-        let name = match entity.media_types.first() {
-            Some(media) => name.typed(media.label()),
-            None => name.clone(),
-        };
-        // Where several types or an encoding contradict the parts, a reader may as well see one body.
-        let is_plain = entity.media_types.len() <= 1 && entity.encodings == [TransferEncoding::Identity];
-        if self.multipart(&name, entity, depth)? == Found::Parts && is_plain {
-            return ControlFlow::Continue(());
-        }
-        if entity.media_types.iter().any(|media| media.is("message", "partial")) {
-            self.obstacle(&name, Obstacle::Fragment)?;
-        }
-        let is_message = match entity.media_types.as_slice() {
-            [] => assumed == Assumed::Message,
-            types => types.iter().any(mime::MediaType::is_message),
-        };
-        if is_message && !entity.encodings.contains(&TransferEncoding::Identity) {
-            // A reader that knows RFC 2046 section 5.2.1 ignores the encoding.
-            self.entity(&name.inside("message"), entity.body, Assumed::Text, depth.saturating_add(1))?;
-        }
-        for encoding in &entity.encodings {
-            self.leaf(&name, entity, *encoding, is_message, depth)?;
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// The parts of a multipart, as it stands and decoded: RFC 2045 section 6.4 forbids to encode one, and readers disagree
-    /// about what then counts.
-    fn multipart(&mut self, name: &ItemName, entity: &Entity<'_>, depth: usize) -> ControlFlow<(), Found> {
-        let lax = &entity.lax;
-        let has_boundary = entity.media_types.iter().any(|media| !media.boundaries.is_empty());
-        if !has_boundary && lax.boundaries.is_empty() && !lax.is_multipart {
-            return ControlFlow::Continue(Found::None);
-        }
-        let mut found = self.parts(name, entity, entity.body, depth)?;
-        for encoding in entity.encodings.iter().filter(|encoding| **encoding != TransferEncoding::Identity) {
-            let decoded = mime::decode(entity.body, *encoding);
-            self.count_octets(name, decoded.len())?;
-            if self.parts(name, entity, &decoded, depth)? == Found::Parts {
-                found = Found::Parts;
-            }
-        }
-        ControlFlow::Continue(found)
-    }
-
-    /// The parts of one body. Where several `Content-Type` fields name several boundaries, readers disagree about which one
-    /// counts, so each is followed.
-    fn parts(
-        &mut self,
-        name: &ItemName,
-        entity: &Entity<'_>,
-        body: &[u8],
-        depth: usize,
-    ) -> ControlFlow<(), Found> {
-        let mut found = Found::None;
-        let mut boundaries = 0_usize;
-        for media in &entity.media_types {
-            let assumed = if media.is("multipart", "digest") { Assumed::Message } else { Assumed::Text };
-            for boundary in &media.boundaries {
-                boundaries = boundaries.saturating_add(1);
-                if self.split(name, body, boundary, assumed, depth)? == Found::Parts {
-                    found = Found::Parts;
-                }
-            }
-        }
-        let lax = self.lax_parts(name, entity, body, depth)?;
-        if !entity.lax.is_multipart || !mime::has_delimiter(body) {
-            return ControlFlow::Continue(found);
-        }
-        let has_boundary = boundaries > 0 || !entity.lax.boundaries.is_empty();
-        if entity.lax.is_coded || !has_boundary {
-            // Readers guess, each in his own way.
-            self.obstacle(name, Obstacle::Broken)?;
-        }
-        if entity.lax.is_coded || (found == Found::None && lax == Found::None) {
-            // Under the empty boundary, every line that might be a delimiter is one.
-            self.split(name, body, b"", Assumed::Text, depth)?;
-        }
-        ControlFlow::Continue(found)
-    }
-
-    /// The parts under boundaries that the standard does not know, which thus prove nothing about the body as a whole.
-    fn lax_parts(
-        &mut self,
-        name: &ItemName,
-        entity: &Entity<'_>,
-        body: &[u8],
-        depth: usize,
-    ) -> ControlFlow<(), Found> {
-        let assumed = if entity.lax.is_digest { Assumed::Message } else { Assumed::Text };
-        let mut found = Found::None;
-        for boundary in &entity.lax.boundaries {
-            self.walked_octets = self.walked_octets.saturating_add(body.len());
-            if self.walked_octets > WALKED_OCTETS_MAX {
-                self.give_up(name, Obstacle::TooLarge)?;
-            }
-            if self.split(name, body, boundary, assumed, depth)? == Found::Parts {
-                found = Found::Parts;
-            }
-        }
-        ControlFlow::Continue(found)
-    }
-
-    /// The parts under one boundary.
-    fn split(
-        &mut self,
-        name: &ItemName,
-        body: &[u8],
-        boundary: &[u8],
-        assumed: Assumed,
-        depth: usize,
-    ) -> ControlFlow<(), Found> {
-        let mut found = Found::None;
-        for (part, number) in mime::Parts::new(body, boundary).zip(1_usize..) {
-            found = Found::Parts;
-            let name = name.inside(&format!("part {number}"));
-            self.entity(&name, part, assumed, depth.saturating_add(1))?;
-        }
-        ControlFlow::Continue(found)
-    }
-
-    /// A part without parts of its own.
-    fn leaf(
-        &mut self,
-        name: &ItemName,
-        entity: &Entity<'_>,
-        encoding: TransferEncoding,
-        is_message: bool,
-        depth: usize,
-    ) -> ControlFlow<()> {
-        let decoded = mime::decode(entity.body, encoding);
-        self.count_octets(name, decoded.len())?;
-        if is_message {
-            self.entity(&name.inside("message"), &decoded, Assumed::Text, depth.saturating_add(1))?;
-            if entity.media_types.len() <= 1 {
-                return ControlFlow::Continue(());
-            }
-        }
-        self.content(name, &decoded, 0)
     }
 }
 
-/// Whether a body had parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    None,
-    Parts,
+// === impl Depth ===
+
+impl Depth {
+    /// One multipart or message further in.
+    pub(super) fn in_message(self) -> Self {
+        Self { messages: self.messages.saturating_add(1), ..self }
+    }
+
+    /// One archive further in.
+    pub(super) fn in_archive(self) -> Self {
+        Self { archives: self.archives.saturating_add(1), ..self }
+    }
 }
 
 /// Mail that was forwarded ten times nests twenty levels. Each level costs one pass over its octets and a few stack frames.
 pub const DEPTH_MAX: usize = 32;
-/// Zip in zip in zip is packaging; more is an attempt to tire a scanner. Each level holds one unpacked entry in memory.
-pub const ARCHIVE_DEPTH_MAX: usize = 4;
+/// A compressed tar archive in another one in a zip archive is packaging, and five levels; more is an attempt to tire a scanner.
+/// Each level holds one unpacked entry in memory, counted with all others.
+pub const ARCHIVE_DEPTH_MAX: usize = 6;
 /// A digest of a busy list has a few hundred parts.
 pub const PARTS_MAX: usize = 2_000;
 /// Source trees and office documents have thousands of entries; a directory is 200 octets of memory for each.

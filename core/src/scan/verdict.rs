@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Stamp;
+use super::{ItemName, Stamp};
 
 /// Of one item, or of a whole message: the worst of its items.
 #[must_use]
@@ -29,7 +29,7 @@ pub enum Verdict {
 /// Why a part of a message cannot be looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Obstacle {
-    /// An archive's entry needs a password.
+    /// An archive's entry, a document or a part needs a password or a key.
     Encrypted,
     /// Parts, nested messages and archives are nested too deeply.
     TooDeep,
@@ -41,13 +41,32 @@ pub enum Obstacle {
     TooManyEntries,
     /// An entry grows out of all proportion, or all parts together grow too large: a decompression bomb.
     TooLarge,
-    /// An archive is damaged, contradicts itself, or is packed by a method that we do not know; or a multipart does not say
-    /// plainly where its parts begin.
+    /// An archive is damaged, or is packed by a method that we do not know.
     Broken,
+    /// Programs would disagree about what it holds: a multipart does not say plainly where its parts begin, an archive
+    /// contradicts itself, a header section has octets that some take for its end.
+    Ambiguous,
     /// An engine's own limits keep it from looking at all of it.
     EngineLimit,
     /// A fragment of a message (`message/partial`), of which no one ever sees the whole before the reader does.
     Fragment,
+    /// A part that its reader fetches from elsewhere (`message/external-body`).
+    External,
+}
+
+/// What obstacles have in common, for those who decide what becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ObstacleKind {
+    /// It needs a password or a key.
+    Encrypted,
+    /// The message does not hold all of it.
+    Partial,
+    /// It is damaged or unknown.
+    Broken,
+    /// It is more than a scan can look at.
+    OverLimit,
+    /// It means different things to different programs.
+    Ambiguous,
 }
 
 /// The result of scanning one message.
@@ -55,6 +74,8 @@ pub enum Obstacle {
 pub struct ScanReport {
     /// The worst verdict of its items, after the policy for unscannable content.
     pub verdict: Verdict,
+    /// The item in which a virus was found.
+    pub culprit: Option<ItemName>,
     /// What the policy let pass although it could not be looked into. Empty for most mail.
     pub tolerated: Vec<Obstacle>,
     /// What it was scanned with.
@@ -85,6 +106,17 @@ impl Verdict {
         if other.rank() > self.rank() { other } else { self }
     }
 
+    /// The name of what keeps a mail back for good, `[A-Za-z0-9._-]`: the threat's, or `unscannable.` and the obstacle's.
+    /// `None` for a clean one, and where another scan may know more.
+    #[must_use]
+    pub fn finding(&self) -> Option<String> {
+        match self {
+            Self::Infected { threat } => Some(threat.clone()),
+            Self::Unscannable { reason } => Some(threat_name(&format!("unscannable.{reason}"))),
+            Self::Clean | Self::TimedOut | Self::Failed => None,
+        }
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Self::Clean => 0,
@@ -110,18 +142,39 @@ impl fmt::Display for Verdict {
 
 // === impl Obstacle ===
 
+impl Obstacle {
+    /// Which kind it is of.
+    #[must_use]
+    pub const fn kind(self) -> ObstacleKind {
+        match self {
+            Self::Encrypted => ObstacleKind::Encrypted,
+            Self::Fragment | Self::External => ObstacleKind::Partial,
+            Self::Broken => ObstacleKind::Broken,
+            Self::TooDeep
+            | Self::TooManyParts
+            | Self::HeadersTooLong
+            | Self::TooManyEntries
+            | Self::TooLarge
+            | Self::EngineLimit => ObstacleKind::OverLimit,
+            Self::Ambiguous => ObstacleKind::Ambiguous,
+        }
+    }
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Encrypted => "encrypted archive",
+            Self::Encrypted => "encrypted",
             Self::TooDeep => "nested too deeply",
             Self::TooManyParts => "too many parts",
             Self::HeadersTooLong => "header section too long",
             Self::TooManyEntries => "too many archive entries",
             Self::TooLarge => "expands too far",
-            Self::Broken => "damaged or unknown archive or multipart",
+            Self::Broken => "damaged or unknown archive",
+            Self::Ambiguous => "means different things to different programs",
             Self::EngineLimit => "beyond the limits of a scan engine",
             Self::Fragment => "fragment of a message",
+            Self::External => "content from elsewhere",
         })
     }
 }
@@ -142,6 +195,14 @@ mod tests {
         assert_eq!(Verdict::Clean.worse(broken()), broken());
         assert_eq!(broken().worse(Verdict::Clean), broken());
         assert_eq!(broken().worse(Verdict::Failed), Verdict::Failed);
+    }
+
+    #[test]
+    fn what_keeps_a_mail_back_has_a_name() {
+        assert_eq!(Verdict::Infected { threat: "x".into() }.finding().as_deref(), Some("x"));
+        let bomb = Verdict::Unscannable { reason: Obstacle::TooLarge };
+        assert_eq!(bomb.finding().as_deref(), Some("unscannable.expands_too_far"));
+        assert_eq!(Verdict::Failed.finding(), None);
     }
 
     #[test]

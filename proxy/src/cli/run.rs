@@ -194,7 +194,7 @@ impl Running {
         let settings = within(open_files, settings);
         let server = Server::start_on(sockets, &settings, rooms.edge())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-        let control = ControlServer::start(control, rooms.ordered()).map_err(Failure::general)?;
+        let control = ControlServer::start(control, rooms.under_control()).map_err(Failure::general)?;
         let running =
             Self { config, folder, log, sandbox, open_files, rooms, server, admin, control, is_draining };
         running.announce();

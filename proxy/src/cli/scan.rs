@@ -1,8 +1,10 @@
-//! `gatepost scan`: what the server's scanner says about files, and about what lies in mailboxes.
+//! `gatepost scan`: what the server's scanner says about files and about what lies in mailboxes, and how its engines do.
 
 mod background;
 mod trace;
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,9 +13,13 @@ use gatepost_core::events::Log;
 use gatepost_core::scan::inspect::inspect;
 use gatepost_core::scan::{Metrics, Verdict};
 use prometheus::Registry;
+use serde_json::json;
 
-use super::output::Output;
+use super::output::{Output, Table};
 use super::{Exit, Failure, Site};
+use crate::control::Client;
+use crate::control::client::Part;
+use crate::control::message::{Engine, Line, Request};
 use crate::services;
 
 #[derive(Debug, Args)]
@@ -21,7 +27,7 @@ use crate::services;
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Files of any kind; each is scanned as it is and as a mail. One that is called as a command is written ./background.
+    /// Files of any kind, `-` for standard input; each is scanned as it is and as a mail.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// How long one file may take, in seconds.
@@ -31,6 +37,18 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show how the engines of the running server do. Exits with 1 if one cannot be asked.
+    Status {
+        /// For scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the engines of the running server look for new signatures at once. Exits with 1 if one does not take them.
+    Reload {
+        /// For scripts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Scan what lies in mailboxes again, on the running server.
     #[command(subcommand)]
     Background(background::Command),
@@ -40,13 +58,15 @@ enum Command {
 
 pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
     match &arguments.command {
+        Some(Command::Status { json }) => engines(Request::ScanStatus, *json, site, output),
+        Some(Command::Reload { json }) => engines(Request::ScanReload, *json, site, output),
         Some(Command::Background(command)) => background::execute(command, site, output),
         Some(Command::Trace(arguments)) => trace::execute(arguments, site, output),
-        None => scan_files(arguments, site, output),
+        None => scan(arguments, site, output),
     }
 }
 
-fn scan_files(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
+fn scan(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
     // Nobody scrapes a command; the engines count all the same.
     let metrics = Metrics::register(&Registry::new()).map_err(Failure::general)?;
     let rules = rules_folder(site)?;
@@ -69,6 +89,40 @@ fn scan_files(arguments: &Arguments, site: &Site, output: &mut Output) -> Result
     }
 }
 
+/// Asks the running server, which alone knows.
+fn engines(request: Request, as_json: bool, site: &Site, output: &mut Output) -> Result<(), Failure> {
+    let Some(mut client) = Client::connect(&site.data()?).map_err(Failure::general)? else {
+        return Err(Failure::general("no server runs on this data folder"));
+    };
+    let mut engines: Vec<Engine> = Vec::new();
+    let take = &mut |part: Part<'_>| {
+        if let Part::Line(Line::Engine(engine)) = part {
+            engines.push(*engine);
+        }
+        Ok(())
+    };
+    client.ask(request, take).map_err(Failure::general)?;
+    if as_json {
+        output.json(&json!(engines))?;
+    } else {
+        let mut table = Table::new(&["ENGINE", "STATE", "SIGNATURES", "CALLS", "REMEMBERED", "SLOW"]);
+        for engine in &engines {
+            let Engine { name, signatures, calls, remembered, slow_calls, .. } = engine;
+            let state = if engine.available { "ready" } else { "down" };
+            table.row([name, &state, signatures, calls, remembered, slow_calls]);
+        }
+        output.line(table)?;
+    }
+    output.finish()?;
+    let problems = engines.iter().filter_map(|engine| match &engine.problem {
+        Some(problem) => Some(format!("{}: {problem}", engine.name)),
+        None if !engine.available => Some(format!("{} cannot be asked", engine.name)),
+        None => None,
+    });
+    let problems: Vec<String> = problems.collect();
+    if problems.is_empty() { Ok(()) } else { Err(Failure::general(problems.join("; "))) }
+}
+
 /// The configured folder, or the data folder's where there is one; scanning needs no installation. One that was named
 /// must be usable: its rules must not be left out in silence.
 fn rules_folder(site: &Site) -> Result<Option<PathBuf>, Failure> {
@@ -84,11 +138,18 @@ fn rules_folder(site: &Site) -> Result<Option<PathBuf>, Failure> {
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |error: &dyn std::fmt::Display| Failure::general(format!("{}: {error}", path.display()));
-    let octets = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
-    if octets > FILE_OCTETS_MAX {
-        return Err(unreadable(&format_args!("larger than {FILE_OCTETS_MAX} octets")));
+    let mut octets = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        io::stdin().lock().take(FILE_OCTETS_MAX.saturating_add(1)).read_to_end(&mut octets)
+    } else {
+        File::open(path)
+            .and_then(|file| file.take(FILE_OCTETS_MAX.saturating_add(1)).read_to_end(&mut octets))
+    };
+    match read {
+        Ok(count) if u64::try_from(count).is_ok_and(|count| count <= FILE_OCTETS_MAX) => Ok(octets),
+        Ok(_) => Err(unreadable(&format_args!("larger than {FILE_OCTETS_MAX} octets"))),
+        Err(error) => Err(unreadable(&error)),
     }
-    std::fs::read(path).map_err(|error| unreadable(&error))
 }
 
 /// The largest mail that a configuration can allow; a file is held in memory while it is scanned.

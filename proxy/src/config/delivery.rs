@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
+use gatepost_core::delivery::remote::Dane;
 use gatepost_core::delivery::route::{DomainPattern, HopHost, RouteHop, RouteTls};
 use gatepost_core::directory::DomainName;
 use gatepost_smtp::client::Protocol;
@@ -25,6 +26,8 @@ pub struct Remote {
     pub port: u16,
     /// Whether foreign domains may name hosts on loopback or in private networks.
     pub internal_addresses: bool,
+    /// Whether hosts are asked for TLSA records.
+    pub dane: Dane,
     /// Whether domains are asked for their MTA-STS policies.
     pub mta_sts: bool,
     /// Where the web servers listen that have them.
@@ -69,11 +72,21 @@ pub(super) struct WrittenRemote {
     enabled: bool,
     port: Option<Spanned<u16>>,
     internal_addresses: bool,
+    dane: WrittenDane,
     mta_sts: Option<bool>,
     https_port: Option<Spanned<u16>>,
     rate: Option<NonZeroU32>,
     authorities: Option<PathBuf>,
     timeouts: WrittenTimeouts,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WrittenDane {
+    Off,
+    #[default]
+    Auto,
+    On,
 }
 
 /// `[[route]]`, as it is written.
@@ -146,8 +159,17 @@ impl WrittenRemote {
         routes: Vec<Spanned<WrittenRoute>>,
         findings: &mut Vec<Finding>,
     ) -> Option<Remote> {
-        let Self { enabled, port, internal_addresses, mta_sts, https_port, rate, authorities, timeouts } =
-            self;
+        let Self {
+            enabled,
+            port,
+            internal_addresses,
+            dane,
+            mta_sts,
+            https_port,
+            rate,
+            authorities,
+            timeouts,
+        } = self;
         if let (false, Some(route)) = (enabled, routes.first()) {
             findings.push(
                 Finding::at(route.span(), "a route leads nowhere as long as no mail leaves this server")
@@ -160,11 +182,17 @@ impl WrittenRemote {
         let routes = routes.into_iter().map(|route| route.into_inner().check(findings)).collect();
         let port = port.map_or(SMTP_PORT, Spanned::into_inner);
         let https_port = https_port.map_or(HTTPS_PORT, Spanned::into_inner);
+        let dane = match dane {
+            WrittenDane::Off => Dane::Never,
+            WrittenDane::Auto => Dane::WhereProven,
+            WrittenDane::On => Dane::Always,
+        };
         let mta_sts = mta_sts.unwrap_or(true);
         let timeouts = timeouts.check();
         enabled.then_some(Remote {
             port,
             internal_addresses,
+            dane,
             mta_sts,
             https_port,
             rate,
@@ -330,7 +358,12 @@ mod tests {
         assert_eq!(remote("[delivery.remote]\nrate = 10\n"), Ok(None));
         let on = remote("[delivery.remote]\nenabled = true\n").unwrap().unwrap();
         assert_eq!((on.port, on.internal_addresses, on.rate, on.routes.len()), (25, false, None, 0));
-        assert_eq!((on.mta_sts, on.https_port), (true, 443));
+        assert_eq!((on.dane, on.mta_sts, on.https_port), (Dane::WhereProven, true, 443));
+        let dane =
+            |written: &str| remote(&format!("[delivery.remote]\nenabled = true\ndane = \"{written}\"\n"));
+        assert_eq!(dane("on").unwrap().unwrap().dane, Dane::Always);
+        assert_eq!(dane("off").unwrap().unwrap().dane, Dane::Never);
+        assert!(dane("yes").unwrap_err().contains("auto"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 use serde::Deserialize;
@@ -15,6 +16,8 @@ use crate::admission::dnsbl::LISTS_MAX;
 pub struct Dns {
     /// Asked instead of those of `/etc/resolv.conf`.
     pub servers: Vec<NameServer>,
+    /// A file of DNSKEY records that DNSSEC begins with; `None`: the keys of the root.
+    pub trust_anchor: Option<PathBuf>,
 }
 
 /// A name server: an address, with a port where that is not 53.

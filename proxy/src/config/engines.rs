@@ -29,14 +29,25 @@ pub enum EngineKind {
     /// The embedded one.
     Yara,
     /// Clam AntiVirus.
-    Clamd {
-        /// Where it listens.
-        address: Address,
-        /// How long one item may take.
-        timeout: TimeSpan,
-        /// The longest pause before it is tried again.
-        retry_delay: TimeSpan,
+    Clamd(Outside),
+    /// A scanner behind ICAP.
+    Icap {
+        /// How it is reached.
+        outside: Outside,
+        /// The path of its service, without a slash in front.
+        service: String,
     },
+}
+
+/// How an engine outside this process is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// Where it listens.
+    pub address: Address,
+    /// How long one item may take.
+    pub timeout: TimeSpan,
+    /// The longest pause before it is tried again.
+    pub retry_delay: TimeSpan,
 }
 
 /// The name of an engine: a part of stamps and a metric label, so short and plain.
@@ -60,6 +71,7 @@ pub(super) struct WrittenEngine {
     address: Option<Spanned<SocketAddr>>,
     timeout: Option<Spanned<TimeSpan>>,
     retry_delay: Option<Spanned<TimeSpan>>,
+    service: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -67,6 +79,7 @@ pub(super) struct WrittenEngine {
 enum WrittenKind {
     Yara,
     Clamd,
+    Icap,
 }
 
 /// `[scan] policy`
@@ -127,15 +140,21 @@ impl WrittenEngine {
                 self.refuse_outside_keys(findings);
                 EngineKind::Yara
             }
-            WrittenKind::Clamd => EngineKind::Clamd {
-                address: self.address(findings)?,
-                timeout: self.timeout.as_ref().map_or(TIMEOUT_DEFAULT, |it| *it.get_ref()),
-                retry_delay: self.retry_delay.as_ref().map_or(RETRY_DELAY_DEFAULT, |it| *it.get_ref()),
+            WrittenKind::Clamd => {
+                if let Some(service) = &self.service {
+                    findings.push(Finding::at(service.span(), "`service` is a setting of ICAP engines"));
+                }
+                EngineKind::Clamd(self.outside("socket = \"/run/clamav/clamd.ctl\"", findings)?)
+            }
+            WrittenKind::Icap => EngineKind::Icap {
+                outside: self.outside("address = \"127.0.0.1:1344\"", findings)?,
+                service: self.service(findings)?,
             },
         };
         let default = match kind {
             EngineKind::Yara => "yara",
-            EngineKind::Clamd { .. } => "clamd",
+            EngineKind::Clamd(_) => "clamd",
+            EngineKind::Icap { .. } => "icap",
         };
         let name = self.name.map_or_else(|| EngineName(default.to_owned()), Spanned::into_inner);
         Some(ScanEngine { name, kind })
@@ -149,13 +168,42 @@ impl WrittenEngine {
             ("address", self.address.as_ref().map(Spanned::span)),
             ("timeout", self.timeout.as_ref().map(Spanned::span)),
             ("retry_delay", self.retry_delay.as_ref().map(Spanned::span)),
+            ("service", self.service.as_ref().map(Spanned::span)),
         ];
         for (key, span) in keys.into_iter().filter_map(|(key, span)| Some((key, span?))) {
             findings.push(Finding::at(span, format!("`{key}` is no setting of the embedded engine")));
         }
     }
 
-    fn address(&self, findings: &mut Vec<Finding>) -> Option<Address> {
+    fn outside(&self, example: &str, findings: &mut Vec<Finding>) -> Option<Outside> {
+        Some(Outside {
+            address: self.address(example, findings)?,
+            timeout: self.timeout.as_ref().map_or(TIMEOUT_DEFAULT, |it| *it.get_ref()),
+            retry_delay: self.retry_delay.as_ref().map_or(RETRY_DELAY_DEFAULT, |it| *it.get_ref()),
+        })
+    }
+
+    /// A part of a URI: nothing that could end it, or a line.
+    fn service(&self, findings: &mut Vec<Finding>) -> Option<String> {
+        let Some(service) = &self.service else {
+            findings.push(
+                Finding::at(self.kind.span(), "which service of this server scans?")
+                    .hint("service = \"avscan\", as the server calls it"),
+            );
+            return None;
+        };
+        let text = service.get_ref();
+        let is_path = text.bytes().all(|octet| octet.is_ascii_graphic()) && !text.starts_with('/');
+        if !is_path || !(1..=SERVICE_MAX).contains(&text.len()) {
+            findings.push(
+                Finding::at(service.span(), "not the path of a service")
+                    .hint("what stands behind icap://HOST/, such as avscan"),
+            );
+        }
+        Some(text.clone())
+    }
+
+    fn address(&self, example: &str, findings: &mut Vec<Finding>) -> Option<Address> {
         match (&self.socket, &self.address) {
             (Some(socket), None) => {
                 let path = socket.get_ref();
@@ -175,10 +223,7 @@ impl WrittenEngine {
                 None
             }
             (None, None) => {
-                findings.push(
-                    Finding::at(self.kind.span(), "where does this engine listen?")
-                        .hint("socket = \"/run/clamav/clamd.ctl\", or address = \"127.0.0.1:3310\""),
-                );
+                findings.push(Finding::at(self.kind.span(), "where does this engine listen?").hint(example));
                 None
             }
         }
@@ -228,6 +273,8 @@ impl fmt::Display for EngineName {
 
 /// A part of every stamp.
 const NAME_MAX: usize = 16;
+/// A longer one is a mistake.
+const SERVICE_MAX: usize = 200;
 /// unix(7): 108 octets with the NUL.
 const SOCKET_PATH_MAX: usize = 107;
 /// What large archives take; a session waits less (`session_budget`).
@@ -263,10 +310,13 @@ mod tests {
         let scan = parse(text).unwrap().scan;
         let names: Vec<_> = scan.engines.iter().map(|engine| engine.name.as_str()).collect();
         assert_eq!((names, scan.policy), (vec!["clamd", "far", "yara"], EnginePolicy::First));
-        let EngineKind::Clamd { address, timeout, retry_delay } = &scan.engines[0].kind else { panic!() };
-        assert_eq!(*address, Address::Unix("/run/c".into()));
-        assert_eq!((*timeout, *retry_delay), (TimeSpan::seconds(5), RETRY_DELAY_DEFAULT));
-        assert!(matches!(&scan.engines[1].kind, EngineKind::Clamd { address: Address::Tcp(_), .. }));
+        let clamd = |address, timeout| {
+            EngineKind::Clamd(Outside { address, timeout, retry_delay: RETRY_DELAY_DEFAULT })
+        };
+        let unix = Address::Unix("/run/c".into());
+        assert_eq!(scan.engines[0].kind, clamd(unix, TimeSpan::seconds(5)));
+        let tcp = Address::Tcp("192.0.2.1:3310".parse().unwrap());
+        assert_eq!(scan.engines[1].kind, clamd(tcp, TIMEOUT_DEFAULT));
     }
 
     #[test]
@@ -283,6 +333,10 @@ mod tests {
             (format!("{clamd}{socket}name = \"yara\"\n[[scan.engine]]\ntype = \"yara\"\n"), "two engines"),
             (format!("[[scan.engine]]\ntype = \"yara\"\n{socket}"), "no setting of the embedded engine"),
             (format!("rules = \"/r\"\n{clamd}{socket}"), "no engine uses these rules"),
+            (format!("{clamd}{socket}service = \"x\"\n"), "a setting of ICAP engines"),
+            (format!("[[scan.engine]]\ntype = \"icap\"\n{address}"), "which service"),
+            (format!("[[scan.engine]]\ntype = \"icap\"\n{address}service = \"a b\"\n"), "not the path"),
+            (format!("[[scan.engine]]\ntype = \"icap\"\n{address}service = \"/a\"\n"), "not the path"),
             ("policy = \"most\"\n".to_owned(), "unknown variant"),
         ] {
             let error = parse(&text).unwrap_err();

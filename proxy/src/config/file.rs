@@ -15,9 +15,11 @@ use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
 use super::network::TrustedNetwork;
+use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
 use super::srs::WrittenSrs;
+use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// The whole file.
@@ -42,6 +44,7 @@ pub(super) struct File {
     pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) pickup: Option<Pickup>,
     pub(super) badmail: Badmail,
+    pub(super) quarantine: WrittenQuarantine,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
 }
@@ -182,20 +185,24 @@ pub(super) struct Scan {
     pub(super) rules: Option<Spanned<PathBuf>>,
     pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
-    pub(super) unscannable: Option<Unscannable>,
+    pub(super) reader_budget: Option<TimeSpan>,
+    pub(super) unscannable: Unscannable,
     pub(super) background: WrittenBackground,
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
+    pub(super) infected: Option<Infected>,
+    pub(super) deletion: Option<bool>,
 }
 
-/// What happens to content that the scanner cannot look into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// What becomes of infected mail in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Unscannable {
-    /// Treated as clean and noted.
-    Accept,
-    /// Refused like a virus.
-    Refuse,
+pub enum Infected {
+    /// It goes into the quarantine.
+    #[default]
+    Quarantine,
+    /// It is deleted, where deletion is switched on.
+    Delete,
 }
 
 /// `[pickup]`

@@ -16,12 +16,14 @@ mod engines;
 mod file;
 pub mod network;
 mod problem;
+mod quarantine;
 mod quirk;
 mod relay;
 mod schedule;
 mod settings;
 mod srs;
 mod timeouts;
+mod unscannable;
 pub mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -37,13 +39,15 @@ pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, Swit
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
-pub use engines::{EngineKind, EngineName, ScanEngine};
-pub use file::{LogFormat, LogLevel, SandboxMode, Unscannable};
+pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
+pub use file::{Infected, LogFormat, LogLevel, SandboxMode};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
+pub use quarantine::Quarantine;
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
 pub use timeouts::Timeouts;
+pub use unscannable::{Answer, Unscannable};
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
@@ -94,6 +98,8 @@ pub struct Config {
     pub pickup: Option<PathBuf>,
     /// How much mail is kept that can be neither delivered nor returned.
     pub badmail: Badmail,
+    /// How much infected mail is kept.
+    pub quarantine: Quarantine,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -253,12 +259,18 @@ pub struct Scan {
     pub policy: EnginePolicy,
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
-    /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
+    /// Whether a session waits for a verdict at all; otherwise the queue scans.
     pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
+    /// How long a reader waits for one, before he is told to come again.
+    pub reader_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
-    pub unscannable: Option<Unscannable>,
+    pub unscannable: Unscannable,
+    /// What becomes of infected mail in the queue.
+    pub infected: Infected,
+    /// Whether mail may be deleted for what is found in it; otherwise it goes into the quarantine. `EnableScanDeletion`.
+    pub deletion: bool,
     /// How what lies in mailboxes is scanned again.
     pub background: gatepost_core::background::Settings,
 }
@@ -342,9 +354,11 @@ impl Config {
             ("delivery.remote.enabled", self.remote.is_some() != running.remote.is_some()),
             ("delivery.remote.authorities", authorities(&self) != authorities(running)),
             ("delivery.remote.https_port", https_port(&self) != https_port(running)),
+            ("dns.trust_anchor", self.dns.trust_anchor != running.dns.trust_anchor),
             ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
             ("scan.engine", self.scan.engines != running.scan.engines),
             ("scan.policy", self.scan.policy != running.scan.policy),
+            ("scan.reader_budget", self.scan.reader_budget != running.scan.reader_budget),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -353,8 +367,7 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
-        let background = self.scan.background;
+        let Scan { in_session, session_budget, infected, deletion, background, .. } = self.scan;
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -372,7 +385,7 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { in_session, session_budget, background, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, infected, deletion, background, ..running.scan.clone() },
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
@@ -434,6 +447,7 @@ impl Config {
             dkim: Vec::new(),
             pickup: None,
             badmail: Badmail::default(),
+            quarantine: Quarantine::default(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }
@@ -489,7 +503,10 @@ impl Default for Scan {
             rules: None,
             in_session: true,
             session_budget: SESSION_BUDGET_DEFAULT,
-            unscannable: None,
+            reader_budget: READER_BUDGET_DEFAULT,
+            unscannable: Unscannable::default(),
+            infected: Infected::default(),
+            deletion: false,
             background: gatepost_core::background::Settings::default(),
         }
     }
@@ -564,6 +581,8 @@ const FREE_SPACE_DEFAULT: Octets = Octets::mebi(128);
 const FREE_FILES_DEFAULT: u32 = 1_000;
 /// Far below the ten minutes that a client waits after the final dot (RFC 5321 section 4.5.3.2.6).
 const SESSION_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(20);
+/// The classic time of a virus scanner; a mail program that waits less comes again, and finds the verdict.
+const READER_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(180);
 /// More than a person looks through.
 const BADMAIL_MESSAGES_DEFAULT: u32 = 1000;
 /// Five of the largest mails, and nothing that a disk notices.

@@ -1,3 +1,4 @@
+use gatepost_core::scan::{UnscannableAction, UnscannablePolicy};
 use gatepost_smtp::server::{PeerClass, Right, Rights};
 use gatepost_smtp::wire::verb::Verb;
 use proptest::prelude::*;
@@ -279,6 +280,21 @@ fn an_admin_address_outside_loopback_needs_tls_and_a_credential() {
     }
     let both = admin("address = \"0.0.0.0:1\"\ntls = true\ncredential = \"t\"").unwrap();
     assert!(matches!(both.admin, Some(Admin::Tls { .. })));
+}
+
+#[test]
+fn each_kind_of_unscannable_content_has_an_answer_of_its_own() {
+    let written = "[scan.unscannable]\nencrypted = \"refuse\"\nambiguous = \"accept\"\n";
+    let config = parse(&format!("{MINIMAL}{written}")).unwrap();
+    let wanted =
+        Unscannable { encrypted: Answer::Refuse, ambiguous: Answer::Accept, ..Unscannable::default() };
+    assert_eq!(config.scan.unscannable, wanted);
+    let policy = crate::services::scan_settings(&config).unscannable;
+    assert_eq!(policy.encrypted, UnscannableAction::Refuse);
+    assert_eq!(policy.ambiguous, UnscannableAction::Accept);
+    let default = crate::services::scan_settings(&Config::embedded_default()).unscannable;
+    assert_eq!(default, UnscannablePolicy::default());
+    assert!(parse(&format!("{MINIMAL}[scan.unscannable]\nbroken = \"perhaps\"\n")).is_err());
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //! as long as `VERSION` is; the JSON output of the command line is made of the same values.
 
 use gatepost_core::queue::{self, Affected, Details, QueueId, Selection, Summary};
+use gatepost_core::scan::EngineStatus;
 use serde::{Deserialize, Serialize};
 
 use super::background::{BackgroundOrder, BackgroundStatus};
+use super::kept::{Kept, KeptDetails, LetGo, QuarantineRequest};
 
 /// One line of the asking side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,12 @@ pub enum Request {
     },
     /// Of the background scan; `Line::BackgroundScan` for each mailbox database.
     BackgroundScan(BackgroundOrder),
+    /// `Line::Engine` for each scan engine.
+    ScanStatus,
+    /// Has each engine look for new signatures, then as `ScanStatus`.
+    ScanReload,
+    /// Of the quarantine.
+    Quarantine(QuarantineRequest),
 }
 
 /// `queue::Selection` as it travels. A key that is not known is refused: a filter that was overlooked would delete too much.
@@ -83,10 +91,18 @@ pub enum Line {
     Details(Box<Detailed>),
     /// The queue at a glance.
     Stats(Box<Statistics>),
+    /// One scan engine.
+    Engine(Box<Engine>),
     /// What an order came to.
     Affected(Reached),
     /// How the background scan of one mailbox database stands.
     BackgroundScan(Box<BackgroundStatus>),
+    /// One mail of a list of the quarantine.
+    Kept(Box<Kept>),
+    /// Everything about one mail in quarantine.
+    KeptDetails(Box<KeptDetails>),
+    /// What came of a release.
+    LetGo(LetGo),
     /// That many octets follow behind this line.
     Content(u64),
     /// That was all.
@@ -120,6 +136,8 @@ pub enum FailedKind {
     NotFound,
     /// The queue could not do it.
     Queue,
+    /// The scanner could not do it.
+    Scanner,
 }
 
 /// One message of a list.
@@ -240,6 +258,26 @@ pub struct DomainStatistics {
     pub ages: Vec<usize>,
 }
 
+/// One scan engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Engine {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The version of its signatures.
+    pub signatures: String,
+    /// Whether it can be asked.
+    pub available: bool,
+    /// Items that it was given since the start.
+    pub calls: u64,
+    /// Items that it had said something of before.
+    pub remembered: u64,
+    /// Calls that took longer than 2.5 s.
+    pub slow_calls: u64,
+    /// Why new signatures were not taken, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// A standing hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -283,6 +321,9 @@ impl Request {
             Self::Retry(_) => "retry",
             Self::Delete { .. } => "delete",
             Self::BackgroundScan(_) => "background-scan",
+            Self::ScanStatus => "scan-status",
+            Self::ScanReload => "scan-reload",
+            Self::Quarantine(_) => "quarantine",
         }
     }
 }
@@ -305,6 +346,15 @@ impl TryFrom<Filter> for Selection {
 /// It is none.
 pub fn parse_id(text: &str) -> Result<QueueId, NotAnId> {
     text.parse().map_err(|_| NotAnId(text.to_owned()))
+}
+
+// === impl Engine ===
+
+impl From<EngineStatus> for Engine {
+    fn from(status: EngineStatus) -> Self {
+        let EngineStatus { name, signatures, is_available, calls, remembered, slow_calls } = status;
+        Self { name, signatures, available: is_available, calls, remembered, slow_calls, problem: None }
+    }
 }
 
 // === impl Item ===

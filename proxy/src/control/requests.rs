@@ -1,12 +1,19 @@
 //! What each request does.
 
 use std::io::{self, Read as _};
+use std::sync::Arc;
 
+use gatepost_core::BoxFuture;
+use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Selection};
+use gatepost_core::scan::{Ensemble, Reload};
 
+use super::Rooms;
 use super::background::BackgroundOrder;
-use super::message::{FailedKind, Filter, Line, NotAnId, Request, parse_id};
-use super::server::{Answer, Rooms};
+use super::kept::QuarantineRequest;
+use super::message::{Engine, FailedKind, Filter, Line, NotAnId, Request, parse_id};
+use super::quarantine::{self, Hearer};
+use super::server::Answer;
 
 /// Why a request ends early, as its peer is told.
 struct Refused {
@@ -14,14 +21,20 @@ struct Refused {
     text: String,
 }
 
+/// Keeps errors of the connection apart from those of the request.
+struct Connection<'a> {
+    answer: &'a mut Answer,
+    broken: Option<io::Error>,
+}
+
 /// Does it and tells what came of it. An error is one of the connection.
 pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &mut Answer) -> io::Result<()> {
-    let queue = &rooms.queue;
-    let name = request.name();
+    let (name, queue) = (request.name(), &rooms.queue);
     let answered = match request {
         Request::List(filter) => list(filter, queue, answer).await?,
         Request::Show(id) => show(&id, queue, answer).await?,
         Request::Cat(id) => cat(&id, queue, answer).await?,
+        Request::Quarantine(request) => look_after(request, uid, &rooms.releaser, answer).await?,
         Request::Stats => {
             answer.line(&Line::Stats(Box::new(queue.stats().await.into()))).await?;
             Ok(())
@@ -35,6 +48,11 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
             }
             Ok(())
         }
+        Request::ScanStatus => {
+            engines(&rooms.engines, &[], answer).await?;
+            Ok(())
+        }
+        Request::ScanReload => reload(&rooms.engines, answer).await?,
         order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
             match obey(order, rooms).await {
                 Ok(Affected { messages, in_delivery }) => {
@@ -76,9 +94,53 @@ async fn obey(order: Request, rooms: &Rooms) -> Result<Affected, Refused> {
         | Request::Show(_)
         | Request::Cat(_)
         | Request::Stats
-        | Request::BackgroundScan(_) => Affected::default(),
+        | Request::BackgroundScan(_)
+        | Request::ScanStatus
+        | Request::ScanReload
+        | Request::Quarantine(_) => Affected::default(),
     };
     Ok(reached)
+}
+
+/// Engines outside of this process may take their time.
+async fn reload(ensemble: &Arc<Ensemble>, answer: &mut Answer) -> io::Result<Result<(), Refused>> {
+    let reloading = Arc::clone(ensemble);
+    match tokio::task::spawn_blocking(move || reloading.reload_each()).await {
+        Ok(reloads) => {
+            engines(ensemble, &reloads, answer).await?;
+            Ok(Ok(()))
+        }
+        Err(error) => Ok(Err(Refused { kind: FailedKind::Scanner, text: error.to_string() })),
+    }
+}
+
+async fn engines(ensemble: &Ensemble, reloads: &[(String, Reload)], answer: &mut Answer) -> io::Result<()> {
+    for status in ensemble.status() {
+        let reload = reloads.iter().find(|(name, _)| *name == status.name);
+        let problem = match reload {
+            Some((_, Reload::Kept(reason))) => Some(reason.clone()),
+            Some((_, Reload::Unchanged | Reload::Replaced)) | None => None,
+        };
+        answer.line(&Line::Engine(Box::new(Engine { problem, ..status.into() }))).await?;
+    }
+    Ok(())
+}
+
+/// Of the quarantine.
+async fn look_after(
+    request: QuarantineRequest,
+    uid: u32,
+    releaser: &Releaser,
+    answer: &mut Answer,
+) -> io::Result<Result<(), Refused>> {
+    let mut connection = Connection { answer, broken: None };
+    let by = format!("uid {uid}");
+    let quarantine = &releaser.quarantine;
+    let answered = quarantine::answer(request, &by, quarantine, Some(releaser), &mut connection).await;
+    match connection.broken {
+        Some(error) => Err(error),
+        None => Ok(answered.map_err(Refused::from)),
+    }
 }
 
 /// One record after the other, so that a long list costs no memory.
@@ -140,6 +202,17 @@ async fn cat(id: &str, queue: &Queue, answer: &mut Answer) -> io::Result<Result<
     }
 }
 
+// === impl Connection ===
+
+impl Hearer for Connection<'_> {
+    fn hear(&mut self, line: Line) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            let told = self.answer.line(&line).await;
+            told.map_err(|error| self.broken.insert(error).kind().into())
+        })
+    }
+}
+
 // === impl Refused ===
 
 impl Refused {
@@ -155,6 +228,12 @@ impl Refused {
 impl From<NotAnId> for Refused {
     fn from(error: NotAnId) -> Self {
         Self { kind: FailedKind::BadRequest, text: error.to_string() }
+    }
+}
+
+impl From<quarantine::Refused> for Refused {
+    fn from(error: quarantine::Refused) -> Self {
+        Self { kind: error.kind(), text: error.to_string() }
     }
 }
 

@@ -3,9 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use gatepost_core::background::Background;
-use gatepost_core::delivery::remote::Remote;
-use gatepost_core::queue::Queue;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
@@ -13,6 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::Rooms;
 use super::message::{Call, Failed, FailedKind, Line, REQUEST_OCTETS_MAX, Request, VERSION};
 use super::requests;
 use super::socket::{ControlSocket, SocketFile, may_enter};
@@ -22,17 +20,6 @@ use super::socket::{ControlSocket, SocketFile, may_enter};
 pub struct ControlServer {
     task: JoinHandle<()>,
     _file: SocketFile,
-}
-
-/// What operators give orders to.
-#[derive(Clone)]
-pub struct Rooms {
-    /// The mails.
-    pub queue: Queue,
-    /// Knows which other servers are left alone; `None` where mail stays here.
-    pub remote: Option<Remote>,
-    /// The scan of the mailboxes.
-    pub background: Background,
 }
 
 /// What goes back to the peer.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use gatepost_core::access::pop3;
 use gatepost_core::delivery;
 use gatepost_core::queue::{self, Quota, Quotas};
-use gatepost_core::scan::engines::{OutsideSettings, clamd};
-use gatepost_core::scan::{self, EngineSettings, UnscannableAction, UnscannablePolicy};
+use gatepost_core::scan::engines::{OutsideSettings, clamd, icap};
+use gatepost_core::scan::{self, EngineSettings, InfectedAction, UnscannableAction, UnscannablePolicy};
 use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use super::clients;
@@ -15,7 +15,7 @@ use crate::admission::stranger::StrangerChecks;
 use crate::authn;
 use crate::backend::embedded::{self, Relay};
 use crate::config::values::{Octets, TimeSpan};
-use crate::config::{self, Config, EngineKind, Listener, Pop3Tls, Service, SmtpTls, Unscannable};
+use crate::config::{self, Answer, Config, EngineKind, Infected, Listener, Pop3Tls, Service, SmtpTls};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, SmtpSettings};
@@ -143,7 +143,15 @@ pub(super) fn backend_settings(config: &Config) -> embedded::Settings {
 }
 
 pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
-    delivery::Policy { hostname: config.hostname.to_string(), schedules: config.schedules }
+    let infected = match config.scan.infected {
+        Infected::Quarantine => InfectedAction::Quarantine,
+        Infected::Delete => InfectedAction::Delete,
+    };
+    delivery::Policy {
+        hostname: config.hostname.to_string(),
+        schedules: config.schedules,
+        infected: infected.allowed(config.scan.deletion),
+    }
 }
 
 pub(super) fn queue_settings(config: &Config) -> queue::Settings {
@@ -166,14 +174,17 @@ pub(super) fn queue_settings(config: &Config) -> queue::Settings {
 /// The scanner's settings.
 #[must_use]
 pub fn scan_settings(config: &Config) -> scan::Settings {
-    let unscannable = match config.scan.unscannable {
-        None => UnscannablePolicy::default(),
-        Some(Unscannable::Accept) => {
-            UnscannablePolicy { encrypted: UnscannableAction::Accept, other: UnscannableAction::Accept }
-        }
-        Some(Unscannable::Refuse) => {
-            UnscannablePolicy { encrypted: UnscannableAction::Refuse, other: UnscannableAction::Refuse }
-        }
+    let action = |answer| match answer {
+        Answer::Accept => UnscannableAction::Accept,
+        Answer::Refuse => UnscannableAction::Refuse,
+    };
+    let written = config.scan.unscannable;
+    let unscannable = UnscannablePolicy {
+        encrypted: action(written.encrypted),
+        partial: action(written.partial),
+        broken: action(written.broken),
+        over_limit: action(written.over_limit),
+        ambiguous: action(written.ambiguous),
     };
     scan::Settings { unscannable, ..scan::Settings::default() }
 }
@@ -182,17 +193,24 @@ pub fn scan_settings(config: &Config) -> scan::Settings {
 pub(super) fn engine_settings(config: &Config, rules: Option<&Path>) -> Vec<EngineSettings> {
     let settings = |engine: &config::ScanEngine| match &engine.kind {
         EngineKind::Yara => EngineSettings::Yara(rules.map(Path::to_path_buf)),
-        EngineKind::Clamd { address, timeout, retry_delay } => EngineSettings::Clamd(clamd::Settings {
-            outside: OutsideSettings {
-                name: engine.name.to_string(),
-                timeout: timeout.duration(),
-                retry_delay: retry_delay.duration(),
-            },
-            address: address.clone(),
+        EngineKind::Clamd(how) => EngineSettings::Clamd(clamd::Settings {
+            outside: outside(&engine.name, how),
+            address: how.address.clone(),
             message_octets: config.limits.message.max(config.limits.message_bypass).count(),
+        }),
+        EngineKind::Icap { outside: how, service } => EngineSettings::Icap(icap::Settings {
+            outside: outside(&engine.name, how),
+            address: how.address.clone(),
+            service: service.clone(),
         }),
     };
     config.scan.engines.iter().map(settings).collect()
+}
+
+fn outside(name: &config::EngineName, how: &config::Outside) -> OutsideSettings {
+    let config::Outside { timeout, retry_delay, .. } = how;
+    let (timeout, retry_delay) = (timeout.duration(), retry_delay.duration());
+    OutsideSettings { name: name.to_string(), timeout, retry_delay }
 }
 
 pub(super) fn block_list_settings(config: &Config) -> dnsbl::Settings {

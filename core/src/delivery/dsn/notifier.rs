@@ -74,6 +74,8 @@ impl Notifier {
         let params = MailParams {
             body: if is_eight_bit { BodyKind::EightBitMime } else { BodyKind::SevenBit },
             smtputf8: notification.is_global(),
+            // It has the headers of the mail: these are to be protected as the mail itself (RFC 8689 section 5).
+            requiretls: subject.message.submission.envelope.params.requiretls,
             ..MailParams::default()
         };
         let path = ForwardPath::Mailbox(sender);

@@ -22,10 +22,12 @@ pub(super) enum Returned {
 
 impl Returned {
     /// Whether the sender may have all of it: it is for a failure (RFC 3461 section 4.3), he has not asked for headers
-    /// alone, it is not large, and a scan has found nothing in it.
+    /// alone, it is not large, and a scan has found nothing in it. What must stay in TLS is shown no more than is needed,
+    /// whatever he has asked for (RFC 8689 section 5).
     pub(super) fn wants_whole(message: &NewMessage, told: &[Told], is_infected: bool) -> bool {
         told.iter().any(|told| told.action == Action::Failed)
             && message.submission.envelope.params.ret != Some(Ret::Hdrs)
+            && !message.submission.envelope.params.requiretls
             && message.body.octets() <= WHOLE_OCTETS_MAX
             && message.stamp.is_some()
             && !is_infected
@@ -112,6 +114,7 @@ mod tests {
         assert!(!wants(&clean, &delayed, false));
         assert!(!wants(&message("<a@b.example>", " RET=HDRS"), &failed, false));
         assert!(wants(&message("<a@b.example>", " RET=FULL"), &failed, false));
+        assert!(!wants(&message("<a@b.example>", " RET=FULL REQUIRETLS"), &failed, false));
         clean.stamp = None;
         assert!(!wants(&clean, &failed, false), "nobody has scanned it");
         let mut large = message("<a@b.example>", " RET=FULL");

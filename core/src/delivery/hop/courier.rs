@@ -1,10 +1,11 @@
 //! Makes connections: TCP, TLS, and SMTP up to the first mail.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use gatepost_smtp::client::{Config, Failure, Patience, Session, Stage, StartTls};
 use gatepost_smtp::server::TlsFacts;
 use gatepost_smtp::wire::client_name::ClientName;
@@ -19,6 +20,7 @@ use super::tls::{Trust, Unusable};
 use super::wire::{Stop, Stream, Wire, now};
 use super::{Connection, HopFailure, NextHop, TlsDemand, TlsFailure};
 use crate::disk::IoPool;
+use crate::intake::Body;
 
 /// What all connections share.
 #[derive(Debug, Clone)]
@@ -87,6 +89,25 @@ impl Courier {
                 self.open(self.dial(hop.address()).await?, hop, StartTls::Never).await
             }
             (connected, _) => connected,
+        }
+    }
+
+    /// The beginning of a body, in which its header section lies where that is no longer than usual.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn beginning(&self, body: &Body) -> io::Result<Bytes> {
+        match body {
+            Body::Memory(octets) => Ok(octets.slice(..octets.len().min(BEGINNING_OCTETS))),
+            file @ Body::File(_) => {
+                let file = file.clone();
+                let read = move || -> io::Result<Vec<u8>> {
+                    let mut octets = Vec::new();
+                    file.reader()?.take(BEGINNING_OCTETS as u64).read_to_end(&mut octets)?;
+                    Ok(octets)
+                };
+                self.pool.run(read).await?.map(Bytes::from)
+            }
         }
     }
 
@@ -189,5 +210,7 @@ fn facts(connection: &rustls::ClientConnection) -> TlsFacts {
 /// Large bodies are read by these, in parts; a slow disk then holds up no more than these.
 const THREADS: usize = 2;
 
+/// Twice what notifications show of a header section.
+const BEGINNING_OCTETS: usize = 64 * 1024;
 /// For a connection: a host that does not answer costs this once for each address.
 pub const CONNECT_TIME: Duration = Duration::from_secs(30);

@@ -20,6 +20,9 @@ pub enum HopFailure {
     /// SMTP did not come to its end.
     #[error(transparent)]
     Session(#[from] Failure),
+    /// The server does not undertake to keep the mail in TLS, as its sender asks (RFC 8689).
+    #[error("REQUIRETLS is not supported")]
+    NoRequireTls,
     /// Our own disk could not give the body.
     #[error("the body could not be read: {0}")]
     Body(io::ErrorKind),
@@ -29,7 +32,7 @@ pub enum HopFailure {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TlsFailure {
     /// The server did not prove what it must.
-    #[error("certificate not accepted: {0}")]
+    #[error("certificate not accepted: {}", said(.0))]
     Certificate(rustls::CertificateError),
     /// No common version, broken messages, an alert of the server.
     #[error("TLS handshake failed: {0}")]
@@ -53,11 +56,26 @@ impl HopFailure {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Connect(_) | Self::ConnectTimedOut => Fault::Network,
-            Self::Tls(TlsFailure::Certificate(_) | TlsFailure::Handshake(_)) => Fault::Server,
+            Self::Tls(TlsFailure::Certificate(_) | TlsFailure::Handshake(_)) | Self::NoRequireTls => {
+                Fault::Server
+            }
             Self::Tls(TlsFailure::Connection(_) | TlsFailure::TimedOut) => Fault::Network,
             Self::Tls(TlsFailure::Unusable(_)) | Self::Body(_) => Fault::Ours,
             Self::Session(failure) => failure.fault(),
         }
+    }
+
+    /// Whether it is TLS that has failed, or was not offered where it was demanded.
+    #[must_use]
+    pub const fn is_of_tls(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Session(Failure::NoTls | Failure::Injected | Failure::TlsFailed))
+            || matches!(self, Self::Session(Failure::Refused { stage: Stage::StartTls, .. }))
+    }
+
+    /// Whether a mail that must stay in TLS cannot go this way.
+    #[must_use]
+    pub const fn keeps_from_tls(&self) -> bool {
+        matches!(self, Self::NoRequireTls) || self.is_of_tls()
     }
 
     /// What the server said, where it said something.
@@ -79,6 +97,7 @@ impl HopFailure {
         match self {
             Self::Connect(_) | Self::ConnectTimedOut => "4.4.1",
             Self::Tls(_) | Self::Session(Failure::NoTls | Failure::Injected | Failure::TlsFailed) => "4.7.5",
+            Self::NoRequireTls => "4.7.30",
             Self::Session(
                 Failure::NoAuth | Failure::Refused { stage: Stage::Auth | Stage::StartTls, .. },
             ) => "4.7.0",
@@ -101,6 +120,14 @@ impl HopFailure {
             Some(other) => TlsFailure::Handshake(other.clone()),
             None => TlsFailure::Connection(error.kind()),
         })
+    }
+}
+
+/// What a verifier of ours says stands in a wrapper, which shows the types around it.
+fn said(why: &rustls::CertificateError) -> String {
+    match why {
+        rustls::CertificateError::Other(rustls::OtherError(ours)) => ours.to_string(),
+        other => other.to_string(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Who is to be talked to, and how.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use gatepost_smtp::client::{Login, Protocol};
 
 use super::TlsDemand;
+use crate::delivery::tls_policy::Applied;
 
 /// One server at one address.
 #[derive(Debug, Clone)]
@@ -14,6 +16,7 @@ pub struct NextHop {
     protocol: Protocol,
     tls: TlsDemand,
     login: Option<Login>,
+    policy: Option<Arc<Applied>>,
 }
 
 /// A password was to be sent to a server that does not have to prove who it is.
@@ -27,7 +30,7 @@ impl NextHop {
     /// A server. `name` stands in reports and logs: its host name, or its address in brackets.
     #[must_use]
     pub const fn new(name: String, address: SocketAddr, protocol: Protocol, tls: TlsDemand) -> Self {
-        Self { name, address, protocol, tls, login: None }
+        Self { name, address, protocol, tls, login: None, policy: None }
     }
 
     /// The same, with a name and a password.
@@ -36,6 +39,18 @@ impl NextHop {
     /// Where `tls` lets anybody pose as the server.
     pub fn with_login(self, login: Login) -> Result<Self, InsecureLogin> {
         if self.tls.is_verified() { Ok(Self { login: Some(login), ..self }) } else { Err(InsecureLogin) }
+    }
+
+    /// The same, whose TLS is a matter of the domain's policies.
+    #[must_use]
+    pub fn under_policy(self, policy: Arc<Applied>) -> Self {
+        Self { policy: Some(policy), ..self }
+    }
+
+    /// What decided on its TLS; `None` where the configuration did.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&Arc<Applied>> {
+        self.policy.as_ref()
     }
 
     /// As given.
@@ -54,7 +69,9 @@ impl NextHop {
         self.protocol
     }
 
-    pub(super) const fn tls(&self) -> &TlsDemand {
+    /// What it must have.
+    #[must_use]
+    pub const fn tls(&self) -> &TlsDemand {
         &self.tls
     }
 

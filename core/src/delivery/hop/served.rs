@@ -1,6 +1,6 @@
 //! What one recipient hears of a next hop.
 
-use gatepost_smtp::client::Outcome;
+use gatepost_smtp::client::{Outcome, Unsuited};
 
 use super::HopFailure;
 use crate::delivery::HopReport;
@@ -57,6 +57,8 @@ impl Verdict {
             Outcome::Accepted(_) => Self::Delivered,
             Outcome::Temporary(reply) => Self::PutOff { reason: reason("4.0.0", &reply) },
             Outcome::Permanent(reply) => Self::Refused { reason: reason("5.0.0", &reply) },
+            // Another server may.
+            Outcome::Unsuited(Unsuited::RequireTls) => Self::Failed(HopFailure::NoRequireTls),
             Outcome::Unsuited(unsuited) => Self::Refused { reason: unsuited.to_string() },
             Outcome::Lost(failure) => Self::Failed(HopFailure::Session(failure)),
         }

@@ -9,6 +9,8 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::delivery::tls_policy::dane::Association;
+
 /// What a connection to a next hop must have. A certificate is checked as its `Trust` says.
 #[derive(Debug, Clone, Default)]
 pub enum TlsDemand {
@@ -71,7 +73,24 @@ impl Trust {
         Ok(Self { config: Arc::new(config), name, is_verified: true })
     }
 
-    /// A certificate that this verifier takes: DANE, pins. It must also check the signatures of the handshake, for which
+    /// A certificate that the TLSA records of a server are for, which is asked for by their name. Where none of them can be
+    /// checked, any certificate (RFC 7672 section 2.2). `names`: what else the server may be called.
+    ///
+    /// # Errors
+    /// See `Unusable`.
+    pub fn dane(
+        association: &Association,
+        names: &[&str],
+        name: ServerName<'static>,
+    ) -> Result<Self, Unusable> {
+        if !association.is_authenticating() {
+            return Self::anyone(name);
+        }
+        let verifier = association.verifier(names, provider().signature_verification_algorithms);
+        Self::verified_by(Arc::new(verifier), name)
+    }
+
+    /// A certificate that this verifier takes. It must also check the signatures of the handshake, for which
     /// `rustls::crypto` has functions.
     ///
     /// # Errors

@@ -11,10 +11,13 @@ use tracing::{debug, info};
 use super::super::hop::{Consignment, HopFailure, NextHop, Served, Verdict};
 use super::super::retry::Setback;
 use super::super::route::Destination;
+use super::super::tls_policy::PolicyKind;
 use super::super::worker::caught;
 use super::super::{Attempt, Disposition, HopReport};
 use super::destinations::{Blame, Place, Ticket};
+use super::metrics::Security;
 use super::targets::{Finder, NoTarget};
+use super::tls_wish::TlsWish;
 use super::{Inner, Kept, Settings};
 use crate::queue::NewMessage;
 
@@ -24,8 +27,11 @@ struct Trip<'a> {
     /// Whom no server has said anything final about in this attempt.
     waiting: Vec<usize>,
     attempts: Vec<Attempt>,
+    wish: TlsWish,
     /// The last server that was tried, and how that ended.
     failure: Option<(String, HopFailure)>,
+    /// What the last connection's TLS went by, where that is not the configuration, and whether it has TLS.
+    tls: Option<(Option<PolicyKind>, bool)>,
     /// Whether a server has answered for a recipient.
     was_served: bool,
     /// Whether all servers so far have said that they take no mail at all.
@@ -91,12 +97,16 @@ impl Inner {
             Ok(place) => place,
             Err(put_off) => return Attempt::put_off(&recipients, &put_off.setback(destination)),
         };
-        let mut trip = Trip::new(message, recipients);
-        self.over_kept_connections(&mut trip, &place).await;
+        let wish = TlsWish::of(message, &self.tools.courier).await;
+        let mut trip = Trip::new(message, recipients, wish);
+        // They were made for mail that asks for less.
+        if wish != TlsWish::Required {
+            self.over_kept_connections(&mut trip, &place).await;
+        }
         if trip.is_over() {
             return self.end(trip, place, destination);
         }
-        let targets = match self.finder(&settings).targets(destination).await {
+        let targets = match self.finder(&settings, wish).targets(destination).await {
             Ok(targets) => targets,
             Err(why) => return self.no_target(trip, place, &why),
         };
@@ -109,13 +119,15 @@ impl Inner {
         self.end(trip, place, destination)
     }
 
-    pub(super) fn finder<'a>(&'a self, settings: &'a Settings) -> Finder<'a> {
+    pub(super) fn finder<'a>(&'a self, settings: &'a Settings, wish: TlsWish) -> Finder<'a> {
         Finder {
             resolver: &*self.tools.resolver,
             settings,
             roots: &self.tools.roots,
             health: &self.hops,
             policies: &self.policies,
+            prover: &self.prover,
+            wish,
         }
     }
 
@@ -138,10 +150,12 @@ impl Inner {
         match self.tools.courier.connect(target).await {
             Ok(connection) => {
                 self.tools.metrics.count_opened();
+                self.tools.metrics.count_tls(target, Security::of(&connection, target));
                 // What failed before is that hop's, and its destination has another.
                 trip.failure = None;
-                self.deliver(trip, place, Kept { connection, opened_at: Instant::now() }).await;
-                if trip.is_over() {
+                let policy = target.policy().cloned();
+                self.deliver(trip, place, Kept { connection, opened_at: Instant::now(), policy }).await;
+                if trip.is_over() || matches!(trip.failure, Some((_, HopFailure::NoRequireTls))) {
                     self.hops.served(target.address());
                 } else {
                     self.hops.failed(target.address());
@@ -149,6 +163,9 @@ impl Inner {
             }
             Err(failure) => {
                 self.tools.metrics.count_failed();
+                if failure.is_of_tls() {
+                    self.tools.metrics.count_tls(target, Security::Failed);
+                }
                 self.hops.failed(target.address());
                 trip.failed(target, failure);
             }
@@ -156,14 +173,15 @@ impl Inner {
     }
 
     async fn deliver(&self, trip: &mut Trip<'_>, place: &Place<'_, Kept>, kept: Kept) {
-        let Kept { connection, opened_at } = kept;
+        let Kept { connection, opened_at, policy } = kept;
+        trip.tls = Some((policy.as_ref().map(|policy| policy.kind), connection.tls().is_some()));
         let recipients = std::mem::take(&mut trip.waiting);
         let delivered = connection.deliver(&Consignment::of(trip.message, &recipients)).await;
         for served in delivered.served {
             trip.take(served);
         }
         let Some(connection) = delivered.connection else { return };
-        let kept = Kept { connection, opened_at };
+        let kept = Kept { connection, opened_at, policy };
         // What was found out before it was opened may have changed since: the hosts, or what they must prove.
         let is_fresh = opened_at.elapsed() < REUSED_TIME_MAX;
         if let Some(surplus) = if is_fresh { place.keep(kept) } else { Some(kept) } {
@@ -175,7 +193,8 @@ impl Inner {
     fn end(&self, mut trip: Trip<'_>, place: Place<'_, Kept>, destination: &Destination) -> Vec<Attempt> {
         let failure = trip.failure.take();
         match &failure {
-            None => place.succeeded(),
+            // Other mail would be taken.
+            None | Some((_, HopFailure::NoRequireTls)) => place.succeeded(),
             Some((_, HopFailure::Body(_))) => drop(place),
             Some((name, failure)) => {
                 let blame = if trip.was_served { Blame::Busy } else { Blame::Unreachable };
@@ -192,7 +211,9 @@ impl Inner {
         let done = trip.attempts.iter().filter(|attempt| attempt.is_done()).count();
         let hop = trip.attempts.iter().find_map(|attempt| attempt.hop.as_ref());
         let (hop, reply) = hop.map_or((None, None), |hop| (Some(hop.name.as_str()), hop.reply.as_deref()));
-        info!(%queue_id, session, %destination, hop, reply, recipients = trip.attempts.len(), done, "tried to send on");
+        let (policy, in_tls) = trip.tls.map_or((None, None), |(policy, in_tls)| (policy, Some(in_tls)));
+        let tls_policy = policy.map(PolicyKind::name);
+        info!(%queue_id, session, %destination, hop, reply, in_tls, tls_policy, recipients = trip.attempts.len(), done, "tried to send on");
         trip.attempts
     }
 
@@ -221,12 +242,14 @@ impl Inner {
 // === impl Trip ===
 
 impl<'a> Trip<'a> {
-    const fn new(message: &'a NewMessage, recipients: Vec<usize>) -> Self {
+    const fn new(message: &'a NewMessage, recipients: Vec<usize>, wish: TlsWish) -> Self {
         Self {
             message,
             waiting: recipients,
             attempts: Vec::new(),
+            wish,
             failure: None,
+            tls: None,
             was_served: false,
             all_refuse: true,
         }
@@ -280,6 +303,9 @@ impl<'a> Trip<'a> {
         };
         let result = if self.all_refuse {
             Ok(Disposition::Bounced { reason: format!("5.3.2 {name}: takes no mail at all") })
+        } else if self.wish == TlsWish::Required && failure.keeps_from_tls() {
+            // No way meets what the sender asks for (RFC 8689 section 4.2.1).
+            Ok(Disposition::Bounced { reason: format!("5.7.30 {name}: {failure}") })
         } else if matches!(failure, HopFailure::Body(io::ErrorKind::InvalidData)) {
             Err(Setback::Damaged)
         } else {

@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use super::super::hop::{Connection, NextHop};
+use super::super::tls_policy::PolicyKind;
 use super::super::{Attempt, Disposition};
 use super::Probe;
 
@@ -14,11 +16,48 @@ pub struct Metrics {
     opened: IntCounter,
     reused: IntCounter,
     failed: IntCounter,
+    tls: Vec<(Option<PolicyKind>, Security, IntCounter)>,
     probes_known: IntCounter,
     probes_unknown: IntCounter,
     probes_unavailable: IntCounter,
     destinations_known: IntGauge,
     destinations_put_off: IntGauge,
+}
+
+/// What came of TLS with a next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// In TLS, and it has proven who it is.
+    Verified,
+    /// In TLS, with whomever.
+    Encrypted,
+    /// In the clear.
+    Plaintext,
+    /// No mail, since TLS was not to be had as demanded.
+    Failed,
+}
+
+// === impl Security ===
+
+impl Security {
+    const ALL: [Self; 4] = [Self::Verified, Self::Encrypted, Self::Plaintext, Self::Failed];
+
+    pub(super) const fn of(connection: &Connection, target: &NextHop) -> Self {
+        match (connection.tls().is_some(), target.tls().is_verified()) {
+            (true, true) => Self::Verified,
+            (true, false) => Self::Encrypted,
+            (false, _) => Self::Plaintext,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Encrypted => "encrypted",
+            Self::Plaintext => "plaintext",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 // === impl Metrics ===
@@ -55,6 +94,14 @@ impl Metrics {
             "gatepost_remote_destinations_put_off",
             "Destinations that are left alone for a while since they cannot be reached.",
         )?;
+        let tls = IntCounterVec::new(
+            Opts::new(
+                "gatepost_remote_tls_total",
+                "Connections to other servers, by the policy that decided on TLS and what came of it.",
+            ),
+            &["policy", "result"],
+        )?;
+        registry.register(Box::new(tls.clone()))?;
         registry.register(Box::new(recipients.clone()))?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(probes.clone()))?;
@@ -67,12 +114,29 @@ impl Metrics {
             opened: connections.with_label_values(&["opened"]),
             reused: connections.with_label_values(&["reused"]),
             failed: connections.with_label_values(&["failed"]),
+            tls: Self::tls(&tls),
             probes_known: probes.with_label_values(&["known"]),
             probes_unknown: probes.with_label_values(&["unknown"]),
             probes_unavailable: probes.with_label_values(&["unavailable"]),
             destinations_known,
             destinations_put_off,
         })
+    }
+
+    fn tls(counters: &IntCounterVec) -> Vec<(Option<PolicyKind>, Security, IntCounter)> {
+        let policies = PolicyKind::ALL.map(Some).into_iter().chain([None]);
+        let both = policies.flat_map(|policy| Security::ALL.map(|security| (policy, security)));
+        both.map(|(policy, security)| {
+            let name = policy.map_or("route", PolicyKind::name);
+            (policy, security, counters.with_label_values(&[name, security.name()]))
+        })
+        .collect()
+    }
+
+    pub(super) fn count_tls(&self, target: &NextHop, security: Security) {
+        let policy = target.policy().map(|policy| policy.kind);
+        let counter = self.tls.iter().find(|(of, came, _)| (*of, *came) == (policy, security));
+        counter.inspect(|(.., counter)| counter.inc());
     }
 
     pub(super) fn count_attempt(&self, attempt: &Attempt) {

@@ -11,8 +11,10 @@ mod destinations;
 mod hops;
 pub mod metrics;
 pub mod probe;
+mod prover;
 mod targets;
 mod throttle;
+mod tls_wish;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,12 +34,14 @@ use self::destinations::{Denied, Destinations, Ticket};
 use self::hops::HopHealth;
 pub use self::metrics::Metrics;
 pub use self::probe::Probe;
+pub use self::prover::Dane;
+use self::prover::Prover;
 use self::throttle::Throttle;
 use super::dns::Resolver;
 use super::hop::{Connection, Courier};
 use super::mx::Ourselves;
 use super::route::{Destination, DomainPattern, Routes};
-use super::tls_policy::{Fetcher, Policies};
+use super::tls_policy::{Applied, Fetcher, Policies};
 use super::watchdog::Watchdog;
 use super::{Attempt, Disposition};
 use crate::queue::{NewMessage, QueueId};
@@ -61,6 +65,8 @@ pub struct Settings {
     pub port: u16,
     /// Whether foreign domains may name hosts on loopback or in private networks.
     pub internal: bool,
+    /// Whether hosts are asked for TLSA records (RFC 7672).
+    pub dane: Dane,
     /// Whether domains are asked for their MTA-STS policies (RFC 8461).
     pub mta_sts: bool,
     /// Mails a minute to one destination, at the most.
@@ -73,6 +79,8 @@ pub struct Tools {
     pub courier: Courier,
     /// Knows hosts and addresses.
     pub resolver: Arc<dyn Resolver>,
+    /// The same, but believes only what DNSSEC proves, or proves to be without signatures.
+    pub validating: Arc<dyn Resolver>,
     /// Who vouches for certificates, where a route asks for that.
     pub roots: Arc<RootCertStore>,
     /// Fetches what domains demand of TLS.
@@ -90,6 +98,7 @@ struct Inner {
     hops: HopHealth,
     throttle: ArcSwap<Throttle>,
     policies: Policies,
+    prover: Prover,
     /// One for each mail in delivery.
     slots: Arc<Semaphore>,
     tasks: Mutex<JoinSet<()>>,
@@ -102,6 +111,7 @@ struct Inner {
 struct Kept {
     connection: Connection,
     opened_at: Instant,
+    policy: Option<Arc<Applied>>,
 }
 
 /// What became of the wish to send a mail on.
@@ -130,6 +140,7 @@ impl Remote {
             throttle: ArcSwap::from_pointee(Throttle::new(settings.rate)),
             settings: ArcSwap::from_pointee(settings),
             policies: Policies::new(Arc::clone(&tools.fetcher)),
+            prover: Prover::new(Arc::clone(&tools.validating)),
             tools,
             destinations: Arc::new(Destinations::new()),
             hops: HopHealth::default(),

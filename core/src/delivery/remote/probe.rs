@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Remote;
+use super::tls_wish::TlsWish;
 
 /// What is known of a recipient.
 #[must_use]
@@ -47,7 +48,7 @@ impl Remote {
     async fn ask_hops(&self, path: &ForwardPath) -> Probe {
         let settings = self.inner.settings.load_full();
         let Some(destination) = settings.routes.destination(path) else { return Probe::Unknown };
-        let targets = match self.inner.finder(&settings).targets(&destination).await {
+        let targets = match self.inner.finder(&settings, TlsWish::None).targets(&destination).await {
             Ok(targets) => targets,
             Err(why) => {
                 warn!(%destination, %why, "no next hop can be asked for a recipient");

@@ -7,15 +7,18 @@ use gatepost_smtp::client::Protocol;
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 
-use super::super::dns::Resolver;
+use super::super::dns::{Resolver, Unresolved};
 use super::super::hop::tls::{Trust, Unusable};
 use super::super::hop::{InsecureLogin, NextHop, TlsDemand};
 use super::super::mx::{self, Host, Reach, Unroutable};
 use super::super::route::{Destination, HopHost, Route, RouteTls};
-use super::super::tls_policy::Policies;
-use super::super::tls_policy::sts::Mode;
+use super::super::tls_policy::dane::Association;
+use super::super::tls_policy::sts::{Mode, Policy};
+use super::super::tls_policy::{Applied, Policies, PolicyKind};
 use super::Settings;
 use super::hops::{self, HopHealth};
+use super::prover::{Dane, Prover};
+use super::tls_wish::TlsWish;
 
 /// Why there is nobody to try. `Display` begins with an enhanced status code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +26,14 @@ pub(super) enum NoTarget {
     /// The DNS has none.
     #[error(transparent)]
     Unroutable(#[from] Unroutable),
+    /// Nobody can tell now what its exchangers must show.
+    #[error("4.7.5 the TLSA records of {0} cannot be had: {1}")]
+    NoTlsa(String, Unresolved),
+    /// The sender asks for proven servers, and nobody vouches for these.
+    #[error(
+        "5.7.30 neither DNSSEC nor MTA-STS vouches for the mail exchangers of {0}, as REQUIRETLS needs it"
+    )]
+    NotVouchedFor(String),
     /// None of its exchangers is one that its policy knows.
     #[error("4.7.5 no mail exchanger of {0} is in its MTA-STS policy")]
     NotInPolicy(String),
@@ -39,6 +50,9 @@ pub(super) struct Finder<'a> {
     pub(super) roots: &'a Arc<RootCertStore>,
     pub(super) health: &'a HopHealth,
     pub(super) policies: &'a Policies,
+    pub(super) prover: &'a Prover,
+    /// What the sender asks for.
+    pub(super) wish: TlsWish,
 }
 
 // === impl NoTarget ===
@@ -47,7 +61,8 @@ impl NoTarget {
     pub(super) const fn is_permanent(&self) -> bool {
         match self {
             Self::Unroutable(why) => why.is_permanent(),
-            Self::NotInPolicy(_) | Self::Route(_) => false,
+            Self::NotVouchedFor(_) => true,
+            Self::NoTlsa(..) | Self::NotInPolicy(_) | Self::Route(_) => false,
         }
     }
 }
@@ -78,45 +93,99 @@ impl Finder<'_> {
         Ok(targets)
     }
 
+    /// Each host goes by its own TLSA records, where it has some; the others by the domain's policy (RFC 8461 section 2).
     async fn exchangers(&self, domain: &str) -> Result<Vec<NextHop>, NoTarget> {
         let Settings { ourselves, port, internal, .. } = self.settings;
+        let is_waived = self.wish == TlsWish::Waived;
+        let dane = if is_waived { Dane::Never } else { self.settings.dane };
         let reach = Reach { ourselves, port: *port, internal: *internal };
-        let mut hosts = mx::hosts(self.resolver, domain, reach).await?;
-        let mut tls = RouteTls::Opportunistic;
-        if self.settings.mta_sts
-            && let Some(policy) = self.policies.of(self.resolver, domain, *internal).await
-        {
-            let lists = |host: &Host| host.name.as_deref().is_some_and(|name| policy.lists(name));
-            match policy.mode {
-                Mode::Enforce => {
-                    hosts.retain(lists);
-                    tls = RouteTls::Verified;
+        let resolver = self.prover.resolver(dane).await.unwrap_or(self.resolver);
+        let (mut hosts, mut why_not) = (Vec::new(), None);
+        for host in mx::hosts(resolver, domain, reach).await? {
+            match association(resolver, &host, *port).await {
+                Ok(association) => hosts.push((host, association)),
+                // Whoever can keep these records from us must not get the mail for it (RFC 7672 section 2.1.1).
+                Err(why) => {
+                    let name = host.name.unwrap_or_else(|| domain.to_owned());
+                    tracing::info!(domain, host = name, %why, "a mail exchanger's TLSA records cannot be had");
+                    why_not = Some(NoTarget::NoTlsa(name, why));
                 }
-                Mode::Testing => {
-                    for host in hosts.iter().filter(|host| !lists(host)) {
-                        tracing::info!(
-                            domain,
-                            host = host.name,
-                            "a mail exchanger is not in the policy, which is being tested"
-                        );
-                    }
-                }
-                Mode::None => {}
             }
         }
-        if hosts.is_empty() {
-            return Err(NoTarget::NotInPolicy(domain.to_owned()));
-        }
+        let is_asked =
+            self.settings.mta_sts && !is_waived && hosts.iter().any(|(_, association)| association.is_none());
+        let policy = if is_asked { self.policies.of(self.resolver, domain, *internal).await } else { None };
         let mut targets = Vec::new();
-        for host in &hosts {
+        for (host, association) in &hosts {
+            let applied = match association {
+                Some(association) => Some((self.by_dane(domain, host, association)?, PolicyKind::Dane)),
+                None => self.by_policy(domain, host, policy.as_deref())?,
+            };
+            let Some((demand, kind)) = applied else { continue };
+            let demand = match self.wish {
+                TlsWish::Required if !demand.is_verified() => {
+                    let is_listed = policy.as_deref().is_some_and(|policy| lists(policy, host));
+                    if host.tlsa_bases.is_empty() && !is_listed {
+                        why_not.get_or_insert(NoTarget::NotVouchedFor(domain.to_owned()));
+                        continue;
+                    }
+                    self.by_name(host.name.as_deref().unwrap_or(domain))?
+                }
+                _ => demand,
+            };
             let name = host.name.as_deref().unwrap_or(domain);
-            for address in &host.addresses {
+            let applied = Arc::new(Applied {
+                kind,
+                domain: association.as_ref().map_or(domain, |association| &association.base).to_owned(),
+            });
+            targets.extend(host.addresses.iter().map(|address| {
                 let socket = SocketAddr::new(*address, *port);
-                let demand = self.demand(tls, Some(name), *address)?;
-                targets.push(NextHop::new(name.to_owned(), socket, Protocol::Smtp, demand));
-            }
+                let target = NextHop::new(name.to_owned(), socket, Protocol::Smtp, demand.clone());
+                target.under_policy(Arc::clone(&applied))
+            }));
         }
-        Ok(targets)
+        match (targets.is_empty(), why_not) {
+            (false, _) => Ok(targets),
+            (true, Some(why_not)) => Err(why_not),
+            (true, None) => Err(NoTarget::NotInPolicy(domain.to_owned())),
+        }
+    }
+
+    fn by_dane(&self, domain: &str, host: &Host, association: &Association) -> Result<TlsDemand, NoTarget> {
+        let names = [domain, host.name.as_deref().unwrap_or(domain)];
+        let subject = subject(&association.base)?;
+        Ok(TlsDemand::StartTls(Trust::dane(association, &names, subject)?))
+    }
+
+    /// `None`: nothing may be sent to this host.
+    fn by_policy(
+        &self,
+        domain: &str,
+        host: &Host,
+        policy: Option<&Policy>,
+    ) -> Result<Option<(TlsDemand, PolicyKind)>, NoTarget> {
+        let name = host.name.as_deref().unwrap_or(domain);
+        let is_listed = policy.is_none_or(|policy| policy.lists(name));
+        match policy.map(|policy| policy.mode) {
+            Some(Mode::Enforce) if !is_listed => Ok(None),
+            Some(Mode::Enforce) => Ok(Some((self.by_name(name)?, PolicyKind::MtaSts))),
+            Some(Mode::Testing) => {
+                if !is_listed {
+                    tracing::info!(
+                        domain,
+                        host = name,
+                        "a mail exchanger is not in the policy, which is being tested"
+                    );
+                }
+                Ok(Some((TlsDemand::Opportunistic, PolicyKind::MtaSts)))
+            }
+            Some(Mode::None) | None => Ok(Some((TlsDemand::Opportunistic, PolicyKind::None))),
+        }
+    }
+
+    fn by_name(&self, name: &str) -> Result<TlsDemand, NoTarget> {
+        let trust = Trust::authorities(Arc::clone(self.roots), subject(name)?)?;
+        Ok(TlsDemand::StartTls(trust))
     }
 
     fn literal(&self, address: IpAddr) -> Result<NextHop, NoTarget> {
@@ -138,7 +207,9 @@ impl Finder<'_> {
         let (mut targets, mut why_not) = (Vec::new(), None);
         for hop in hops::order(&route.hops, hops::random) {
             let host = match &hop.host {
-                HopHost::Address(address) => Host { name: None, addresses: vec![*address] },
+                HopHost::Address(address) => {
+                    Host { name: None, addresses: vec![*address], tlsa_bases: Vec::new() }
+                }
                 HopHost::Name(name) => match mx::written_host(self.resolver, name).await {
                     Ok(host) => host,
                     Err(error) => {
@@ -168,11 +239,15 @@ impl Finder<'_> {
 
     fn demand(&self, tls: RouteTls, name: Option<&str>, address: IpAddr) -> Result<TlsDemand, NoTarget> {
         let subject = match name {
-            Some(name) => ServerName::try_from(name.to_owned())
-                .map_err(|_| NoTarget::Route(format!("{name:?} is no name that a certificate could have")))?,
+            Some(name) => subject(name)?,
             None => ServerName::IpAddress(address.into()),
         };
         let roots = || Arc::clone(self.roots);
+        // What was written down here is known for sure; only its certificate is to be asked for.
+        let tls = match (self.wish, tls) {
+            (TlsWish::Required, RouteTls::Opportunistic | RouteTls::Encrypted) => RouteTls::Verified,
+            (_, tls) => tls,
+        };
         Ok(match tls {
             RouteTls::Never => TlsDemand::Never,
             RouteTls::Opportunistic => TlsDemand::Opportunistic,
@@ -181,6 +256,30 @@ impl Finder<'_> {
             RouteTls::Implicit => TlsDemand::Implicit(Trust::authorities(roots(), subject)?),
         })
     }
+}
+
+/// The TLSA records of a host that listens at this port; `None` where it has none.
+async fn association(
+    resolver: &dyn Resolver,
+    host: &Host,
+    port: u16,
+) -> Result<Option<Association>, Unresolved> {
+    for base in &host.tlsa_bases {
+        let records = resolver.tlsa(&format!("_{port}._tcp.{base}")).await?;
+        if !records.is_empty() {
+            return Ok(Some(Association::new(base.clone(), records)));
+        }
+    }
+    Ok(None)
+}
+
+fn lists(policy: &Policy, host: &Host) -> bool {
+    host.name.as_deref().is_some_and(|name| policy.lists(name))
+}
+
+fn subject(name: &str) -> Result<ServerName<'static>, NoTarget> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| NoTarget::Route(format!("{name:?} is no name that a certificate could have")))
 }
 
 /// More would keep a place of the destination for too long: the next attempt tries others of the same preference first.

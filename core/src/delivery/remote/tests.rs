@@ -12,11 +12,12 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::BoxFuture;
-use crate::delivery::dns::{Exchanger, Unresolved};
+use crate::delivery::dns::{Addresses, Exchanger, Exchangers, Unresolved};
 use crate::delivery::hop;
 use crate::delivery::retry::Setback;
 use crate::delivery::testing::message;
 use crate::delivery::tls_policy::Unfetched;
+use crate::delivery::tls_policy::dane::Tlsa;
 use crate::disk::{Disk as _, SimulatedDisk};
 use crate::events::Log;
 use crate::intake::{Body, Spool};
@@ -26,12 +27,22 @@ use crate::intake::{Body, Spool};
 struct OneHost;
 
 impl Resolver for OneHost {
-    fn mail_exchangers<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Exchanger>, Unresolved>> {
-        Box::pin(async { Ok(vec![Exchanger { preference: 10, name: "hop.example".into() }]) })
+    fn mail_exchangers<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Exchangers, Unresolved>> {
+        let records = vec![Exchanger { preference: 10, name: "hop.example".into() }];
+        Box::pin(async { Ok(Exchangers { records, is_proven: false }) })
     }
 
-    fn addresses<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Unresolved>> {
-        Box::pin(async { Ok(vec![Ipv4Addr::LOCALHOST.into()]) })
+    fn addresses<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Addresses, Unresolved>> {
+        let addresses = vec![Ipv4Addr::LOCALHOST.into()];
+        Box::pin(async { Ok(Addresses { addresses, tlsa_bases: Vec::new() }) })
+    }
+
+    fn tlsa<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Tlsa>, Unresolved>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn proves(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { false })
     }
 
     fn texts<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<String>, Unresolved>> {
@@ -52,6 +63,7 @@ fn remote(port: u16) -> Remote {
         ourselves: Ourselves::default(),
         port,
         internal: true,
+        dane: Dane::WhereProven,
         mta_sts: true,
         rate: None,
     };
@@ -59,6 +71,7 @@ fn remote(port: u16) -> Remote {
     let tools = Tools {
         courier: Courier::start(hop::Settings::new(name)).unwrap(),
         resolver: Arc::new(OneHost),
+        validating: Arc::new(OneHost),
         roots: Arc::new(RootCertStore::empty()),
         fetcher: Arc::new(OneHost),
         watchdog: Watchdog::start(Log::discarding(), None).unwrap(),

@@ -1,11 +1,15 @@
 //! What a domain demands of TLS with its mail exchangers.
 //!
 //! ```text
+//! host, proven by DNSSEC -> TLSA _PORT._tcp.HOST -> Association
 //! domain -> TXT _mta-sts.DOMAIN: id -> remembered under this id, else fetched over HTTPS -> Policy
 //! ```
+//! A host with TLSA records goes by these alone (RFC 8461 section 2); the others by the policy of the domain.
+//!
 //! A policy is remembered until it is too old, also while the DNS or the web server do not answer: else whoever can make
 //! them silent could talk us out of it. It is not kept over a restart, after which the first mail to a domain has to ask.
 
+pub mod dane;
 pub mod sts;
 
 use std::collections::HashMap;
@@ -33,6 +37,26 @@ pub trait Fetcher: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<u8>, Unfetched>>;
 }
 
+/// By what it was decided what a mail exchanger must show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Which kind.
+    pub kind: PolicyKind,
+    /// The domain of the mail, or with DANE the name that the records stand under (RFC 8460 section 4.2).
+    pub domain: String,
+}
+
+/// The kinds of policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PolicyKind {
+    /// TLSA records of the host.
+    Dane,
+    /// The domain's MTA-STS policy.
+    MtaSts,
+    /// None: TLS where it is offered.
+    None,
+}
+
 /// Why there is no policy to be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -51,6 +75,23 @@ struct Known {
     policy: Option<Arc<Policy>>,
     id: String,
     until: Instant,
+}
+
+// === impl PolicyKind ===
+
+impl PolicyKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Dane, Self::MtaSts, Self::None];
+
+    /// For logs and labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dane => "dane",
+            Self::MtaSts => "mta-sts",
+            Self::None => "none",
+        }
+    }
 }
 
 // === impl Policies ===
@@ -92,7 +133,8 @@ impl Policies {
         internal: bool,
     ) -> Result<Policy, Unfetched> {
         let host = format!("mta-sts.{domain}");
-        let mut addresses = resolver.addresses(&host).await.map_err(|error| Unfetched(error.to_string()))?;
+        let found = resolver.addresses(&host).await.map_err(|error| Unfetched(error.to_string()))?;
+        let mut addresses = found.addresses;
         addresses.retain(|address| internal || is_public(*address));
         if addresses.is_empty() {
             return Err(Unfetched("its web server has no public address".to_owned()));
@@ -150,7 +192,8 @@ const KNOWN_MAX: usize = 20_000;
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::super::dns::{Exchanger, Unresolved};
+    use super::super::dns::{Addresses, Exchangers, Unresolved};
+    use super::dane::Tlsa;
     use super::*;
 
     /// A domain whose record and policy a test can change.
@@ -170,13 +213,22 @@ mod tests {
     }
 
     impl Resolver for Domain {
-        fn mail_exchangers<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Exchanger>, Unresolved>> {
+        fn mail_exchangers<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Exchangers, Unresolved>> {
+            Box::pin(async { Ok(Exchangers::default()) })
+        }
+
+        fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Addresses, Unresolved>> {
+            let address = if host == "mta-sts.inside.example" { "10.0.0.1" } else { "192.0.2.1" };
+            let addresses = vec![address.parse().unwrap()];
+            Box::pin(async move { Ok(Addresses { addresses, tlsa_bases: Vec::new() }) })
+        }
+
+        fn tlsa<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Tlsa>, Unresolved>> {
             Box::pin(async { Ok(Vec::new()) })
         }
 
-        fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Unresolved>> {
-            let address = if host == "mta-sts.inside.example" { "10.0.0.1" } else { "192.0.2.1" };
-            Box::pin(async move { Ok(vec![address.parse().unwrap()]) })
+        fn proves(&self) -> BoxFuture<'_, bool> {
+            Box::pin(async { false })
         }
 
         fn texts<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<String>, Unresolved>> {

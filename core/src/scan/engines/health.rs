@@ -42,6 +42,9 @@ pub(super) enum CallError {
     /// An answer outside its protocol.
     #[error("its answer makes no sense: {0}")]
     WrongAnswer(String),
+    /// It wants no more connections than there are.
+    #[error("it takes no more connections")]
+    Busy,
     /// An answer that says that it could not do it.
     #[error("it says: {0}")]
     Refused(String),
@@ -169,6 +172,7 @@ impl CallError {
             Self::Late => "late",
             Self::Lost(_) => "lost",
             Self::WrongAnswer(_) => "wrong-answer",
+            Self::Busy => "busy",
             Self::Refused(_) => "refused",
         }
     }

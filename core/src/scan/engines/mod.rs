@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! yara                in this process
-//! clamd -> outside    not in it: sessions over `socket`, a breaker (`health`), a thread that looks after it
+//! clamd, icap -> outside   not in it: sessions over `socket`, a breaker (`health`), a thread that looks after it
 //! ```
 
 pub mod clamd;
+pub mod icap;
 pub mod yara;
 
 mod health;
@@ -29,6 +30,8 @@ pub enum EngineSettings {
     Yara(Option<PathBuf>),
     /// Clam AntiVirus.
     Clamd(clamd::Settings),
+    /// A scanner behind ICAP.
+    Icap(icap::Settings),
 }
 
 /// Why the engines cannot be started. One outside of this process that is not there is no reason.
@@ -51,6 +54,7 @@ impl EngineSettings {
         match self {
             Self::Yara(_) => "yara",
             Self::Clamd(settings) => &settings.outside.name,
+            Self::Icap(settings) => &settings.outside.name,
         }
     }
 }
@@ -78,6 +82,7 @@ pub fn start(
                 engine
             }
             EngineSettings::Clamd(settings) => clamd::start(settings, events.clone(), of_engine.clone())?,
+            EngineSettings::Icap(settings) => icap::start(settings, events.clone(), of_engine.clone())?,
         };
         ensemble = ensemble.with(name, engine, of_engine);
     }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -125,7 +126,12 @@ impl<P: Protocol> Outside<P> {
         let known = self.idle_session().and_then(|mut session| Some((session.version(due).ok()?, session)));
         let (version, session) = match known {
             Some(known) => known,
-            None => self.protocol.open(due).map(|(session, version)| (version, session))?,
+            None => match self.protocol.open(due) {
+                Ok((session, version)) => (version, session),
+                // All are in use, which tells as much.
+                Err(CallError::Busy) => return Ok(Reload::Unchanged),
+                Err(error) => return Err(error),
+            },
         };
         self.keep(session);
         let reload = self.saw(&version);
@@ -146,16 +152,25 @@ impl<P: Protocol> Outside<P> {
     }
 
     fn call(&self, item: &[u8], due: Instant) -> Result<Answer, CallError> {
-        if let Some(session) = self.idle_session() {
-            match self.ask(session, item, due) {
-                // Engines close what lay idle too long; or it was restarted.
-                Err(CallError::Lost(_)) => {}
-                answered => return answered,
+        loop {
+            if let Some(session) = self.idle_session() {
+                match self.ask(session, item, due) {
+                    // Engines close what lay idle too long; or it was restarted.
+                    Err(CallError::Lost(_)) => {}
+                    answered => return answered,
+                }
+            }
+            match self.protocol.open(due) {
+                Ok((session, version)) => {
+                    let _ = self.saw(&version);
+                    return self.ask(session, item, due);
+                }
+                // Somebody else's session will lie idle soon.
+                Err(CallError::Busy) if Instant::now() < due => thread::sleep(BUSY_PAUSE),
+                Err(CallError::Busy) => return Err(CallError::Late),
+                Err(error) => return Err(error),
             }
         }
-        let (session, version) = self.protocol.open(due)?;
-        let _ = self.saw(&version);
-        self.ask(session, item, due)
     }
 
     fn ask(&self, mut session: P::Session, item: &[u8], due: Instant) -> Result<Answer, CallError> {
@@ -278,5 +293,7 @@ const UNKNOWN: &str = "unknown";
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// For a connection and the version.
 pub(super) const LOOK_TIME: Duration = Duration::from_secs(5);
+/// Far below what a scan takes.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 /// Each holds a thread or a descriptor of the engine; clamd's default `MaxThreads` is 10.
 const IDLE_MAX: usize = 16;

@@ -4,6 +4,8 @@
 /// What all `Content-Type` fields of a part may mean beside what the standard lets them mean.
 #[derive(Debug, Default)]
 pub(in crate::scan) struct LaxTypes {
+    /// The type of each field, without blanks, quotes and comments.
+    media: Vec<Vec<u8>>,
     /// Every text behind a `boundary=`, cut where some reader cuts it.
     pub(in crate::scan) boundaries: Vec<Vec<u8>>,
     /// Whether some reader takes the part for a multipart.
@@ -20,6 +22,8 @@ impl LaxTypes {
     /// Adds the value of one field, unfolded.
     pub(super) fn add(&mut self, value: &[u8]) {
         let lower = value.to_ascii_lowercase();
+        let bare = bare(&lower);
+        self.media.push(bare.split(|octet| *octet == b';').next().unwrap_or_default().to_vec());
         let media = lower.split(|octet| *octet == b';').next().unwrap_or_default();
         let contains = |word: &[u8]| memchr::memmem::find(media, word).is_some();
         self.is_coded |= contains(b"=?");
@@ -29,6 +33,16 @@ impl LaxTypes {
             let behind = value.get(at.saturating_add(PARAMETER.len())..).unwrap_or_default();
             self.add_boundaries(behind);
         }
+    }
+
+    /// Whether there is no field at all.
+    pub(in crate::scan) fn is_silent(&self) -> bool {
+        self.media.is_empty()
+    }
+
+    /// Whether some reader finds this type in some field.
+    pub(in crate::scan) fn names(&self, media_type: &str) -> bool {
+        self.media.iter().any(|media| memchr::memmem::find(media, media_type.as_bytes()).is_some())
     }
 
     fn add_boundaries(&mut self, behind_name: &[u8]) {
@@ -72,6 +86,22 @@ impl LaxTypes {
             }
         }
     }
+}
+
+/// A field's value, in lower case, without what some reader skips or takes away: blanks, quotes, backslashes and comments.
+pub(super) fn bare(lower: &[u8]) -> Vec<u8> {
+    let mut comments = 0_usize;
+    let mut bare = Vec::with_capacity(lower.len());
+    for octet in lower {
+        match octet {
+            b'(' => comments = comments.saturating_add(1),
+            b')' => comments = comments.saturating_sub(1),
+            b'"' | b'\'' | b'\\' => {}
+            octet if comments > 0 || octet.is_ascii_whitespace() || octet.is_ascii_control() => {}
+            octet => bare.push(*octet),
+        }
+    }
+    bare
 }
 
 /// Whether any line looks like a delimiter, of whatever boundary.

@@ -17,7 +17,7 @@ proptest! {
 
     #[test]
     fn ordinary_base64_has_one_reading(octets in prop::collection::vec(any::<u8>(), 0..500)) {
-        prop_assert_eq!(base64_readings(&base64_lines(&octets)).count(), 0);
+        prop_assert_eq!(Base64::others(&base64_lines(&octets)), []);
     }
 
     #[test]
@@ -26,12 +26,14 @@ proptest! {
             .into_iter()
             .map(|octet| match octet { b'+' => b'-', b'/' => b'_', octet => octet })
             .collect();
-        prop_assert_eq!(&*decode(&url, TransferEncoding::Base64Url), &octets[..]);
+        let readings = Base64::others(&url);
+            let seen = std::iter::once(Base64::STANDARD).chain(readings).any(|reading| reading.decode(&url) == octets);
+            prop_assert!(seen);
     }
 
     #[test]
     fn decoding_never_grows(octets in prop::collection::vec(any::<u8>(), 0..500)) {
-        for encoding in [TransferEncoding::Base64, TransferEncoding::Identity, TransferEncoding::QuotedPrintable] {
+        for encoding in [TransferEncoding::Base64(Base64::STANDARD), TransferEncoding::Identity, TransferEncoding::QuotedPrintable] {
             prop_assert!(decode(&octets, encoding).len() <= octets.len());
         }
     }
@@ -43,7 +45,7 @@ proptest! {
     ) {
         let delimiter = format!("--b{}\r\n", " ".repeat(blanks));
         let body: String = pieces.iter().map(|piece| format!("{delimiter}{piece}\r\n")).collect();
-        let parts: Vec<String> = Parts::new(format!("preamble\r\n{body}--b--\r\n").as_bytes(), b"b")
+        let parts: Vec<String> = Parts::lax(format!("preamble\r\n{body}--b--\r\n").as_bytes(), b"b")
             .map(|part| String::from_utf8_lossy(part.trim_ascii()).into_owned())
             .collect();
         prop_assert_eq!(parts, pieces);
@@ -53,7 +55,7 @@ proptest! {
 #[test]
 fn a_delimiter_stands_at_the_beginning_of_a_line() {
     let body = b"--b\r\none --b two\r\n--b--";
-    let parts: Vec<&[u8]> = Parts::new(body, b"b").collect();
+    let parts: Vec<&[u8]> = Parts::lax(body, b"b").collect();
     assert_eq!(parts, [b"one --b two\r\n"]);
 }
 

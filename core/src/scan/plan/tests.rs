@@ -2,44 +2,10 @@ use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 
-use super::super::samples::{attachment, base64_lines, eicar, encrypted, message, multipart, zip};
+use super::super::samples::{Found, attachment, base64_lines, eicar, encrypted, message, multipart, zip};
 use super::*;
 
-/// Collects everything a walk tells.
-#[derive(Default)]
-struct Everything {
-    items: Vec<(String, Vec<u8>)>,
-    obstacles: Vec<Obstacle>,
-}
-
-impl Everything {
-    fn of(message: &[u8]) -> Self {
-        let mut everything = Self::default();
-        walk_message(message, &mut everything);
-        everything
-    }
-
-    fn has(&self, octets: &[u8]) -> bool {
-        self.items.iter().any(|(_, item)| item == octets)
-    }
-
-    /// Whether an item other than the raw message contains the octets.
-    fn decoded(&self, octets: &[u8]) -> bool {
-        self.items.iter().skip(1).any(|(_, item)| memchr::memmem::find(item, octets).is_some())
-    }
-}
-
-impl Visitor for Everything {
-    fn item(&mut self, name: &ItemName, octets: &[u8]) -> ControlFlow<()> {
-        self.items.push((name.to_string(), octets.to_vec()));
-        ControlFlow::Continue(())
-    }
-
-    fn obstacle(&mut self, _: &ItemName, obstacle: Obstacle) -> ControlFlow<()> {
-        self.obstacles.push(obstacle);
-        ControlFlow::Continue(())
-    }
-}
+mod disguises;
 
 /// Counts only, for messages of which nobody wants a copy.
 #[derive(Default)]
@@ -63,8 +29,8 @@ impl Visitor for Count {
 #[test]
 fn every_part_of_a_multipart_is_an_item_with_its_way_in() {
     let archive = zip(&[("invoice.exe", b"MZ program")]);
-    let everything = Everything::of(&attachment("invoice.zip", &archive));
-    let names: Vec<&str> = everything.items.iter().map(|(name, _)| name.as_str()).collect();
+    let found = Found::of_message(&attachment("invoice.zip", &archive));
+    let names: Vec<&str> = found.items.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
         [
@@ -74,15 +40,15 @@ fn every_part_of_a_multipart_is_an_item_with_its_way_in() {
             "message (multipart/mixed) > part 2 (application/octet-stream invoice.zip) > invoice.exe",
         ]
     );
-    assert!(everything.has(b"MZ program"));
-    assert_eq!(everything.obstacles, []);
+    assert!(found.has(b"MZ program"));
+    assert_eq!(found.obstacles, []);
 }
 
 #[test]
 fn a_quoted_printable_body_is_decoded() {
     let body = b"caf=C3=A9 soft=  \r\nbreak =zz =3";
-    let everything = Everything::of(&message("Content-Transfer-Encoding: Quoted-Printable\r\n", body));
-    assert!(everything.decoded("café softbreak =zz =3".as_bytes()));
+    let found = Found::of_message(&message("Content-Transfer-Encoding: Quoted-Printable\r\n", body));
+    assert!(found.decoded("café softbreak =zz =3".as_bytes()));
 }
 
 #[test]
@@ -94,7 +60,7 @@ fn nested_messages_are_walked_whether_encoded_or_not() {
         base64_lines(&inner),
     )]);
     for message in [plain, coded] {
-        assert!(Everything::of(&message).has(&eicar()));
+        assert!(Found::of_message(&message).has(&eicar()));
     }
 }
 
@@ -103,129 +69,7 @@ fn a_digest_holds_messages_without_saying_so() {
     let inner = message("Content-Transfer-Encoding: base64\r\n", &base64_lines(&eicar()));
     let body = [b"--d\r\n\r\n", &inner[..], b"\r\n--d--\r\n"].concat();
     let digest = message("Content-Type: multipart/digest; boundary=d\r\n", &body);
-    assert!(Everything::of(&digest).has(&eicar()));
-}
-
-/// Each of these is read by some mail program and overlooked by some scanner.
-#[test]
-#[expect(clippy::too_many_lines, reason = "one table of cases")]
-fn what_a_lax_reader_decodes_is_decoded() {
-    let coded = String::from_utf8(base64_lines(&eicar())).unwrap();
-    let wrapped = |head: &str, inner_fields: &str, delimiter: &str, end: &str| {
-        let body = format!("{delimiter}\r\n{inner_fields}\r\n{coded}{end}");
-        message(head, body.as_bytes())
-    };
-    let base64 = "Content-Transfer-Encoding: base64\r\n";
-    let boundary = "Content-Type: multipart/mixed; boundary=b\r\n";
-    let cases = [
-        ("no closing delimiter", wrapped(boundary, base64, "--b", "")),
-        ("text behind the boundary", wrapped(boundary, base64, "--b junk", "\r\n--b--\r\n")),
-        (
-            "boundary in a folded field",
-            wrapped("Content-Type: multipart/mixed;\r\n\tboundary=b\r\n", base64, "--b", ""),
-        ),
-        (
-            "second type counts",
-            wrapped(&format!("Content-Type: text/plain\r\n{boundary}"), base64, "--b", ""),
-        ),
-        ("first type counts", wrapped(&format!("{boundary}Content-Type: text/plain\r\n"), base64, "--b", "")),
-        (
-            "second boundary counts",
-            wrapped("Content-Type: multipart/mixed; boundary=a; boundary=b\r\n", base64, "--b", ""),
-        ),
-        ("blank before the colon", wrapped(boundary, "Content-Transfer-Encoding : base64\r\n", "--b", "")),
-        (
-            "comment behind the encoding",
-            wrapped(boundary, "Content-Transfer-Encoding: BASE64 (x)\r\n", "--b", ""),
-        ),
-        (
-            "comment before the encoding",
-            wrapped(boundary, "Content-Transfer-Encoding: (x) base64\r\n", "--b", ""),
-        ),
-        ("encoding in quotes", wrapped(boundary, "Content-Transfer-Encoding: \"base64\"\r\n", "--b", "")),
-        ("encoding behind a word", wrapped(boundary, "Content-Transfer-Encoding: x base64\r\n", "--b", "")),
-        (
-            "a message to some, a file to others",
-            wrapped(&format!("Content-Type: message/rfc822\r\nContent-Type: a/b\r\n{base64}"), "", "", ""),
-        ),
-        (
-            "parts to some, a file to others",
-            wrapped(
-                &format!("Content-Type: multipart/mixed; boundary=bb\r\nContent-Type: a/b\r\n{base64}"),
-                "",
-                "--bb\r\n\r\n--bb--",
-                "",
-            ),
-        ),
-        (
-            "two encodings",
-            wrapped(boundary, &format!("Content-Transfer-Encoding: 7bit\r\n{base64}"), "--b", ""),
-        ),
-        ("part in the epilogue", wrapped(boundary, base64, "--b\r\n\r\nhello\r\n--b--", "")),
-        ("no multipart at all", wrapped(base64, "", "", "")),
-        ("blanks end a part's header", wrapped(boundary, &format!("{base64} "), "--b", "")),
-        ("a tab ends the message's header", wrapped(&format!("{base64}\t\r\n"), "", "", "")),
-        (
-            "blanks do not end the header",
-            wrapped(boundary, &format!("X: y\r\n \r\n{base64}"), "--b", "\r\n--b--\r\n"),
-        ),
-        (
-            "blanks end the header before another type",
-            wrapped(&format!("{boundary} \r\nContent-Type: text/plain\r\n"), base64, "--b", ""),
-        ),
-        ("no line between header and body", wrapped(boundary, &format!("{base64}{coded}\r\n"), "--b", "")),
-        (
-            "an encoded multipart",
-            message(
-                &format!("{boundary}{base64}"),
-                &base64_lines(format!("--b\r\n{base64}\r\n{coded}\r\n--b--\r\n").as_bytes()),
-            ),
-        ),
-        (
-            "a multipart that only says it is encoded",
-            wrapped(&format!("{boundary}{base64}"), base64, "--b", "\r\n--b--\r\n"),
-        ),
-        (
-            "a message that only says it is encoded",
-            wrapped(&format!("Content-Type: message/rfc822\r\n{base64}"), "", base64.trim_end(), ""),
-        ),
-        (
-            "boundary in single quotes",
-            wrapped("Content-Type: multipart/mixed; boundary='b'\r\n", base64, "--b", ""),
-        ),
-        (
-            "no semicolon before the boundary",
-            wrapped("Content-Type: multipart/mixed boundary=b\r\n", base64, "--b", ""),
-        ),
-        (
-            "comment before the boundary",
-            wrapped("Content-Type: multipart/mixed; boundary=(x)b\r\n", base64, "--b", ""),
-        ),
-        (
-            "backslash in the boundary",
-            wrapped("Content-Type: multipart/mixed; boundary=\"b\\c\"\r\n", base64, "--b\\c", ""),
-        ),
-        (
-            "boundary without closing quote",
-            wrapped("Content-Type: multipart/mixed; boundary=\"b\r\n", base64, "--b", ""),
-        ),
-        ("no boundary", wrapped("Content-Type: multipart/mixed\r\n", base64, "--b", "")),
-        (
-            "another boundary",
-            wrapped("Content-Type: multipart/mixed; boundary=c\r\n", base64, "--b", "\r\n--b--\r\n"),
-        ),
-        (
-            "type in an encoded word",
-            wrapped("Content-Type: =?us-ascii?Q?multipart/mixed;_boundary=3Db?=\r\n", base64, "--b", ""),
-        ),
-        (
-            "boundary in an encoded word",
-            wrapped("Content-Type: multipart/mixed; boundary=\"=?us-ascii?Q?b?=\"\r\n", base64, "--b", ""),
-        ),
-    ];
-    for (case, message) in cases {
-        assert!(Everything::of(&message).decoded(&eicar()), "{case}");
-    }
+    assert!(Found::of_message(&digest).has(&eicar()));
 }
 
 #[test]
@@ -238,8 +82,8 @@ fn a_multipart_of_which_readers_guess_the_boundary_is_an_obstacle() {
         "multipart/mixed; boundary=\"=?us-ascii?Q?b?=\"",
         "=?us-ascii?Q?multipart/mixed;_boundary=3Db?=; boundary=c",
     ] {
-        let everything = Everything::of(&message(&format!("Content-Type: {value}\r\n"), body));
-        assert_eq!(everything.obstacles, [Obstacle::Broken], "{value}");
+        let found = Found::of_message(&message(&format!("Content-Type: {value}\r\n"), body));
+        assert_eq!(found.obstacles, [Obstacle::Ambiguous], "{value}");
     }
     for value in [
         "multipart/mixed; boundary=b",
@@ -247,8 +91,8 @@ fn a_multipart_of_which_readers_guess_the_boundary_is_an_obstacle() {
         "application/pdf; name=\"=?utf-8?Q?multipart?=\"",
         "text/plain; name=\"multipart/mixed\"",
     ] {
-        let everything = Everything::of(&message(&format!("Content-Type: {value}\r\n"), body));
-        assert_eq!(everything.obstacles, [], "{value}");
+        let found = Found::of_message(&message(&format!("Content-Type: {value}\r\n"), body));
+        assert_eq!(found.obstacles, [], "{value}");
     }
 }
 
@@ -266,8 +110,8 @@ fn base64_with_noise_or_padding_in_the_middle_is_decoded() {
     let by_line = [b"A\r\n".as_slice(), &coded].concat();
     let noisy: Vec<u8> = base64_lines(&virus).iter().flat_map(|octet| [*octet, b'!', b' ']).collect();
     for body in [padded, noisy, joined, placed, shifted, by_line] {
-        let everything = Everything::of(&message("Content-Transfer-Encoding: base64\r\n", &body));
-        assert!(everything.decoded(&virus));
+        let found = Found::of_message(&message("Content-Transfer-Encoding: base64\r\n", &body));
+        assert!(found.decoded(&virus));
     }
 }
 
@@ -276,7 +120,7 @@ fn a_boundary_that_is_not_utf8_still_divides() {
     let mut message = b"Content-Type: multipart/mixed; boundary=\"b\xff\"\r\n\r\n--b\xff\r\n".to_vec();
     message.extend_from_slice(b"Content-Transfer-Encoding: base64\r\n\r\n");
     message.extend_from_slice(&base64_lines(&eicar()));
-    assert!(Everything::of(&message).has(&eicar()));
+    assert!(Found::of_message(&message).has(&eicar()));
 }
 
 /// Parsers that build a tree of nested messages overflow the stack on this, at the latest when they drop it.
@@ -311,14 +155,14 @@ fn ten_thousand_levels_cost_neither_stack_nor_memory() {
 fn a_virus_beside_a_part_nested_too_deeply_is_still_an_item() {
     let deep = "Content-Type: message/rfc822\r\n\r\n".repeat(DEPTH_MAX + 5);
     let coded = "Content-Transfer-Encoding: base64\r\n";
-    let everything = Everything::of(&multipart(&[(&deep, Vec::new()), (coded, base64_lines(&eicar()))]));
-    assert_eq!(everything.obstacles, [Obstacle::TooDeep]);
-    assert!(everything.has(&eicar()));
+    let found = Found::of_message(&multipart(&[(&deep, Vec::new()), (coded, base64_lines(&eicar()))]));
+    assert_eq!(found.obstacles, [Obstacle::TooDeep]);
+    assert!(found.has(&eicar()));
 }
 
 #[test]
 fn too_many_parts_end_the_walk() {
-    let body = "--b\r\n\r\nx\r\n".repeat(PARTS_MAX + 10);
+    let body = "--b\r\n\r\nx\r\n".repeat(100_000);
     let mut count = Count::default();
     walk_message(&message("Content-Type: multipart/mixed; boundary=b\r\n", body.as_bytes()), &mut count);
     assert_eq!(count.obstacles, [Obstacle::TooManyParts]);
@@ -341,28 +185,25 @@ fn the_same_octets_under_many_boundaries_are_bounded() {
 
 #[test]
 fn an_endless_header_section_is_an_obstacle() {
-    let long = "X-Filler: 0123456789\r\n".repeat(100_000);
+    let long = "X-Filler: 0123456789\r\n".repeat(500_000);
     let typed = format!("Content-Type: text/plain;\r\n{}\r\nbody", " a=b;\r\n".repeat(10_000));
     for message in [long, typed] {
-        let everything = Everything::of(message.as_bytes());
-        assert_eq!(everything.obstacles, [Obstacle::HeadersTooLong]);
-        assert_eq!(everything.items.len(), 1);
+        let found = Found::of_message(message.as_bytes());
+        assert_eq!(found.obstacles, [Obstacle::HeadersTooLong]);
+        assert_eq!(found.items.len(), 1);
     }
 }
 
 #[test]
 fn a_fragment_of_a_message_is_an_obstacle() {
     let fields = "Content-Type: message/partial; id=x; number=1; total=2\r\n";
-    assert_eq!(Everything::of(&message(fields, b"half a virus")).obstacles, [Obstacle::Fragment]);
+    assert_eq!(Found::of_message(&message(fields, b"half a virus")).obstacles, [Obstacle::Fragment]);
 }
 
 #[test]
 fn a_file_is_walked_as_it_is() {
-    let mut everything = Everything::default();
-    walk_file(&zip(&[("a.com", &eicar())]), &mut everything);
-    assert!(everything.has(&eicar()));
-    let mut locked = Everything::default();
-    walk_file(&encrypted(zip(&[("a.com", &eicar())])), &mut locked);
+    assert!(Found::of(&zip(&[("a.com", &eicar())])).has(&eicar()));
+    let locked = Found::of(&encrypted(zip(&[("a.com", &eicar())])));
     assert_eq!(locked.obstacles, [Obstacle::Encrypted]);
 }
 
@@ -390,9 +231,8 @@ proptest! {
         line_end in prop::sample::select(vec!["\r\n", "\n"]),
     ) {
         let message = lines.join(line_end);
-        let mut everything = Everything::default();
-        walk_message(message.as_bytes(), &mut everything);
-        prop_assert!(everything.has(message.as_bytes()));
-        prop_assert!(everything.items.len() <= PARTS_MAX + 1);
+        let found = Found::of_message(message.as_bytes());
+        prop_assert!(found.has(message.as_bytes()));
+        prop_assert!(found.items.len() <= PARTS_MAX + 1);
     }
 }

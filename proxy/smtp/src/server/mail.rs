@@ -3,7 +3,7 @@
 use super::body::ChunkedBody;
 use super::budget::Spend;
 use super::session::Pending;
-use super::{Answer, Envelope, Question, Refusal, Right, Session};
+use super::{Answer, Envelope, Question, Refusal, Right, Session, offer};
 use crate::wire::params::{AuthParam, BodyKind, MailParams};
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
@@ -65,7 +65,8 @@ impl Session {
         if !self.is_esmtp() && *params != MailParams::default() {
             return Err(Refusal::ParameterNotOffered);
         }
-        if params.requiretls || (is_binary && !self.config.binarymime) {
+        let is_in_the_clear = !offer::takes_requiretls(self);
+        if (params.requiretls && is_in_the_clear) || (is_binary && !self.config.binarymime) {
             return Err(Refusal::ParameterNotOffered);
         }
         let sender_needs = match reverse_path {

@@ -24,6 +24,9 @@ pub(super) fn keywords(session: &Session) -> Vec<String> {
         keywords.push("CHUNKING".to_owned());
     }
     keywords.push("DSN".to_owned());
+    if takes_requiretls(session) {
+        keywords.push("REQUIRETLS".to_owned());
+    }
     if session.config.binarymime && has_chunking {
         keywords.push("BINARYMIME".to_owned());
     }
@@ -40,6 +43,12 @@ pub(super) fn keywords(session: &Session) -> Vec<String> {
 /// Whether STARTTLS has not been done and can be.
 pub(super) fn may_start_tls(session: &Session) -> bool {
     session.config.tls == TlsMode::StartTls && session.tls().is_none()
+}
+
+/// Whether a sender may ask that his mail goes on in verified TLS only: nobody can ask for that in the clear (RFC 8689
+/// section 2).
+pub(super) fn takes_requiretls(session: &Session) -> bool {
+    session.tls().is_some()
 }
 
 /// The SASL mechanisms that are offered now. EXTERNAL needs a certificate that was verified. One that binds to the TLS channel needs TLS 1.3: in TLS 1.2 the exporter is

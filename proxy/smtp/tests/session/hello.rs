@@ -19,6 +19,14 @@ fn auth_is_offered_inside_tls_and_starttls_outside_only() {
 }
 
 #[test]
+fn verified_tls_on_the_whole_way_can_be_asked_for_inside_tls_only() {
+    let (_, outside) = Scenario::on(submission()).send(b"EHLO c\r\n").heard();
+    assert!(!outside.contains("REQUIRETLS"), "{outside}");
+    let (_, inside) = Scenario::inside_tls(submission()).send(b"EHLO c\r\n").heard();
+    assert!(inside.contains("250 REQUIRETLS\r\n"), "{inside}");
+}
+
+#[test]
 fn a_mechanism_that_binds_to_tls_is_never_offered_outside_of_it() {
     let mut config = submission();
     config.tls = TlsMode::None;

@@ -33,6 +33,14 @@ fn a_declared_size_over_the_limit_is_refused() {
 }
 
 #[test]
+fn a_mail_can_be_made_to_stay_in_tls_where_it_comes_in_tls() {
+    Scenario::inside_tls(crate::scenario::config())
+        .greeted()
+        .say("MAIL FROM:<a@b> REQUIRETLS=1", "501 5.5.4")
+        .say("MAIL FROM:<a@b> REQUIRETLS", "250");
+}
+
+#[test]
 fn parameters_of_what_is_not_offered_are_refused() {
     Scenario::open()
         .greeted()

@@ -142,6 +142,7 @@ const HELLO_KEYWORDS: &[&str] = &[
     "SMTPUTF8",
     "CHUNKING",
     "DSN",
+    "REQUIRETLS",
     "BINARYMIME",
 ];
 

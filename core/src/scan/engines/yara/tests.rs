@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::scan::samples::{attachment, base64_lines, eicar, message, multipart, zip};
-use crate::scan::{Finding, inspect};
+use crate::scan::{Finding, POLICY_VERSION, inspect};
 
 fn built_in() -> Arc<YaraEngine> {
     YaraEngine::start(None).unwrap()
@@ -161,7 +161,8 @@ fn an_inspection_reads_well() {
     let text = inspection.to_string();
     assert!(text.contains("part 1: clean (7 octets)"), "{text}");
     assert!(text.contains("verdict: infected: EICAR_Test_File\n"), "{text}");
-    assert!(text.ends_with(&format!("scanned with yara/{}/3\n", engine.identity().signatures())), "{text}");
+    let stamp = format!("scanned with yara/{}/{POLICY_VERSION}\n", engine.identity().signatures());
+    assert!(text.ends_with(&stamp), "{text}");
 }
 
 fn rule(name: &str, text: &str) -> String {

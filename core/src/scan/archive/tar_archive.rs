@@ -1,0 +1,79 @@
+//! Tar archives, read by the tar crate. Their entries lie open, but an archive inside one is only found by who looks.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use tar::{Archive, Entry};
+
+use super::{Unpacked, contained};
+use crate::scan::item::ItemName;
+use crate::scan::plan::{Depth, Walk};
+use crate::scan::verdict::Obstacle;
+
+/// Whether the octets begin with a header: archives older than POSIX have no mark, all have a checksum.
+pub(super) fn looks_like_tar(octets: &[u8]) -> bool {
+    let Some(block) = octets.get(..BLOCK_OCTETS) else { return false };
+    let sum = block.iter().enumerate().fold(0_u32, |sum, (at, octet)| {
+        // The checksum itself counts as blanks.
+        sum.saturating_add(u32::from(if CHECKSUM.contains(&at) { b' ' } else { *octet }))
+    });
+    let told = block.get(CHECKSUM).unwrap_or_default();
+    let digits = told.trim_ascii_start().split(|octet| !octet.is_ascii_digit()).next().unwrap_or_default();
+    let told = std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 8).ok());
+    told == Some(sum)
+}
+
+/// Hands every entry to the walk. `depth` counts this archive.
+pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
+    let mut archive = Archive::new(octets);
+    // Some programs stop at the mark of the end and others do not, so what stands behind it is looked at, too.
+    archive.set_ignore_zeros(true);
+    let Ok(mut entries) = archive.entries() else { return walk.obstacle(name, Obstacle::Broken) };
+    let mut end = 0;
+    while let Some(entry) = contained(|| entries.next().transpose()).transpose() {
+        let Ok(entry) = entry else {
+            let rest =
+                usize::try_from(end).ok().and_then(|end| octets.get(end.next_multiple_of(BLOCK_OCTETS)..));
+            return if is_rubbish(rest.unwrap_or_default()) {
+                ControlFlow::Continue(())
+            } else {
+                walk.obstacle(name, Obstacle::Broken)
+            };
+        };
+        walk.count_entry(name)?;
+        end = entry.raw_file_position().saturating_add(entry.size());
+        walk_entry(walk, name, entry, octets.len(), depth)?;
+    }
+    ControlFlow::Continue(())
+}
+
+fn walk_entry<R: io::Read>(
+    walk: &mut Walk<'_>,
+    archive_name: &ItemName,
+    mut entry: Entry<'_, R>,
+    archive_octets: usize,
+    depth: Depth,
+) -> ControlFlow<()> {
+    let name = archive_name.inside(&String::from_utf8_lossy(&entry.path_bytes()));
+    let (header, size) = (entry.header(), entry.size());
+    // Programs that do not know of the longer header of POSIX believe the first one, and find other entries.
+    if !header.entry_type().is_gnu_sparse() && !header.entry_size().is_ok_and(|in_header| in_header == size) {
+        walk.obstacle(&name, Obstacle::Ambiguous)?;
+    }
+    let mut unpacked = Unpacked::read(walk, &name, archive_octets, &mut entry)?;
+    let is_whole = u64::try_from(unpacked.octets.len()).is_ok_and(|octets| octets == size);
+    if unpacked.defect.is_none() && !is_whole {
+        unpacked.defect = Some(Obstacle::Broken);
+    }
+    unpacked.hand_over(walk, &name, depth)
+}
+
+/// Whether this begins like the end of an archive and holds no header that some program might find.
+fn is_rubbish(behind_entry: &[u8]) -> bool {
+    let mut blocks = behind_entry.chunks(BLOCK_OCTETS);
+    blocks.next().is_none_or(|block| block.iter().all(|octet| *octet == 0)) && !blocks.any(looks_like_tar)
+}
+
+const BLOCK_OCTETS: usize = 512;
+/// Its place in a header.
+const CHECKSUM: std::ops::Range<usize> = 148..156;

@@ -1,0 +1,77 @@
+use proptest::prelude::*;
+
+use super::super::samples::{Found, base64_lines, eicar, uuencode};
+use super::*;
+
+fn y_encode(octets: &[u8]) -> Vec<u8> {
+    let mut text = format!("=ybegin line=128 size={} name=my file.com\r\n", octets.len()).into_bytes();
+    for line in octets.chunks(100) {
+        for octet in line {
+            match octet.wrapping_add(42) {
+                critical @ (0 | b'\n' | b'\r' | b'=') => text.extend([b'=', critical.wrapping_add(64)]),
+                plain => text.push(plain),
+            }
+        }
+        text.extend_from_slice(b"\r\n");
+    }
+    text.extend_from_slice(b"=yend size=1\r\n");
+    text
+}
+
+#[test]
+fn a_file_in_a_text_is_an_item_with_its_name() {
+    let text = [b"Hello,\r\n\r\n", &uuencode("virus.com", &eicar())[..], b"\r\nBye\r\n"].concat();
+    let found = Found::of(&text);
+    assert_eq!(found.items[1], ("file > virus.com".to_owned(), eicar()));
+    let found = Found::of(&[b"Hello,\r\n", &y_encode(&eicar())[..]].concat());
+    assert_eq!(found.items[1], ("file > my file.com".to_owned(), eicar()));
+    let coded = [b"begin-base64 644 a.com\n", &base64_lines(&eicar())[..], b"\n====\n"].concat();
+    assert!(Found::of(&coded).has(&eicar()));
+}
+
+#[test]
+fn what_a_lax_reader_decodes_is_decoded() {
+    let plain = String::from_utf8(uuencode("a.com", &eicar())).unwrap();
+    for (case, text) in [
+        ("no mode", plain.replace("begin 644 a.com", "begin  a.com")),
+        ("an empty line", plain.replace("a.com\r\n", "a.com\r\n\r\n")),
+        ("no end", plain.replace("`\r\nend", "")),
+        ("LF alone", plain.replace("\r\n", "\n")),
+        ("blanks for zeros that were lost", plain.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")),
+        ("another one begins inside", plain.replace("a.com\r\n", "a.com\r\nbegin 644 b\r\n")),
+    ] {
+        assert!(Found::of(text.as_bytes()).has(&eicar()), "{case}");
+    }
+}
+
+#[test]
+fn prose_and_programs_that_begin_are_no_files() {
+    for text in
+        ["begin with the first\r\nand end\r\n", "begin\n  x := 1;\nend", "begin  transaction\nselect 1;\nend"]
+    {
+        assert_eq!(Found::of(text.as_bytes()).items.len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_part_of_a_yenc_file_is_a_fragment() {
+    let text = String::from_utf8_lossy(&y_encode(b"half")).replace("=ybegin", "=ybegin part=1 total=2");
+    assert_eq!(Found::of(text.as_bytes()).obstacles, [Obstacle::Fragment]);
+}
+
+/// Each of them reaches to the end of the text.
+#[test]
+fn files_without_an_end_do_not_multiply_the_work() {
+    let text = "begin 644 a\r\n".repeat(9_000) + &"#0V%T\r\n".repeat(10_000);
+    let found = Found::of(text.as_bytes());
+    assert_eq!(found.obstacles, [Obstacle::Ambiguous]);
+    assert!(found.items.len() <= OVERLAPS_MAX + 2);
+}
+
+proptest! {
+    #[test]
+    fn what_was_encoded_is_decoded(octets in prop::collection::vec(any::<u8>(), 1..300)) {
+        prop_assert!(Found::of(&uuencode("a", &octets)).has(&octets));
+        prop_assert!(Found::of(&y_encode(&octets)).has(&octets));
+    }
+}

@@ -1,0 +1,241 @@
+//! A persistent connection to an ICAP server: OPTIONS first, then RESPMOD for each item, with a preview where it wants one.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::response::{Encapsulated, Head};
+use super::{Place, Service};
+use crate::scan::engines::health::CallError;
+use crate::scan::engines::outside::{Answer, Scanned, Session};
+use crate::scan::engines::socket::{Address, Socket};
+
+#[derive(Debug)]
+pub(super) struct IcapSession {
+    socket: Socket,
+    place: Place,
+    /// How much the server wants to see before it says whether it needs the rest (section 4.5).
+    preview: Option<usize>,
+    /// Read, and not looked at yet.
+    buffer: Vec<u8>,
+    keeps: bool,
+}
+
+// === impl IcapSession ===
+
+impl IcapSession {
+    pub(super) fn open(address: &Address, place: Place, due: Instant) -> Result<(Self, String), CallError> {
+        let socket = Socket::connect(address, due)?;
+        let mut session = Self { socket, place, preview: None, buffer: Vec::new(), keeps: true };
+        let tag = session.version(due)?;
+        Ok((session, tag))
+    }
+
+    /// OPTIONS (section 4.10).
+    fn options(&mut self, due: Instant) -> Result<Head, CallError> {
+        let Service { uri, host, .. } = &*self.place.0;
+        let request = format!(
+            "OPTIONS {uri} ICAP/1.0\r\nHost: {host}\r\nUser-Agent: Gatepost\r\nEncapsulated: null-body=0\r\n\r\n"
+        );
+        self.socket.write(request.as_bytes(), due)?;
+        let head = self.head(due)?;
+        // A list of what the service offers, which nobody needs.
+        if let Some(Encapsulated::Body(_)) = head.encapsulated() {
+            self.keeps = false;
+        }
+        match head.status {
+            200 => Ok(head),
+            status => Err(CallError::refused(&format!("status {status} to OPTIONS"))),
+        }
+    }
+
+    /// Hands the item over, as far as the server wants it. The head of its last response, and whether it had all it wanted.
+    fn respmod(&mut self, item: &[u8], due: Instant) -> Result<(Head, bool), CallError> {
+        let preview = self.preview.map(|octets| octets.min(item.len()));
+        self.socket.write(self.request(item.len(), preview).as_bytes(), due)?;
+        let (first, rest) = item.split_at_checked(preview.unwrap_or(item.len())).unwrap_or((item, &[]));
+        let mut is_whole = self.chunk(first, due)?;
+        if is_whole {
+            let end = if preview.is_some() && rest.is_empty() { PREVIEW_IS_ALL } else { LAST_CHUNK };
+            self.socket.write(end, due)?;
+        }
+        let mut head = self.head(due)?;
+        if head.status == 100 && preview.is_some() && !rest.is_empty() {
+            is_whole = self.chunk(rest, due)?;
+            if is_whole {
+                self.socket.write(LAST_CHUNK, due)?;
+            }
+            head = self.head(due)?;
+        }
+        // The rest of a request that was answered early is not sent any more.
+        self.keeps &= is_whole;
+        Ok((head, is_whole))
+    }
+
+    fn request(&self, octets: usize, preview: Option<usize>) -> String {
+        let Service { uri, host, .. } = &*self.place.0;
+        let asked = "GET /item HTTP/1.1\r\nHost: gatepost\r\n\r\n";
+        let answered = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {octets}\r\n\r\n"
+        );
+        let answered_at = asked.len();
+        let body_at = answered_at.saturating_add(answered.len());
+        let preview = preview.map_or_else(String::new, |octets| format!("Preview: {octets}\r\n"));
+        format!(
+            "RESPMOD {uri} ICAP/1.0\r\nHost: {host}\r\nUser-Agent: Gatepost\r\nAllow: 204\r\n{preview}\
+             Encapsulated: req-hdr=0, res-hdr={answered_at}, res-body={body_at}\r\n\r\n{asked}{answered}"
+        )
+    }
+
+    /// One chunk, unless there is nothing in it. `false`: the server has answered before it had all.
+    fn chunk(&mut self, octets: &[u8], due: Instant) -> Result<bool, CallError> {
+        if octets.is_empty() {
+            return Ok(true);
+        }
+        self.socket.write(format!("{:x}\r\n", octets.len()).as_bytes(), due)?;
+        if !self.socket.write_while_unanswered(octets, due)? {
+            return Ok(false);
+        }
+        self.socket.write(b"\r\n", due)?;
+        Ok(true)
+    }
+
+    fn head(&mut self, due: Instant) -> Result<Head, CallError> {
+        let octets = self.until(b"\r\n\r\n", HEAD_OCTETS_MAX, due)?;
+        let Some(head) = Head::parse(&octets) else {
+            return Err(CallError::wrong_answer(&String::from_utf8_lossy(&octets)));
+        };
+        self.keeps &= head.keeps_connection();
+        Ok(head)
+    }
+
+    /// Whether the server sends the item back as it was. Some do so instead of 204, and what they change they have
+    /// objected to.
+    fn sends_back(&mut self, item: &[u8], head: &Head, due: Instant) -> Result<bool, CallError> {
+        let Some(Encapsulated::Body(at)) = head.encapsulated() else { return Ok(false) };
+        if at > HEAD_OCTETS_MAX {
+            return Err(CallError::WrongAnswer("header sections without end".to_owned()));
+        }
+        let sections = self.exactly(at, due)?;
+        // A page of another status is about the item, not the item.
+        if !sections.starts_with(b"HTTP/1.1 200 ") && !sections.starts_with(b"HTTP/1.0 200 ") {
+            return Ok(false);
+        }
+        let mut rest = item;
+        loop {
+            let line = self.until(b"\r\n", CHUNK_LINE_MAX, due)?;
+            let size = std::str::from_utf8(&line).ok().and_then(|line| line.split(';').next());
+            let Some(size) = size.and_then(|size| usize::from_str_radix(size.trim(), 16).ok()) else {
+                return Err(CallError::wrong_answer(&String::from_utf8_lossy(&line)));
+            };
+            if size == 0 {
+                self.until(b"\r\n", CHUNK_LINE_MAX, due)?;
+                return Ok(rest.is_empty());
+            }
+            let Some((expected, more)) = rest.split_at_checked(size) else {
+                self.keeps = false;
+                return Ok(false);
+            };
+            if self.exactly(size, due)? != expected || self.exactly(2, due)? != b"\r\n" {
+                self.keeps = false;
+                return Ok(false);
+            }
+            rest = more;
+        }
+    }
+
+    /// What comes before this mark, which is taken off.
+    fn until(&mut self, mark: &[u8], octets_max: usize, due: Instant) -> Result<Vec<u8>, CallError> {
+        loop {
+            if let Some(at) = memchr::memmem::find(&self.buffer, mark) {
+                let rest = self.buffer.split_off(at);
+                let found = std::mem::replace(&mut self.buffer, rest);
+                self.buffer.drain(..mark.len());
+                return Ok(found);
+            }
+            if self.buffer.len() > octets_max {
+                return Err(CallError::WrongAnswer(format!("longer than {octets_max} octets")));
+            }
+            self.fill(due)?;
+        }
+    }
+
+    fn exactly(&mut self, octets: usize, due: Instant) -> Result<Vec<u8>, CallError> {
+        while self.buffer.len() < octets {
+            self.fill(due)?;
+        }
+        let rest = self.buffer.split_off(octets);
+        Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
+    fn fill(&mut self, due: Instant) -> Result<(), CallError> {
+        let mut buffer = [0; 16 * 1024];
+        let count = self.socket.read(&mut buffer, due)?;
+        self.buffer.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        Ok(())
+    }
+}
+
+impl Session for IcapSession {
+    fn is_usable(&self, idle: Duration) -> bool {
+        self.keeps && self.buffer.is_empty() && idle < IDLE_TIME_MAX && self.socket.is_quiet()
+    }
+
+    fn version(&mut self, due: Instant) -> Result<String, CallError> {
+        let head = self.options(due)?;
+        let is_offered = |method: &str| method.trim().eq_ignore_ascii_case("RESPMOD");
+        if head.field("methods").is_some_and(|methods| !methods.split(',').any(is_offered)) {
+            return Err(CallError::refused("the service does not offer RESPMOD"));
+        }
+        if let Some(most) = head.field("max-connections").and_then(|most| most.parse().ok()) {
+            self.place.0.connections_max.store(most, Ordering::Relaxed);
+        }
+        self.preview = head.field("preview").and_then(|octets| octets.parse().ok()).map(cut_preview);
+        match head.tag() {
+            Some(tag) => Ok(tag.to_owned()),
+            None => Err(CallError::WrongAnswer("no ISTag".to_owned())),
+        }
+    }
+
+    fn scan(&mut self, item: &[u8], due: Instant) -> Result<Scanned, CallError> {
+        let (head, is_whole) = self.respmod(item, due)?;
+        let answer = match head.status {
+            // It can say so of what it has asked for and seen, and of nothing else.
+            204 if !is_whole => {
+                return Err(CallError::WrongAnswer("204 before the end of the item".to_owned()));
+            }
+            204 => Answer::Clean,
+            200 => match head.threat() {
+                Some(threat) => {
+                    // A page that nobody reads follows.
+                    self.keeps = false;
+                    Answer::Found(threat)
+                }
+                None if self.sends_back(item, &head, due)? => Answer::Clean,
+                None => {
+                    self.keeps = false;
+                    Answer::Found("content-replaced".to_owned())
+                }
+            },
+            413 => Answer::BeyondLimits,
+            status => return Err(CallError::refused(&format!("status {status}"))),
+        };
+        // What is left of such a response does not matter.
+        self.keeps &= head.status != 413;
+        Ok(Scanned { answer, version: head.tag().map(str::to_owned) })
+    }
+}
+
+/// RFC 3507 leaves it open; scanners ask for a few KiB.
+fn cut_preview(octets: usize) -> usize {
+    octets.min(PREVIEW_MAX)
+}
+
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// Section 4.5.
+const PREVIEW_IS_ALL: &[u8] = b"0; ieof\r\n\r\n";
+/// A head has a dozen fields, and those of a finding one line each.
+const HEAD_OCTETS_MAX: usize = 16 * 1024;
+const CHUNK_LINE_MAX: usize = 128;
+const PREVIEW_MAX: usize = 1024 * 1024;
+/// Many servers close what lay idle for a minute or more.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
