@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod access;
+pub mod background;
 pub mod badmail;
 pub mod clock;
 pub mod delivery;
@@ -18,6 +19,7 @@ pub mod disk;
 pub mod dkim;
 pub mod events;
 pub mod filter;
+pub mod findings;
 pub mod forwarding;
 pub mod intake;
 pub mod memory;

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gatepost_core::access::{self, ScanGate};
+use gatepost_core::background::{self, Background};
 use gatepost_core::badmail::Badmail;
 use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Watchdog, Workers};
@@ -23,6 +24,7 @@ use gatepost_core::disk::RealDisk;
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
+use gatepost_core::findings::Findings;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{self, Queue};
@@ -67,6 +69,7 @@ pub struct Rooms {
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
+    background: Background,
     events: Log,
 }
 
@@ -89,6 +92,9 @@ pub enum OpenError {
     /// The mailboxes.
     #[error("the mailboxes: {0}")]
     Store(#[from] store::OpenError),
+    /// The scan of the mailboxes.
+    #[error("the background scan: {0}")]
+    Background(store::StoreError),
     /// The workers of delivery.
     #[error("delivery: {0}")]
     Delivery(#[from] delivery::StartError),
@@ -179,6 +185,7 @@ impl Rooms {
         )
         .await?;
         mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
+        let background = start_background(config, &store, &scanner, &whole, &events, registry).await?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
@@ -200,7 +207,8 @@ impl Rooms {
             store: store.clone(),
             gate: ScanGate::new(store.clone(), scanner.clone(), Some(access::Metrics::register(registry)?))
                 .drawing_on(whole)
-                .waiting(config.scan.reader_budget.duration()),
+                .waiting(config.scan.reader_budget.duration())
+                .telling(Findings::new(DATABASE.to_owned(), store.clone(), events.clone())),
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
@@ -219,6 +227,7 @@ impl Rooms {
             workers,
             remote,
             mail_folders,
+            background,
             events,
         })
     }
@@ -249,6 +258,7 @@ impl Rooms {
             remote: self.remote.clone(),
             engines: Arc::clone(&self.engines),
             releaser,
+            background: self.background.clone(),
         }
     }
 
@@ -294,6 +304,7 @@ impl Rooms {
             Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
         }
         self.backend.sign_with(signers);
+        self.background.reload(&config.scan.background);
         self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
         let engines = Arc::clone(&self.engines);
@@ -303,6 +314,7 @@ impl Rooms {
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
+        self.background.close().await;
         self.remembered.close().await;
         self.mail_folders.close().await;
         self.workers.stop().await;
@@ -386,6 +398,37 @@ fn reload_engines(engines: &Ensemble) {
     }
 }
 
+fn open_admission(
+    config: &Config,
+    shares: &Shares,
+    registry: &prometheus::Registry,
+) -> Result<Arc<Admission>, OpenError> {
+    let metrics = admission::Metrics::register(registry)?;
+    Ok(Admission::new(load_policy(config)?, shares.memory.clone(), metrics))
+}
+
+async fn start_background(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    scanner: &Scanner,
+    memory: &MemoryBudget,
+    events: &Log,
+    registry: &prometheus::Registry,
+) -> Result<Background, OpenError> {
+    let database = background::Database {
+        name: DATABASE.to_owned(),
+        store: Arc::clone(store),
+        settings: config.scan.background.clone(),
+    };
+    let rooms = background::Rooms {
+        scanner: scanner.clone(),
+        memory: memory.clone(),
+        events: events.clone(),
+        metrics: Some(background::Metrics::register(registry)?),
+    };
+    Background::start(vec![database], &rooms).await.map_err(OpenError::Background)
+}
+
 // === impl Shares ===
 
 impl Shares {
@@ -441,6 +484,9 @@ fn report(recovered: &queue::Recovered) {
     }
     tracing::info!(messages, segments, torn_octets, "the queue is open");
 }
+
+/// The one mailbox database, as operators see it: `store/default.sqlite`.
+const DATABASE: &str = "default";
 
 #[cfg(test)]
 mod tests {

@@ -10,10 +10,12 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Metrics;
+use crate::findings::{Findings, FoundBy};
 use crate::intake::Body;
 use crate::memory::{Drawn, MemoryBudget};
+use crate::queue::QueueId;
 use crate::scan::{Priority, Scanner, Verdict};
-use crate::store::{MailStore, ScanMark, StoreError, StoredMessage};
+use crate::store::{ContentHash, MailStore, ScanMark, StoreError, StoredMessage};
 
 /// Gives out messages that are clean under the scanner's current signatures, and no others. Cheap to clone; clones
 /// share the memory budget.
@@ -26,6 +28,7 @@ pub struct ScanGate {
     /// Of the whole process.
     budget: MemoryBudget,
     accounts: Accounts,
+    findings: Option<Findings>,
     scan_wait: Duration,
     metrics: Option<Metrics>,
 }
@@ -51,6 +54,8 @@ pub struct Released {
     pub octets: Bytes,
     /// Where in `octets` the body begins, as it was received; before it stand the header lines of ours.
     pub body_at: usize,
+    /// The mail that it came as.
+    pub queue_id: QueueId,
     /// When it was accepted, milliseconds since 1970.
     pub received_at_ms: u64,
 }
@@ -85,13 +90,19 @@ impl ScanGate {
         let memory = Arc::new(Semaphore::new(BUDGET_UNITS as usize));
         let (accounts, budget) = (Accounts::default(), MemoryBudget::default());
         let scan_wait = SCAN_WAIT_DEFAULT;
-        Self { store, scanner, memory, budget, accounts, scan_wait, metrics }
+        Self { store, scanner, memory, budget, accounts, findings: None, scan_wait, metrics }
     }
 
     /// Messages on their way to readers are drawn from this budget as well.
     #[must_use]
     pub fn drawing_on(self, budget: MemoryBudget) -> Self {
         Self { budget, ..self }
+    }
+
+    /// Viruses that are found when somebody wants to read are told of here.
+    #[must_use]
+    pub fn telling(self, findings: Findings) -> Self {
+        Self { findings: Some(findings), ..self }
     }
 
     /// A reader waits so long for a scan; three minutes unless it is said.
@@ -125,6 +136,7 @@ impl ScanGate {
             uid,
             octets: Bytes::from_owner(Budgeted { octets: message.octets, _share: share }),
             body_at: message.body_at,
+            queue_id: message.queue_id,
             received_at_ms: message.received_at_ms,
         })
     }
@@ -170,12 +182,21 @@ impl ScanGate {
                 return Err(Withheld::Unavailable);
             }
         };
+        self.tell(message, threat.as_deref()).await;
         let mark = ScanMark { stamp: report.stamp, threat: threat.clone() };
         if let Err(error) = self.store.mark(mailbox, uid, mark).await {
             // The verdict holds all the same; the next reader costs another scan.
             warn!(mailbox, uid, %error, "a scan's verdict could not be kept");
         }
         judge(threat)
+    }
+
+    /// Tells of a threat that was not known of this body before.
+    async fn tell(&self, message: &StoredMessage, threat: Option<&str>) {
+        let known = message.mark.as_ref().and_then(|mark| mark.threat.as_deref());
+        if let (Some(findings), Some(threat)) = (&self.findings, threat.filter(|_| threat != known)) {
+            findings.tell(ContentHash::of(&message.body()), threat, FoundBy::Access).await;
+        }
     }
 }
 

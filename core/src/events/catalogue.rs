@@ -265,6 +265,72 @@ pub enum What {
         /// Why.
         why: Cow<'static, str>,
     },
+    /// A scan of the mailboxes in the background has begun.
+    #[serde(rename = "scan.background_started")]
+    BackgroundStarted {
+        /// The mailbox database.
+        database: String,
+        /// By what: `new-signatures`, `command` or `schedule`.
+        reason: Cow<'static, str>,
+        /// With which engine, signatures and policy.
+        signatures: String,
+        /// Messages that were there.
+        messages: u64,
+    },
+    /// It has ended.
+    #[serde(rename = "scan.background_finished")]
+    BackgroundFinished {
+        /// The mailbox database.
+        database: String,
+        /// `finished`, or `stopped` by an order.
+        outcome: Cow<'static, str>,
+        /// Messages that it came past.
+        messages: u64,
+        /// Bodies that were scanned.
+        scanned: u64,
+        /// Infected ones among them.
+        infected: u64,
+        /// Those without a verdict.
+        unfinished: u64,
+        /// How long it took.
+        seconds: u64,
+    },
+    /// A virus was found in a message that lies in a mailbox; nobody can read it from now on.
+    #[serde(rename = "mailbox.virus_found")]
+    VirusFound {
+        /// The mailbox database.
+        database: String,
+        /// Whose.
+        mailbox: String,
+        /// In which folder.
+        folder: String,
+        /// Its uid there.
+        uid: u32,
+        /// Its BLAKE3, in hex: what copies share.
+        content: String,
+        /// What was found.
+        threat: String,
+        /// By what: `background` or `access`.
+        found_by: Cow<'static, str>,
+        /// Of the envelope.
+        sender: String,
+        /// As it is shown to readers.
+        subject: String,
+        /// When the mail was accepted, milliseconds since 1970.
+        received_at_ms: u64,
+    },
+    /// A reader got a message, or more of it than its header.
+    #[serde(rename = "mailbox.read")]
+    MailRead {
+        /// The mailbox.
+        mailbox: String,
+        /// Who.
+        user: String,
+        /// How.
+        protocol: Cow<'static, str>,
+        /// Which message.
+        uid: u32,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {
@@ -306,7 +372,7 @@ impl From<&Origin> for About {
 
 impl What {
     /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
-    /// 5 scan engines, 6 the quarantine, 9 the log).
+    /// 5 scan engines, 6 the quarantine, 7 mailboxes, 9 the log).
     #[must_use]
     pub const fn id(&self) -> u16 {
         match self {
@@ -336,6 +402,10 @@ impl What {
             Self::QuarantineWithheld { .. } => 604,
             Self::QuarantineDeleted { .. } => 605,
             Self::QuarantineExpired { .. } => 606,
+            Self::BackgroundStarted { .. } => 701,
+            Self::BackgroundFinished { .. } => 702,
+            Self::VirusFound { .. } => 703,
+            Self::MailRead { .. } => 704,
             Self::Gap { .. } => 901,
         }
     }

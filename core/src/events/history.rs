@@ -78,6 +78,29 @@ impl History {
         self.search(queue_id, |event| event.about.queue_id.as_deref() == Some(queue_id))
     }
 
+    /// All of these mails.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_mails(&self, queue_ids: &BTreeSet<String>) -> io::Result<Found> {
+        let is_one = |event: &Event| event.about.queue_id.as_ref().is_some_and(|id| queue_ids.contains(id));
+        self.search(QUEUE_ID, is_one)
+    }
+
+    /// Everything in which this threat was found, whatever the case of its name, or this content (its hash in hex).
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_finding(&self, name: &str) -> io::Result<Found> {
+        let is_it = |said: &str| said.eq_ignore_ascii_case(name);
+        self.search(QUEUE_ID, |event| match &event.what {
+            What::Deleted { threat, .. } | What::Quarantined { threat, .. } => is_it(threat),
+            What::VirusFound { threat, content, .. } => is_it(threat) || is_it(content),
+            What::Scanned { verdict } => verdict.strip_prefix(INFECTED).is_some_and(is_it),
+            _ => false,
+        })
+    }
+
     /// `needle` stands in every line that can match: the others are not parsed.
     fn search(&self, needle: &str, matches: impl Fn(&Event) -> bool) -> io::Result<Found> {
         let mut found = Found::default();
@@ -138,6 +161,12 @@ fn token_of(event: &Event) -> Option<&String> {
     }
 }
 
+/// In every line about a mail.
+const QUEUE_ID: &str = "\"queue_id\":\"";
+
+/// Before the name of a threat, where a verdict is written.
+const INFECTED: &str = "infected: ";
+
 /// In every line that tells of a gap.
 const GAP: &str = "\"log.gap\"";
 
@@ -187,6 +216,39 @@ mod tests {
         assert_eq!(found.events, history.of_session("S1").unwrap().events);
         assert_eq!(found.events.len(), 3);
         assert_eq!(history.of_mail("Q1").unwrap().events.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_threat_and_a_content_lead_to_the_mails_that_had_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::start(folder.path(), None).unwrap();
+        let found = |threat: &str, content: &str| What::VirusFound {
+            database: "default".into(),
+            mailbox: "me@x".into(),
+            folder: "INBOX".into(),
+            uid: 1,
+            content: content.into(),
+            threat: threat.into(),
+            found_by: "access".into(),
+            sender: "<a@b>".into(),
+            subject: "x".into(),
+            received_at_ms: 1,
+        };
+        log.record(about("S1", Some("Q1")), found("Late", "aa"));
+        log.record(about("S2", Some("Q2")), What::Scanned { verdict: "infected: Late".into() });
+        log.record(about("S3", Some("Q3")), found("Other", "bb"));
+        log.record(about("S3", Some("Q3")), What::Delivered { recipient: "<late>".into() });
+        log.flush().await;
+        let history = History::open(folder.path());
+        let mails = |name: &str| -> Vec<_> {
+            let events = history.of_finding(name).unwrap().events;
+            events.into_iter().filter_map(|event| event.about.queue_id).collect()
+        };
+        assert_eq!(mails("LATE"), ["Q1", "Q2"]);
+        assert_eq!(mails("bb"), ["Q3"]);
+        assert!(mails("late>").is_empty());
+        let both = BTreeSet::from(["Q1".to_owned(), "Q3".to_owned()]);
+        assert_eq!(history.of_mails(&both).unwrap().events.len(), 3);
     }
 
     #[tokio::test]

@@ -62,21 +62,15 @@ impl fmt::Display for Event {
                 self.mail(f)?;
                 write!(f, " is stuck: {doing} goes on for {seconds} s")
             }
-            What::EngineLoaded { engine, signatures } => {
-                write!(f, "scan engine {engine} is loaded with signatures {signatures}")
-            }
-            What::EngineUnloaded { engine, reason } => {
-                write!(f, "scan engine {engine} was given up: {reason}")
-            }
-            What::EngineFailed { engine, reason } => {
-                write!(f, "scan engine {engine} could not be loaded: {reason}")
-            }
-            What::EngineMisconfigured { engine, reason } => {
-                write!(f, "scan engine {engine} is not set up as it must be: {reason}")
-            }
-            What::EngineUnexpected { engine, reason } => {
-                write!(f, "scan engine {engine} did something unexpected: {reason}")
-            }
+            What::BackgroundStarted { .. }
+            | What::BackgroundFinished { .. }
+            | What::VirusFound { .. }
+            | What::MailRead { .. } => self.mailboxes(f),
+            What::EngineLoaded { .. }
+            | What::EngineUnloaded { .. }
+            | What::EngineFailed { .. }
+            | What::EngineMisconfigured { .. }
+            | What::EngineUnexpected { .. } => self.engine(f),
             What::QuarantineListed { .. }
             | What::QuarantineShown { .. }
             | What::QuarantineReleased { .. }
@@ -107,6 +101,56 @@ impl Event {
             write!(f, "; reply {code}")?;
         }
         token.as_ref().map_or(Ok(()), |token| write!(f, " [{token}]"))
+    }
+
+    fn engine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::EngineLoaded { engine, signatures } => {
+                write!(f, "scan engine {engine} is loaded with signatures {signatures}")
+            }
+            What::EngineUnloaded { engine, reason } => {
+                write!(f, "scan engine {engine} was given up: {reason}")
+            }
+            What::EngineFailed { engine, reason } => {
+                write!(f, "scan engine {engine} could not be loaded: {reason}")
+            }
+            What::EngineMisconfigured { engine, reason } => {
+                write!(f, "scan engine {engine} is not set up as it must be: {reason}")
+            }
+            What::EngineUnexpected { engine, reason } => {
+                write!(f, "scan engine {engine} did something unexpected: {reason}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn mailboxes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::BackgroundStarted { database, reason, signatures, messages } => write!(
+                f,
+                "a background scan of {database} ({messages} messages) began with {signatures}: {reason}"
+            ),
+            What::BackgroundFinished { database, outcome, messages, scanned, infected, .. } => write!(
+                f,
+                "the background scan of {database} is {outcome}: {messages} messages, {scanned} scanned, \
+                 {infected} infected"
+            ),
+            What::VirusFound { mailbox, folder, uid, threat, found_by, sender, subject, .. } => {
+                self.mail(f)?;
+                write!(
+                    f,
+                    " is infected with {threat} ({found_by}): message {uid} in {folder} of {mailbox}, "
+                )?;
+                write!(f, "from {sender}, subject {subject:?}")
+            }
+            What::MailRead { mailbox, user, protocol, uid } => {
+                self.mail(f)?;
+                write!(f, " was read by {user} over {protocol} from ")?;
+                self.subject(f)?;
+                write!(f, ": message {uid} of {mailbox}")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn quarantine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -135,6 +135,8 @@ pub struct StoredMessage {
     pub octets: Bytes,
     /// Where in `octets` the body begins.
     pub body_at: usize,
+    /// The mail that it came as.
+    pub queue_id: QueueId,
     /// When it was accepted, milliseconds since 1970.
     pub received_at_ms: u64,
     /// What the last scan said; `None` when that cannot be told, which means: scan first.

@@ -11,6 +11,7 @@ pub mod error;
 pub mod mail_store;
 pub mod metrics;
 pub mod sqlite;
+pub mod survey;
 
 pub use error::{OpenError, StoreError};
 pub use mail_store::{
@@ -18,3 +19,4 @@ pub use mail_store::{
 };
 pub use metrics::Metrics;
 pub use sqlite::{Settings, SqliteStore};
+pub use survey::{BodyMark, ContentHash, Copied, Encounter, Position};

@@ -83,7 +83,8 @@ enum Command {
     /// Read and export mailboxes. Every message passes the virus scanner first.
     #[command(subcommand)]
     Mailbox(mailbox::Command),
-    /// Scan files as the server would scan mail. Exits with 1 if anything is infected or cannot be scanned.
+    /// Scan files as the server would scan mail, or mailboxes in the background. Exits with 1 if a file is infected or cannot
+    /// be scanned.
     Scan(scan::Arguments),
 }
 
@@ -138,6 +139,8 @@ Examples:
   gatepost user add ann@example.org             asks for a password
   gatepost queue list --json                    for scripts
   gatepost queue hold --domain example.org      keep its mail back, also what comes later
+  gatepost scan background status               how far the scan of mailboxes has come
+  gatepost scan trace Eicar_Test_File            how it came in, whom it reached, who has read it
   gatepost quarantine list                      infected mail, and what was found in it
   gatepost explain 7K3F9Q                       why a reply with [7K3F9Q] refused what it refused
   gatepost mailbox export ann@example.org --output ann.mbox

@@ -1,4 +1,7 @@
-//! `gatepost scan`: what the server's scanner says about files, and how its engines do.
+//! `gatepost scan`: what the server's scanner says about files and about what lies in mailboxes, and how its engines do.
+
+mod background;
+mod trace;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -46,12 +49,19 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Scan what lies in mailboxes again, on the running server.
+    #[command(subcommand)]
+    Background(background::Command),
+    /// Tell how infected mail came in, whom it reached, and who has read it.
+    Trace(trace::Arguments),
 }
 
 pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
-    match arguments.command {
-        Some(Command::Status { json }) => engines(Request::ScanStatus, json, site, output),
-        Some(Command::Reload { json }) => engines(Request::ScanReload, json, site, output),
+    match &arguments.command {
+        Some(Command::Status { json }) => engines(Request::ScanStatus, *json, site, output),
+        Some(Command::Reload { json }) => engines(Request::ScanReload, *json, site, output),
+        Some(Command::Background(command)) => background::execute(command, site, output),
+        Some(Command::Trace(arguments)) => trace::execute(arguments, site, output),
         None => scan(arguments, site, output),
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::admission::Admission;
+use super::background::WrittenBackground;
 use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
 use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
@@ -186,6 +187,7 @@ pub(super) struct Scan {
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) reader_budget: Option<TimeSpan>,
     pub(super) unscannable: Unscannable,
+    pub(super) background: WrittenBackground,
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
     pub(super) infected: Option<Infected>,

@@ -7,6 +7,7 @@
 //! Without a file the embedded default holds, which is what `EXAMPLE` says line by line.
 
 mod admission;
+mod background;
 mod classes;
 mod delivery;
 mod dkim;
@@ -270,6 +271,8 @@ pub struct Scan {
     pub infected: Infected,
     /// Whether mail may be deleted for what is found in it; otherwise it goes into the quarantine. `EnableScanDeletion`.
     pub deletion: bool,
+    /// How what lies in mailboxes is scanned again.
+    pub background: gatepost_core::background::Settings,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
@@ -364,7 +367,7 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let Scan { in_session, session_budget, infected, deletion, .. } = self.scan;
+        let Scan { in_session, session_budget, infected, deletion, background, .. } = self.scan;
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -382,7 +385,7 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { in_session, session_budget, infected, deletion, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, infected, deletion, background, ..running.scan.clone() },
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
@@ -504,6 +507,7 @@ impl Default for Scan {
             unscannable: Unscannable::default(),
             infected: Infected::default(),
             deletion: false,
+            background: gatepost_core::background::Settings::default(),
         }
     }
 }

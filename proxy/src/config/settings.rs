@@ -334,6 +334,7 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         unscannable: written.unscannable,
         infected: written.infected.unwrap_or(default.infected),
         deletion: written.deletion.unwrap_or(default.deletion),
+        background: written.background.into(),
     }
 }
 

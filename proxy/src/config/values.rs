@@ -56,6 +56,9 @@ pub enum InvalidValue {
     /// Not a time that a mail may wait.
     #[error("not a time from a second to 30 days (write such as 12h or 5d): {0:?}")]
     WaitingTime(String),
+    /// Not an age of a mail.
+    #[error("not a time from a minute to ten years (write such as 12h or 90d): {0:?}")]
+    Age(String),
 }
 
 // === impl Hostname ===

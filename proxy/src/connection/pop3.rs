@@ -41,7 +41,7 @@ impl Pop3Machine {
         match question {
             Question::Authenticate { user, password } => self.authenticate(&user, password).await,
             Question::Open { identity } => self.open_mailbox(&identity).await,
-            Question::Fetch { uid } => self.fetch(uid).await,
+            Question::Fetch { uid, is_read } => self.fetch(uid, is_read).await,
             Question::Delete { uids } => self.delete(uids).await,
         }
     }
@@ -109,12 +109,20 @@ impl Pop3Machine {
         }
     }
 
-    async fn fetch(&self, uid: u32) -> Answer {
+    async fn fetch(&self, uid: u32, is_read: bool) -> Answer {
         let Some(mailbox) = &self.mailbox else {
             return Answer::Unavailable;
         };
         match self.peer.context.services.gate.release(mailbox.mailbox(), uid).await {
-            Ok(released) => Answer::Message(released.octets),
+            Ok(released) => {
+                if is_read {
+                    let (mailbox, user) = (evidence(mailbox.mailbox()), self.session.user().map(evidence));
+                    let user = user.unwrap_or_default();
+                    let read = What::MailRead { mailbox, user, protocol: "POP3".into(), uid };
+                    self.peer.record_mail(Some(released.queue_id.to_string()), read);
+                }
+                Answer::Message(released.octets)
+            }
             Err(Withheld::Gone) => Answer::Gone,
             Err(Withheld::Infected { .. }) => Answer::Withheld,
             Err(Withheld::Unavailable) => Answer::Unavailable,

@@ -5,6 +5,7 @@ use gatepost_core::queue::{self, Affected, Details, QueueId, Selection, Summary}
 use gatepost_core::scan::EngineStatus;
 use serde::{Deserialize, Serialize};
 
+use super::background::{BackgroundOrder, BackgroundStatus};
 use super::kept::{Kept, KeptDetails, LetGo, QuarantineRequest};
 
 /// One line of the asking side.
@@ -43,6 +44,8 @@ pub enum Request {
         /// Whether senders are told.
         bounce: bool,
     },
+    /// Of the background scan; `Line::BackgroundScan` for each mailbox database.
+    BackgroundScan(BackgroundOrder),
     /// `Line::Engine` for each scan engine.
     ScanStatus,
     /// Has each engine look for new signatures, then as `ScanStatus`.
@@ -92,6 +95,8 @@ pub enum Line {
     Engine(Box<Engine>),
     /// What an order came to.
     Affected(Reached),
+    /// How the background scan of one mailbox database stands.
+    BackgroundScan(Box<BackgroundStatus>),
     /// One mail of a list of the quarantine.
     Kept(Box<Kept>),
     /// Everything about one mail in quarantine.
@@ -315,6 +320,7 @@ impl Request {
             Self::Release(_) => "release",
             Self::Retry(_) => "retry",
             Self::Delete { .. } => "delete",
+            Self::BackgroundScan(_) => "background-scan",
             Self::ScanStatus => "scan-status",
             Self::ScanReload => "scan-reload",
             Self::Quarantine(_) => "quarantine",

@@ -19,6 +19,7 @@
 //! ```
 //! The socket is bound before the sandbox is entered, which forbids to make another one.
 
+pub mod background;
 pub mod client;
 pub mod kept;
 pub mod message;
@@ -29,6 +30,7 @@ pub mod socket;
 
 use std::sync::Arc;
 
+use gatepost_core::background::Background;
 use gatepost_core::delivery::remote::Remote;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::Queue;
@@ -49,4 +51,6 @@ pub struct Rooms {
     pub engines: Arc<Ensemble>,
     /// Who knows the quarantine, and lets mail out of it.
     pub releaser: Releaser,
+    /// Who scans the mailboxes again.
+    pub background: Background,
 }

@@ -9,6 +9,7 @@ use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Select
 use gatepost_core::scan::{Ensemble, Reload};
 
 use super::Rooms;
+use super::background::BackgroundOrder;
 use super::kept::QuarantineRequest;
 use super::message::{Engine, FailedKind, Filter, Line, NotAnId, Request, parse_id};
 use super::quarantine::{self, Hearer};
@@ -36,6 +37,15 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
         Request::Quarantine(request) => look_after(request, uid, &rooms.releaser, answer).await?,
         Request::Stats => {
             answer.line(&Line::Stats(Box::new(queue.stats().await.into()))).await?;
+            Ok(())
+        }
+        Request::BackgroundScan(order) => {
+            if order != BackgroundOrder::Status {
+                tracing::info!(order = name, ?order, uid, "the background scan was given an order");
+            }
+            for status in order.give(&rooms.background).await {
+                answer.line(&Line::BackgroundScan(Box::new(status))).await?;
+            }
             Ok(())
         }
         Request::ScanStatus => {
@@ -84,6 +94,7 @@ async fn obey(order: Request, rooms: &Rooms) -> Result<Affected, Refused> {
         | Request::Show(_)
         | Request::Cat(_)
         | Request::Stats
+        | Request::BackgroundScan(_)
         | Request::ScanStatus
         | Request::ScanReload
         | Request::Quarantine(_) => Affected::default(),

@@ -54,6 +54,8 @@ pub enum Question {
     Fetch {
         /// Which.
         uid: u32,
+        /// Whether more than its header goes out.
+        is_read: bool,
     },
     /// Delete these messages (RFC 1939 section 6: UPDATE). Answer: `Deleted`, `Unavailable`.
     Delete {

@@ -134,7 +134,8 @@ impl Transaction {
     fn fetch(&mut self, outbox: &mut Outbox, number: usize, fetch: Fetch) -> Result<(), Reply> {
         let entry = self.messages.entry(number)?;
         self.fetch = Some(fetch);
-        outbox.ask(Question::Fetch { uid: entry.uid });
+        let is_read = !matches!(fetch, Fetch::Top { lines: 0 });
+        outbox.ask(Question::Fetch { uid: entry.uid, is_read });
         Ok(())
     }
 }

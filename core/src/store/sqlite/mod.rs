@@ -9,9 +9,11 @@
 
 mod bodies;
 mod changes;
+mod copies;
 mod queries;
 mod readers;
 mod schema;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;

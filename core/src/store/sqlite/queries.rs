@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::bodies;
+use crate::queue::QueueId;
 use crate::store::{Listing, MailboxTotals, ScanMark, StoredMessage, Summary};
 
 pub(super) fn mailboxes(db: &Connection) -> rusqlite::Result<Vec<MailboxTotals>> {
@@ -55,7 +56,8 @@ pub(super) fn summary(db: &Connection, mailbox: &str, uid: u32) -> rusqlite::Res
 pub(super) fn fetch(db: &Connection, mailbox: &str, uid: u32) -> rusqlite::Result<Option<StoredMessage>> {
     let found = db
         .prepare_cached(
-            "SELECT messages.head, bodies.id, bodies.octets, messages.received_at_ms, bodies.stamp, bodies.threat
+            "SELECT messages.head, bodies.id, bodies.octets, messages.received_at_ms, bodies.stamp, bodies.threat,
+                messages.queue_id
              FROM messages JOIN bodies ON bodies.id = messages.body_id
                 JOIN folders ON folders.id = messages.folder_id
                 JOIN mailboxes ON mailboxes.id = folders.mailbox_id
@@ -64,13 +66,16 @@ pub(super) fn fetch(db: &Connection, mailbox: &str, uid: u32) -> rusqlite::Resul
         .query_row(params![mailbox, uid], |row| {
             let head: Vec<u8> = row.get(0)?;
             let body: (i64, u64) = (row.get(1)?, row.get(2)?);
-            Ok((head, body, row.get(3)?, scan_mark(row, 4)?))
+            let queue_id = QueueId(u64::from_be_bytes(row.get(6)?));
+            Ok((head, body, queue_id, row.get(3)?, scan_mark(row, 4)?))
         })
         .optional()?;
-    let Some((mut octets, (body_id, body_octets), received_at_ms, mark)) = found else { return Ok(None) };
+    let Some((mut octets, (body_id, body_octets), queue_id, received_at_ms, mark)) = found else {
+        return Ok(None);
+    };
     let body_at = octets.len();
     bodies::append(db, body_id, body_octets, &mut octets)?;
-    Ok(Some(StoredMessage { octets: octets.into(), body_at, received_at_ms, mark }))
+    Ok(Some(StoredMessage { octets: octets.into(), body_at, queue_id, received_at_ms, mark }))
 }
 
 fn summary_row(row: &Row<'_>) -> rusqlite::Result<Summary> {
@@ -83,7 +88,7 @@ fn summary_row(row: &Row<'_>) -> rusqlite::Result<Summary> {
 }
 
 /// A stamp that this version cannot read counts as none: the message is scanned before it is shown.
-fn scan_mark(row: &Row<'_>, stamp_column: usize) -> rusqlite::Result<Option<ScanMark>> {
+pub(super) fn scan_mark(row: &Row<'_>, stamp_column: usize) -> rusqlite::Result<Option<ScanMark>> {
     let stamp: String = row.get(stamp_column)?;
     let threat = row.get(stamp_column.saturating_add(1))?;
     Ok(stamp.parse().ok().map(|stamp| ScanMark { stamp, threat }))

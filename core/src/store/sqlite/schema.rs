@@ -50,7 +50,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
 const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied_at INTEGER NOT NULL) STRICT;";
 
 /// Step n leads from version n to n + 1. A released step is never edited.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE mailboxes (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE COLLATE NOCASE
@@ -105,7 +106,15 @@ CREATE TABLE dispositions (
     detail TEXT,
     PRIMARY KEY (queue_id, recipient)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+-- How far the background scan of this database has come, in its own words.
+CREATE TABLE background_scan (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    progress TEXT NOT NULL
+) STRICT;
+",
+];
 
 /// Longer than any transaction of another process (`gatepost mailbox`, `gatepost user remove`) takes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

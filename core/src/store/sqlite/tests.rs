@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::intake::Body;
 use crate::scan::{EngineIdentity, Stamp};
-use crate::store::MailboxCopy;
+use crate::store::{BodyMark, ContentHash, MailboxCopy, Position};
 
 const ALICE: &str = "alice@localhost";
 const BOB: &str = "bob@localhost";
@@ -351,7 +351,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
     let connection = Connection::open(place.path()).unwrap();
     connection.execute("INSERT INTO migrations (version, applied_at) VALUES (999, 0)", []).unwrap();
     let error = SqliteStore::open(&place.path(), &Settings::default(), None).unwrap_err();
-    assert!(matches!(error, OpenError::NewerSchema { found: 999, known: 1 }), "{error}");
+    assert!(matches!(error, OpenError::NewerSchema { found: 999, known: 2 }), "{error}");
 }
 
 #[test]
@@ -361,4 +361,45 @@ fn a_file_that_is_no_database_is_refused() {
     fs::write(place.path(), "x".repeat(8192)).unwrap();
     let error = SqliteStore::open(&place.path(), &Settings::default(), None).unwrap_err();
     assert!(matches!(error, OpenError::Sqlite(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_walk_meets_every_message_once_whatever_the_size_of_its_steps() {
+    let place = Place::new();
+    let store = place.open();
+    for number in 0..7 {
+        let mailboxes =
+            [copy(0, ALICE), copy(1, BOB)].into_iter().take(if number % 2 == 0 { 1 } else { 2 }).collect();
+        store.deliver(delivery(QueueId(MAIL.0 + number), number.to_string(), mailboxes)).await.unwrap();
+    }
+    store.delete(ALICE, vec![3]).await.unwrap();
+    for step in [1, 2, 100] {
+        let (mut behind, mut met) = (Position::default(), Vec::new());
+        loop {
+            let page = store.walk(behind, step).await.unwrap();
+            let Some(last) = page.last() else { break };
+            behind = last.position;
+            met.extend(page.into_iter().map(|message| (message.position.folder, message.position.uid)));
+        }
+        assert_eq!(met, [(1, 1), (1, 2), (1, 4), (1, 5), (1, 6), (1, 7), (2, 1), (2, 2), (2, 3)], "{step}");
+    }
+    assert_eq!(store.count().await.unwrap(), 9);
+}
+
+#[tokio::test]
+async fn a_verdict_reaches_its_body_alone_even_where_another_body_has_taken_its_row() {
+    let place = Place::new();
+    let store = place.open();
+    store.deliver(delivery(MAIL, "old", vec![copy(0, ALICE)])).await.unwrap();
+    let old = store.walk(Position::default(), 1).await.unwrap()[0].content;
+    assert_eq!(old, ContentHash::of(b"old"));
+    store.delete(ALICE, vec![1]).await.unwrap();
+    store.deliver(delivery(QueueId(MAIL.0 + 1), "new", vec![copy(0, ALICE)])).await.unwrap();
+    let mark = ScanMark { stamp: stamp("2"), threat: None };
+    let note = BodyMark { content: old, mark };
+    store.note(vec![note], "{}".into()).await.unwrap();
+    let new = &store.list(ALICE).await.unwrap().messages[0];
+    assert_eq!(new.mark, Some(ScanMark { stamp: stamp("1"), threat: None }));
+    assert_eq!(store.bodies(vec![old, ContentHash::of(b"new")]).await.unwrap(), [None, Some("new".into())]);
+    assert_eq!(store.progress().await.unwrap().as_deref(), Some("{}"));
 }

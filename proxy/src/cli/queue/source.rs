@@ -93,7 +93,7 @@ fn answer(
         }
         Request::Quarantine(request) => quarantine::answer_from_files(folder, request, take),
         Request::Stats => take(Part::Line(Line::Stats(Box::new(snapshot(folder)?.stats().into())))),
-        Request::ScanStatus | Request::ScanReload => {
+        Request::ScanStatus | Request::ScanReload | Request::BackgroundScan(_) => {
             Err(Failure::general("no server runs on this data folder"))
         }
         order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
@@ -151,6 +151,7 @@ async fn change(queue: &Queue, order: Request) -> Result<Affected, Failure> {
         | Request::Show(_)
         | Request::Cat(_)
         | Request::Stats
+        | Request::BackgroundScan(_)
         | Request::ScanStatus
         | Request::ScanReload
         | Request::Quarantine(_) => Ok(Affected::default()),

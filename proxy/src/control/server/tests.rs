@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use gatepost_core::background::Background;
 use gatepost_core::disk::{Disk, SimulatedDisk};
 use gatepost_core::events::Log;
 use gatepost_core::intake::{Body, Origin, Submission};
@@ -28,7 +29,8 @@ async fn rooms_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
     let (quarantine, scanner, memory) = (quarantine(), scanner(), MemoryBudget::default());
     let releaser = Releaser { quarantine, queue: queue.clone(), scanner, memory };
     let engines = Arc::new(Ensemble::new(EnginePolicy::Any));
-    (Rooms { queue, remote: None, engines, releaser }, ids)
+    let background = Background::default();
+    (Rooms { queue, remote: None, engines, releaser, background }, ids)
 }
 
 fn message(id: QueueId, recipient: &str) -> NewMessage {

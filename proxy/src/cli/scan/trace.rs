@@ -1,0 +1,169 @@
+//! `gatepost scan trace`: the way of infected mail. Reads the event log and the mailboxes themselves, so it works beside a
+//! running server and without one.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use gatepost_core::events::{Event, History, What};
+use gatepost_core::queue::QueueId;
+use gatepost_core::store::{self, ContentHash, Copied, MailStore as _, SqliteStore};
+use serde_json::json;
+use tokio::runtime::Builder;
+
+use super::super::output::{Output, Table, precise_time, printable, time};
+use super::super::{Failure, Site};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// What a scan calls the threat, the BLAKE3 of a message in hex, or a queue id.
+    #[arg(value_name = "NAME|HASH|QUEUE-ID")]
+    subject: String,
+    /// For scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What can be asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    Threat(String),
+    Content(ContentHash),
+    Mail(QueueId),
+}
+
+/// What is known of it.
+#[derive(Debug, Default)]
+struct Traced {
+    /// What lies in mailboxes now.
+    copies: Vec<(ContentHash, Copied)>,
+    /// All of the mails that it came as, as far back as the log goes.
+    events: Vec<Event>,
+}
+
+pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
+    let traced = trace(&Subject::of(&arguments.subject), site)?;
+    if arguments.json {
+        return output.json(&traced.json());
+    }
+    if traced.copies.is_empty() && traced.events.is_empty() {
+        let subject = printable(&arguments.subject);
+        return Err(Failure::general(format!("neither the event log nor a mailbox knows of {subject}")));
+    }
+    for event in &traced.events {
+        output.line(format_args!("{}  {}", precise_time(event.at_ms), printable(&event.to_string())))?;
+    }
+    if !traced.copies.is_empty() {
+        let mut table = Table::new(&["MAILBOX", "FOLDER", "UID", "MAIL", "RECEIVED"]);
+        for (_, copy) in &traced.copies {
+            table.row([&copy.mailbox, &copy.folder, &copy.uid, &copy.queue_id, &time(copy.received_at_ms)]);
+        }
+        output.line("it lies in:")?;
+        output.line(table)?;
+    }
+    match traced.readers() {
+        readers if readers.is_empty() => output.line("the log knows of nobody who has read it"),
+        readers => {
+            output.line(format_args!("read by: {}", readers.into_iter().collect::<Vec<_>>().join(", ")))
+        }
+    }
+}
+
+fn trace(subject: &Subject, site: &Site) -> Result<Traced, Failure> {
+    let folder = site.data()?;
+    let history = History::open(&folder.events());
+    let unreadable = |error| Failure::general(format!("the event log cannot be read: {error}"));
+    let copies = copies(subject, &folder.store())?;
+    let mut mails: BTreeSet<_> = copies.iter().map(|(_, copy)| copy.queue_id.to_string()).collect();
+    let named = match subject {
+        Subject::Mail(id) => {
+            mails.insert(id.to_string());
+            Vec::new()
+        }
+        Subject::Threat(name) => history.of_finding(name).map_err(unreadable)?.events,
+        Subject::Content(content) => history.of_finding(&content.to_string()).map_err(unreadable)?.events,
+    };
+    mails.extend(named.into_iter().filter_map(|event| event.about.queue_id));
+    Ok(Traced { copies, events: history.of_mails(&mails).map_err(unreadable)?.events })
+}
+
+/// What lies in mailboxes, `CONTENTS_MAX` bodies with `COPIES_MAX` messages each at most.
+fn copies(subject: &Subject, path: &std::path::Path) -> Result<Vec<(ContentHash, Copied)>, Failure> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::general)?;
+    runtime.block_on(async {
+        let store = SqliteStore::open(path, &store::Settings::default(), None).map_err(Failure::general)?;
+        let contents = match subject {
+            Subject::Content(content) => Ok(vec![*content]),
+            Subject::Mail(id) => store.contents_of(*id).await,
+            Subject::Threat(name) => store.contents_with(name.clone(), CONTENTS_MAX).await,
+        };
+        let mut copies = Vec::new();
+        for content in contents.map_err(Failure::general)? {
+            let found = store.copies(content, COPIES_MAX).await.map_err(Failure::general)?;
+            copies.extend(found.into_iter().map(|copy| (content, copy)));
+        }
+        store.close().await;
+        Ok(copies)
+    })
+}
+
+// === impl Subject ===
+
+impl Subject {
+    fn of(text: &str) -> Self {
+        let text = text.trim();
+        let content = || text.parse().map(Self::Content).ok();
+        let mail = || text.to_ascii_uppercase().parse().map(Self::Mail).ok();
+        content().or_else(mail).unwrap_or_else(|| Self::Threat(text.to_owned()))
+    }
+}
+
+// === impl Traced ===
+
+impl Traced {
+    fn readers(&self) -> BTreeSet<String> {
+        let reader = |event: &Event| match &event.what {
+            What::MailRead { user, .. } => Some(printable(user)),
+            _ => None,
+        };
+        self.events.iter().filter_map(reader).collect()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let copies: Vec<_> = self
+            .copies
+            .iter()
+            .map(|(content, copy)| {
+                json!({
+                    "content": content.to_string(),
+                    "mailbox": copy.mailbox,
+                    "folder": copy.folder,
+                    "uid": copy.uid,
+                    "queue_id": copy.queue_id.to_string(),
+                    "received_at_ms": copy.received_at_ms,
+                })
+            })
+            .collect();
+        json!({ "copies": copies, "readers": self.readers(), "events": self.events })
+    }
+}
+
+/// More than a person looks at: a threat with more bodies is better asked for by one of these.
+const CONTENTS_MAX: usize = 100;
+/// A mail to a whole company.
+const COPIES_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_known_by_its_form() {
+        let content = ContentHash::of(b"x");
+        assert_eq!(Subject::of(&content.to_string()), Subject::Content(content));
+        assert!(matches!(Subject::of("1m829761e0000"), Subject::Mail(_)));
+        assert_eq!(Subject::of(" Eicar.Test "), Subject::Threat("Eicar.Test".to_owned()));
+    }
+}
