@@ -22,6 +22,7 @@ pub mod forwarding;
 pub mod intake;
 pub mod memory;
 pub mod pickup;
+pub mod quarantine;
 pub mod queue;
 pub mod scan;
 pub mod store;

@@ -4,6 +4,7 @@
 //! tls/cert.pem tls/key.pem    the self-signed pair, or none where the configuration names another
 //! queue/                      segments, bodies, damaged records set aside
 //! badmail/                    mail that could be neither delivered nor returned
+//! quarantine/                 infected mail, until an operator decides
 //! store/default.sqlite        mailboxes
 //! directory.sqlite            domains, accounts, aliases
 //! rules/                      YARA rules of the operator, optional
@@ -254,6 +255,12 @@ impl DataFolder {
     #[must_use]
     pub fn badmail(&self) -> PathBuf {
         self.root.join("badmail")
+    }
+
+    /// Infected mail.
+    #[must_use]
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
 
     /// The mailbox database.

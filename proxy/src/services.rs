@@ -24,8 +24,9 @@ use gatepost_core::dkim::Signers;
 use gatepost_core::events::{self, Log};
 use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
+use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{self, Queue};
-use gatepost_core::scan::{self, Ensemble, Reload, Scanner, engines};
+use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Scanner, engines};
 use gatepost_core::store::{self, MailStore, SqliteStore};
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
@@ -60,6 +61,7 @@ pub struct Rooms {
     remembered: AdmissionFile,
     tls: Arc<Tls>,
     queue: Queue,
+    scanner: Scanner,
     store: Arc<SqliteStore>,
     engines: Arc<Ensemble>,
     workers: Workers,
@@ -108,6 +110,9 @@ pub enum OpenError {
     /// The folder of bad mail.
     #[error("the badmail folder: {0}")]
     Badmail(std::io::Error),
+    /// The quarantine.
+    #[error("the quarantine: {0}")]
+    Quarantine(std::io::Error),
     /// The watch over the pickup folder.
     #[error("the pickup folder: {0}")]
     Pickup(std::io::Error),
@@ -147,12 +152,12 @@ impl Rooms {
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
         let queue = open_queue(config, folder, registry)?;
-        let mut mail_folders = MailFolders::open(config, folder, registry)?;
-        let store_metrics = Some(store::Metrics::register(registry)?);
-        let store = Arc::new(SqliteStore::open(&folder.store(), &store::Settings::default(), store_metrics)?);
+        let overruled = Overruled::default();
+        let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
+        let store = Arc::new(open_store(folder, registry)?);
         let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engines, scanner) = start_scanner(config, folder, &shares, &events, registry)?;
+        let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let remote = relay::start(config, registry, watchdog.clone())?;
@@ -165,6 +170,7 @@ impl Rooms {
                 remote: remote.clone(),
                 watchdog,
                 badmail: Some(mail_folders.badmail().clone()),
+                quarantine: mail_folders.quarantine().clone(),
                 events: events.clone(),
             },
             &delivery::Settings::default(),
@@ -187,17 +193,14 @@ impl Rooms {
         directory.rewrite_with(config.srs.clone());
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
-            admission: Admission::new(
-                load_policy(config)?,
-                shares.memory.clone(),
-                admission::Metrics::register(registry)?,
-            ),
+            admission: open_admission(config, &shares, registry)?,
             backend: backend.clone(),
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: ScanGate::new(store.clone(), scanner, Some(access::Metrics::register(registry)?))
-                .drawing_on(whole),
+            gate: ScanGate::new(store.clone(), scanner.clone(), Some(access::Metrics::register(registry)?))
+                .drawing_on(whole)
+                .waiting(config.scan.reader_budget.duration()),
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
@@ -210,6 +213,7 @@ impl Rooms {
             remembered,
             tls,
             queue,
+            scanner,
             store,
             engines,
             workers,
@@ -234,10 +238,17 @@ impl Rooms {
     /// What the operator has a hand on while the server runs.
     #[must_use]
     pub fn under_control(&self) -> control::Rooms {
+        let releaser = Releaser {
+            quarantine: self.mail_folders.quarantine().clone(),
+            queue: self.queue.clone(),
+            scanner: self.scanner.clone(),
+            memory: self.shares.memory.bodies.clone(),
+        };
         control::Rooms {
             queue: self.queue.clone(),
             remote: self.remote.clone(),
             engines: Arc::clone(&self.engines),
+            releaser,
         }
     }
 
@@ -312,6 +323,20 @@ fn open_queue(
     Ok(queue)
 }
 
+fn open_store(folder: &DataFolder, registry: &prometheus::Registry) -> Result<SqliteStore, OpenError> {
+    let metrics = Some(store::Metrics::register(registry)?);
+    Ok(SqliteStore::open(&folder.store(), &store::Settings::default(), metrics)?)
+}
+
+fn open_admission(
+    config: &Config,
+    shares: &Shares,
+    registry: &prometheus::Registry,
+) -> Result<Arc<Admission>, OpenError> {
+    let metrics = admission::Metrics::register(registry)?;
+    Ok(Admission::new(load_policy(config)?, shares.memory.clone(), metrics))
+}
+
 fn start_watchdog(
     events: &Log,
     registry: &prometheus::Registry,
@@ -325,12 +350,13 @@ fn start_scanner(
     config: &Config,
     folder: &DataFolder,
     shares: &Shares,
+    overruled: Overruled,
     events: &Log,
     registry: &prometheus::Registry,
 ) -> Result<(Arc<Ensemble>, Scanner), OpenError> {
     let metrics = scan::Metrics::register(registry)?;
     let engines = start_engines(config, Some(&rules(config, folder)), events, &metrics)?;
-    let settings = scan::Settings { memory: shares.scans.clone(), ..scan_settings(config) };
+    let settings = scan::Settings { memory: shares.scans.clone(), overruled, ..scan_settings(config) };
     let scanner = Scanner::start(engines.clone(), &settings, metrics).map_err(OpenError::Scanner)?;
     Ok((engines, scanner))
 }

@@ -164,3 +164,27 @@ fn with_the_policy_first_the_embedded_engine_stands_in() {
     smtp.quit();
     let _ = server.inbox(1);
 }
+
+#[test]
+fn a_reader_is_told_to_come_again_while_no_scan_vouches_and_his_session_goes_on() {
+    let clamd = Clamd::start("");
+    let server = server(&clamd, "[scan]\nreader_budget = \"2s\"\n");
+    let content = mail::small("patience");
+    server.smtp_as_me().mail("me@localhost", &["me@localhost"], &content).must("250 2.0.0");
+    let _ = server.inbox(1);
+    clamd.update(2, "GATEPOST-LATER-MARKER");
+    wait_until("the server knows", || server.log().contains("-2-"));
+    clamd.signal(Signal::STOP);
+    let mut pop3 = server.pop3_as(server.me());
+    let answer = pop3.say("RETR 1");
+    assert!(answer.starts_with("-ERR [SYS/TEMP]"), "{answer}");
+    pop3.must("NOOP");
+    pop3.quit();
+    clamd.signal(Signal::CONT);
+    wait_until("clamd answers again", || {
+        let answer = server.pop3_as(server.me()).say("RETR 1");
+        let is_given = answer.starts_with("+OK");
+        assert!(is_given || answer.starts_with("-ERR [SYS/TEMP]"), "{answer}");
+        is_given
+    });
+}

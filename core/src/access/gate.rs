@@ -26,6 +26,7 @@ pub struct ScanGate {
     /// Of the whole process.
     budget: MemoryBudget,
     accounts: Accounts,
+    scan_wait: Duration,
     metrics: Option<Metrics>,
 }
 
@@ -83,7 +84,8 @@ impl ScanGate {
     pub fn new(store: Arc<dyn MailStore>, scanner: Scanner, metrics: Option<Metrics>) -> Self {
         let memory = Arc::new(Semaphore::new(BUDGET_UNITS as usize));
         let (accounts, budget) = (Accounts::default(), MemoryBudget::default());
-        Self { store, scanner, memory, budget, accounts, metrics }
+        let scan_wait = SCAN_WAIT_DEFAULT;
+        Self { store, scanner, memory, budget, accounts, scan_wait, metrics }
     }
 
     /// Messages on their way to readers are drawn from this budget as well.
@@ -92,8 +94,14 @@ impl ScanGate {
         Self { budget, ..self }
     }
 
+    /// A reader waits so long for a scan; three minutes unless it is said.
+    #[must_use]
+    pub fn waiting(self, scan_wait: Duration) -> Self {
+        Self { scan_wait, ..self }
+    }
+
     /// Hands out a message, scanning it first (high priority, bounded wait) unless its stamp is current. Returns within
-    /// `MEMORY_WAIT_MAX` + `SCAN_WAIT_MAX` and the time of the database.
+    /// `MEMORY_WAIT_MAX`, the time for a scan and the time of the database.
     ///
     /// # Errors
     /// Why it is not shown now.
@@ -153,7 +161,7 @@ impl ScanGate {
             metrics.rescans.inc();
         }
         let body = Body::Memory(message.body());
-        let report = self.scanner.scan(body, Priority::High, SCAN_WAIT_MAX).await;
+        let report = self.scanner.scan(body, Priority::High, self.scan_wait).await;
         let threat = match report.verdict {
             Verdict::Clean => None,
             Verdict::Infected { threat } => Some(threat),
@@ -224,11 +232,11 @@ const BUDGET_UNIT: u64 = 1024;
 /// size, and readers of one account who do not take what they asked for leave the rest to others.
 const ACCOUNT_UNITS: u32 = BUDGET_UNITS / 4;
 
-/// Mail programs wait a minute or more for RETR; this and the scan must fit.
+/// Mail programs wait a minute or more for RETR; most mail is scanned already.
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(15);
 
-/// The time a reader waits for a scan.
-const SCAN_WAIT_MAX: Duration = Duration::from_secs(30);
+/// The classic time for which a reader waits.
+const SCAN_WAIT_DEFAULT: Duration = Duration::from_secs(180);
 
 #[cfg(test)]
 mod tests;

@@ -18,12 +18,13 @@ use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
 use super::schedule_policy::{Next, Schedules, Waiting};
 use super::worker::Rooms;
-use super::{Attempt, Disposition, Metrics, trace};
+use super::{Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
 use crate::clock::now_ms;
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
 use crate::queue::{Claim, NewMessage, Outcome, Turn};
+use crate::scan::InfectedAction;
 
 /// What senders are told, and when a mail is given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Policy {
     pub hostname: String,
     /// When a mail is tried again, and for how long.
     pub schedules: Schedules,
+    /// What becomes of infected mail.
+    pub infected: InfectedAction,
 }
 
 /// Closes attempts. Cheap to clone.
@@ -58,6 +61,11 @@ impl Closing {
         self.policy.store(Arc::new(policy));
     }
 
+    /// What becomes of infected mail now.
+    pub(super) fn infected(&self) -> InfectedAction {
+        self.policy.load().infected
+    }
+
     /// The beginning of a mail, with its header section or the beginning of that; empty where it cannot be read now.
     pub(super) async fn beginning(&self, message: &Arc<NewMessage>) -> Bytes {
         self.notifier.beginning(message).await.unwrap_or_default()
@@ -71,6 +79,7 @@ impl Closing {
         let policy = self.policy.load_full();
         let unreported = self.unreported(&message, &attempted);
         let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
+        let attempted = infected::keep_remembered(&self.rooms.quarantine, &message, attempted).await;
         self.keep_unreturnable(&message, &attempted, &unreported).await;
         let is_late = !claim.sender_knows && is_late(&message, &attempted, &policy, now_ms);
         let facts = Facts {
@@ -219,8 +228,7 @@ impl Closing {
         if told.is_empty() {
             return None;
         }
-        let is_infected =
-            attempted.iter().any(|attempt| matches!(attempt.result, Ok(Disposition::DeletedByPolicy { .. })));
+        let is_infected = attempted.iter().any(infected::is_found) || !self.is_vouched_for(&message);
         let expires_at_ms = expires_at_ms(&message, attempted, policy);
         let id = self.rooms.queue.allocate_id();
         let subject = Subject { message, told: told.clone(), is_infected, expires_at_ms };
@@ -228,6 +236,11 @@ impl Closing {
         // The sender may be an address of ours that leads to other servers.
         notification.submission = self.rooms.forward(notification.submission);
         Some((notification, told))
+    }
+
+    /// What the session's scan found clean may be infected by the signatures of today.
+    fn is_vouched_for(&self, message: &NewMessage) -> bool {
+        message.stamp.as_ref().is_some_and(|stamp| self.rooms.scanner.is_current(stamp))
     }
 
     async fn forget(&self, message: &NewMessage, attempted: &[Attempt]) {
@@ -239,6 +252,7 @@ impl Closing {
             let session = message.submission.origin.session.as_str();
             debug!(queue_id = %message.id, session, %error, "dispositions stay remembered until the next start");
         }
+        infected::settled(&self.rooms.quarantine, message.id, attempted).await;
     }
 
     fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
@@ -259,6 +273,13 @@ impl Closing {
                     Err(setback) => metrics.count_retry(setback),
                 }
             }
+        }
+        let is_deleted =
+            |attempt: &Attempt| matches!(attempt.result, Ok(Disposition::DeletedByPolicy { .. }));
+        if let Some(metrics) = &self.metrics
+            && attempted.iter().any(is_deleted)
+        {
+            metrics.deleted_messages.inc();
         }
         let finished = attempted.iter().filter(|attempt| attempt.is_done()).count();
         if finished > 0 {

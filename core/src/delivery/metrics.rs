@@ -15,6 +15,7 @@ pub struct Metrics {
     bounced: IntCounter,
     retried_scan: IntCounter,
     retried_store: IntCounter,
+    retried_quarantine: IntCounter,
     retried_next_hop: IntCounter,
     retried_damaged: IntCounter,
     retried_left_alone: IntCounter,
@@ -26,6 +27,7 @@ pub struct Metrics {
     told_expanded: IntCounter,
     pub(super) settle_failures: IntCounter,
     pub(super) unreported: IntCounter,
+    pub(super) deleted_messages: IntCounter,
     stuck: IntGauge,
     pub(super) seconds: Histogram,
 }
@@ -64,6 +66,10 @@ impl Metrics {
             "gatepost_delivery_unreported_total",
             "Recipients refused by the server behind, whose outside senders are not told.",
         )?;
+        let deleted_messages = IntCounter::new(
+            "gatepost_virus_scan_messages_deleted_total",
+            "Mails that were deleted since a virus was found in them.",
+        )?;
         let seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "gatepost_delivery_seconds",
@@ -79,6 +85,7 @@ impl Metrics {
         registry.register(Box::new(told.clone()))?;
         registry.register(Box::new(settle_failures.clone()))?;
         registry.register(Box::new(unreported.clone()))?;
+        registry.register(Box::new(deleted_messages.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         Ok(Self {
             delivered: recipients.with_label_values(&["delivered"]),
@@ -87,6 +94,7 @@ impl Metrics {
             bounced: recipients.with_label_values(&["bounced"]),
             retried_scan: retries.with_label_values(&["scan"]),
             retried_store: retries.with_label_values(&["store"]),
+            retried_quarantine: retries.with_label_values(&["quarantine"]),
             retried_next_hop: retries.with_label_values(&["next_hop"]),
             retried_damaged: retries.with_label_values(&["damaged"]),
             retried_left_alone: retries.with_label_values(&["left_alone"]),
@@ -98,6 +106,7 @@ impl Metrics {
             told_expanded: told.with_label_values(&[Action::Expanded.name()]),
             settle_failures,
             unreported,
+            deleted_messages,
             stuck,
             seconds,
         })
@@ -132,6 +141,7 @@ impl Metrics {
         match setback {
             Setback::Scan => self.retried_scan.inc(),
             Setback::Store(_) => self.retried_store.inc(),
+            Setback::Quarantine => self.retried_quarantine.inc(),
             Setback::NextHop { .. } => self.retried_next_hop.inc(),
             Setback::Damaged => self.retried_damaged.inc(),
             Setback::LeftAlone { .. } => self.retried_left_alone.inc(),

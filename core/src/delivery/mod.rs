@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! queue.claim -> worker -> scan (unless stamped) -+-> local: directory -> store.deliver | store.record
+//!                                                 +-> infected: store.record -> quarantine
 //!                                                 +-> remote: route -> mx -> hop: a server's word
 //!                               closing: queue.settle_with <-+-> store.forget
 //!                                        dsn: notifications --^
@@ -16,6 +17,7 @@ pub mod disposition;
 pub mod dns;
 mod dsn;
 pub mod hop;
+mod infected;
 pub mod local;
 pub mod loops;
 pub mod metrics;

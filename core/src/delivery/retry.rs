@@ -14,6 +14,9 @@ pub enum Setback {
     /// The store refused.
     #[error("4.2.0 mailbox not ready: {0}")]
     Store(StoreError),
+    /// It belongs into the quarantine, which cannot take it now.
+    #[error("4.3.0 the quarantine cannot take this message")]
+    Quarantine,
     /// No next hop has taken it.
     #[error("{reason}")]
     NextHop {
@@ -45,7 +48,9 @@ impl Setback {
     #[must_use]
     pub const fn schedule<'a>(&self, schedules: &'a Schedules) -> &'a Schedule {
         match self {
-            Self::Scan | Self::Store(_) | Self::Damaged | Self::Panicked => &schedules.local,
+            Self::Scan | Self::Store(_) | Self::Quarantine | Self::Damaged | Self::Panicked => {
+                &schedules.local
+            }
             Self::NextHop { .. } | Self::LeftAlone { .. } => &schedules.outbound,
         }
     }

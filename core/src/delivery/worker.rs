@@ -1,5 +1,6 @@
 //! The workers: each takes one due mail after the other to its end.
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io;
 use std::num::NonZeroUsize;
@@ -18,15 +19,16 @@ use tracing::{debug, error, warn};
 use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
-use super::{Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to};
+use super::{Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to, infected};
 use crate::badmail::Badmail;
 use crate::clock::now_ms;
 use crate::directory::{Directory, Resolution};
-use crate::events::Log;
+use crate::events::{About, Log, What};
 use crate::forwarding::forward;
 use crate::intake::Submission;
-use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue};
-use crate::scan::{Priority, Scanner, Stamp, Verdict};
+use crate::quarantine::{Evidence, Quarantine};
+use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue, QueueId};
+use crate::scan::{InfectedAction, Priority, Scanner, Stamp, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
 
 /// How many workers, and how patient.
@@ -55,6 +57,8 @@ pub struct Rooms {
     pub watchdog: Watchdog,
     /// Keeps what can be neither delivered nor returned; without it, such mail is gone, and the log says so.
     pub badmail: Option<Badmail>,
+    /// Takes what is infected.
+    pub quarantine: Quarantine,
     /// Told what becomes of each recipient.
     pub events: Log,
 }
@@ -81,6 +85,9 @@ pub enum StartError {
     /// The mailboxes cannot be used.
     #[error("the mailboxes: {0}")]
     Store(#[from] StoreError),
+    /// The quarantine cannot be used.
+    #[error("the quarantine: {0}")]
+    Quarantine(io::Error),
     /// The operating system refuses a thread or randomness.
     #[error("the threads of delivery: {0}")]
     System(#[from] io::Error),
@@ -96,7 +103,11 @@ struct Worker {
 /// What the scan said about a mail as a whole.
 enum Clearance {
     Clean(Stamp),
-    Infected { threat: String },
+    /// Infected, or nothing that can be looked into, which the policy lets nobody have.
+    Suspect {
+        is_infected: bool,
+        evidence: Evidence,
+    },
     Unknown,
 }
 
@@ -145,11 +156,11 @@ impl Rooms {
 // === impl Workers ===
 
 impl Workers {
-    /// Sweeps up what a crash kept the store from forgetting, then starts the workers. To be called before new mail
+    /// Sweeps up what a crash kept the store and the quarantine from forgetting, then starts the workers. To be called before new mail
     /// comes in.
     ///
     /// # Errors
-    /// When the store is damaged or cannot be used, or the operating system refuses a thread; a full disk or a busy
+    /// When the store or the quarantine is damaged or cannot be used, or the operating system refuses a thread; a full disk or a busy
     /// database is no reason not to start.
     pub async fn start(
         rooms: Rooms,
@@ -157,7 +168,8 @@ impl Workers {
         policy: Policy,
         metrics: Option<Metrics>,
     ) -> Result<Self, StartError> {
-        let held = rooms.queue.ids().into_iter().collect();
+        let held: HashSet<QueueId> = rooms.queue.ids().into_iter().collect();
+        rooms.quarantine.reconcile(held.clone()).await.map_err(StartError::Quarantine)?;
         match rooms.store.forget_all_but(held).await {
             Err(error @ (StoreError::Full | StoreError::Busy)) => {
                 // Mail that is already here must be readable on a full disk; the sweep can wait for the next start.
@@ -285,7 +297,9 @@ impl Worker {
         }
         match self.clear(&claim.message).await {
             Clearance::Clean(stamp) => self.deliver(claim, stamp).await,
-            Clearance::Infected { threat } => self.delete(claim, &threat).await.into(),
+            Clearance::Suspect { is_infected, evidence } => {
+                self.put_away(claim, is_infected, evidence).await.into()
+            }
             Clearance::Unknown => Attempt::put_off(&claim.pending, &Setback::Scan).into(),
         }
     }
@@ -298,12 +312,23 @@ impl Worker {
             return Clearance::Clean(stamp.clone());
         }
         let report = self.rooms.scanner.scan(message.body.clone(), Priority::Low, self.scan_deadline).await;
-        match report.verdict {
-            Verdict::Clean => Clearance::Clean(report.stamp),
-            Verdict::Infected { threat } => Clearance::Infected { threat },
-            verdict @ (Verdict::Unscannable { .. } | Verdict::TimedOut | Verdict::Failed) => {
+        if report.verdict != Verdict::Clean {
+            let about =
+                About { queue_id: Some(message.id.to_string()), ..About::from(&message.submission.origin) };
+            self.rooms.events.record(about, What::Scanned { verdict: report.verdict.to_string() });
+        }
+        if report.verdict == Verdict::Clean {
+            return Clearance::Clean(report.stamp);
+        }
+        match report.verdict.finding() {
+            Some(threat) => {
+                let is_infected = matches!(report.verdict, Verdict::Infected { .. });
+                let evidence = Evidence { threat, item: report.culprit, stamp: Some(report.stamp) };
+                Clearance::Suspect { is_infected, evidence }
+            }
+            None => {
                 let session = message.submission.origin.session.as_str();
-                warn!(queue_id = %message.id, session, %verdict, "not delivered: no scan vouches for it");
+                warn!(queue_id = %message.id, session, verdict = %report.verdict, "not delivered: no scan vouches for it");
                 Clearance::Unknown
             }
         }
@@ -335,10 +360,15 @@ impl Worker {
         Progress { attempted, foreign: plan.foreign }
     }
 
-    async fn delete(&self, claim: &Claim, threat: &str) -> Vec<Attempt> {
-        let session = claim.message.submission.origin.session.as_str();
-        warn!(queue_id = %claim.id, session, threat, "infected mail found in the queue");
-        self.end(claim, &Disposition::DeletedByPolicy { threat: threat.to_owned() }).await
+    /// Into the quarantine or away, as the policy has it; away only what is infected.
+    async fn put_away(&self, claim: &Claim, is_infected: bool, evidence: Evidence) -> Vec<Attempt> {
+        let (session, threat) = (claim.message.submission.origin.session.as_str(), evidence.threat.clone());
+        warn!(queue_id = %claim.id, session, threat, "the scan found in the queue what must not be delivered");
+        if is_infected && self.closing.infected() == InfectedAction::Delete {
+            return self.end(claim, &Disposition::DeletedByPolicy { threat }).await;
+        }
+        let ended = self.end(claim, &Disposition::Quarantined { threat }).await;
+        infected::keep(&self.rooms.quarantine, &claim.message, evidence, ended).await
     }
 
     /// Ends all that is pending the same way, but for what the store knows to have ended before.

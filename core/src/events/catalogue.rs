@@ -95,7 +95,7 @@ pub enum What {
         /// The SASL mechanism.
         mechanism: Cow<'static, str>,
     },
-    /// The scan in the session did not say "clean".
+    /// A scan in the session or in the queue did not say "clean".
     #[serde(rename = "mail.scanned")]
     Scanned {
         /// What it said.
@@ -218,6 +218,53 @@ pub enum What {
         /// What it did.
         reason: String,
     },
+    /// Somebody has looked through the quarantine.
+    #[serde(rename = "quarantine.listed")]
+    QuarantineListed {
+        /// Who.
+        by: String,
+        /// What he saw.
+        messages: usize,
+    },
+    /// Somebody has looked at a mail in quarantine.
+    #[serde(rename = "quarantine.shown")]
+    QuarantineShown {
+        /// Who.
+        by: String,
+    },
+    /// A mail went from the quarantine back into the queue.
+    #[serde(rename = "quarantine.released")]
+    QuarantineReleased {
+        /// Who wanted it.
+        by: String,
+        /// Its new queue id.
+        released_as: String,
+        /// For how many recipients.
+        recipients: usize,
+        /// The finding that does not count any more in this content.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overruled: Option<String>,
+    },
+    /// A mail was to go from the quarantine, and stays.
+    #[serde(rename = "quarantine.withheld")]
+    QuarantineWithheld {
+        /// Who wanted it.
+        by: String,
+        /// Why it stays.
+        reason: String,
+    },
+    /// A mail in quarantine was deleted.
+    #[serde(rename = "quarantine.deleted")]
+    QuarantineDeleted {
+        /// By whom.
+        by: String,
+    },
+    /// A mail in quarantine had to go.
+    #[serde(rename = "quarantine.expired")]
+    QuarantineExpired {
+        /// Why.
+        why: Cow<'static, str>,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {
@@ -259,7 +306,7 @@ impl From<&Origin> for About {
 
 impl What {
     /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
-    /// 5 scan engines, 9 the log).
+    /// 5 scan engines, 6 the quarantine, 9 the log).
     #[must_use]
     pub const fn id(&self) -> u16 {
         match self {
@@ -283,6 +330,12 @@ impl What {
             Self::EngineFailed { .. } => 503,
             Self::EngineMisconfigured { .. } => 504,
             Self::EngineUnexpected { .. } => 505,
+            Self::QuarantineListed { .. } => 601,
+            Self::QuarantineShown { .. } => 602,
+            Self::QuarantineReleased { .. } => 603,
+            Self::QuarantineWithheld { .. } => 604,
+            Self::QuarantineDeleted { .. } => 605,
+            Self::QuarantineExpired { .. } => 606,
             Self::Gap { .. } => 901,
         }
     }

@@ -77,6 +77,12 @@ impl fmt::Display for Event {
             What::EngineUnexpected { engine, reason } => {
                 write!(f, "scan engine {engine} did something unexpected: {reason}")
             }
+            What::QuarantineListed { .. }
+            | What::QuarantineShown { .. }
+            | What::QuarantineReleased { .. }
+            | What::QuarantineWithheld { .. }
+            | What::QuarantineDeleted { .. }
+            | What::QuarantineExpired { .. } => self.quarantine(f),
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }
@@ -101,6 +107,28 @@ impl Event {
             write!(f, "; reply {code}")?;
         }
         token.as_ref().map_or(Ok(()), |token| write!(f, " [{token}]"))
+    }
+
+    fn quarantine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let What::QuarantineListed { by, messages } = &self.what {
+            return write!(f, "{by} looked through the quarantine: {messages} mails");
+        }
+        self.mail(f)?;
+        match &self.what {
+            What::QuarantineShown { by } => write!(f, " in quarantine was looked at by {by}"),
+            What::QuarantineReleased { by, released_as, recipients, overruled } => {
+                let plural = if *recipients == 1 { "" } else { "s" };
+                write!(f, " was released by {by} as {released_as} for {recipients} recipient{plural}")?;
+                let Some(threat) = overruled else { return Ok(()) };
+                write!(f, ", although it is infected: {threat}")
+            }
+            What::QuarantineWithheld { by, reason } => {
+                write!(f, " was to be released by {by} and stays in quarantine: {reason}")
+            }
+            What::QuarantineDeleted { by } => write!(f, " was deleted from the quarantine by {by}"),
+            What::QuarantineExpired { why } => write!(f, " was removed from the quarantine: {why}"),
+            _ => Ok(()),
+        }
     }
 
     fn outcome(

@@ -59,7 +59,7 @@ mod tests {
 
     fn report(signatures: &str, verdict: Verdict) -> ScanReport {
         let stamp = Stamp { engine: EngineIdentity::new("fake", signatures).unwrap(), policy: 1 };
-        ScanReport { verdict, tolerated: Vec::new(), stamp, items: 1, octets: 1 }
+        ScanReport { verdict, culprit: None, tolerated: Vec::new(), stamp, items: 1, octets: 1 }
     }
 
     fn content(number: usize) -> ContentHash {

@@ -55,8 +55,14 @@ impl<'a> Examination<'a> {
         // The identity is taken first: if the signatures change during the scan, the stamp is an old one and the message is
         // scanned again when somebody asks.
         let stamp = stamp_of(engine);
-        let report =
-            ScanReport { verdict: Verdict::Clean, tolerated: Vec::new(), stamp, items: 0, octets: 0 };
+        let report = ScanReport {
+            verdict: Verdict::Clean,
+            culprit: None,
+            tolerated: Vec::new(),
+            stamp,
+            items: 0,
+            octets: 0,
+        };
         Self { engine, policy, due, held, report }
     }
 
@@ -85,6 +91,9 @@ impl Visitor for Examination<'_> {
         let verdict = scan_contained(self.engine, octets, due);
         if verdict != Verdict::Clean {
             tracing::debug!(%verdict, octets = octets.len(), "item scanned");
+        }
+        if matches!(verdict, Verdict::Infected { .. }) {
+            self.report.culprit = Some(name.clone());
         }
         match verdict {
             // An engine's obstacle is one like those of the plan.

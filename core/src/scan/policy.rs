@@ -1,6 +1,17 @@
-//! What to do with content that cannot be looked into.
+//! What to do with content that is infected, or cannot be looked into.
 
 use super::verdict::{Obstacle, ObstacleKind};
+
+/// What becomes of a mail that is found to be infected once it is in the queue.
+#[must_use]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InfectedAction {
+    /// It goes into the quarantine.
+    #[default]
+    Quarantine,
+    /// It is deleted.
+    Delete,
+}
 
 /// One answer for each kind of obstacle.
 ///
@@ -30,6 +41,19 @@ pub enum UnscannableAction {
     Refuse,
 }
 
+// === impl InfectedAction ===
+
+impl InfectedAction {
+    /// As far as the switch for deletion allows: without it, what was to be deleted goes into the quarantine. The classic
+    /// name of that switch is `EnableScanDeletion`.
+    pub const fn allowed(self, deletion: bool) -> Self {
+        match self {
+            Self::Delete if deletion => Self::Delete,
+            Self::Delete | Self::Quarantine => Self::Quarantine,
+        }
+    }
+}
+
 // === impl UnscannablePolicy ===
 
 impl UnscannablePolicy {
@@ -53,6 +77,20 @@ impl Default for UnscannablePolicy {
             broken: UnscannableAction::Refuse,
             over_limit: UnscannableAction::Refuse,
             ambiguous: UnscannableAction::Refuse,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deletion_needs_its_switch_and_falls_back_to_the_quarantine() {
+        assert_eq!(InfectedAction::Delete.allowed(true), InfectedAction::Delete);
+        assert_eq!(InfectedAction::Delete.allowed(false), InfectedAction::Quarantine);
+        for deletion in [true, false] {
+            assert_eq!(InfectedAction::Quarantine.allowed(deletion), InfectedAction::Quarantine);
         }
     }
 }

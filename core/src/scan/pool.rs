@@ -390,7 +390,7 @@ pub(super) fn timed_out(stamp: Stamp) -> ScanReport {
 }
 
 fn without_items(verdict: Verdict, stamp: Stamp) -> ScanReport {
-    ScanReport { verdict, tolerated: Vec::new(), stamp, items: 0, octets: 0 }
+    ScanReport { verdict, culprit: None, tolerated: Vec::new(), stamp, items: 0, octets: 0 }
 }
 
 /// Waiting and running. A queued body in memory has at most 256 KiB, so at worst 256 MiB are held by those who wait here; readers

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::examine::stamp_of;
 use super::pool::{JobKey, Pool, Submitted, ThreadCount, timed_out};
-use super::{Engine, Metrics, ScanReport, Stamp, UnscannablePolicy, Verdict};
+use super::{Engine, Metrics, Overruled, ScanReport, Stamp, UnscannablePolicy, Verdict};
 use crate::intake::Body;
 use crate::intake::body::INLINE_OCTETS_MAX;
 use crate::memory::MemoryBudget;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub unscannable: UnscannablePolicy,
     /// What running scans may hold together. A scan that runs alone gets what it needs, so that it ends at all.
     pub memory: MemoryBudget,
+    /// Findings that do not count.
+    pub overruled: Overruled,
 }
 
 /// Scans messages on threads of its own. Cheap to clone; the threads end with the last clone.
@@ -42,6 +44,7 @@ pub struct Settings {
 pub struct Scanner {
     engine: Arc<dyn Engine>,
     pool: Arc<Pool>,
+    overruled: Overruled,
     metrics: Metrics,
 }
 
@@ -56,27 +59,28 @@ impl Scanner {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let threads = thread_count(settings.threads, processors);
         let (unscannable, memory) = (settings.unscannable, settings.memory.clone());
+        let overruled = settings.overruled.clone();
         let pool = Pool::start(Arc::clone(&engine), unscannable, threads, memory, metrics.clone())?;
-        Ok(Self { engine, pool: Arc::new(pool), metrics })
+        Ok(Self { engine, pool: Arc::new(pool), overruled, metrics })
     }
 
     /// Scans a message. Never fails: what went wrong is in the verdict. Returns `TimedOut` after `deadline` (an hour at most)
     /// whatever the engine does, and at once if too many messages wait already. The same content under the same stamp is
-    /// scanned once. Cancel-safe: a scan that nobody waits for is not begun.
+    /// scanned once; what an operator has overruled counts as clean. Cancel-safe: a scan that nobody waits for is not begun.
     pub async fn scan(&self, body: Body, priority: Priority, deadline: Duration) -> ScanReport {
         let key = JobKey { content: content_hash(&body).await, stamp: self.current_stamp() };
         let deadline = deadline.min(DEADLINE_MAX);
         let now = Instant::now();
         let due = now.checked_add(deadline).unwrap_or(now);
         let report = match self.pool.submit(key.clone(), body, priority, due) {
-            Submitted::Known(report) => return report,
-            Submitted::TurnedAway => timed_out(key.stamp),
+            Submitted::Known(report) => return self.overruled.apply(&key.content, report),
+            Submitted::TurnedAway => timed_out(key.stamp.clone()),
             Submitted::Pending(report) => self.wait(&key, report, deadline).await,
         };
         if report.verdict == Verdict::TimedOut {
             self.metrics.timeouts.inc();
         }
-        report
+        self.overruled.apply(&key.content, report)
     }
 
     async fn wait(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Stamp;
+use super::{ItemName, Stamp};
 
 /// Of one item, or of a whole message: the worst of its items.
 #[must_use]
@@ -74,6 +74,8 @@ pub enum ObstacleKind {
 pub struct ScanReport {
     /// The worst verdict of its items, after the policy for unscannable content.
     pub verdict: Verdict,
+    /// The item in which a virus was found.
+    pub culprit: Option<ItemName>,
     /// What the policy let pass although it could not be looked into. Empty for most mail.
     pub tolerated: Vec<Obstacle>,
     /// What it was scanned with.
@@ -102,6 +104,17 @@ impl Verdict {
     /// The worse of the two: a virus over everything, then no answer, then what cannot be looked into.
     pub fn worse(self, other: Self) -> Self {
         if other.rank() > self.rank() { other } else { self }
+    }
+
+    /// The name of what keeps a mail back for good, `[A-Za-z0-9._-]`: the threat's, or `unscannable.` and the obstacle's.
+    /// `None` for a clean one, and where another scan may know more.
+    #[must_use]
+    pub fn finding(&self) -> Option<String> {
+        match self {
+            Self::Infected { threat } => Some(threat.clone()),
+            Self::Unscannable { reason } => Some(threat_name(&format!("unscannable.{reason}"))),
+            Self::Clean | Self::TimedOut | Self::Failed => None,
+        }
     }
 
     fn rank(&self) -> u8 {
@@ -182,6 +195,14 @@ mod tests {
         assert_eq!(Verdict::Clean.worse(broken()), broken());
         assert_eq!(broken().worse(Verdict::Clean), broken());
         assert_eq!(broken().worse(Verdict::Failed), Verdict::Failed);
+    }
+
+    #[test]
+    fn what_keeps_a_mail_back_has_a_name() {
+        assert_eq!(Verdict::Infected { threat: "x".into() }.finding().as_deref(), Some("x"));
+        let bomb = Verdict::Unscannable { reason: Obstacle::TooLarge };
+        assert_eq!(bomb.finding().as_deref(), Some("unscannable.expands_too_far"));
+        assert_eq!(Verdict::Failed.finding(), None);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use clap::{Subcommand, ValueEnum};
 use gatepost_core::access::{Released, ScanGate, Withheld};
+use gatepost_core::disk::RealDisk;
 use gatepost_core::events::Log;
+use gatepost_core::quarantine;
 use gatepost_core::scan::{self, Scanner};
 use gatepost_core::store::{self, MailStore, SqliteStore};
 use prometheus::Registry;
@@ -118,9 +120,11 @@ impl Reader {
         let rules = services::rules(config, &folder);
         let engines = services::start_engines(config, Some(&rules), &Log::discarding(), &metrics)
             .map_err(|error| Failure::new(Exit::Configuration, error))?;
-        let scanner =
-            Scanner::start(engines, &services::scan_settings(config), metrics).map_err(Failure::general)?;
-        Ok(Self { gate: ScanGate::new(store.clone(), scanner, None), store })
+        let overruled = quarantine::overruled(&RealDisk, &folder.quarantine()).map_err(Failure::general)?;
+        let settings = scan::Settings { overruled, ..services::scan_settings(config) };
+        let scanner = Scanner::start(engines, &settings, metrics).map_err(Failure::general)?;
+        let gate = ScanGate::new(store.clone(), scanner, None).waiting(config.scan.reader_budget.duration());
+        Ok(Self { gate, store })
     }
 
     async fn list_mailboxes(&self, as_json: bool, output: &mut Output) -> Result<(), Failure> {

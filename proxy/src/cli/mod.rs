@@ -9,6 +9,7 @@ mod mailbox;
 mod mbox;
 mod output;
 mod password;
+mod quarantine;
 mod queue;
 mod run;
 mod scan;
@@ -76,6 +77,9 @@ enum Command {
     /// Look into the queue, hold, release, retry and delete what is in it.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Look into the quarantine, release and delete what is in it.
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
     /// Read and export mailboxes. Every message passes the virus scanner first.
     #[command(subcommand)]
     Mailbox(mailbox::Command),
@@ -117,6 +121,7 @@ fn execute(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Srs(command) => srs::execute(&command, &site, output),
         Command::Explain(arguments) => explain::execute(&arguments, &site, output),
         Command::Queue(command) => queue::execute(&command, &site, output),
+        Command::Quarantine(command) => quarantine::execute(&command, &site, output),
         Command::Mailbox(command) => mailbox::execute(&command, &site, output),
         Command::Scan(arguments) => scan::execute(&arguments, &site, output),
     }
@@ -133,6 +138,7 @@ Examples:
   gatepost user add ann@example.org             asks for a password
   gatepost queue list --json                    for scripts
   gatepost queue hold --domain example.org      keep its mail back, also what comes later
+  gatepost quarantine list                      infected mail, and what was found in it
   gatepost explain 7K3F9Q                       why a reply with [7K3F9Q] refused what it refused
   gatepost mailbox export ann@example.org --output ann.mbox
 

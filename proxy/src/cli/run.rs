@@ -103,7 +103,7 @@ pub(super) fn run(site: &Site, arguments: &Arguments, output: &mut Output) -> Re
         while signals.next().await == Request::Reload {
             running.reload(site, arguments);
         }
-        running.stop(&mut signals).await;
+        Box::pin(running.stop(&mut signals)).await;
         Ok(())
     })
 }

@@ -14,6 +14,7 @@ use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
 use super::network::TrustedNetwork;
+use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
 use super::srs::WrittenSrs;
@@ -42,6 +43,7 @@ pub(super) struct File {
     pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) pickup: Option<Pickup>,
     pub(super) badmail: Badmail,
+    pub(super) quarantine: WrittenQuarantine,
     pub(super) admin: Option<Spanned<Admin>>,
     pub(super) log: Log,
 }
@@ -182,9 +184,23 @@ pub(super) struct Scan {
     pub(super) rules: Option<Spanned<PathBuf>>,
     pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
+    pub(super) reader_budget: Option<TimeSpan>,
     pub(super) unscannable: Unscannable,
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
+    pub(super) infected: Option<Infected>,
+    pub(super) deletion: Option<bool>,
+}
+
+/// What becomes of infected mail in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Infected {
+    /// It goes into the quarantine.
+    #[default]
+    Quarantine,
+    /// It is deleted, where deletion is switched on.
+    Delete,
 }
 
 /// `[pickup]`

@@ -15,6 +15,7 @@ mod engines;
 mod file;
 pub mod network;
 mod problem;
+mod quarantine;
 mod quirk;
 mod relay;
 mod schedule;
@@ -38,9 +39,10 @@ pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
-pub use file::{LogFormat, LogLevel, SandboxMode};
+pub use file::{Infected, LogFormat, LogLevel, SandboxMode};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
+pub use quarantine::Quarantine;
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
 pub use timeouts::Timeouts;
@@ -95,6 +97,8 @@ pub struct Config {
     pub pickup: Option<PathBuf>,
     /// How much mail is kept that can be neither delivered nor returned.
     pub badmail: Badmail,
+    /// How much infected mail is kept.
+    pub quarantine: Quarantine,
     /// The HTTP side; `None` where it is switched off.
     pub admin: Option<Admin>,
     /// What is logged, and how.
@@ -254,12 +258,18 @@ pub struct Scan {
     pub policy: EnginePolicy,
     /// A folder of YARA rules besides the built-in ones; `None`: `rules/` in the data folder, if it is there.
     pub rules: Option<PathBuf>,
-    /// Whether a session waits for a verdict at all; otherwise the queue scans, and what it finds is deleted there.
+    /// Whether a session waits for a verdict at all; otherwise the queue scans.
     pub in_session: bool,
     /// How long a session waits for a verdict before the mail goes to the queue unscanned (and is scanned there).
     pub session_budget: TimeSpan,
+    /// How long a reader waits for one, before he is told to come again.
+    pub reader_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Unscannable,
+    /// What becomes of infected mail in the queue.
+    pub infected: Infected,
+    /// Whether mail may be deleted for what is found in it; otherwise it goes into the quarantine. `EnableScanDeletion`.
+    pub deletion: bool,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.
@@ -345,6 +355,7 @@ impl Config {
             ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
             ("scan.engine", self.scan.engines != running.scan.engines),
             ("scan.policy", self.scan.policy != running.scan.policy),
+            ("scan.reader_budget", self.scan.reader_budget != running.scan.reader_budget),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -353,7 +364,7 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let (in_session, session_budget) = (self.scan.in_session, self.scan.session_budget);
+        let Scan { in_session, session_budget, infected, deletion, .. } = self.scan;
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -371,7 +382,7 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { in_session, session_budget, ..running.scan.clone() },
+            scan: Scan { in_session, session_budget, infected, deletion, ..running.scan.clone() },
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
@@ -433,6 +444,7 @@ impl Config {
             dkim: Vec::new(),
             pickup: None,
             badmail: Badmail::default(),
+            quarantine: Quarantine::default(),
             admin: Some(Admin::default()),
             log: Log::default(),
         }
@@ -488,7 +500,10 @@ impl Default for Scan {
             rules: None,
             in_session: true,
             session_budget: SESSION_BUDGET_DEFAULT,
+            reader_budget: READER_BUDGET_DEFAULT,
             unscannable: Unscannable::default(),
+            infected: Infected::default(),
+            deletion: false,
         }
     }
 }
@@ -562,6 +577,8 @@ const FREE_SPACE_DEFAULT: Octets = Octets::mebi(128);
 const FREE_FILES_DEFAULT: u32 = 1_000;
 /// Far below the ten minutes that a client waits after the final dot (RFC 5321 section 4.5.3.2.6).
 const SESSION_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(20);
+/// The classic time of a virus scanner; a mail program that waits less comes again, and finds the verdict.
+const READER_BUDGET_DEFAULT: TimeSpan = TimeSpan::seconds(180);
 /// More than a person looks through.
 const BADMAIL_MESSAGES_DEFAULT: u32 = 1000;
 /// Five of the largest mails, and nothing that a disk notices.

@@ -53,6 +53,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         dkim: dkim(file.dkim, &mut findings),
         pickup: file.pickup.and_then(|pickup| self::pickup(pickup, &mut findings)),
         badmail: badmail(&file.badmail, &mut findings),
+        quarantine: file.quarantine.check(&mut findings),
         admin: file.admin.and_then(|admin| self::admin(admin, &mut findings)),
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
     };
@@ -329,7 +330,10 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         rules: written.rules.map(Spanned::into_inner),
         in_session: written.in_session.unwrap_or(default.in_session),
         session_budget: written.session_budget.unwrap_or(default.session_budget),
+        reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
         unscannable: written.unscannable,
+        infected: written.infected.unwrap_or(default.infected),
+        deletion: written.deletion.unwrap_or(default.deletion),
     }
 }
 

@@ -5,6 +5,8 @@ use gatepost_core::queue::{self, Affected, Details, QueueId, Selection, Summary}
 use gatepost_core::scan::EngineStatus;
 use serde::{Deserialize, Serialize};
 
+use super::kept::{Kept, KeptDetails, LetGo, QuarantineRequest};
+
 /// One line of the asking side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +47,8 @@ pub enum Request {
     ScanStatus,
     /// Has each engine look for new signatures, then as `ScanStatus`.
     ScanReload,
+    /// Of the quarantine.
+    Quarantine(QuarantineRequest),
 }
 
 /// `queue::Selection` as it travels. A key that is not known is refused: a filter that was overlooked would delete too much.
@@ -88,6 +92,12 @@ pub enum Line {
     Engine(Box<Engine>),
     /// What an order came to.
     Affected(Reached),
+    /// One mail of a list of the quarantine.
+    Kept(Box<Kept>),
+    /// Everything about one mail in quarantine.
+    KeptDetails(Box<KeptDetails>),
+    /// What came of a release.
+    LetGo(LetGo),
     /// That many octets follow behind this line.
     Content(u64),
     /// That was all.
@@ -307,6 +317,7 @@ impl Request {
             Self::Delete { .. } => "delete",
             Self::ScanStatus => "scan-status",
             Self::ScanReload => "scan-reload",
+            Self::Quarantine(_) => "quarantine",
         }
     }
 }

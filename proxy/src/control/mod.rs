@@ -1,8 +1,9 @@
 //! The operator's hand on the running server: a socket in the data folder, for its owner and for root.
 //!
 //! ```text
-//! gatepost queue, scan -> client -- control.sock --> server -> requests -> queue, scan engines
-//!                         message: what travels, one JSON object a line
+//! gatepost queue, scan    -> client -- control.sock --> server -> requests -> queue, scan engines
+//! gatepost quarantine                                                     `-> quarantine
+//!                            message, kept: what travels, one JSON object a line
 //! ```
 //! A connection carries any number of requests, one after the other. Each is one line, and is answered by any number of
 //! `item` lines, or of `content` lines with that many octets behind each, and then by one line that ends it: `done` or
@@ -19,7 +20,9 @@
 //! The socket is bound before the sandbox is entered, which forbids to make another one.
 
 pub mod client;
+pub mod kept;
 pub mod message;
+pub mod quarantine;
 mod requests;
 pub mod server;
 pub mod socket;
@@ -27,6 +30,7 @@ pub mod socket;
 use std::sync::Arc;
 
 use gatepost_core::delivery::remote::Remote;
+use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::Queue;
 use gatepost_core::scan::Ensemble;
 
@@ -43,4 +47,6 @@ pub struct Rooms {
     pub remote: Option<Remote>,
     /// Who scans it.
     pub engines: Arc<Ensemble>,
+    /// Who knows the quarantine, and lets mail out of it.
+    pub releaser: Releaser,
 }

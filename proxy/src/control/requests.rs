@@ -3,17 +3,27 @@
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
+use gatepost_core::BoxFuture;
+use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Selection};
 use gatepost_core::scan::{Ensemble, Reload};
 
 use super::Rooms;
+use super::kept::QuarantineRequest;
 use super::message::{Engine, FailedKind, Filter, Line, NotAnId, Request, parse_id};
+use super::quarantine::{self, Hearer};
 use super::server::Answer;
 
 /// Why a request ends early, as its peer is told.
 struct Refused {
     kind: FailedKind,
     text: String,
+}
+
+/// Keeps errors of the connection apart from those of the request.
+struct Connection<'a> {
+    answer: &'a mut Answer,
+    broken: Option<io::Error>,
 }
 
 /// Does it and tells what came of it. An error is one of the connection.
@@ -23,6 +33,7 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
         Request::List(filter) => list(filter, queue, answer).await?,
         Request::Show(id) => show(&id, queue, answer).await?,
         Request::Cat(id) => cat(&id, queue, answer).await?,
+        Request::Quarantine(request) => look_after(request, uid, &rooms.releaser, answer).await?,
         Request::Stats => {
             answer.line(&Line::Stats(Box::new(queue.stats().await.into()))).await?;
             Ok(())
@@ -74,7 +85,8 @@ async fn obey(order: Request, rooms: &Rooms) -> Result<Affected, Refused> {
         | Request::Cat(_)
         | Request::Stats
         | Request::ScanStatus
-        | Request::ScanReload => Affected::default(),
+        | Request::ScanReload
+        | Request::Quarantine(_) => Affected::default(),
     };
     Ok(reached)
 }
@@ -101,6 +113,23 @@ async fn engines(ensemble: &Ensemble, reloads: &[(String, Reload)], answer: &mut
         answer.line(&Line::Engine(Box::new(Engine { problem, ..status.into() }))).await?;
     }
     Ok(())
+}
+
+/// Of the quarantine.
+async fn look_after(
+    request: QuarantineRequest,
+    uid: u32,
+    releaser: &Releaser,
+    answer: &mut Answer,
+) -> io::Result<Result<(), Refused>> {
+    let mut connection = Connection { answer, broken: None };
+    let by = format!("uid {uid}");
+    let quarantine = &releaser.quarantine;
+    let answered = quarantine::answer(request, &by, quarantine, Some(releaser), &mut connection).await;
+    match connection.broken {
+        Some(error) => Err(error),
+        None => Ok(answered.map_err(Refused::from)),
+    }
 }
 
 /// One record after the other, so that a long list costs no memory.
@@ -162,6 +191,17 @@ async fn cat(id: &str, queue: &Queue, answer: &mut Answer) -> io::Result<Result<
     }
 }
 
+// === impl Connection ===
+
+impl Hearer for Connection<'_> {
+    fn hear(&mut self, line: Line) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            let told = self.answer.line(&line).await;
+            told.map_err(|error| self.broken.insert(error).kind().into())
+        })
+    }
+}
+
 // === impl Refused ===
 
 impl Refused {
@@ -177,6 +217,12 @@ impl Refused {
 impl From<NotAnId> for Refused {
     fn from(error: NotAnId) -> Self {
         Self { kind: FailedKind::BadRequest, text: error.to_string() }
+    }
+}
+
+impl From<quarantine::Refused> for Refused {
+    fn from(error: quarantine::Refused) -> Self {
+        Self { kind: error.kind(), text: error.to_string() }
     }
 }
 

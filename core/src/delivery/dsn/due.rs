@@ -49,6 +49,9 @@ pub(in crate::delivery) fn told(facts: &Facts<'_>) -> Vec<Told> {
             Some(Ok(Disposition::DeletedByPolicy { .. })) if failure && is_known_sender(facts.message) => {
                 (Action::Failed, DELETED)
             }
+            Some(Ok(Disposition::Quarantined { .. })) if failure && is_known_sender(facts.message) => {
+                (Action::Failed, QUARANTINED)
+            }
             Some(Ok(_)) => return None,
             Some(Err(setback)) if facts.is_late && delay => {
                 return Some(Told::new(recipient, Action::Delayed, &setback.to_string(), hop));
@@ -79,6 +82,7 @@ fn is_known_sender(message: &NewMessage) -> bool {
 /// RFC 3461 section 4.1: without NOTIFY the server decides about delays, and everybody wants to hear of failures.
 const NOTIFY_DEFAULT: Notify = Notify::On { success: false, failure: true, delay: true };
 const DELETED: &str = "5.7.1 deleted, since a virus was found in it";
+const QUARANTINED: &str = "5.7.1 put into quarantine by the virus scan";
 const NOT_TRIED: &str = "4.4.7 waiting for its turn";
 
 #[cfg(test)]
@@ -166,19 +170,23 @@ mod tests {
 
     #[test]
     fn only_a_sender_who_has_logged_in_hears_of_a_virus() {
-        let deleted = Ok(Disposition::DeletedByPolicy { threat: "T".to_owned() });
-        assert_eq!(action("", deleted.clone(), None), None);
         let mut message = message("<sender@example.org>", "");
         message.submission.origin.user = Some("sender@example.org".to_owned());
-        let attempted = [Attempt::local(0, deleted)];
-        let facts = Facts {
-            message: &message,
-            pending: &[0],
-            attempted: &attempted,
-            is_late: false,
-            unreported: &[],
-        };
-        assert_eq!(told(&facts).len(), 1);
+        let threat = || "T".to_owned();
+        for end in
+            [Disposition::DeletedByPolicy { threat: threat() }, Disposition::Quarantined { threat: threat() }]
+        {
+            assert_eq!(action("", Ok(end.clone()), None), None);
+            let attempted = [Attempt::local(0, Ok(end))];
+            let facts = Facts {
+                message: &message,
+                pending: &[0],
+                attempted: &attempted,
+                is_late: false,
+                unreported: &[],
+            };
+            assert_eq!(told(&facts).len(), 1);
+        }
     }
 
     #[test]

@@ -73,16 +73,16 @@ impl Matching {
 }
 
 /// As the 250 reply has it, or as somebody has read it from paper.
-pub(super) fn parse_id(text: &str) -> Result<QueueId, Failure> {
+pub(in crate::cli) fn parse_id(text: &str) -> Result<QueueId, Failure> {
     text.parse().map_err(|_| Failure::new(Exit::Usage, format!("not a queue id: {text:?}")))
 }
 
-fn sender(text: &str) -> Result<String, Failure> {
+pub(in crate::cli) fn sender(text: &str) -> Result<String, Failure> {
     if matches!(text, "" | "<>") { Ok(String::new()) } else { address(text) }
 }
 
 /// `postmaster` may stand alone (RFC 5321 section 4.1.1.3).
-fn recipient(text: &str) -> Result<String, Failure> {
+pub(in crate::cli) fn recipient(text: &str) -> Result<String, Failure> {
     if without_brackets(text).eq_ignore_ascii_case("postmaster") {
         return Ok("postmaster".to_owned());
     }
@@ -98,7 +98,7 @@ fn address(text: &str) -> Result<String, Failure> {
     }
 }
 
-fn domain(text: &str) -> Result<String, Failure> {
+pub(in crate::cli) fn domain(text: &str) -> Result<String, Failure> {
     let is_one = format!("x@{text}").parse::<Mailbox>().is_ok();
     if is_one {
         Ok(text.to_owned())
@@ -112,14 +112,14 @@ fn without_brackets(text: &str) -> &str {
 }
 
 /// A day has 24 hours here.
-fn age(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn age(text: &str) -> Result<Duration, String> {
     let wrong = || "such as 30m, 12h or 3d".to_owned();
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let signed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     Duration::try_from(signed).map_err(|_| wrong())
 }
 
-fn before(now: SystemTime, age: Duration) -> u64 {
+pub(in crate::cli) fn before(now: SystemTime, age: Duration) -> u64 {
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.saturating_sub(age).as_millis()).unwrap_or(u64::MAX)
 }

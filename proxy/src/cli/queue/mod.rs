@@ -1,11 +1,11 @@
 //! `gatepost queue`: what waits for delivery, and the operator's hand on it. Works on the running server by its control
 //! socket, and without a server on the files.
 
-mod filter;
+pub(super) mod filter;
 mod look;
 mod orders;
 mod repair;
-mod source;
+pub(super) mod source;
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use gatepost_core::queue::QueueId;
 use super::output::Output;
 use super::{Failure, Site};
 use filter::Matching;
-use source::Source;
+pub(super) use source::Source;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -7,15 +7,15 @@ use gatepost_core::disk::RealDisk;
 use gatepost_core::queue::{self, Affected, Queue, Removal, Selection, Snapshot};
 
 use super::super::site::folder_failure;
-use super::super::{Exit, Failure};
+use super::super::{Exit, Failure, quarantine};
 use crate::control::client::Part;
 use crate::control::message::{FailedKind, Filter, Line, Request, parse_id};
 use crate::control::{Client, ClientError};
-use crate::data_folder::{DataFolder, FolderError};
+use crate::data_folder::{DataFolder, FolderError, FolderLock};
 use crate::sandbox;
 
 /// Answers requests, wherever the queue is.
-pub(super) enum Source {
+pub(in crate::cli) enum Source {
     /// A server runs.
     Live(Client),
     /// None does.
@@ -25,7 +25,7 @@ pub(super) enum Source {
 // === impl Source ===
 
 impl Source {
-    pub(super) fn open(folder: &DataFolder) -> Result<Self, Failure> {
+    pub(in crate::cli) fn open(folder: &DataFolder) -> Result<Self, Failure> {
         match Client::connect(folder) {
             Ok(Some(client)) => Ok(Self::Live(client)),
             Ok(None) => Ok(Self::Files(folder.clone())),
@@ -34,7 +34,7 @@ impl Source {
     }
 
     /// Hands over the answer part by part.
-    pub(super) fn ask(
+    pub(in crate::cli) fn ask(
         &mut self,
         request: Request,
         take: &mut dyn FnMut(Part<'_>) -> Result<(), Failure>,
@@ -91,6 +91,7 @@ fn answer(
                 take(Part::Octets(piece.get(..count).unwrap_or_default()))?;
             }
         }
+        Request::Quarantine(request) => quarantine::answer_from_files(folder, request, take),
         Request::Stats => take(Part::Line(Line::Stats(Box::new(snapshot(folder)?.stats().into())))),
         Request::ScanStatus | Request::ScanReload => {
             Err(Failure::general("no server runs on this data folder"))
@@ -105,18 +106,23 @@ fn snapshot(folder: &DataFolder) -> Result<Snapshot, Failure> {
     Queue::inspect(Arc::new(RealDisk), &folder.queue()).map_err(Failure::general)
 }
 
-/// Opens the queue as a server would, and closes it behind the order.
-fn obey(folder: &DataFolder, order: Request) -> Result<Affected, Failure> {
+/// For what changes the files: as their owner, and as nobody else.
+pub(in crate::cli) fn lock(folder: &DataFolder) -> Result<FolderLock, Failure> {
     sandbox::become_owner(folder.root()).map_err(|error| {
         Failure::general(format!("cannot go on as the owner of {}: {error}", folder.root().display()))
     })?;
-    let _lock = folder.lock().map_err(|error| match error {
+    folder.lock().map_err(|error| match error {
         FolderError::Locked { .. } => Failure::new(
             Exit::Unavailable,
             "a server runs on this data folder, but nobody answers at its control socket; try again, or look at its log",
         ),
         other => folder_failure(&other),
-    })?;
+    })
+}
+
+/// Opens the queue as a server would, and closes it behind the order.
+fn obey(folder: &DataFolder, order: Request) -> Result<Affected, Failure> {
+    let _lock = lock(folder)?;
     let settings = queue::Settings::default();
     let (queue, _recovered) =
         Queue::open(Arc::new(RealDisk), &folder.queue(), settings, None).map_err(Failure::general)?;
@@ -146,7 +152,8 @@ async fn change(queue: &Queue, order: Request) -> Result<Affected, Failure> {
         | Request::Cat(_)
         | Request::Stats
         | Request::ScanStatus
-        | Request::ScanReload => Ok(Affected::default()),
+        | Request::ScanReload
+        | Request::Quarantine(_) => Ok(Affected::default()),
     }
 }
 

@@ -2,9 +2,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gatepost_core::disk::{Disk, SimulatedDisk};
+use gatepost_core::events::Log;
 use gatepost_core::intake::{Body, Origin, Submission};
-use gatepost_core::queue::{NewMessage, Queue, Settings};
-use gatepost_core::scan::{EnginePolicy, Ensemble, Metrics, YaraEngine};
+use gatepost_core::memory::MemoryBudget;
+use gatepost_core::quarantine::{self, Evidence, Quarantine, Releaser, Suspect};
+use gatepost_core::queue::{NewMessage, Queue, QueueId, Settings};
+use gatepost_core::scan::{self, EnginePolicy, Ensemble, Overruled, Scanner, YaraEngine};
 use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use proptest::prelude::*;
@@ -12,36 +15,54 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-async fn queue_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
+async fn rooms_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
     let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
     let settings = Settings { segment_octets: 1024 * 1024, free_octets_min: 0, ..Settings::default() };
     let (queue, _recovered) = Queue::open(disk, Path::new("/queue"), settings, None).unwrap();
     let mut ids = Vec::new();
     for recipient in recipients {
-        let recipient = Recipient { path: recipient.parse().unwrap(), params: RcptParams::default() };
-        let envelope = Envelope {
-            reverse_path: "<me@localhost>".parse().unwrap(),
-            params: MailParams::default(),
-            recipients: vec![recipient],
-        };
-        let origin = Origin {
-            session: "S1".to_owned(),
-            listener: "test".to_owned(),
-            peer: "192.0.2.1:25".parse().unwrap(),
-            helo: "client".to_owned(),
-            esmtp: true,
-            tls: None,
-            user: None,
-            received_at_ms: 1_700_000_000_000,
-        };
-        let id = queue.allocate_id();
-        let (submission, trace) = (Submission::new(envelope, origin), b"Received: x\r\n".to_vec());
-        let body = Body::Memory("Subject: y\r\n\r\nz\r\n".into());
-        queue.append(NewMessage { id, submission, trace, body, stamp: None }).await.unwrap();
-        ids.push(id.to_string());
+        let message = message(queue.allocate_id(), recipient);
+        ids.push(message.id.to_string());
+        queue.append(message).await.unwrap();
     }
+    let (quarantine, scanner, memory) = (quarantine(), scanner(), MemoryBudget::default());
+    let releaser = Releaser { quarantine, queue: queue.clone(), scanner, memory };
     let engines = Arc::new(Ensemble::new(EnginePolicy::Any));
-    (Rooms { queue, remote: None, engines }, ids)
+    (Rooms { queue, remote: None, engines, releaser }, ids)
+}
+
+fn message(id: QueueId, recipient: &str) -> NewMessage {
+    let recipient = Recipient { path: recipient.parse().unwrap(), params: RcptParams::default() };
+    let envelope = Envelope {
+        reverse_path: "<me@localhost>".parse().unwrap(),
+        params: MailParams::default(),
+        recipients: vec![recipient],
+    };
+    let origin = Origin {
+        session: "S1".to_owned(),
+        listener: "test".to_owned(),
+        peer: "192.0.2.1:25".parse().unwrap(),
+        helo: "client".to_owned(),
+        esmtp: true,
+        tls: None,
+        user: None,
+        received_at_ms: 1_700_000_000_000,
+    };
+    let (submission, trace) = (Submission::new(envelope, origin), b"Received: x\r\n".to_vec());
+    let body = Body::Memory("Subject: y\r\n\r\nz\r\n".into());
+    NewMessage { id, submission, trace, body, stamp: None }
+}
+
+fn quarantine() -> Quarantine {
+    let (disk, root) = (Arc::new(SimulatedDisk::new()), Path::new("/quarantine"));
+    let settings = quarantine::Settings::default();
+    Quarantine::open(disk, root, settings, Overruled::default(), Log::discarding(), None).unwrap()
+}
+
+fn scanner() -> Scanner {
+    let engine = YaraEngine::start(None).unwrap();
+    let metrics = scan::Metrics::register(&prometheus::Registry::new()).unwrap();
+    Scanner::start(engine, &scan::Settings::default(), metrics).unwrap()
 }
 
 /// Says all this, then nothing more, and takes the whole answer.
@@ -67,7 +88,7 @@ async fn ask(rooms: &Rooms, request: &str) -> Vec<serde_json::Value> {
 
 #[tokio::test]
 async fn orders_act_on_the_queue_that_runs() {
-    let (rooms, ids) = queue_with(&["<a@x.example>", "<b@y.example>"]).await;
+    let (rooms, ids) = rooms_with(&["<a@x.example>", "<b@y.example>"]).await;
     let held = ask(&rooms, r#"{"hold":{"domain":"X.example"}}"#).await;
     assert_eq!(held[0]["affected"]["messages"], 1);
     assert_eq!(held[1], "done");
@@ -88,8 +109,34 @@ async fn orders_act_on_the_queue_that_runs() {
 }
 
 #[tokio::test]
+async fn the_quarantine_is_looked_through_released_and_emptied() {
+    let (rooms, _ids) = rooms_with(&[]).await;
+    for id in [7, 8] {
+        let message = Arc::new(message(QueueId(id), "<a@x.example>"));
+        let evidence = Evidence { threat: "Eicar.Test".to_owned(), item: None, stamp: None };
+        rooms.releaser.quarantine.keep(Suspect { message, recipients: vec![0], evidence }).await.unwrap();
+    }
+    let list = ask(&rooms, r#"{"quarantine":{"list":{"threat":"eicar.test"}}}"#).await;
+    assert_eq!((list.len(), &list[2]), (3, &"done".into()));
+    assert_eq!(list[0]["kept"]["recipients"][0], "<a@x.example>");
+    let show = ask(&rooms, r#"{"quarantine":{"show":"0000000000007"}}"#).await;
+    assert_eq!(show[0]["kept-details"]["header"], "Received: x\r\nSubject: y\r\n");
+    let release =
+        r#"{"quarantine":{"release":{"filter":{"ids":["0000000000007","0000000000009"]},"force":false}}}"#;
+    let released = ask(&rooms, release).await;
+    let name = released[0]["let-go"]["released_as"].as_str().unwrap();
+    assert!(rooms.queue.show(name.parse().unwrap()).await.is_some());
+    assert_eq!(released[1]["let-go"]["failure"], "0000000000009 is not in the quarantine");
+    assert_eq!(ask(&rooms, r#"{"quarantine":{"delete":{}}}"#).await[0]["affected"]["messages"], 1);
+    let gone = ask(&rooms, r#"{"quarantine":{"show":"0000000000008"}}"#).await;
+    assert_eq!(gone[0]["failed"]["kind"], "not-found");
+    let wrong = ask(&rooms, r#"{"quarantine":{"delete":{"form":"a@b"}}}"#).await;
+    assert_eq!(wrong[0]["failed"]["kind"], "bad-request");
+}
+
+#[tokio::test]
 async fn several_requests_share_a_connection_and_a_content_keeps_its_octets() {
-    let (rooms, ids) = queue_with(&["<a@x.example>"]).await;
+    let (rooms, ids) = rooms_with(&["<a@x.example>"]).await;
     let cat = format!("{{\"version\":1,\"request\":{{\"cat\":\"{}\"}}}}\n", ids[0]);
     let heard = say(&rooms, cat.repeat(2).as_bytes()).await;
     assert_eq!(heard.matches("\"done\"\n").count(), 2);
@@ -107,7 +154,7 @@ async fn several_requests_share_a_connection_and_a_content_keeps_its_octets() {
 
 #[tokio::test]
 async fn what_is_no_request_is_refused_and_changes_nothing() {
-    let (rooms, _ids) = queue_with(&["<a@x.example>"]).await;
+    let (rooms, _ids) = rooms_with(&["<a@x.example>"]).await;
     let refusals: [(&[u8], &str); 9] = [
         (b"EHLO me\n", "bad-request"),
         (b"{}\n", "bad-request"),
@@ -148,7 +195,7 @@ async fn what_is_no_request_is_refused_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_full_house_says_so() {
-    let (rooms, _ids) = queue_with(&[]).await;
+    let (rooms, _ids) = rooms_with(&[]).await;
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     connection(theirs, true, &rooms).await.unwrap();
     let mut heard = String::new();
@@ -179,8 +226,8 @@ proptest! {
 
 #[tokio::test]
 async fn the_engines_tell_how_they_do() {
-    let (mut rooms, _ids) = queue_with(&[]).await;
-    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let (mut rooms, _ids) = rooms_with(&[]).await;
+    let metrics = scan::Metrics::register(&prometheus::Registry::new()).unwrap();
     let yara = YaraEngine::start(None).unwrap();
     rooms.engines = Arc::new(Ensemble::new(EnginePolicy::Any).with("yara", yara, metrics.engine("yara")));
     for request in [r#""scan-status""#, r#""scan-reload""#] {

@@ -16,8 +16,9 @@ use crate::disk::{Disk, SimulatedDisk};
 use crate::events::Log;
 use crate::intake::{Body, BodyBuffer, Origin, Submission};
 use crate::memory::MemoryBudget;
+use crate::quarantine::{self, Quarantine};
 use crate::queue::{self, AppendError, QueueId, Summary};
-use crate::scan::{self, Engine};
+use crate::scan::{self, Engine, Overruled};
 use crate::store::{self, SqliteStore};
 
 pub(super) const ALICE: &str = "alice@localhost";
@@ -28,6 +29,8 @@ pub(super) const BODY: &str = "Subject: hello\r\n\r\nMARK\r\n";
 pub(super) struct House {
     pub(super) folder: tempfile::TempDir,
     pub(super) disk: SimulatedDisk,
+    /// Of the quarantine alone, so that it can fail alone.
+    pub(super) quarantine_disk: SimulatedDisk,
     pub(super) engine: Arc<Teachable>,
 }
 
@@ -37,6 +40,8 @@ pub(super) struct Running {
     pub(super) store: Arc<FaultyStore>,
     pub(super) directory: Directory,
     pub(super) workers: Workers,
+    pub(super) quarantine: Quarantine,
+    pub(super) scanner: Scanner,
     pub(super) registry: prometheus::Registry,
 }
 
@@ -51,7 +56,8 @@ impl House {
         }
         directory.add_alias("all@localhost", ALICE).unwrap();
         directory.add_alias("all@localhost", BOB).unwrap();
-        Self { folder, disk: SimulatedDisk::new(), engine: Arc::new(Teachable::new()) }
+        let (disk, quarantine_disk) = (SimulatedDisk::new(), SimulatedDisk::new());
+        Self { folder, disk, quarantine_disk, engine: Arc::new(Teachable::new()) }
     }
 
     pub(super) async fn start(&self) -> Running {
@@ -69,7 +75,24 @@ impl House {
         let inner = SqliteStore::open(&path, &store::Settings::default(), None).unwrap();
         let store = FaultyStore::new(inner);
         let directory = Directory::open(&self.folder.path().join("directory.sqlite")).unwrap();
-        Idle { queue, store: Arc::new(store), directory, schedules: Schedules::default(), badmail }
+        let overruled = Overruled::default();
+        Idle {
+            queue,
+            store: Arc::new(store),
+            directory,
+            schedules: Schedules::default(),
+            infected: InfectedAction::Delete,
+            quarantine: self.quarantine(&overruled),
+            overruled,
+            badmail,
+        }
+    }
+
+    /// Opened like the queue, from what has survived.
+    pub(super) fn quarantine(&self, overruled: &Overruled) -> Quarantine {
+        let (disk, settings) = (Arc::new(self.quarantine_disk.clone()), quarantine::Settings::default());
+        let root = Path::new("/quarantine");
+        Quarantine::open(disk, root, settings, overruled.clone(), Log::discarding(), None).unwrap()
     }
 
     pub(super) fn dispositions(&self) -> i64 {
@@ -85,33 +108,37 @@ pub(super) struct Idle {
     pub(super) store: Arc<FaultyStore>,
     pub(super) directory: Directory,
     pub(super) schedules: Schedules,
+    pub(super) infected: InfectedAction,
+    pub(super) quarantine: Quarantine,
+    pub(super) overruled: Overruled,
     badmail: Badmail,
 }
 
 impl Idle {
     pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
-        let Self { queue, store, directory, schedules, badmail } = self;
+        let Self { queue, store, directory, schedules, infected, quarantine, overruled, badmail } = self;
         let registry = prometheus::Registry::new();
         let scanner = Scanner::start(
             Arc::clone(engine) as Arc<dyn Engine>,
-            &scan::Settings::default(),
+            &scan::Settings { overruled, ..scan::Settings::default() },
             scan::Metrics::register(&registry).unwrap(),
         )
         .unwrap();
         let rooms = Rooms {
             queue: queue.clone(),
-            scanner,
+            scanner: scanner.clone(),
             directory: directory.clone(),
             store: Arc::clone(&store) as Arc<dyn MailStore>,
             remote: None,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             badmail: Some(badmail),
+            quarantine: quarantine.clone(),
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();
-        let policy = Policy { hostname: "mx.localhost".to_owned(), schedules };
+        let policy = Policy { hostname: "mx.localhost".to_owned(), schedules, infected };
         let workers = Workers::start(rooms, &Settings::default(), policy, Some(metrics)).await.unwrap();
-        Running { queue, store, directory, workers, registry }
+        Running { queue, store, directory, workers, quarantine, scanner, registry }
     }
 
     pub(super) async fn accept(&self, stamp: Option<Stamp>, recipients: &[&str]) -> QueueId {
@@ -158,6 +185,7 @@ impl Running {
             let _aborted = task.await;
         }
         house.disk.crash(seed);
+        house.quarantine_disk.crash(seed);
         self.queue.close().await;
         self.store.inner.close().await;
     }

@@ -15,6 +15,7 @@ use crate::delivery::{Retries, Schedule, Schedules};
 use crate::disk::{Dice, Disk, Fault, SimulatedDisk};
 use crate::events::Log;
 use crate::intake::Body;
+use crate::quarantine::{self, Quarantine, Selection};
 use crate::queue::{self, Backoff, QueueId};
 use crate::scan::{self, Engine};
 use crate::store::{Delivery, Listing, MailboxTotals, ScanMark, StoredMessage, Summary};
@@ -245,15 +246,13 @@ impl World<'_> {
             queue::Settings { segment_octets: 64 * 1024, free_octets_min: 0, ..queue::Settings::default() };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         if let Ok((queue, _recovered)) = Queue::open(disk, Path::new("/queue"), settings, None) {
-            let rooms = self.rooms(&queue, &store);
-            let workers = Workers::start(rooms, &Settings::default(), policy(), None).await.unwrap();
-            for _ in 0..self.dice.below(5) {
-                self.accept(&queue).await;
-            }
-            self.wait(&queue, &store, last).await;
-            for task in workers.tasks {
-                task.abort();
-                let _aborted = task.await;
+            // Where the power goes before they start, nobody works in this life.
+            if let Ok(quarantine) = self.quarantine() {
+                let rooms = self.rooms(&queue, &store, quarantine);
+                let policy = policy(self.dice.chance(1, 2));
+                if let Ok(workers) = Workers::start(rooms, &Settings::default(), policy, None).await {
+                    self.work(workers, &queue, &store, last).await;
+                }
             }
             self.disk.crash(self.dice.below(u64::MAX));
             queue.close().await;
@@ -262,7 +261,24 @@ impl World<'_> {
         }
     }
 
-    fn rooms(&self, queue: &Queue, store: &Arc<ModelStore>) -> Rooms {
+    async fn work(&mut self, workers: Workers, queue: &Queue, store: &ModelStore, last: bool) {
+        for _ in 0..self.dice.below(5) {
+            self.accept(queue).await;
+        }
+        self.wait(queue, store, last).await;
+        for task in workers.tasks {
+            task.abort();
+            let _aborted = task.await;
+        }
+    }
+
+    fn quarantine(&self) -> std::io::Result<Quarantine> {
+        let (disk, settings) = (Arc::new(self.disk.clone()), quarantine::Settings::default());
+        let overruled = scan::Overruled::default();
+        Quarantine::open(disk, Path::new("/quarantine"), settings, overruled, Log::discarding(), None)
+    }
+
+    fn rooms(&self, queue: &Queue, store: &Arc<ModelStore>, quarantine: Quarantine) -> Rooms {
         Rooms {
             queue: queue.clone(),
             scanner: self.site.scanner.clone(),
@@ -275,6 +291,7 @@ impl World<'_> {
             remote: None,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             badmail: None,
+            quarantine,
         }
     }
 
@@ -317,7 +334,9 @@ impl World<'_> {
     }
 
     /// What is wrong in the end.
-    fn findings(&self) -> Vec<String> {
+    async fn findings(&self) -> Vec<String> {
+        let quarantine = self.quarantine().unwrap();
+        let kept = quarantine.list(Selection::default(), "test").await.unwrap();
         let durable = self.durable.lock().unwrap();
         let mut findings = Vec::new();
         for (&id, &recipients) in &self.acknowledged {
@@ -328,6 +347,13 @@ impl World<'_> {
                     findings.push(format!("{id} recipient {recipient}: {ends:?}"));
                 }
                 bounced |= matches!(ends.first(), Some(Disposition::Bounced { .. }));
+                let is_to_be_kept = matches!(ends.first(), Some(Disposition::Quarantined { .. }));
+                let of_this = kept.iter().filter(|record| record.id == id.to_string());
+                let copies = of_this.flat_map(|record| &record.recipients);
+                let is_kept = copies.filter(|copy| copy.index == recipient).count();
+                if is_kept != usize::from(is_to_be_kept) {
+                    findings.push(format!("{id} recipient {recipient}: {ends:?}, {is_kept} in quarantine"));
+                }
             }
             let name = format!("Its name here is {id}.");
             let copies = durable.copies.iter();
@@ -354,14 +380,16 @@ async fn history(site: &Site, seed: u64, forgets: bool) -> Vec<String> {
         world.live(false).await;
     }
     world.live(true).await;
-    world.findings()
+    world.findings().await
 }
 
-fn policy() -> Policy {
+fn policy(deletion: bool) -> Policy {
     let pause = Duration::from_millis(8);
     let retries = Retries::Exponential(Backoff { first: pause, longest: pause });
     let local = Schedule { retries, delay_notice: None, expiry: Duration::from_secs(3600) };
-    Policy { hostname: "mx.localhost".to_owned(), schedules: Schedules { local, ..Schedules::default() } }
+    let schedules = Schedules { local, ..Schedules::default() };
+    let infected = InfectedAction::Delete.allowed(deletion);
+    Policy { hostname: "mx.localhost".to_owned(), schedules, infected }
 }
 
 fn infected() -> Verdict {

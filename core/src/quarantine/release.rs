@@ -1,0 +1,211 @@
+//! The way back into the queue: a fresh scan, then the mail as it was, for those whose copies were here.
+
+use std::io;
+use std::time::Duration;
+
+use gatepost_smtp::server::BodySink as _;
+use tokio::task::JoinError;
+
+use super::folder::NotTaken;
+use super::{Quarantine, Record};
+use crate::clock::now_ms;
+use crate::events::What;
+use crate::intake::{Body, BodyBuffer};
+use crate::memory::MemoryBudget;
+use crate::queue::{AppendError, NewMessage, Queue, QueueId};
+use crate::scan::{Priority, Ruling, Scanner, Stamp, Verdict};
+
+/// What a release needs besides the quarantine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Releaser {
+    /// Where the mail lies.
+    pub quarantine: Quarantine,
+    /// Where it goes.
+    pub queue: Queue,
+    /// Who looks at it once more.
+    pub scanner: Scanner,
+    /// What the mail draws its memory from on its way.
+    pub memory: MemoryBudget,
+}
+
+/// A mail that was let go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Released {
+    /// Its new queue id.
+    pub id: QueueId,
+    /// The finding that does not count from now on.
+    pub overruled: Option<String>,
+}
+
+/// Why a mail stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// There is no such mail.
+    #[error("{0} is not in the quarantine")]
+    Unknown(QueueId),
+    /// Somebody else releases it at this moment.
+    #[error("{0} is being released already")]
+    Busy(QueueId),
+    /// Infected, and that was not overruled.
+    #[error("{id} is infected: {threat}")]
+    Infected {
+        /// Which.
+        id: QueueId,
+        /// What a fresh scan found.
+        threat: String,
+    },
+    /// There is no verdict, or one that lets nothing pass.
+    #[error("no scan lets {id} go: {verdict}")]
+    NotScanned {
+        /// Which.
+        id: QueueId,
+        /// What the scan said.
+        verdict: String,
+    },
+    /// It is not as it was when it came here.
+    #[error("{0} is damaged")]
+    Damaged(QueueId),
+    /// The quarantine's disk.
+    #[error("the quarantine: {0}")]
+    Io(#[from] io::Error),
+    /// The queue does not take it.
+    #[error(transparent)]
+    Queue(#[from] AppendError),
+    /// A bug, which the log tells.
+    #[error("the release broke off: {0}")]
+    Panicked(#[from] JoinError),
+}
+
+/// A mail on its way out.
+struct Content {
+    trace: Vec<u8>,
+    body: Body,
+    hash: [u8; 32],
+}
+
+// === impl Releaser ===
+
+impl Releaser {
+    /// Lets one mail go. Where a fresh scan finds something, only with `overrule`: then that finding in this content does not
+    /// count any more, here or anywhere. Goes on to its end where nobody waits for it.
+    ///
+    /// # Errors
+    /// Why it stays. A crash between the queue's flush and the removal here is put right at the next start, unless the mail
+    /// was delivered in between: then it lies here still.
+    pub async fn release(&self, id: QueueId, overrule: bool, by: &str) -> Result<Released, ReleaseError> {
+        let (releaser, by) = (self.clone(), by.to_owned());
+        tokio::spawn(async move { releaser.run(id, overrule, &by).await }).await?
+    }
+
+    async fn run(&self, id: QueueId, overrule: bool, by: &str) -> Result<Released, ReleaseError> {
+        let quarantine = &self.quarantine;
+        let record = quarantine.run(move |folder| folder.take(id)).await?.map_err(|why| match why {
+            NotTaken::Unknown => ReleaseError::Unknown(id),
+            NotTaken::Busy => ReleaseError::Busy(id),
+        })?;
+        let released = self.put_back(id, &record, overrule, by).await;
+        quarantine.run(move |folder| folder.give_back(id)).await?;
+        let (by, about) = (by.to_owned(), record.about());
+        let what = match &released {
+            Ok(Released { id: released_as, overruled }) => {
+                tracing::info!(queue_id = %id, %released_as, by, ?overruled, "a mail was released from the quarantine");
+                let (released_as, recipients) = (released_as.to_string(), record.recipients.len());
+                What::QuarantineReleased { by, released_as, recipients, overruled: overruled.clone() }
+            }
+            Err(error) => {
+                tracing::warn!(queue_id = %id, by, %error, "a mail stays in the quarantine");
+                What::QuarantineWithheld { by, reason: error.to_string() }
+            }
+        };
+        quarantine.events.record(about, what);
+        released
+    }
+
+    async fn put_back(
+        &self,
+        id: QueueId,
+        record: &Record,
+        overrule: bool,
+        by: &str,
+    ) -> Result<Released, ReleaseError> {
+        let content = self.read(id, record).await?;
+        let (stamp, overruled) = self.judge(id, &content, overrule, by).await?;
+        // It waits anew: a mail that has been here for weeks would have expired.
+        let submission = record.submission(now_ms()).ok_or(ReleaseError::Damaged(id))?;
+        let released = self.queue.allocate_id();
+        let Content { trace, body, .. } = content;
+        let message = NewMessage { id: released, submission, trace, body, stamp: Some(stamp) };
+        self.quarantine.run(move |folder| folder.mark_releasing(id, Some(released))).await??;
+        if let Err(error) = self.queue.append(message).await {
+            self.quarantine.run(move |folder| folder.mark_releasing(id, None)).await??;
+            return Err(error.into());
+        }
+        let (taken, is_overruled) = (record.clone(), overruled.is_some());
+        let gone = self.quarantine.run(move |folder| folder.released(&taken, id, is_overruled)).await;
+        if let Err(error) = gone.and_then(|gone| gone) {
+            tracing::error!(queue_id = %id, %error, "a released mail could not be taken out of the quarantine");
+        }
+        Ok(Released { id: released, overruled })
+    }
+
+    /// Piece by piece; the whole is compared with what was kept.
+    async fn read(&self, id: QueueId, record: &Record) -> Result<Content, ReleaseError> {
+        if record.damaged || record.trace_octets > TRACE_OCTETS_MAX {
+            return Err(ReleaseError::Damaged(id));
+        }
+        let trace_octets = usize::try_from(record.trace_octets).unwrap_or(usize::MAX);
+        let trace = self.piece(id, 0, trace_octets).await?;
+        let (mut whole, mut of_body) = (blake3::Hasher::new(), blake3::Hasher::new());
+        whole.update(&trace);
+        let mut buffer = BodyBuffer::new(self.queue.spool(), self.memory.clone());
+        let mut offset = record.trace_octets;
+        loop {
+            let piece = self.piece(id, offset, PIECE_OCTETS).await?;
+            if piece.is_empty() {
+                break;
+            }
+            whole.update(&piece);
+            of_body.update(&piece);
+            offset = offset.saturating_add(piece.len() as u64);
+            buffer.put(&piece);
+            buffer.settle().await?;
+        }
+        if whole.finalize().to_hex().as_str() != record.hash {
+            return Err(ReleaseError::Damaged(id));
+        }
+        Ok(Content { trace, body: buffer.finish().await?, hash: *of_body.finalize().as_bytes() })
+    }
+
+    async fn piece(&self, id: QueueId, offset: u64, octets: usize) -> io::Result<Vec<u8>> {
+        self.quarantine.run(move |folder| folder.read(id, offset, octets)).await?
+    }
+
+    /// The stamp to go with, and what was overruled for it.
+    async fn judge(
+        &self,
+        id: QueueId,
+        content: &Content,
+        overrule: bool,
+        by: &str,
+    ) -> Result<(Stamp, Option<String>), ReleaseError> {
+        let report = self.scanner.scan(content.body.clone(), Priority::High, SCAN_TIME_MAX).await;
+        match (report.verdict.finding(), report.verdict) {
+            (_, Verdict::Clean) => Ok((report.stamp, None)),
+            (Some(threat), _) if overrule => {
+                let (ruling, by) = (Ruling { content: content.hash, threat: threat.clone() }, by.to_owned());
+                let kept = ruling.clone();
+                self.quarantine.run(move |folder| folder.overrule(&kept, &by, now_ms())).await??;
+                self.quarantine.overruled.insert(ruling);
+                Ok((report.stamp, Some(threat)))
+            }
+            (_, Verdict::Infected { threat }) => Err(ReleaseError::Infected { id, threat }),
+            (_, verdict) => Err(ReleaseError::NotScanned { id, verdict: verdict.to_string() }),
+        }
+    }
+}
+
+const PIECE_OCTETS: usize = 64 * 1024;
+/// One line of `Received` and a few signatures take a hundredth of this.
+const TRACE_OCTETS_MAX: u64 = 1024 * 1024;
+/// An operator waits for it, as a reader would.
+const SCAN_TIME_MAX: Duration = Duration::from_secs(180);
