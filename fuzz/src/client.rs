@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use gatepost_smtp::client::scram::{Exporter, ITERATIONS_MAX, ITERATIONS_MIN, Means, Proof};
 use gatepost_smtp::client::{
     Config, Content, Failure, Login, Mail, Outcome, Output, Patience, Protocol, Session, Stage, StartTls,
 };
@@ -14,7 +16,7 @@ use crate::input::{Cuts, Input};
 
 /// A server of which only the octets are known. 0xFF, which no text has, stands for waiting: what follows is not sent in one
 /// read with what stands before. Every mail has its outcomes once, a recipient is only delivered behind the whole body,
-/// what is said is SMTP, and a password is said inside TLS alone; and any split of the same octets gives the same session.
+/// what is said is SMTP, a password is said inside TLS alone, and behind SCRAM no mail goes to a server without its proof; and any split of the same octets gives the same session.
 pub fn check(octets: &[u8]) {
     let mut input = Input::new(octets);
     let (choice, cuts) = (input.octet(), input.cuts());
@@ -44,6 +46,7 @@ pub fn check(octets: &[u8]) {
 /// Sends mail after mail, and watches itself.
 struct Client {
     session: Option<Session>,
+    means: Means,
     now: Instant,
     mail: Mail,
     is_secured: bool,
@@ -53,6 +56,7 @@ struct Client {
     begun: usize,
     /// From the first word to the last; what is said inside TLS begins anew.
     said: Vec<u8>,
+    heard: Vec<u8>,
     /// Where the mail that is being sent begins in it.
     mail_at: usize,
     outcomes: Vec<Vec<Outcome>>,
@@ -75,9 +79,14 @@ impl Client {
         };
         let now = Instant::now();
         let is_secured = has(4);
-        let session = if is_secured { Session::new_secured(config, now) } else { Session::new(config, now) };
+        let session = if is_secured {
+            Session::new_secured(config, now).with_scram(means(choice))
+        } else {
+            Session::new(config, now)
+        };
         let mut client = Self {
             session: Some(session),
+            means: means(choice),
             now,
             mail: mail(has(5), has(6), has(7)),
             is_secured,
@@ -85,6 +94,7 @@ impl Client {
             sent: None,
             begun: 0,
             said: Vec::new(),
+            heard: Vec::new(),
             mail_at: 0,
             outcomes: Vec::new(),
             ending: None,
@@ -95,6 +105,7 @@ impl Client {
 
     fn hear(&mut self, octets: &[u8]) {
         let now = self.now;
+        self.heard.extend_from_slice(octets);
         self.session().feed(now, octets);
         self.drain();
         if self.is_upgrading && self.ending.is_none() {
@@ -107,7 +118,7 @@ impl Client {
                 Default::default(),
                 "what was offered in plaintext is forgotten"
             );
-            self.session = Some(session);
+            self.session = Some(session.with_scram(self.means.clone()));
             self.drain();
         }
     }
@@ -143,7 +154,14 @@ impl Client {
                     self.session().body(now, &BODY[sent..end]);
                 }
                 Output::Upgrade => self.is_upgrading = true,
+                Output::Prove(challenge) => {
+                    let iterations = u64::from(challenge.iterations.get());
+                    assert!((ITERATIONS_MIN..=u64::from(ITERATIONS_MAX)).contains(&iterations));
+                    assert!(self.is_secured && !challenge.salt.is_empty());
+                    self.session().proved(now, &Proof { client: [PROOF; 32], server: [SIGNATURE; 32] });
+                }
                 Output::Ready if self.begun < MAILS => {
+                    self.check_proof();
                     assert_eq!(self.outcomes.len(), self.begun);
                     (self.sent, self.mail_at) = (Some(0), self.said.len());
                     self.begun += 1;
@@ -183,13 +201,15 @@ impl Client {
         while let Some((line, rest)) = text.split_once("\r\n") {
             let verb = line.split([' ', ':']).next().unwrap_or_default();
             let is_body = BODY_LINES.contains(&line);
-            assert!(VERBS.contains(&verb) || RESPONSES.contains(&line) || is_body, "{line:?}");
+            let is_proof = line.starts_with(CLIENT_FINAL);
+            let is_ours = VERBS.contains(&verb) || RESPONSES.contains(&line) || is_body || is_proof;
+            assert!(is_ours, "{line:?}");
             assert!(!line.contains(['\r', '\n', '\0']), "{line:?}");
             text = rest;
         }
         assert_eq!(text, "", "lines are whole");
         if !self.is_secured {
-            for secret in [PASSWORD, "AUTH PLAIN", "AUTH LOGIN", RESPONSES[1]] {
+            for secret in [PASSWORD, "AUTH PLAIN", "AUTH LOGIN", "AUTH SCRAM", RESPONSES[1]] {
                 let octets = secret.as_bytes();
                 assert!(
                     !self.said.windows(octets.len()).any(|window| window == octets),
@@ -197,6 +217,15 @@ impl Client {
                 );
             }
         }
+    }
+
+    /// Behind SCRAM a mail goes to a server that has shown the right signature. (The last of its octets may be written in
+    /// several ways, since an extension may follow.)
+    fn check_proof(&self) {
+        let has = |octets: &[u8], part: &[u8]| octets.windows(part.len()).any(|window| window == part);
+        let proof = BASE64_STANDARD.encode(format!("v={}", BASE64_STANDARD.encode([SIGNATURE; 32])));
+        let is_shown = has(&self.heard, proof.as_bytes().get(..60).unwrap());
+        assert!(is_shown || !has(&self.said, b"AUTH SCRAM"), "{}", self.heard.escape_ascii());
     }
 
     fn was_offended(&self) -> bool {
@@ -209,6 +238,12 @@ impl Client {
                 | Failure::ServiceClosing { .. }))
         )
     }
+}
+
+/// Some connections have what -PLUS needs.
+fn means(choice: u8) -> Means {
+    let exporter = (choice & 1 == 0).then_some(Exporter([3; 32]));
+    Means { random: *b"fifteen letters", exporter }
 }
 
 fn mail(is_utf8: bool, is_eight_bit: bool, asks: bool) -> Mail {
@@ -243,6 +278,10 @@ fn mail(is_utf8: bool, is_eight_bit: bool, asks: bool) -> Mail {
 const USER: &str = "user";
 const PASSWORD: &str = "open sesame";
 const RESPONSES: [&str; 2] = ["dXNlcg==", "b3BlbiBzZXNhbWU="];
+/// `c=`, in base64.
+const CLIENT_FINAL: &str = "Yz1";
+const PROOF: u8 = 5;
+const SIGNATURE: u8 = 9;
 const BODY: &[u8] = b"Subject: x\r\n\r\n.dot\r\n";
 const STUFFED: &[u8] = b"Subject: x\r\n\r\n..dot\r\n.\r\n";
 const BODY_LINES: [&str; 5] = ["Subject: x", "", ".dot", "..dot", "."];

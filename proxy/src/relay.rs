@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gatepost_core::delivery::Watchdog;
 use gatepost_core::delivery::dns::{NameServers, TrustAnchor};
 use gatepost_core::delivery::hop::{self, Courier};
-use gatepost_core::delivery::mx::Ourselves;
+use gatepost_core::delivery::reach::Ourselves;
 use gatepost_core::delivery::remote::{self, Remote, Tools};
 use gatepost_core::delivery::route::{Route, Routes};
 use gatepost_smtp::client::{InvalidLogin, Login};

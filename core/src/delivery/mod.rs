@@ -22,6 +22,7 @@ pub mod local;
 pub mod loops;
 pub mod metrics;
 pub mod mx;
+pub mod reach;
 pub mod remote;
 pub mod retry;
 pub mod route;

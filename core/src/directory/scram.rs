@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use aws_lc_rs::{digest, hmac, pbkdf2};
+use gatepost_smtp::client::scram::{Challenge, Proof};
 use subtle::ConstantTimeEq as _;
 
 use super::Password;
@@ -31,15 +32,7 @@ impl ScramVerifier {
     /// Derives the verifier of a password.
     #[must_use]
     pub fn derive(password: &Password, salt: Vec<u8>, iterations: NonZeroU32) -> Self {
-        let mut salted = zeroize::Zeroizing::new([0; KEY_OCTETS]);
-        pbkdf2::derive(
-            pbkdf2::PBKDF2_HMAC_SHA256,
-            iterations,
-            &salt,
-            password.expose(),
-            salted.as_mut_slice(),
-        );
-        let salted = hmac::Key::new(hmac::HMAC_SHA256, salted.as_slice());
+        let salted = salted(password, &salt, iterations);
         let client_key = mac(&salted, b"Client Key");
         Self { salt, iterations, stored_key: hash(&client_key), server_key: mac(&salted, b"Server Key") }
     }
@@ -64,6 +57,28 @@ impl fmt::Debug for ScramVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScramVerifier").field("iterations", &self.iterations).finish_non_exhaustive()
     }
+}
+
+/// The client's side: what proves that it knows the password, and what the server has to show. Takes as long as
+/// `iterations` say, so it is not for the runtime's threads.
+#[must_use]
+pub fn prove(password: &Password, challenge: &Challenge) -> Proof {
+    let salted = salted(password, &challenge.salt, challenge.iterations);
+    let sign = |key: &[u8]| mac(&hmac::Key::new(hmac::HMAC_SHA256, key), &challenge.auth_message);
+    let mut client = mac(&salted, b"Client Key");
+    let signature = sign(&hash(&client));
+    for (octet, signature) in client.iter_mut().zip(signature) {
+        *octet ^= signature;
+    }
+    Proof { client, server: sign(&mac(&salted, b"Server Key")) }
+}
+
+/// `SaltedPassword`, as a key.
+fn salted(password: &Password, salt: &[u8], iterations: NonZeroU32) -> hmac::Key {
+    let mut salted = zeroize::Zeroizing::new([0; KEY_OCTETS]);
+    let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
+    pbkdf2::derive(algorithm, iterations, salt, password.expose(), salted.as_mut_slice());
+    hmac::Key::new(hmac::HMAC_SHA256, salted.as_slice())
 }
 
 /// HMAC-SHA-256.
@@ -114,11 +129,41 @@ mod tests {
     }
 
     #[test]
+    fn the_vector_of_rfc_7677_gives_the_proofs_of_both_sides() {
+        let salt = BASE64_STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let iterations = NonZeroU32::new(4096).unwrap();
+        let challenge = Challenge { salt, iterations, auth_message: AUTH_MESSAGE.to_vec() };
+        let proven = prove(&Password::prepare(b"pencil").unwrap(), &challenge);
+        assert_eq!(proven.client, proof());
+        assert_eq!(BASE64_STANDARD.encode(proven.server), "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+    }
+
+    #[test]
     fn debug_output_does_not_show_the_keys() {
         assert_eq!(format!("{:?}", vector()), "ScramVerifier { iterations: 4096, .. }");
     }
 
     proptest! {
+        #[test]
+        fn what_a_client_computes_convinces_a_server_of_the_same_password_and_the_other_way_round(
+            typed in "[a-z\u{e4}\u{aa} ]{1,12}",
+            other in "[a-z\u{e4}\u{aa} ]{1,12}",
+            salt in prop::collection::vec(any::<u8>(), 1..20),
+            auth_message in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let (password, other) =
+                (Password::prepare(typed.as_bytes()).unwrap(), Password::prepare(other.as_bytes()).unwrap());
+            let iterations = NonZeroU32::new(2).unwrap();
+            let verifier = ScramVerifier::derive(&password, salt.clone(), iterations);
+            let proven = prove(&password, &Challenge { salt: salt.clone(), iterations, auth_message: auth_message.clone() });
+            prop_assert_eq!(verifier.check(&auth_message, &proven.client), Some(proven.server));
+            if other != password {
+                let wrong = prove(&other, &Challenge { salt, iterations, auth_message: auth_message.clone() });
+                prop_assert_eq!(verifier.check(&auth_message, &wrong.client), None);
+                prop_assert_ne!(wrong.server, proven.server);
+            }
+        }
+
         #[test]
         fn a_proof_with_any_octet_changed_is_wrong(index in 0..KEY_OCTETS, flip in 1..=255_u8) {
             let mut proof = proof();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use gatepost_core::delivery::mx::is_public;
+use gatepost_core::delivery::reach::is_public;
 use ipnet::Ipv4Net;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use tokio::sync::Semaphore;

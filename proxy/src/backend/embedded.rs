@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use gatepost_core::BoxFuture;
 use gatepost_core::clock::now_ms;
 use gatepost_core::delivery::RECEIVED_MAX;
-use gatepost_core::delivery::mx::is_public;
+use gatepost_core::delivery::reach::is_public;
 use gatepost_core::directory::{Directory, Forwarding, Resolution};
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{About, Log, What};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatepost_smtp::client::scram::{Challenge, Exporter, Means, RANDOM_OCTETS};
 use gatepost_smtp::client::{Config, Failure, Patience, Session, Stage, StartTls};
 use gatepost_smtp::server::TlsFacts;
 use gatepost_smtp::wire::client_name::ClientName;
@@ -19,6 +20,7 @@ use tracing::debug;
 use super::tls::{Trust, Unusable};
 use super::wire::{Stop, Stream, Wire, now};
 use super::{Connection, HopFailure, NextHop, TlsDemand, TlsFailure};
+use crate::directory::{Password, scram};
 use crate::disk::IoPool;
 use crate::intake::Body;
 
@@ -40,6 +42,13 @@ pub struct Courier {
     pool: IoPool,
     /// For opportunistic TLS, made once.
     anyone: Trust,
+}
+
+/// Behind a handshake.
+struct Secured {
+    stream: Box<dyn Stream>,
+    facts: TlsFacts,
+    exporter: Option<Exporter>,
 }
 
 /// Why there is no courier.
@@ -137,11 +146,12 @@ impl Courier {
             login: hop.login().cloned(),
             patience: self.settings.patience,
         };
+        let password = hop.login().and_then(|login| Password::prepare(login.password().expose()).ok());
         let mut tls = None;
         let mut session = if let TlsDemand::Implicit(trust) = hop.tls() {
-            let (secured, facts) = self.handshake(stream, trust).await?;
-            (stream, tls) = (secured, Some(facts));
-            Session::new_secured(config, now())
+            let secured = self.handshake(stream, trust).await?;
+            (stream, tls) = (secured.stream, Some(secured.facts));
+            with_scram(Session::new_secured(config, now()), password.as_ref(), secured.exporter)
         } else {
             Session::new(config, now())
         };
@@ -152,11 +162,21 @@ impl Courier {
                 Stop::Closed(Err(failure)) => return Err(failure.into()),
                 Stop::Closed(Ok(())) => return Err(Failure::Closed(Stage::Quit).into()),
                 Stop::Upgrade => {
-                    let (secured, facts) = self.handshake(stream, &self.trust(hop)).await?;
-                    (stream, tls) = (secured, Some(facts));
-                    session = session.into_secured(now());
+                    let secured = self.handshake(stream, &self.trust(hop)).await?;
+                    (stream, tls) = (secured.stream, Some(secured.facts));
+                    session = with_scram(session.into_secured(now()), password.as_ref(), secured.exporter);
                 }
+                Stop::Prove(challenge) => self.prove(&mut session, challenge, password.clone()).await,
             }
+        }
+    }
+
+    /// On the threads of the pool: rounds that a server may choose are not for the runtime's.
+    async fn prove(&self, session: &mut Session, challenge: Challenge, password: Option<Password>) {
+        let job = move || password.map(|password| scram::prove(&password, &challenge));
+        match self.pool.run(job).await {
+            Ok(Some(proof)) => session.proved(now(), &proof),
+            Ok(None) | Err(_) => session.abort(now()),
         }
     }
 
@@ -170,20 +190,27 @@ impl Courier {
         }
     }
 
-    async fn handshake(
-        &self,
-        stream: Box<dyn Stream>,
-        trust: &Trust,
-    ) -> Result<(Box<dyn Stream>, TlsFacts), HopFailure> {
+    async fn handshake(&self, stream: Box<dyn Stream>, trust: &Trust) -> Result<Secured, HopFailure> {
         let connecting = TlsConnector::from(trust.config()).connect(trust.name(), stream);
         match timeout(self.settings.patience.command, connecting).await {
             Ok(Ok(secured)) => {
-                let facts = facts(secured.get_ref().1);
-                Ok((Box::new(secured), facts))
+                let connection = secured.get_ref().1;
+                let (facts, exporter) = (facts(connection), exporter(connection));
+                Ok(Secured { stream: Box::new(secured), facts, exporter })
             }
             Ok(Err(error)) => Err(HopFailure::of_handshake(&error)),
             Err(_) => Err(TlsFailure::TimedOut.into()),
         }
+    }
+}
+
+/// With a password that SCRAM can carry, and where there is randomness. What cannot be prepared (RFC 4013) no server has a
+/// verifier of; it goes by other mechanisms, as it is.
+fn with_scram(session: Session, password: Option<&Password>, exporter: Option<Exporter>) -> Session {
+    let mut random = [0; RANDOM_OCTETS];
+    match password {
+        Some(_) if getrandom::fill(&mut random).is_ok() => session.with_scram(Means { random, exporter }),
+        _ => session,
     }
 }
 
@@ -207,7 +234,20 @@ fn facts(connection: &rustls::ClientConnection) -> TlsFacts {
     TlsFacts { version: version.to_owned(), cipher }
 }
 
-/// Large bodies are read by these, in parts; a slow disk then holds up no more than these.
+/// TLS 1.3 only: in TLS 1.2 the value is unique only with the extended master secret (RFC 9266 section 4.2), and rustls
+/// does not tell whether that was negotiated.
+fn exporter(connection: &rustls::ClientConnection) -> Option<Exporter> {
+    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    connection.export_keying_material([0; 32], EXPORTER_LABEL, Some(&[])).ok().map(Exporter)
+}
+
+/// RFC 9266 section 2; the context is empty.
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+
+/// Large bodies are read by these, in parts; a slow disk then holds up no more than these. So are the proofs of
+/// logins computed, half a second of a processor at most each.
 const THREADS: usize = 2;
 
 /// Twice what notifications show of a header section.

@@ -99,7 +99,9 @@ impl HopFailure {
             Self::Tls(_) | Self::Session(Failure::NoTls | Failure::Injected | Failure::TlsFailed) => "4.7.5",
             Self::NoRequireTls => "4.7.30",
             Self::Session(
-                Failure::NoAuth | Failure::Refused { stage: Stage::Auth | Stage::StartTls, .. },
+                Failure::NoAuth
+                | Failure::Scram(_)
+                | Failure::Refused { stage: Stage::Auth | Stage::StartTls, .. },
             ) => "4.7.0",
             Self::Session(Failure::Closed(_) | Failure::TimedOut(_) | Failure::ServiceClosing { .. }) => {
                 "4.4.2"
@@ -133,6 +135,7 @@ fn said(why: &rustls::CertificateError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gatepost_smtp::client::scram::ScramFault;
     use gatepost_smtp::wire::reply_parse::ReplyReader;
 
     use super::*;
@@ -157,6 +160,11 @@ mod tests {
                 HopFailure::Body(io::ErrorKind::NotFound),
                 Fault::Ours,
                 "4.3.0 the body could not be read: entity not found",
+            ),
+            (
+                Failure::Scram(ScramFault::Unproven).into(),
+                Fault::Server,
+                "4.7.0 AUTH failed: no proof that it knows the password",
             ),
         ];
         for (failure, fault, reason) in table {

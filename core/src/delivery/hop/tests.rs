@@ -24,6 +24,7 @@ use crate::delivery::HopReport;
 use crate::disk::{Disk as _, SimulatedDisk};
 use crate::intake::{Body, Spool};
 
+mod login;
 mod server;
 
 const BODY: &str = "Subject: x\r\n\r\n.dot\r\n";

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use gatepost_smtp::client::scram::Challenge;
 use gatepost_smtp::client::{Failure, Outcome, Output, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -22,6 +23,8 @@ pub(super) enum Stop {
     Ready,
     /// The server waits for our side of a handshake.
     Upgrade,
+    /// The server wants a proof of the password.
+    Prove(Challenge),
     /// The end.
     Closed(Result<(), Failure>),
 }
@@ -82,6 +85,7 @@ impl<'a> Wire<'a> {
                 Some(Output::Done(done)) => outcomes = Some(done),
                 Some(Output::Ready) => break Stop::Ready,
                 Some(Output::Upgrade) => break Stop::Upgrade,
+                Some(Output::Prove(challenge)) => break Stop::Prove(challenge),
                 Some(Output::Close(ending)) => break Stop::Closed(ending),
                 None if self.has_written() && !self.is_broken && wanted.is_some() => {
                     match next_part(source.as_mut(), wanted.take().unwrap_or_default()).await {

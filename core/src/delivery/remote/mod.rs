@@ -39,7 +39,7 @@ use self::prover::Prover;
 use self::throttle::Throttle;
 use super::dns::Resolver;
 use super::hop::{Connection, Courier};
-use super::mx::Ourselves;
+use super::reach::Ourselves;
 use super::route::{Destination, DomainPattern, Routes};
 use super::tls_policy::{Applied, Fetcher, Policies};
 use super::watchdog::Watchdog;

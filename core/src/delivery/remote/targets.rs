@@ -10,7 +10,8 @@ use rustls::pki_types::ServerName;
 use super::super::dns::{Resolver, Unresolved};
 use super::super::hop::tls::{Trust, Unusable};
 use super::super::hop::{InsecureLogin, NextHop, TlsDemand};
-use super::super::mx::{self, Host, Reach, Unroutable};
+use super::super::mx::{self, Host, Unroutable};
+use super::super::reach::{Reach, is_public};
 use super::super::route::{Destination, HopHost, Route, RouteTls};
 use super::super::tls_policy::dane::Association;
 use super::super::tls_policy::sts::{Mode, Policy};
@@ -195,7 +196,7 @@ impl Finder<'_> {
         if ourselves.listeners.contains(&socket) {
             return Err(Unroutable::Loop(name).into());
         }
-        if !internal && !mx::is_public(address) {
+        if !internal && !is_public(address) {
             return Err(Unroutable::NotPublic(name).into());
         }
         let demand = self.demand(RouteTls::Opportunistic, None, address)?;

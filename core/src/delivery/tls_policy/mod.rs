@@ -23,7 +23,7 @@ use tracing::debug;
 
 use self::sts::{Mode, Policy};
 use super::dns::Resolver;
-use super::mx::is_public;
+use super::reach::is_public;
 use crate::BoxFuture;
 
 /// Fetches policies. What comes is not believed further than a certificate of a known authority reaches.

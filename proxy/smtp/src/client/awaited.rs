@@ -34,6 +34,10 @@ pub(super) enum AuthStep {
     User,
     /// It asks for the password.
     Password,
+    /// It gives salt, rounds and its nonce (SCRAM).
+    ServerFirst,
+    /// It proves that it knows the password (SCRAM).
+    ServerFinal,
     /// It has all.
     Verdict,
 }

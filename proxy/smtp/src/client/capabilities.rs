@@ -25,6 +25,10 @@ pub struct Capabilities {
     pub size: SizeOffer,
     /// RFC 4954.
     pub auth: bool,
+    /// `AUTH SCRAM-SHA-256` (RFC 7677).
+    pub auth_scram: bool,
+    /// `AUTH SCRAM-SHA-256-PLUS`.
+    pub auth_scram_plus: bool,
     /// `AUTH PLAIN` (RFC 4616).
     pub auth_plain: bool,
     /// `AUTH LOGIN`, which no RFC has and many servers do.
@@ -71,6 +75,8 @@ impl Capabilities {
                 "AUTH" => {
                     offered.auth = true;
                     for mechanism in words {
+                        offered.auth_scram |= mechanism.eq_ignore_ascii_case("SCRAM-SHA-256");
+                        offered.auth_scram_plus |= mechanism.eq_ignore_ascii_case("SCRAM-SHA-256-PLUS");
                         offered.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
                         offered.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
                     }

@@ -93,7 +93,9 @@ impl Login {
         &self.user
     }
 
-    pub(super) const fn password(&self) -> &Secret {
+    /// For what its mechanism asks to be computed from it.
+    #[must_use]
+    pub const fn password(&self) -> &Secret {
         &self.password
     }
 }

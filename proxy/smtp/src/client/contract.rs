@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::scram::{Challenge, ScramFault};
 use crate::server::Envelope;
 use crate::wire::params::BodyKind;
 use crate::wire::reply_parse::{ReplyFault, ServerReply};
@@ -146,6 +147,9 @@ pub enum Failure {
     /// A login is set, and the connection has no TLS, or no mechanism that we have is offered.
     #[error("no way to log in was offered inside TLS")]
     NoAuth,
+    /// A login by SCRAM that the server did not take part in as it must; it has heard nothing that it could log in with.
+    #[error("AUTH failed: {0}")]
+    Scram(ScramFault),
     /// The connection ended.
     #[error("connection lost at {0}")]
     Closed(Stage),
@@ -178,6 +182,8 @@ pub enum Output {
     Send(Vec<u8>),
     /// Start TLS now; then `into_secured` or `tls_failed`. Only produced with nothing buffered.
     Upgrade,
+    /// Compute this from the password (`Login::password`); then `proved` or `abort`.
+    Prove(Challenge),
     /// The session is open: `begin` a mail, or `quit`.
     Ready,
     /// The next part of the body is wanted: `body`, once all that was to be written is written.
@@ -207,7 +213,8 @@ impl Failure {
             | Self::NoReply { .. }
             | Self::Injected
             | Self::NoTls
-            | Self::NoAuth => Fault::Server,
+            | Self::NoAuth
+            | Self::Scram(_) => Fault::Server,
         }
     }
 
@@ -266,6 +273,7 @@ impl fmt::Debug for Output {
         match self {
             Self::Send(octets) => write!(f, "Send({} octets)", octets.len()),
             Self::Upgrade => f.write_str("Upgrade"),
+            Self::Prove(challenge) => f.debug_tuple("Prove").field(challenge).finish(),
             Self::Ready => f.write_str("Ready"),
             Self::NeedBody { octets_max } => write!(f, "NeedBody({octets_max} octets)"),
             Self::Done(outcomes) => f.debug_tuple("Done").field(outcomes).finish(),

@@ -1,16 +1,17 @@
 //! The sending side of SMTP and LMTP as a machine without I/O.
 //!
 //! ```text
-//! octets -> wire::reply_parse -> session: greeting, EHLO, STARTTLS, AUTH -> transaction: MAIL .. end of data -> outcomes
+//! octets -> wire::reply_parse -> session: greeting, EHLO, STARTTLS, login -> transaction: MAIL .. end of data -> outcomes
 //! ```
 //! `config` is what the machine knows of a server beforehand, `contract` holds the values that cross its border, and
-//! `session` takes them in. Feed one input (`feed`, `into_secured`, `tls_failed`, `begin`, `body`, `abort`, `quit`,
+//! `session` takes them in. Feed one input (`feed`, `into_secured`, `tls_failed`, `proved`, `begin`, `body`, `abort`, `quit`,
 //! `tick`, `eof`), drain `poll` until `None`, then wait for the next input or `deadline`, whichever comes first. `feed` takes all octets.
 //!
 //! # Promises
 //! - The server decides nothing that it was not asked: a reply to no command ends the session, and so does whatever
 //!   stands between 220 to STARTTLS and the handshake.
-//! - What the server said before TLS is forgotten inside it. A password is written inside TLS alone.
+//! - What the server said before TLS is forgotten inside it. A password is written inside TLS alone, and not
+//!   at all where the server has SCRAM, whose arithmetic is the driver's: `scram`.
 //! - A recipient is `Accepted` by a positive reply to the end of the body and by nothing else. Where that reply does not
 //!   come the recipient is `Lost`: whoever tries again may send the mail twice (`Failure::may_have_delivered`).
 //! - The end of data is sent once, behind the whole body. A body that cannot be finished is broken off without it.
@@ -21,7 +22,9 @@ mod body;
 pub mod capabilities;
 pub mod config;
 pub mod contract;
+mod login;
 mod opening;
+pub mod scram;
 pub mod session;
 mod transaction;
 

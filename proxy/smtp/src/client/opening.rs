@@ -1,13 +1,9 @@
-//! From the greeting to the first mail: EHLO, STARTTLS, AUTH.
+//! From the greeting to TLS: EHLO, STARTTLS.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use super::awaited::{AuthStep, Awaited};
+use super::awaited::Awaited;
 use super::contract::{Failure, Output, Stage};
 use super::session::{Session, State};
 use super::{Capabilities, Protocol, StartTls};
-use crate::wire::auth::Secret;
 use crate::wire::reply_parse::{ReplyClass, ServerReply};
 
 // === impl Session ===
@@ -66,23 +62,6 @@ impl Session {
         }
     }
 
-    pub(super) fn auth_replied(&mut self, step: AuthStep, reply: ServerReply) {
-        let login = self.config.login.as_ref();
-        match (step, reply.class(), login) {
-            (AuthStep::Verdict, ReplyClass::Positive, _) => self.ready(),
-            // What the challenges say is not looked at: their texts differ, their order does not.
-            (AuthStep::User, ReplyClass::Intermediate, Some(login)) => {
-                let line = response(login.user().as_bytes());
-                self.command(Awaited::Auth(AuthStep::Password), line);
-            }
-            (AuthStep::Password, ReplyClass::Intermediate, Some(login)) => {
-                let line = response(login.password().expose());
-                self.command(Awaited::Auth(AuthStep::Verdict), line);
-            }
-            _ => self.refused(Stage::Auth, reply),
-        }
-    }
-
     fn secure_or_go_on(&mut self) {
         match self.config.starttls {
             _ if self.is_secured => self.log_in(),
@@ -94,22 +73,6 @@ impl Session {
         }
     }
 
-    fn log_in(&mut self) {
-        let Some(login) = &self.config.login else { return self.ready() };
-        if !self.is_secured {
-            return self.fail(Failure::NoAuth);
-        }
-        if self.offered.auth_plain {
-            let message = [b"\0", login.user().as_bytes(), b"\0", login.password().expose()].concat();
-            let line = format!("AUTH PLAIN {}\r\n", Secret::new(message).to_initial_response());
-            self.command(Awaited::Auth(AuthStep::Verdict), line.into_bytes());
-        } else if self.offered.auth_login {
-            self.command(Awaited::Auth(AuthStep::User), b"AUTH LOGIN\r\n".to_vec());
-        } else {
-            self.fail(Failure::NoAuth);
-        }
-    }
-
     /// Nothing can go on without it. What is neither yes nor no is a fault of the server's.
     pub(super) fn refused(&mut self, stage: Stage, reply: ServerReply) {
         self.fail(match reply.class() {
@@ -117,10 +80,6 @@ impl Session {
             ReplyClass::Positive | ReplyClass::Intermediate => Failure::Unexpected { stage, reply },
         });
     }
-}
-
-fn response(octets: &[u8]) -> Vec<u8> {
-    format!("{}\r\n", STANDARD.encode(octets)).into_bytes()
 }
 
 /// The one positive reply to STARTTLS (RFC 3207 section 4).

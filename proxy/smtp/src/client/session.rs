@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::awaited::Awaited;
 use super::contract::{Failure, Mail, Outcome, Output, Stage};
+use super::scram::{Exchange, Means, Proof};
 use super::transaction::Transaction;
 use super::{Capabilities, Config};
 use crate::wire::path::ForwardPath;
@@ -25,6 +26,8 @@ pub struct Session {
     /// Whether the server has a transaction that only RSET ends.
     pub(super) is_open: bool,
     pub(super) transaction: Option<Box<Transaction>>,
+    pub(super) means: Option<Means>,
+    pub(super) exchange: Option<Exchange>,
     reader: ReplyReader,
     outputs: VecDeque<Output>,
     now: Instant,
@@ -38,6 +41,8 @@ pub(super) enum State {
     Conversing,
     /// `Output::Upgrade` was given out; an octet now would be plaintext behind STARTTLS.
     Upgrading,
+    /// `Output::Prove` was given out.
+    Proving,
     /// `Output::Ready` was given out.
     Idle,
     /// Sending a body.
@@ -81,6 +86,13 @@ impl Session {
         secured
     }
 
+    /// Lets the session log in by SCRAM, which without them it does not. To be called before anything is fed: `means` are those
+    /// of this connection.
+    #[must_use]
+    pub fn with_scram(self, means: Means) -> Self {
+        Self { means: Some(means), ..self }
+    }
+
     /// Feeds octets of the server; all are taken.
     pub fn feed(&mut self, now: Instant, octets: &[u8]) {
         self.now = now;
@@ -91,7 +103,7 @@ impl Session {
             match self.state {
                 State::Closed => return,
                 State::Upgrading => return self.fail(Failure::Injected),
-                State::Conversing | State::Idle | State::Body => {}
+                State::Conversing | State::Proving | State::Idle | State::Body => {}
             }
             let (taken, reply) = match self.reader.read(rest) {
                 Ok(read) => read,
@@ -104,6 +116,17 @@ impl Session {
             self.replied(reply, is_due, rest.is_empty());
             self.arm();
         }
+    }
+
+    /// The answer to `Output::Prove`. Where there is none, `abort`.
+    pub fn proved(&mut self, now: Instant, proof: &Proof) {
+        self.now = now;
+        if self.state != State::Proving {
+            return;
+        }
+        self.state = State::Conversing;
+        self.say_proof(proof);
+        self.arm();
     }
 
     /// Begins a mail. `Output::Done` will tell what became of it, whatever happens.
@@ -222,6 +245,8 @@ impl Session {
             is_secured,
             is_open: false,
             transaction: None,
+            means: None,
+            exchange: None,
             reader: ReplyReader::default(),
             outputs: VecDeque::new(),
             now,
@@ -304,7 +329,7 @@ impl Session {
             return;
         }
         // Not given out yet, they would promise what is over.
-        self.outputs.retain(|output| !matches!(output, Output::Upgrade | Output::Ready));
+        self.outputs.retain(|output| !matches!(output, Output::Upgrade | Output::Prove(_) | Output::Ready));
         if let Some(transaction) = self.transaction.take() {
             let outcomes = transaction.into_outcomes(&failure);
             self.outputs.push_back(Output::Done(outcomes));
@@ -336,6 +361,7 @@ impl Session {
         match (self.state, self.awaited.front()) {
             (State::Body, _) => Stage::Body,
             (State::Upgrading, _) => Stage::Handshake,
+            (State::Proving, _) => Stage::Auth,
             (_, None) => Stage::Idle,
             // The last chunk may be there, whatever has become of the reply to an earlier one.
             (_, Some(Awaited::Chunk)) if self.awaited.contains(&Awaited::End) => Stage::EndOfData,
@@ -350,7 +376,9 @@ impl Session {
                 return;
             }
             (State::Body, _) => self.config.patience.block,
-            (State::Upgrading, _) | (State::Conversing, None) => self.config.patience.command,
+            (State::Upgrading | State::Proving, _) | (State::Conversing, None) => {
+                self.config.patience.command
+            }
             (State::Conversing, Some(awaited)) => awaited.patience(&self.config.patience),
         };
         let deadline = after(self.now, patience);

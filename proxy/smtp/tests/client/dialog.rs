@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use gatepost_smtp::client::scram::{Challenge, Means, Proof};
 use gatepost_smtp::client::{
     Config, Content, Failure, Login, Mail, Outcome, Output, Patience, Protocol, Session, StartTls,
 };
@@ -19,6 +20,7 @@ pub(crate) struct Dialog {
     part_max: usize,
     is_ready: bool,
     is_upgrading: bool,
+    pub(crate) challenge: Option<Challenge>,
     pub(crate) outcomes: Option<Vec<Outcome>>,
     pub(crate) ending: Option<Result<(), Failure>>,
 }
@@ -100,6 +102,7 @@ impl Dialog {
             part_max: usize::MAX,
             is_ready: false,
             is_upgrading: false,
+            challenge: None,
             outcomes: None,
             ending: None,
         };
@@ -187,6 +190,22 @@ impl Dialog {
         self
     }
 
+    /// TLS came first, and SCRAM can be done.
+    pub(crate) fn secured_with(config: Config, means: Means) -> Self {
+        let now = Instant::now();
+        Self::of(Session::new_secured(config, now).with_scram(means), now)
+    }
+
+    /// The proof that was asked for.
+    #[track_caller]
+    pub(crate) fn proves(mut self, proof: &Proof) -> Self {
+        assert!(self.challenge.take().is_some(), "{:?}", self.ending);
+        let now = self.now;
+        self.session().proved(now, proof);
+        self.drain();
+        self
+    }
+
     /// The handshake that was asked for succeeds.
     pub(crate) fn secures(mut self) -> Self {
         assert!(std::mem::take(&mut self.is_upgrading), "{:?}", self.ending);
@@ -230,6 +249,9 @@ impl Dialog {
             match output {
                 Output::Send(octets) => self.unheard.push_str(std::str::from_utf8(&octets).unwrap()),
                 Output::Upgrade => self.is_upgrading = true,
+                Output::Prove(challenge) => {
+                    assert!(self.challenge.replace(challenge).is_none(), "asked once");
+                }
                 Output::Ready => self.is_ready = true,
                 Output::NeedBody { octets_max } => {
                     let octets_max = usize::try_from(octets_max).unwrap();

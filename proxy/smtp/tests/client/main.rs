@@ -15,6 +15,7 @@ mod failures;
 mod lmtp;
 mod opening;
 mod properties;
+mod scram;
 mod secured;
 mod server;
 mod transaction;

@@ -131,7 +131,7 @@ proptest! {
                     prop_assert!(ending.is_err() && begun == done);
                 }
                 Some(Output::Send(_)) => prop_assert!(!is_closed),
-                Some(Output::Upgrade) => prop_assert!(false, "it was not offered"),
+                Some(Output::Upgrade | Output::Prove(_)) => prop_assert!(false, "it was not offered"),
                 None if is_closed => break,
                 None => match script.next() {
                     Some(reply) => session.feed(now, reply.as_bytes()),

@@ -113,7 +113,7 @@ pub(super) async fn serve(mut stream: Box<dyn Stream>, script: Vec<Step>) -> (St
     (heard, true)
 }
 
-async fn hear(stream: &mut dyn Stream, is_whole: impl Fn(&[u8]) -> bool) -> Option<String> {
+pub(super) async fn hear(stream: &mut dyn Stream, is_whole: impl Fn(&[u8]) -> bool) -> Option<String> {
     let mut heard = Vec::new();
     while !is_whole(&heard) {
         heard.push(stream.read_u8().await.ok()?);
