@@ -28,6 +28,7 @@ use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Scanner, engines};
 use gatepost_core::store::{self, MailStore, SqliteStore};
+use gatepost_core::tlsrpt::Ledger;
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
 use crate::admission::memory::Memory;
@@ -45,6 +46,7 @@ use crate::relay::{self, RelayError};
 use crate::server::Services;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
+use crate::tls_results::TlsResults;
 pub use clients::check_authorities;
 use mail_folders::MailFolders;
 use settings::{
@@ -67,6 +69,7 @@ pub struct Rooms {
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
+    tls_results: Option<TlsResults>,
     events: Log,
 }
 
@@ -160,7 +163,8 @@ impl Rooms {
         let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
-        let remote = relay::start(config, registry, watchdog.clone())?;
+        let ledger = TlsResults::recall(config, folder);
+        let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
         let workers = Workers::start(
             delivery::Rooms {
                 queue: queue.clone(),
@@ -205,6 +209,7 @@ impl Rooms {
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
+        let tls_results = report_on_tls(config, folder, ledger, &queue, &backend, registry)?;
         let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
         Ok(Self {
             edge,
@@ -219,6 +224,7 @@ impl Rooms {
             workers,
             remote,
             mail_folders,
+            tls_results,
             events,
         })
     }
@@ -306,10 +312,26 @@ impl Rooms {
         self.remembered.close().await;
         self.mail_folders.close().await;
         self.workers.stop().await;
+        if let Some(tls_results) = self.tls_results {
+            tls_results.close().await;
+        }
         self.queue.close().await;
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+fn report_on_tls(
+    config: &Config,
+    folder: &DataFolder,
+    ledger: Option<Ledger>,
+    queue: &Queue,
+    backend: &Arc<Embedded>,
+    registry: &prometheus::Registry,
+) -> Result<Option<TlsResults>, RelayError> {
+    let backend = Arc::clone(backend);
+    let signers = Box::new(move || backend.signers());
+    TlsResults::start(config, folder, ledger, queue.clone(), signers, registry)
 }
 
 fn open_queue(
