@@ -29,6 +29,7 @@ pub mod queue;
 pub mod scan;
 pub mod store;
 pub mod threads;
+pub mod tlsrpt;
 
 /// A boxed future: what an object-safe seam returns.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -8,6 +8,7 @@
 //! store/default.sqlite        mailboxes
 //! directory.sqlite            domains, accounts, aliases
 //! rules/                      YARA rules of the operator, optional
+//! tls-results.state           what came of TLS with other servers and is not reported yet
 //! events/                     what was refused and why, and the way of each mail
 //! control.sock                while a server runs: the way for `gatepost queue` to it
 //! lock                        held by the one server that uses the folder
@@ -122,6 +123,8 @@ pub enum FolderError {
 impl DataFolder {
     /// The name of the file with what admission knows of peers.
     pub const ADMISSION: &str = "admission.state";
+    /// The name of the file with what came of TLS and is not reported yet.
+    pub const TLS_RESULTS: &str = "tls-results.state";
 
     /// Where the folder is: as `named` (command line before configuration), else by the environment.
     ///
@@ -285,6 +288,12 @@ impl DataFolder {
     #[must_use]
     pub fn admission(&self) -> PathBuf {
         self.root.join(Self::ADMISSION)
+    }
+
+    /// What came of TLS and is not reported yet.
+    #[must_use]
+    pub fn tls_results(&self) -> PathBuf {
+        self.root.join(Self::TLS_RESULTS)
     }
 
     /// The operator's YARA rules.

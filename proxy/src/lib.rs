@@ -34,6 +34,7 @@ pub mod session_id;
 pub mod sockets;
 pub mod telemetry;
 pub mod tls;
+pub mod tls_results;
 
 #[cfg(test)]
 mod testing;

@@ -11,6 +11,7 @@ use gatepost_core::delivery::hop::{self, Courier};
 use gatepost_core::delivery::reach::Ourselves;
 use gatepost_core::delivery::remote::{self, Remote, Tools};
 use gatepost_core::delivery::route::{Route, Routes};
+use gatepost_core::tlsrpt::Ledger;
 use gatepost_smtp::client::{InvalidLogin, Login};
 use gatepost_smtp::wire::auth::Secret;
 use prometheus::Registry;
@@ -103,7 +104,12 @@ impl RelayError {
 ///
 /// # Errors
 /// A file cannot be used, or the system gives no thread.
-pub fn start(config: &Config, registry: &Registry, watchdog: Watchdog) -> Result<Option<Remote>, RelayError> {
+pub fn start(
+    config: &Config,
+    registry: &Registry,
+    watchdog: Watchdog,
+    ledger: Option<Ledger>,
+) -> Result<Option<Remote>, RelayError> {
     let (Some(written), Some(settings)) = (&config.remote, load(config)?) else { return Ok(None) };
     let hostname = config.hostname.as_str();
     let name = hostname.parse().map_err(|_| RelayError::Hostname(hostname.to_owned()))?;
@@ -119,6 +125,7 @@ pub fn start(config: &Config, registry: &Registry, watchdog: Watchdog) -> Result
         ),
         fetcher: Arc::new(PolicyFetcher::new(Arc::clone(&roots), written.https_port)?),
         roots,
+        ledger,
         watchdog,
         metrics: remote::Metrics::register(registry)?,
     };

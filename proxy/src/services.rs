@@ -30,6 +30,7 @@ use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Scanner, engines};
 use gatepost_core::store::{self, MailStore, SqliteStore};
+use gatepost_core::tlsrpt::Ledger;
 
 use crate::admission::dnsbl::{self, BlockLists, UnusableResolver};
 use crate::admission::memory::Memory;
@@ -47,6 +48,7 @@ use crate::relay::{self, RelayError};
 use crate::server::Services;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
+use crate::tls_results::TlsResults;
 pub use clients::check_authorities;
 use mail_folders::MailFolders;
 use settings::{
@@ -70,6 +72,7 @@ pub struct Rooms {
     remote: Option<Remote>,
     mail_folders: MailFolders,
     background: Background,
+    tls_results: Option<TlsResults>,
     events: Log,
 }
 
@@ -166,7 +169,8 @@ impl Rooms {
         let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
-        let remote = relay::start(config, registry, watchdog.clone())?;
+        let ledger = TlsResults::recall(config, folder);
+        let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
         let workers = Workers::start(
             delivery::Rooms {
                 queue: queue.clone(),
@@ -213,6 +217,7 @@ impl Rooms {
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
         };
+        let tls_results = report_on_tls(config, folder, ledger, &queue, &backend, registry)?;
         let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
         Ok(Self {
             edge,
@@ -228,6 +233,7 @@ impl Rooms {
             remote,
             mail_folders,
             background,
+            tls_results,
             events,
         })
     }
@@ -318,10 +324,26 @@ impl Rooms {
         self.remembered.close().await;
         self.mail_folders.close().await;
         self.workers.stop().await;
+        if let Some(tls_results) = self.tls_results {
+            tls_results.close().await;
+        }
         self.queue.close().await;
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+fn report_on_tls(
+    config: &Config,
+    folder: &DataFolder,
+    ledger: Option<Ledger>,
+    queue: &Queue,
+    backend: &Arc<Embedded>,
+    registry: &prometheus::Registry,
+) -> Result<Option<TlsResults>, RelayError> {
+    let backend = Arc::clone(backend);
+    let signers = Box::new(move || backend.signers());
+    TlsResults::start(config, folder, ledger, queue.clone(), signers, registry)
 }
 
 fn open_queue(
@@ -396,15 +418,6 @@ fn reload_engines(engines: &Ensemble) {
             }
         }
     }
-}
-
-fn open_admission(
-    config: &Config,
-    shares: &Shares,
-    registry: &prometheus::Registry,
-) -> Result<Arc<Admission>, OpenError> {
-    let metrics = admission::Metrics::register(registry)?;
-    Ok(Admission::new(load_policy(config)?, shares.memory.clone(), metrics))
 }
 
 async fn start_background(

@@ -125,6 +125,12 @@ impl Embedded {
         self.rooms.settings.store(Arc::new(settings));
     }
 
+    /// What mail is signed with now.
+    #[must_use]
+    pub fn signers(&self) -> Arc<Signers> {
+        self.rooms.signers.load_full()
+    }
+
     /// Signs what users send with these, for commits from now on.
     pub fn sign_with(&self, signers: Signers) {
         self.rooms.signers.store(Arc::new(signers));

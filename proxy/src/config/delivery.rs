@@ -17,6 +17,7 @@ use toml::Spanned;
 use super::problem::Finding;
 use super::schedule::WrittenSchedule;
 use super::timeouts::{Timeouts, WrittenTimeouts};
+use super::tls_reports::TlsReports;
 use super::values::Hostname;
 
 /// Mail leaves this server.
@@ -38,6 +39,8 @@ pub struct Remote {
     pub authorities: Option<PathBuf>,
     /// How long next hops are waited for.
     pub timeouts: Timeouts,
+    /// In whose name domains hear what came of TLS with them; `None`: they hear nothing.
+    pub tls_reports: Option<TlsReports>,
     /// Ways that were laid by hand.
     pub routes: Vec<Route>,
 }
@@ -78,6 +81,7 @@ pub(super) struct WrittenRemote {
     rate: Option<NonZeroU32>,
     authorities: Option<PathBuf>,
     timeouts: WrittenTimeouts,
+    tls_reports: Option<TlsReports>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -169,6 +173,7 @@ impl WrittenRemote {
             rate,
             authorities,
             timeouts,
+            tls_reports,
         } = self;
         if let (false, Some(route)) = (enabled, routes.first()) {
             findings.push(
@@ -198,6 +203,7 @@ impl WrittenRemote {
             rate,
             authorities,
             timeouts,
+            tls_reports,
             routes,
         })
     }

@@ -23,6 +23,7 @@ mod schedule;
 mod settings;
 mod srs;
 mod timeouts;
+mod tls_reports;
 mod unscannable;
 pub mod values;
 
@@ -47,6 +48,7 @@ pub use quarantine::Quarantine;
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
 pub use timeouts::Timeouts;
+pub use tls_reports::TlsReports;
 pub use unscannable::{Answer, Unscannable};
 use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
 
@@ -346,6 +348,8 @@ impl Config {
             |config: &Self| config.remote.as_ref().and_then(|remote| remote.authorities.clone());
         let https_port = |config: &Self| config.remote.as_ref().map(|remote| remote.https_port);
         let timeouts = |config: &Self| config.remote.as_ref().map(|remote| remote.timeouts);
+        let tls_reports =
+            |config: &Self| config.remote.as_ref().and_then(|remote| remote.tls_reports.clone());
         let fixed = [
             ("server.data", self.data != running.data),
             ("server.user", self.user != running.user),
@@ -356,6 +360,7 @@ impl Config {
             ("delivery.remote.https_port", https_port(&self) != https_port(running)),
             ("dns.trust_anchor", self.dns.trust_anchor != running.dns.trust_anchor),
             ("delivery.remote.timeouts", timeouts(&self) != timeouts(running)),
+            ("delivery.remote.tls_reports", tls_reports(&self) != tls_reports(running)),
             ("scan.engine", self.scan.engines != running.scan.engines),
             ("scan.policy", self.scan.policy != running.scan.policy),
             ("scan.reader_budget", self.scan.reader_budget != running.scan.reader_budget),
@@ -373,6 +378,7 @@ impl Config {
                 authorities: running.authorities.clone(),
                 https_port: running.https_port,
                 timeouts: running.timeouts,
+                tls_reports: running.tls_reports.clone(),
                 ..new
             }),
             (_, running) => running.clone(),

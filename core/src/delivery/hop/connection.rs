@@ -17,6 +17,7 @@ pub struct Connection {
     session: Session,
     stream: Box<dyn Stream>,
     tls: Option<TlsFacts>,
+    missed: Option<HopFailure>,
     name: String,
     pool: IoPool,
 }
@@ -41,7 +42,18 @@ impl Connection {
         name: &str,
         pool: &IoPool,
     ) -> Self {
-        Self { session, stream, tls, name: name.to_owned(), pool: pool.clone() }
+        Self { session, stream, tls, missed: None, name: name.to_owned(), pool: pool.clone() }
+    }
+
+    /// The same, after this has failed on another one.
+    pub(super) fn missing(self, failure: HopFailure) -> Self {
+        Self { missed: Some(failure), ..self }
+    }
+
+    /// Why TLS is not what was asked for first, where something less does.
+    #[must_use]
+    pub const fn missed(&self) -> Option<&HopFailure> {
+        self.missed.as_ref()
     }
 
     /// Takes a mail to the server. Whatever happens, every recipient gets its verdict.

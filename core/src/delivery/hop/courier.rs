@@ -90,12 +90,27 @@ impl Courier {
     /// # Errors
     /// Where the server cannot be reached, does not want us, or is not secured as demanded.
     pub async fn connect(&self, hop: &NextHop) -> Result<Connection, HopFailure> {
+        if let Some(tested) = hop.as_tested() {
+            let connected = self.open(self.dial(hop.address()).await?, &tested, StartTls::Required).await;
+            return match connected {
+                Err(failure) if failure.is_of_tls() => {
+                    debug!(hop = hop.name(), %failure, "a next hop would fail a policy that is being tested");
+                    self.connect_as_demanded(hop).await.map(|connection| connection.missing(failure))
+                }
+                connected => connected,
+            };
+        }
+        self.connect_as_demanded(hop).await
+    }
+
+    async fn connect_as_demanded(&self, hop: &NextHop) -> Result<Connection, HopFailure> {
         let connected = self.open(self.dial(hop.address()).await?, hop, starttls(hop.tls())).await;
         match (connected, hop.tls()) {
             // Whoever is in the way could have stripped STARTTLS just as well (RFC 7435 section 3).
             (Err(HopFailure::Tls(failure)), TlsDemand::Opportunistic) => {
                 debug!(hop = hop.name(), %failure, "no TLS with a next hop that offers it; going on in plaintext");
-                self.open(self.dial(hop.address()).await?, hop, StartTls::Never).await
+                let connected = self.open(self.dial(hop.address()).await?, hop, StartTls::Never).await;
+                connected.map(|connection| connection.missing(failure.into()))
             }
             (connected, _) => connected,
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gatepost_smtp::client::{Login, Protocol};
 
 use super::TlsDemand;
+use super::tls::Trust;
 use crate::delivery::tls_policy::Applied;
 
 /// One server at one address.
@@ -17,6 +18,7 @@ pub struct NextHop {
     tls: TlsDemand,
     login: Option<Login>,
     policy: Option<Arc<Applied>>,
+    tested: Option<Trust>,
 }
 
 /// A password was to be sent to a server that does not have to prove who it is.
@@ -30,7 +32,7 @@ impl NextHop {
     /// A server. `name` stands in reports and logs: its host name, or its address in brackets.
     #[must_use]
     pub const fn new(name: String, address: SocketAddr, protocol: Protocol, tls: TlsDemand) -> Self {
-        Self { name, address, protocol, tls, login: None, policy: None }
+        Self { name, address, protocol, tls, login: None, policy: None, tested: None }
     }
 
     /// The same, with a name and a password.
@@ -45,6 +47,19 @@ impl NextHop {
     #[must_use]
     pub fn under_policy(self, policy: Arc<Applied>) -> Self {
         Self { policy: Some(policy), ..self }
+    }
+
+    /// The same, which is first asked to prove this; where it does not, it has to meet no more than its demand, and the
+    /// connection says what it has missed.
+    #[must_use]
+    pub fn trying_first(self, tested: Option<Trust>) -> Self {
+        Self { tested, ..self }
+    }
+
+    /// As it would be if it had to prove what is tested.
+    pub(super) fn as_tested(&self) -> Option<Self> {
+        let tls = TlsDemand::StartTls(self.tested.clone()?);
+        Some(Self { tls, tested: None, ..self.clone() })
     }
 
     /// What decided on its TLS; `None` where the configuration did.

@@ -23,6 +23,7 @@ use super::*;
 use crate::delivery::HopReport;
 use crate::disk::{Disk as _, SimulatedDisk};
 use crate::intake::{Body, Spool};
+use crate::tlsrpt::ResultType;
 
 mod login;
 mod server;
@@ -497,6 +498,7 @@ async fn where_tls_is_welcome_and_fails_the_mail_goes_in_plaintext() {
     let hop = NextHop::new("mx.example".to_owned(), address, Protocol::Smtp, TlsDemand::Opportunistic);
     let connection = courier().connect(&hop).await.unwrap();
     assert_eq!(connection.tls(), None);
+    assert_eq!(connection.missed().and_then(ResultType::of), Some(ResultType::ValidationFailure));
     assert_eq!(*verdict(&connection.deliver(&one()).await), Verdict::Delivered);
     assert!(served.await.unwrap()[0].starts_with("EHLO us.example\r\nSTARTTLS\r\n"));
 }
@@ -518,6 +520,37 @@ async fn where_tls_is_welcome_any_certificate_will_do() {
     let name = format!("[{}]", address.ip());
     let hop = NextHop::new(name, address, Protocol::Smtp, TlsDemand::Opportunistic);
     assert!(courier().connect(&hop).await.unwrap().tls().is_some());
+}
+
+#[tokio::test]
+async fn what_is_tried_first_keeps_no_mail_back_and_is_told_by_the_connection() {
+    let Credentials { server, roots } = credentials();
+    let trust = || Trust::authorities(Arc::clone(&roots), name()).unwrap();
+    let begun = [Say("220 mx.example"), Hear("EHLO"), Say("250-mx.example\n250 STARTTLS")];
+    let secured = |server| {
+        let secured =
+            [Hear("STARTTLS"), Say("220 go"), Secure(server), Hear("EHLO"), Say("250 mx.example"), HearEnd];
+        [begun.as_slice(), &secured].concat()
+    };
+    let hop = |address| {
+        let hop = NextHop::new("mx.example".to_owned(), address, Protocol::Smtp, TlsDemand::Opportunistic);
+        hop.trying_first(Some(trust()))
+    };
+    let (address, _served) = listen(vec![secured(server)]).await;
+    let connection = courier().connect(&hop(address)).await.unwrap();
+    assert_eq!((connection.tls().is_some(), connection.missed()), (true, None));
+    let stranger = || secured(credentials().server);
+    let (address, _served) = listen(vec![stranger(), stranger()]).await;
+    let connection = courier().connect(&hop(address)).await.unwrap();
+    assert!(connection.tls().is_some());
+    let missed = connection.missed().and_then(ResultType::of);
+    assert_eq!(missed, Some(ResultType::CertificateNotTrusted));
+    let plain = || course(&[Say("250 queued"), HearEnd]);
+    let silent = vec![Say("220 mx.example"), Hear("EHLO"), Say("250 mx.example"), HearEnd];
+    let (address, _served) = listen(vec![silent, plain()]).await;
+    let connection = courier().connect(&hop(address)).await.unwrap();
+    assert_eq!(connection.missed().and_then(ResultType::of), Some(ResultType::StarttlsNotSupported));
+    assert_eq!(*verdict(&connection.deliver(&one()).await), Verdict::Delivered);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::super::{Attempt, Disposition, HopReport};
 use super::destinations::{Blame, Place, Ticket};
 use super::metrics::Security;
 use super::targets::{Finder, NoTarget};
+use super::tls_results::TlsResults;
 use super::tls_wish::TlsWish;
 use super::{Inner, Kept, Settings};
 use crate::queue::NewMessage;
@@ -128,7 +129,12 @@ impl Inner {
             policies: &self.policies,
             prover: &self.prover,
             wish,
+            results: self.results(wish),
         }
+    }
+
+    fn results(&self, wish: TlsWish) -> TlsResults<'_> {
+        TlsResults::new(self.tools.ledger.as_ref(), wish)
     }
 
     /// A server that has closed a connection meanwhile is no failure: nothing was asked of it.
@@ -151,6 +157,7 @@ impl Inner {
             Ok(connection) => {
                 self.tools.metrics.count_opened();
                 self.tools.metrics.count_tls(target, Security::of(&connection, target));
+                self.results(trip.wish).connected(target, &connection);
                 // What failed before is that hop's, and its destination has another.
                 trip.failure = None;
                 let policy = target.policy().cloned();
@@ -166,6 +173,7 @@ impl Inner {
                 if failure.is_of_tls() {
                     self.tools.metrics.count_tls(target, Security::Failed);
                 }
+                self.results(trip.wish).failed(target, &failure);
                 self.hops.failed(target.address());
                 trip.failed(target, failure);
             }

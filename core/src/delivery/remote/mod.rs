@@ -14,6 +14,7 @@ pub mod probe;
 mod prover;
 mod targets;
 mod throttle;
+mod tls_results;
 mod tls_wish;
 
 use std::collections::HashMap;
@@ -45,6 +46,7 @@ use super::tls_policy::{Applied, Fetcher, Policies};
 use super::watchdog::Watchdog;
 use super::{Attempt, Disposition};
 use crate::queue::{NewMessage, QueueId};
+use crate::tlsrpt::Ledger;
 
 /// Delivery to other servers. Clones are the same one.
 #[derive(Clone)]
@@ -85,6 +87,8 @@ pub struct Tools {
     pub roots: Arc<RootCertStore>,
     /// Fetches what domains demand of TLS.
     pub fetcher: Arc<dyn Fetcher>,
+    /// Told of what came of TLS, where domains shall hear of it.
+    pub ledger: Option<Ledger>,
     /// Told of every attempt.
     pub watchdog: Watchdog,
     /// Counters.

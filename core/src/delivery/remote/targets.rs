@@ -19,6 +19,7 @@ use super::super::tls_policy::{Applied, Policies, PolicyKind};
 use super::Settings;
 use super::hops::{self, HopHealth};
 use super::prover::{Dane, Prover};
+use super::tls_results::TlsResults;
 use super::tls_wish::TlsWish;
 
 /// Why there is nobody to try. `Display` begins with an enhanced status code.
@@ -54,6 +55,8 @@ pub(super) struct Finder<'a> {
     pub(super) prover: &'a Prover,
     /// What the sender asks for.
     pub(super) wish: TlsWish,
+    /// Told of hosts that may not be tried.
+    pub(super) results: TlsResults<'a>,
 }
 
 // === impl NoTarget ===
@@ -108,6 +111,7 @@ impl Finder<'_> {
                 // Whoever can keep these records from us must not get the mail for it (RFC 7672 section 2.1.1).
                 Err(why) => {
                     let name = host.name.unwrap_or_else(|| domain.to_owned());
+                    self.results.unproven(domain, &name, &why.to_string());
                     tracing::info!(domain, host = name, %why, "a mail exchanger's TLSA records cannot be had");
                     why_not = Some(NoTarget::NoTlsa(name, why));
                 }
@@ -119,10 +123,10 @@ impl Finder<'_> {
         let mut targets = Vec::new();
         for (host, association) in &hosts {
             let applied = match association {
-                Some(association) => Some((self.by_dane(domain, host, association)?, PolicyKind::Dane)),
+                Some(association) => Some(self.by_dane(domain, host, association)?),
                 None => self.by_policy(domain, host, policy.as_deref())?,
             };
-            let Some((demand, kind)) = applied else { continue };
+            let Some(demand) = applied else { continue };
             let demand = match self.wish {
                 TlsWish::Required if !demand.is_verified() => {
                     let is_listed = policy.as_deref().is_some_and(|policy| lists(policy, host));
@@ -135,14 +139,15 @@ impl Finder<'_> {
                 _ => demand,
             };
             let name = host.name.as_deref().unwrap_or(domain);
-            let applied = Arc::new(Applied {
-                kind,
-                domain: association.as_ref().map_or(domain, |association| &association.base).to_owned(),
-            });
+            let applied = Arc::new(Applied::of(domain, host, association.as_ref(), policy.as_deref()));
+            // What is tested is reported, and mail goes on as without it (RFC 8461 section 5).
+            let is_tested = applied.kind == PolicyKind::MtaSts && matches!(demand, TlsDemand::Opportunistic);
+            let is_tested = is_tested && self.results.are_noted();
+            let tested = if is_tested { Some(self.trust(name)?) } else { None };
             targets.extend(host.addresses.iter().map(|address| {
                 let socket = SocketAddr::new(*address, *port);
                 let target = NextHop::new(name.to_owned(), socket, Protocol::Smtp, demand.clone());
-                target.under_policy(Arc::clone(&applied))
+                target.under_policy(Arc::clone(&applied)).trying_first(tested.clone())
             }));
         }
         match (targets.is_empty(), why_not) {
@@ -164,12 +169,15 @@ impl Finder<'_> {
         domain: &str,
         host: &Host,
         policy: Option<&Policy>,
-    ) -> Result<Option<(TlsDemand, PolicyKind)>, NoTarget> {
+    ) -> Result<Option<TlsDemand>, NoTarget> {
         let name = host.name.as_deref().unwrap_or(domain);
         let is_listed = policy.is_none_or(|policy| policy.lists(name));
         match policy.map(|policy| policy.mode) {
-            Some(Mode::Enforce) if !is_listed => Ok(None),
-            Some(Mode::Enforce) => Ok(Some((self.by_name(name)?, PolicyKind::MtaSts))),
+            Some(Mode::Enforce) if !is_listed => {
+                policy.inspect(|policy| self.results.unlisted(domain, name, policy));
+                Ok(None)
+            }
+            Some(Mode::Enforce) => Ok(Some(self.by_name(name)?)),
             Some(Mode::Testing) => {
                 if !is_listed {
                     tracing::info!(
@@ -178,15 +186,18 @@ impl Finder<'_> {
                         "a mail exchanger is not in the policy, which is being tested"
                     );
                 }
-                Ok(Some((TlsDemand::Opportunistic, PolicyKind::MtaSts)))
+                Ok(Some(TlsDemand::Opportunistic))
             }
-            Some(Mode::None) | None => Ok(Some((TlsDemand::Opportunistic, PolicyKind::None))),
+            Some(Mode::None) | None => Ok(Some(TlsDemand::Opportunistic)),
         }
     }
 
     fn by_name(&self, name: &str) -> Result<TlsDemand, NoTarget> {
-        let trust = Trust::authorities(Arc::clone(self.roots), subject(name)?)?;
-        Ok(TlsDemand::StartTls(trust))
+        self.trust(name).map(TlsDemand::StartTls)
+    }
+
+    fn trust(&self, name: &str) -> Result<Trust, NoTarget> {
+        Ok(Trust::authorities(Arc::clone(self.roots), subject(name)?)?)
     }
 
     fn literal(&self, address: IpAddr) -> Result<NextHop, NoTarget> {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::BoxFuture;
+use crate::clock::now_ms;
 use crate::delivery::dns::{Addresses, Exchanger, Exchangers, Unresolved};
 use crate::delivery::hop;
 use crate::delivery::retry::Setback;
@@ -74,6 +75,7 @@ fn remote(port: u16) -> Remote {
         validating: Arc::new(OneHost),
         roots: Arc::new(RootCertStore::empty()),
         fetcher: Arc::new(OneHost),
+        ledger: Some(Ledger::default()),
         watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
         metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
     };
@@ -209,6 +211,37 @@ async fn a_body_that_is_damaged_here_is_no_reason_to_ask_another_server_or_the_s
     let attempted = timeout(Duration::from_secs(10), attempt(&remote, &damaged, true)).await.unwrap();
     assert_eq!(attempted[0].result, Err(Setback::Damaged));
     assert_eq!(taken.load(Ordering::SeqCst), 1);
+    remote.stop().await;
+}
+
+#[tokio::test]
+async fn what_came_of_tls_is_noted_for_the_domain_once_a_session() {
+    let (port, _) = taker().await;
+    let remote = remote(port);
+    for number in [1, 2] {
+        attempt(&remote, &Arc::new(message(number, &["ann@to.example"])), true).await;
+    }
+    let waived = NewMessage {
+        body: Body::Memory("TLS-Required: No\r\n\r\nbody\r\n".into()),
+        ..message(3, &["ann@else.example"])
+    };
+    attempt(&remote, &Arc::new(waived), true).await;
+    let ledger = remote.inner.tools.ledger.clone().unwrap();
+    let due = ledger.due(now_ms() + 24 * 60 * 60 * 1000);
+    let [(day, domain)] = due.as_slice() else { panic!("one domain: {due:?}") };
+    let tallies = ledger.tallies(*day, domain);
+    assert_eq!(
+        (domain.as_str(), tallies.len(), tallies[0].kind.as_str()),
+        ("to.example", 1, "no-policy-found")
+    );
+    assert_eq!(
+        (tallies[0].successes, tallies[0].failures),
+        (0, 1),
+        "the second mail went over the first's session"
+    );
+    let detail = &tallies[0].details[0];
+    assert_eq!((detail.result.as_str(), detail.host.as_str()), ("starttls-not-supported", "hop.example"));
+    assert_eq!(detail.address, Some(Ipv4Addr::LOCALHOST.into()));
     remote.stop().await;
 }
 

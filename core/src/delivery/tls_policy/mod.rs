@@ -25,6 +25,7 @@ use self::sts::{Mode, Policy};
 use super::dns::Resolver;
 use super::reach::is_public;
 use crate::BoxFuture;
+use crate::tlsrpt::ResultType;
 
 /// Fetches policies. What comes is not believed further than a certificate of a known authority reaches.
 pub trait Fetcher: fmt::Debug + Send + Sync {
@@ -44,6 +45,14 @@ pub struct Applied {
     pub kind: PolicyKind,
     /// The domain of the mail, or with DANE the name that the records stand under (RFC 8460 section 4.2).
     pub domain: String,
+    /// The domain of the mail.
+    pub mail_domain: String,
+    /// The policy itself: records, or lines.
+    pub published: Vec<String>,
+    /// The exchangers that it knows.
+    pub exchangers: Vec<String>,
+    /// Why a session that it let happen is none as it asks for.
+    pub fault: Option<(ResultType, String)>,
 }
 
 /// The kinds of policies.

@@ -83,6 +83,30 @@ impl Policy {
         Ok(Self { mode, exchangers, max_age: Duration::from_secs(seconds).min(AGE_MAX) })
     }
 
+    /// Its fields, one a line (RFC 8460 section 4.2); their order was not kept.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mode = match self.mode {
+            Mode::Enforce => "enforce",
+            Mode::Testing => "testing",
+            Mode::None => "none",
+        };
+        let mut lines = vec!["version: STSv1".to_owned(), format!("mode: {mode}")];
+        lines.extend(self.exchangers().iter().map(|name| format!("mx: {name}")));
+        lines.push(format!("max_age: {}", self.max_age.as_secs()));
+        lines
+    }
+
+    /// The exchangers that it knows, as they are written.
+    #[must_use]
+    pub fn exchangers(&self) -> Vec<String> {
+        let written = |pattern: &Pattern| match pattern {
+            Pattern::Exactly(name) => name.clone(),
+            Pattern::OneLabelBelow(parent) => format!("*.{parent}"),
+        };
+        self.exchangers.iter().map(written).collect()
+    }
+
     /// Whether the policy knows this exchanger (A-labels, lower case).
     #[must_use]
     pub fn lists(&self, exchanger: &str) -> bool {
@@ -148,6 +172,7 @@ mod tests {
     fn a_policy_lists_names_and_one_label_below_others() {
         let policy = Policy::parse(POLICY.as_bytes()).unwrap();
         assert_eq!((policy.mode, policy.max_age.as_secs()), (Mode::Enforce, 604_800));
+        assert_eq!(Policy::parse(policy.lines().join("\n").as_bytes()).as_ref(), Ok(&policy));
         for listed in ["mail.example.com", "a.example.net"] {
             assert!(policy.lists(listed), "{listed}");
         }
