@@ -174,7 +174,9 @@ impl Inner {
                     self.tools.metrics.count_tls(target, Security::Failed);
                 }
                 self.results(trip.wish).failed(target, &failure);
-                self.hops.failed(target.address());
+                if !trip.asks_more_than_others(&failure) {
+                    self.hops.failed(target.address());
+                }
                 trip.failed(target, failure);
             }
         }
@@ -191,7 +193,8 @@ impl Inner {
         let Some(connection) = delivered.connection else { return };
         let kept = Kept { connection, opened_at, policy };
         // What was found out before it was opened may have changed since: the hosts, or what they must prove.
-        let is_fresh = opened_at.elapsed() < REUSED_TIME_MAX;
+        // One that was made for mail that waives TLS has proven nothing to other mail.
+        let is_fresh = opened_at.elapsed() < REUSED_TIME_MAX && trip.wish != TlsWish::Waived;
         if let Some(surplus) = if is_fresh { place.keep(kept) } else { Some(kept) } {
             surplus.connection.quit().await;
         }
@@ -204,6 +207,7 @@ impl Inner {
             // Other mail would be taken.
             None | Some((_, HopFailure::NoRequireTls)) => place.succeeded(),
             Some((_, HopFailure::Body(_))) => drop(place),
+            Some((_, failure)) if trip.asks_more_than_others(failure) => drop(place),
             Some((name, failure)) => {
                 let blame = if trip.was_served { Blame::Busy } else { Blame::Unreachable };
                 place.failed(blame, &reason(name, failure));
@@ -300,6 +304,11 @@ impl<'a> Trip<'a> {
         let takes_no_mail = failure.reply().is_some_and(|reply| reply.code() == TAKES_NO_MAIL);
         self.all_refuse &= takes_no_mail;
         self.failure = Some((target.name().to_owned(), failure));
+    }
+
+    /// Whether a failure says nothing of the server to other mail: it did not give the security that this one insists on.
+    fn asks_more_than_others(&self, failure: &HopFailure) -> bool {
+        self.wish == TlsWish::Required && failure.keeps_from_tls()
     }
 
     /// Nobody is left to be asked.
