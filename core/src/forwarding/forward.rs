@@ -53,7 +53,8 @@ pub fn forward(
                 expanded.push(Recipient { path, params });
             }
         }
-        if keeps {
+        // One that adds nobody has nothing to tell of: whom it leads to are recipients already.
+        if keeps && (!forwarding.mailboxes.is_empty() || forwards.has(&recipient.path)) {
             expanded.push(recipient);
         }
     }
