@@ -115,7 +115,7 @@ fn what_must_not_be_sent_is_kept_with_its_reason() {
 fn a_virus_in_a_dropped_mail_is_never_read() {
     let office = Office::open();
     office.drop_file("virus", format!("{}{}\n", to_me("virus"), mail::eicar()).as_bytes());
-    office.server.wait_for_log("infected mail found in the queue");
+    office.server.wait_for_log("the scan found in the queue what must not be delivered");
     office.server.assert_no_mail();
 }
 
