@@ -233,6 +233,7 @@ fn without_signatures_there_is_no_dane_unless_it_is_demanded() {
     assert!(exchanger.hop.taken(0).is_empty());
     let server = Setup::new().open_listener().sections(&sections(&dns, "auto")).start();
     send(&server);
+    assert_eq!(exchanger.hop.taken(1).len(), 1);
     server.wait_for_log("the name servers hand out no DNSSEC signatures that hold");
 }
 
