@@ -14,6 +14,7 @@ use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::dnssec::rdata::DNSSECRData;
 use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::domain::usage::{INVALID, LOCALHOST, ONION};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 use super::{Unresolved, relative};
@@ -196,7 +197,7 @@ fn is_hashed_in_zone_of(authorities: &[Record], name: &Name) -> bool {
 /// the name is in. A denial without such records has to be followed by the zone's own record.
 async fn is_believed(resolver: &TokioResolver, denial: &NoRecords) -> bool {
     let name = denial.query.name();
-    if is_proven(denial) || is_of_unsigned_zone(denial, name) {
+    if is_special(name) || is_proven(denial) || is_of_unsigned_zone(denial, name) {
         return true;
     }
     match resolver.lookup(name.clone(), RecordType::SOA).await {
@@ -207,6 +208,12 @@ async fn is_believed(resolver: &TokioResolver, denial: &NoRecords) -> bool {
         Err(NetError::Dns(DnsError::NoRecordsFound(denial))) => is_of_unsigned_zone(&denial, name),
         Err(_) => false,
     }
+}
+
+/// Whether the resolver denies names like this one by itself (RFC 6761 sections 6.3 and 6.4, RFC 7686), so that there are no
+/// records to show for it.
+fn is_special(name: &Name) -> bool {
+    [&*LOCALHOST, &*INVALID, &*ONION].into_iter().any(|zone| zone.zone_of(name))
 }
 
 fn is_of_unsigned_zone(denial: &NoRecords, name: &Name) -> bool {
@@ -353,6 +360,20 @@ mod tests {
         let mut elsewhere = denial(vec![soa("evil.", INSECURE)]);
         *elsewhere.query = Query::query(name("y.evil."), RecordType::SOA);
         assert!(!super::is_of_unsigned_zone(&elsewhere, &name(DENIED)));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_no_name_server_is_asked_for_is_denied_without_a_proof() {
+        let server = "127.0.0.1:9".parse().unwrap();
+        let servers =
+            super::super::NameServers::validating(&[server], &super::super::TrustAnchor::default()).unwrap();
+        for none in ["mx.invalid", "Invalid", "abc.onion"] {
+            let answer = ask(&servers.resolver, none, RecordType::MX).await;
+            assert_eq!(answer.unwrap_err(), Unresolved::NoSuchName, "{none}");
+        }
+        let answer = ask(&servers.resolver, "localhost", RecordType::MX).await.unwrap();
+        assert!(answer.data.is_empty() && !answer.is_proven);
+        assert!(!is_special(&name("invalid.example.")));
     }
 
     #[test]
