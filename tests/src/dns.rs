@@ -51,6 +51,8 @@ pub enum Record {
     Forged,
     /// Not an answer: the name is denied, by the word of a zone without signatures that it is not in.
     Denied,
+    /// Not an answer: a service record of a zone without signatures, which the name is not in, leads to a name there.
+    Diverted,
 }
 
 // === impl NameServer ===

@@ -155,7 +155,7 @@ fn what_is_not_signed_asks_for_nothing() {
 #[test]
 fn mail_waits_where_somebody_has_his_hands_in_the_dns() {
     for (index, what) in [(0, "to.example"), (1, "to.example"), (2, "hop.example")] {
-        for tampered in [Record::Forged, Record::Denied, Record::Failure] {
+        for tampered in [Record::Forged, Record::Denied, Record::Diverted, Record::Failure] {
             let exchanger = Exchanger::start();
             let mut zone = exchanger.zone(vec![exchanger.record()]);
             zone[index].1.push(tampered.clone());
@@ -168,6 +168,15 @@ fn mail_waits_where_somebody_has_his_hands_in_the_dns() {
             assert!(is_told && reason.contains(what), "{tampered:?} at {index}: {reason}");
         }
     }
+}
+
+#[test]
+fn an_alias_may_lead_to_nothing_in_a_zone_without_signatures() {
+    let exchanger = Exchanger::start();
+    let mut zone = exchanger.zone(Vec::new());
+    zone[2].1.push(Record::Cname("nowhere.plain.example"));
+    let dns = signed(&zone, &["plain.example"]);
+    assert_eq!(arrives(&exchanger, &dns, ""), "none in TLS");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use hickory_proto::dnssec::rdata::sig::SigInput;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, NSEC, RRSIG};
 use hickory_proto::dnssec::{Algorithm, SigningKey, TBS};
 use hickory_proto::op::{Message, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TLSA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, SRV, TLSA, TXT};
 use hickory_proto::rr::{self, DNSClass, Name, RData, RecordType, SerialNumber};
 
 use super::Record;
@@ -57,6 +57,11 @@ impl Signer {
         } else if known.contains(&Record::Denied) {
             let cut = self.unsigned.first().expect("a zone without signatures");
             message.add_authority(soa(&Name::from_ascii(format!("{cut}.")).expect("a name")));
+        } else if known.contains(&Record::Diverted) {
+            let cut = self.unsigned.first().expect("a zone without signatures");
+            let name = |label: &str| Name::from_ascii(format!("{label}.{cut}.")).expect("a name");
+            let srv = RData::SRV(SRV::new(0, 0, 25, name("y")));
+            message.add_answer(rr::Record::from_rdata(name("x"), 0, srv));
         } else if let (Some(cut), false) = (cut, is_parents) {
             self.answer_unsigned(&mut message, text, cut, known);
         } else {

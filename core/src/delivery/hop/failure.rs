@@ -3,7 +3,7 @@
 use std::io;
 
 use gatepost_smtp::client::{Failure, Fault, Stage};
-use gatepost_smtp::wire::reply_parse::ServerReply;
+use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 
 /// The end of a connection before its time. `Display` is for operators; `reason` has a status code in front.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -72,10 +72,19 @@ impl HopFailure {
             || matches!(self, Self::Session(Failure::Refused { stage: Stage::StartTls, .. }))
     }
 
-    /// Whether a mail that must stay in TLS cannot go this way.
+    /// Whether a mail that must stay in TLS cannot go this way, now or later: what breaks off, takes too long or is put off
+    /// may go better the next time.
     #[must_use]
     pub const fn keeps_from_tls(&self) -> bool {
-        matches!(self, Self::NoRequireTls) || self.is_of_tls()
+        match self {
+            Self::NoRequireTls
+            | Self::Tls(TlsFailure::Certificate(_) | TlsFailure::Handshake(_))
+            | Self::Session(Failure::NoTls) => true,
+            Self::Session(Failure::Refused { stage: Stage::StartTls, reply }) => {
+                matches!(reply.class(), ReplyClass::Permanent)
+            }
+            _ => false,
+        }
     }
 
     /// What the server said, where it said something.
@@ -139,6 +148,32 @@ mod tests {
     use gatepost_smtp::wire::reply_parse::ReplyReader;
 
     use super::*;
+
+    #[test]
+    fn only_what_stays_so_keeps_a_mail_from_tls() {
+        let refused = |line: &[u8]| {
+            let reply = ReplyReader::default().read(line).unwrap().1.unwrap();
+            HopFailure::Session(Failure::Refused { stage: Stage::StartTls, reply })
+        };
+        let unknown = rustls::CertificateError::UnknownIssuer;
+        for lasting in [
+            HopFailure::NoRequireTls,
+            TlsFailure::Certificate(unknown).into(),
+            Failure::NoTls.into(),
+            refused(b"502 5.5.1 no\r\n"),
+        ] {
+            assert!(lasting.keeps_from_tls(), "{lasting}");
+        }
+        for passing in [
+            TlsFailure::TimedOut.into(),
+            TlsFailure::Connection(io::ErrorKind::ConnectionReset).into(),
+            Failure::Injected.into(),
+            HopFailure::ConnectTimedOut,
+            refused(b"454 4.7.0 later\r\n"),
+        ] {
+            assert!(!passing.keeps_from_tls(), "{passing}");
+        }
+    }
 
     #[test]
     fn every_failure_says_whose_it_is_and_that_it_may_pass() {

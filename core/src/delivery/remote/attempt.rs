@@ -37,6 +37,8 @@ struct Trip<'a> {
     was_served: bool,
     /// Whether all servers so far have said that they take no mail at all.
     all_refuse: bool,
+    /// Whether all servers so far will not have a mail that must stay in TLS.
+    all_lack_tls: bool,
 }
 
 // === impl Inner ===
@@ -264,6 +266,7 @@ impl<'a> Trip<'a> {
             tls: None,
             was_served: false,
             all_refuse: true,
+            all_lack_tls: true,
         }
     }
 
@@ -281,6 +284,7 @@ impl<'a> Trip<'a> {
             Verdict::PutOff { reason } => Err(Setback::NextHop { reason }),
             Verdict::Failed(failure) => {
                 self.all_refuse = false;
+                self.all_lack_tls &= failure.keeps_from_tls();
                 let name = report.name.clone();
                 // It may have the mail: to ask another server at once would make a second one of it.
                 if may_have_delivered(&failure) {
@@ -303,6 +307,7 @@ impl<'a> Trip<'a> {
         debug!(hop = target.name(), address = %target.address(), %failure, "a next hop could not be used");
         let takes_no_mail = failure.reply().is_some_and(|reply| reply.code() == TAKES_NO_MAIL);
         self.all_refuse &= takes_no_mail;
+        self.all_lack_tls &= failure.keeps_from_tls();
         self.failure = Some((target.name().to_owned(), failure));
     }
 
@@ -320,7 +325,7 @@ impl<'a> Trip<'a> {
         };
         let result = if self.all_refuse {
             Ok(Disposition::Bounced { reason: format!("5.3.2 {name}: takes no mail at all") })
-        } else if self.wish == TlsWish::Required && failure.keeps_from_tls() {
+        } else if self.wish == TlsWish::Required && self.all_lack_tls {
             // No way meets what the sender asks for (RFC 8689 section 4.2.1).
             Ok(Disposition::Bounced { reason: format!("5.7.30 {name}: {failure}") })
         } else if matches!(failure, HopFailure::Body(io::ErrorKind::InvalidData)) {

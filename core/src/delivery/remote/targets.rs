@@ -36,6 +36,9 @@ pub(super) enum NoTarget {
         "5.7.30 neither DNSSEC nor MTA-STS vouches for the mail exchangers of {0}, as REQUIRETLS needs it"
     )]
     NotVouchedFor(String),
+    /// The same, but nobody can tell now.
+    #[error("4.7.5 whether DNSSEC or MTA-STS vouches for the mail exchangers of {0} cannot be told now")]
+    VouchersUnknown(String),
     /// None of its exchangers is one that its policy knows.
     #[error("4.7.5 no mail exchanger of {0} is in its MTA-STS policy")]
     NotInPolicy(String),
@@ -66,7 +69,7 @@ impl NoTarget {
         match self {
             Self::Unroutable(why) => why.is_permanent(),
             Self::NotVouchedFor(_) => true,
-            Self::NoTlsa(..) | Self::NotInPolicy(_) | Self::Route(_) => false,
+            Self::NoTlsa(..) | Self::VouchersUnknown(_) | Self::NotInPolicy(_) | Self::Route(_) => false,
         }
     }
 }
@@ -103,7 +106,9 @@ impl Finder<'_> {
         let is_waived = self.wish == TlsWish::Waived;
         let dane = if is_waived { Dane::Never } else { self.settings.dane };
         let reach = Reach { ourselves, port: *port, internal: *internal };
-        let resolver = self.prover.resolver(dane).await.unwrap_or(self.resolver);
+        let proving = self.prover.resolver(dane).await;
+        let lacks_proofs = dane != Dane::Never && proving.is_none();
+        let resolver = proving.unwrap_or(self.resolver);
         let (mut hosts, mut why_not) = (Vec::new(), None);
         for host in mx::hosts(resolver, domain, reach).await? {
             match association(resolver, &host, *port).await {
@@ -152,6 +157,11 @@ impl Finder<'_> {
         }
         match (targets.is_empty(), why_not) {
             (false, _) => Ok(targets),
+            (true, Some(NoTarget::NotVouchedFor(domain))) => {
+                let is_open =
+                    lacks_proofs || (is_asked && !self.policies.is_sure_of(self.resolver, &domain).await);
+                Err(if is_open { NoTarget::VouchersUnknown(domain) } else { NoTarget::NotVouchedFor(domain) })
+            }
             (true, Some(why_not)) => Err(why_not),
             (true, None) => Err(NoTarget::NotInPolicy(domain.to_owned())),
         }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use self::sts::{Mode, Policy};
-use super::dns::Resolver;
+use super::dns::{Resolver, Unresolved};
 use super::reach::is_public;
 use crate::BoxFuture;
 use crate::tlsrpt::ResultType;
@@ -135,6 +135,17 @@ impl Policies {
         Some(fetched).filter(|policy| policy.mode != Mode::None)
     }
 
+    /// Whether the DNS and the web server have told what a domain demands, so that no other answer is to be had later.
+    pub async fn is_sure_of(&self, resolver: &dyn Resolver, domain: &str) -> bool {
+        match resolver.texts(&format!("_mta-sts.{domain}")).await {
+            Ok(texts) => {
+                let is_known = || self.remembered(domain).is_some_and(|known| known.policy.is_some());
+                sts::record_id(&texts).is_none() || is_known()
+            }
+            Err(why) => why == Unresolved::NoSuchName,
+        }
+    }
+
     async fn fetch(
         &self,
         resolver: &dyn Resolver,
@@ -201,7 +212,7 @@ const KNOWN_MAX: usize = 20_000;
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::super::dns::{Addresses, Exchangers, Unresolved};
+    use super::super::dns::{Addresses, Exchangers};
     use super::dane::Tlsa;
     use super::*;
 
@@ -304,6 +315,19 @@ mod tests {
         assert_eq!(case.mode().await, Some(Mode::Enforce), "no web server");
         tokio::time::advance(Duration::from_secs(3601)).await;
         assert_eq!(case.mode().await, None, "its time is over");
+    }
+
+    #[tokio::test]
+    async fn what_a_domain_demands_is_not_known_while_nobody_answers() {
+        let case = Case::new();
+        let is_sure = async || case.policies.is_sure_of(&*case.domain, "to.example").await;
+        assert!(!is_sure().await, "no name server");
+        case.domain.say(Some("v=spf1 -all"), None);
+        assert!(is_sure().await, "no policy");
+        case.domain.say(Some("v=STSv1; id=1"), None);
+        assert_eq!((case.mode().await, is_sure().await), (None, false), "no web server");
+        case.domain.say(Some("v=STSv1; id=2"), Some("none"));
+        assert_eq!((case.mode().await, is_sure().await), (None, true));
     }
 
     #[tokio::test(start_paused = true)]
