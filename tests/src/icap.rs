@@ -46,7 +46,7 @@ ServicesDir {MODULES}
 TemplateDir /usr/share/c_icap/templates/
 LoadMagicFile /etc/c-icap/c-icap.magic
 Service antivirus_module virus_scan.so
-ServiceAlias avscan virus_scan?allow204=on&sizelimit=off&mode=simple
+ServiceAlias avscan virus_scan?allow204=on&force=on&sizelimit=off&mode=simple
 virus_scan.ScanFileTypes TEXT DATA EXECUTABLE ARCHIVE GIF JPEG MSOFFICE
 virus_scan.PassOnError off
 virus_scan.MaxObjectSize 500M

@@ -337,7 +337,8 @@ impl Worker {
     async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Progress {
         let message = &claim.message;
         let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.resolve(path));
-        let mut attempted = Attempt::given_up(&plan.gone, GONE);
+        let mut attempted = self.take_out_ended(claim, &mut plan.foreign).await;
+        attempted.extend(Attempt::given_up(&plan.gone, GONE));
         attempted.extend(Attempt::delivered(&plan.expanded));
         if plan.can_loop(message) {
             let been_in = delivered_to(&self.closing.beginning(message).await);
@@ -358,6 +359,23 @@ impl Worker {
             Err(error) => attempted.extend(Attempt::put_off(&plan.served, &error.into())),
         }
         Progress { attempted, foreign: plan.foreign }
+    }
+
+    /// Those who live elsewhere never come by the store, which may know all the same that an earlier scan kept the mail from
+    /// them, where a crash kept the queue from knowing.
+    async fn take_out_ended(&self, claim: &Claim, foreign: &mut Vec<usize>) -> Vec<Attempt> {
+        if foreign.is_empty() {
+            return Vec::new();
+        }
+        let asked = foreign.iter().filter_map(|index| u32::try_from(*index).ok()).collect();
+        match self.rooms.store.remembered(claim.id, asked).await {
+            Ok(dispositions) => {
+                let ended: Vec<Attempt> = Attempt::ended(dispositions).collect();
+                foreign.retain(|index| ended.iter().all(|attempt| attempt.recipient != *index));
+                ended
+            }
+            Err(error) => Attempt::put_off(&std::mem::take(foreign), &Setback::Store(error)),
+        }
     }
 
     /// Into the quarantine or away, as the policy has it; away only what is infected.

@@ -245,10 +245,9 @@ impl Shared {
         for _ in 0..SCANS_MAX {
             let report = self.scan(job);
             let is_settled = match report.verdict {
-                Verdict::Infected { .. } | Verdict::TimedOut => true,
-                Verdict::Clean | Verdict::Unscannable { .. } | Verdict::Failed => {
-                    report.stamp == stamp_of(&*self.engine)
-                }
+                // What one engine has failed at, and may have failed because of, is not for its stand-in to clear at once.
+                Verdict::Infected { .. } | Verdict::TimedOut | Verdict::Failed => true,
+                Verdict::Clean | Verdict::Unscannable { .. } => report.stamp == stamp_of(&*self.engine),
             };
             if is_settled {
                 return report;

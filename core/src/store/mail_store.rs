@@ -31,6 +31,13 @@ pub trait MailStore: Send + Sync + 'static {
         dispositions: Vec<(u32, Disposition)>,
     ) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>>;
 
+    /// The dispositions of these recipients, of those who have one, in the order in which they are asked for.
+    fn remembered(
+        &self,
+        queue_id: QueueId,
+        recipients: Vec<u32>,
+    ) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>>;
+
     /// Forgets dispositions, now that the queue's own record of them is durable. It may happen later, together with
     /// another change, and not at all when the process dies before: `forget_all_but` sweeps up at the next start.
     fn forget(&self, queue_id: QueueId, recipients: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::events::{About, Log, What, evidence};
 use crate::scan::metrics::EngineMetrics;
 
-/// The breaker of one engine. It opens when the engine cannot be reached, or has failed a few times in a row; then nobody
-/// asks it, until a look at it (by its watching thread) succeeds.
+/// The breaker of one engine. It opens when the engine cannot be reached, or has failed a few times in a row and fails when it is
+/// looked at as well; then nobody asks it, until a look at it (by its watching thread) succeeds.
 #[derive(Debug)]
 pub(super) struct Health {
     name: String,
@@ -50,11 +50,22 @@ pub(super) enum CallError {
     Refused(String),
 }
 
+/// What an engine has failed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// An item, which comes from anybody: whoever writes items that no engine can stand must not get rid of one.
+    Item,
+    /// A look, which depends on no item.
+    Look,
+}
+
 /// Whether an engine has just been given up.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opened {
     No,
+    /// It has failed at so many items that somebody should look at it.
+    Doubtful,
     Yes,
 }
 
@@ -100,7 +111,7 @@ impl Health {
     }
 
     /// A call, or a look, has failed.
-    pub(super) fn failed(&self, error: &CallError) -> Opened {
+    pub(super) fn failed(&self, task: Task, error: &CallError) -> Opened {
         self.metrics.failed(error.kind());
         let reason = error.to_string();
         tracing::warn!(engine = self.name, reason, "a scan engine has failed");
@@ -114,6 +125,9 @@ impl Health {
         let is_hopeless = matches!(error, CallError::Unreachable(_));
         if state.is_open || !(is_hopeless || state.failures_in_a_row >= FAILURES_MAX) {
             return Opened::No;
+        }
+        if task == Task::Item && !is_hopeless {
+            return Opened::Doubtful;
         }
         state.is_open = true;
         drop(state);
@@ -178,7 +192,7 @@ impl CallError {
     }
 }
 
-/// One may be the fault of an item, three in a row are not.
+/// One may be the fault of an item, three in a row are worth a look.
 const FAILURES_MAX: u32 = 3;
 /// A process that is restarted is back within seconds.
 const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
@@ -196,17 +210,30 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_cannot_be_reached_is_given_up_at_once_and_one_that_is_late_after_three_times() {
+    fn an_engine_that_cannot_be_reached_is_given_up_at_once_and_one_that_is_late_after_three_looks() {
         let health = health();
         assert!(!health.is_available(), "not before it was looked at");
         health.loaded("1");
-        assert_eq!(health.failed(&CallError::Late), Opened::No);
-        assert_eq!(health.failed(&CallError::Late), Opened::No);
-        assert_eq!(health.failed(&CallError::Late), Opened::Yes);
-        assert_eq!(health.failed(&CallError::Late), Opened::No, "it is told once");
+        assert_eq!(health.failed(Task::Look, &CallError::Late), Opened::No);
+        assert_eq!(health.failed(Task::Look, &CallError::Late), Opened::No);
+        assert_eq!(health.failed(Task::Look, &CallError::Late), Opened::Yes);
+        assert_eq!(health.failed(Task::Look, &CallError::Late), Opened::No, "it is told once");
         health.loaded("1");
-        assert_eq!(health.failed(&CallError::Unreachable("refused".into())), Opened::Yes);
+        assert_eq!(health.failed(Task::Item, &CallError::Unreachable("refused".into())), Opened::Yes);
         assert!(!health.is_available());
+    }
+
+    #[test]
+    fn items_alone_do_not_get_rid_of_an_engine() {
+        let health = health();
+        health.loaded("1");
+        assert_eq!(health.failed(Task::Item, &CallError::Late), Opened::No);
+        assert_eq!(health.failed(Task::Item, &CallError::Late), Opened::No);
+        for _ in 0..3 {
+            assert_eq!(health.failed(Task::Item, &CallError::Late), Opened::Doubtful);
+            assert!(health.is_available());
+        }
+        assert_eq!(health.failed(Task::Look, &CallError::Late), Opened::Yes);
     }
 
     #[test]
@@ -214,8 +241,8 @@ mod tests {
         let health = health();
         health.loaded("1");
         for _ in 0..10 {
-            let _ = health.failed(&CallError::Late);
-            let _ = health.failed(&CallError::Late);
+            let _ = health.failed(Task::Look, &CallError::Late);
+            let _ = health.failed(Task::Look, &CallError::Late);
             health.scanned();
         }
         assert!(health.is_available());

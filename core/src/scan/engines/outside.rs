@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::health::{CallError, Health, Opened};
+use super::health::{CallError, Health, Opened, Task};
 use crate::events::Log;
 use crate::scan::metrics::EngineMetrics;
 use crate::scan::{Engine, EngineIdentity, Obstacle, Reload, Verdict};
@@ -167,7 +167,6 @@ impl<P: Protocol> Outside<P> {
                 }
                 // Somebody else's session will lie idle soon.
                 Err(CallError::Busy) if Instant::now() < due => thread::sleep(BUSY_PAUSE),
-                Err(CallError::Busy) => return Err(CallError::Late),
                 Err(error) => return Err(error),
             }
         }
@@ -200,8 +199,8 @@ impl<P: Protocol> Outside<P> {
         }
     }
 
-    fn failed(&self, error: &CallError) -> Opened {
-        let opened = self.health.failed(error);
+    fn failed(&self, task: Task, error: &CallError) -> Opened {
+        let opened = self.health.failed(task, error);
         if opened == Opened::Yes {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
@@ -209,8 +208,8 @@ impl<P: Protocol> Outside<P> {
     }
 
     /// As `failed`, on another thread than the watching one, which is to look after it sooner than it would.
-    fn failed_in_use(&self, error: &CallError) {
-        if self.failed(error) == Opened::Yes {
+    fn failed_in_use(&self, task: Task, error: &CallError) {
+        if self.failed(task, error) != Opened::No {
             // Full: it is about to wake up anyway.
             let _ = self.watcher.try_send(());
         }
@@ -233,8 +232,13 @@ impl<P: Protocol> Engine for Outside<P> {
                 verdict(answer)
             }
             Err(error) => {
-                self.failed_in_use(&error);
-                if Instant::now() >= deadline { Verdict::TimedOut } else { Verdict::Failed }
+                let is_overdue = Instant::now() >= deadline;
+                // How long others wait, and how many there are, is no fault of the engine's.
+                let is_ours = is_overdue && matches!(error, CallError::Late | CallError::Busy);
+                if !is_ours {
+                    self.failed_in_use(Task::Item, &error);
+                }
+                if is_overdue { Verdict::TimedOut } else { Verdict::Failed }
             }
         }
     }
@@ -247,7 +251,7 @@ impl<P: Protocol> Engine for Outside<P> {
         match self.look() {
             Ok(reload) => reload,
             Err(error) => {
-                self.failed_in_use(&error);
+                self.failed_in_use(Task::Look, &error);
                 Reload::Kept(error.to_string())
             }
         }
@@ -271,10 +275,10 @@ fn watch<P: Protocol>(engine: &Weak<Outside<P>>, woken: &Receiver<()>) {
         match waited {
             Err(RecvTimeoutError::Disconnected) => return,
             // It has just been given up: who was restarted needs a moment.
-            Ok(()) => {}
-            Err(RecvTimeoutError::Timeout) => {
+            Ok(()) if !engine.health.is_available() => {}
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {
                 if let Err(error) = engine.look() {
-                    let _ = engine.failed(&error);
+                    let _ = engine.failed(Task::Look, &error);
                 }
             }
         }

@@ -180,6 +180,38 @@ fn few_wait_at_low_priority_and_who_is_promoted_makes_room() {
     assert!(rig.submit("urgent", Priority::High).is_some(), "high has room of its own");
 }
 
+/// An engine that an item brings down, and its stand-in, which finds nothing.
+#[derive(Default)]
+struct Fragile {
+    is_down: std::sync::atomic::AtomicBool,
+}
+
+impl Engine for Fragile {
+    fn identity(&self) -> EngineIdentity {
+        let is_down = self.is_down.load(std::sync::atomic::Ordering::SeqCst);
+        EngineIdentity::new(if is_down { "other" } else { "main" }, "1").unwrap()
+    }
+
+    fn scan(&self, _: &[u8], _: Instant) -> Verdict {
+        let was_down = self.is_down.swap(true, std::sync::atomic::Ordering::SeqCst);
+        if was_down { Verdict::Clean } else { Verdict::Failed }
+    }
+}
+
+#[test]
+fn what_brings_an_engine_down_is_not_cleared_by_its_stand_in() {
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let threads = ThreadCount { regular: 1, most: 2 };
+    let (policy, memory) = (UnscannablePolicy::default(), MemoryBudget::default());
+    let pool = Pool::start(Arc::new(Fragile::default()), policy, threads, memory, metrics).unwrap();
+    let due = Instant::now() + Duration::from_secs(60);
+    let Submitted::Pending(report) = pool.submit(key("x"), body("x"), Priority::High, due) else {
+        panic!("nothing is known of it")
+    };
+    wait_until(|| report.borrow().is_some());
+    assert_eq!(report.borrow().as_ref().unwrap().verdict, Verdict::Failed);
+}
+
 /// For what another thread does a moment later and tells nobody.
 fn wait_until(done: impl Fn() -> bool) {
     let patience = Instant::now() + Duration::from_secs(20);

@@ -184,7 +184,11 @@ fn make_inbox(db: &Connection, mailbox: &str) -> rusqlite::Result<i64> {
     )
 }
 
-fn remembered(db: &Connection, queue_id: QueueId, recipient: u32) -> rusqlite::Result<Option<Disposition>> {
+pub(super) fn remembered(
+    db: &Connection,
+    queue_id: QueueId,
+    recipient: u32,
+) -> rusqlite::Result<Option<Disposition>> {
     db.prepare_cached("SELECT kind, detail FROM dispositions WHERE queue_id = ?1 AND recipient = ?2")?
         .query_row(params![key(queue_id), recipient], |row| {
             let kind: String = row.get(0)?;

@@ -108,6 +108,15 @@ impl MailStore for SqliteStore {
         Box::pin(async move { self.counted(self.writer.change(0, apply).await) })
     }
 
+    fn remembered(
+        &self,
+        queue_id: QueueId,
+        recipients: Vec<u32>,
+    ) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>> {
+        let read = move |db: &Connection| queries::remembered(db, queue_id, &recipients);
+        Box::pin(async move { self.counted(self.readers.query(read).await) })
+    }
+
     fn forget(&self, queue_id: QueueId, recipients: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { self.counted(self.writer.forget(queue_id, recipients).await) })
     }

@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::bodies;
+use super::{bodies, changes};
+use crate::delivery::Disposition;
 use crate::queue::QueueId;
 use crate::store::{Listing, MailboxTotals, ScanMark, StoredMessage, Summary};
 
@@ -18,6 +19,18 @@ pub(super) fn mailboxes(db: &Connection) -> rusqlite::Result<Vec<MailboxTotals>>
         Ok(MailboxTotals { name: row.get(0)?, messages: row.get(1)?, octets: row.get(2)? })
     })?
     .collect()
+}
+
+pub(super) fn remembered(
+    db: &Connection,
+    queue_id: QueueId,
+    recipients: &[u32],
+) -> rusqlite::Result<Vec<(u32, Disposition)>> {
+    let known = |&recipient: &u32| {
+        let disposition = changes::remembered(db, queue_id, recipient).transpose()?;
+        Some(disposition.map(|disposition| (recipient, disposition)))
+    };
+    recipients.iter().filter_map(known).collect()
 }
 
 pub(super) fn list(db: &Connection, mailbox: &str) -> rusqlite::Result<Listing> {

@@ -69,6 +69,16 @@ fn threat(name: &str) -> Disposition {
 }
 
 #[tokio::test]
+async fn what_is_remembered_can_be_asked_for() {
+    let place = Place::new();
+    let store = place.open();
+    let _holds = store.record(MAIL, vec![(1, threat("T")), (3, threat("U"))]).await.unwrap();
+    let known = store.remembered(MAIL, vec![0, 1, 2, 3]).await.unwrap();
+    assert_eq!(known, [(1, threat("T")), (3, threat("U"))]);
+    assert_eq!(store.remembered(QueueId(1), vec![1]).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_delivered_mail_is_read_back_octet_for_octet() {
     let place = Place::new();
     let store = place.open();

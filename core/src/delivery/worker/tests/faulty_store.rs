@@ -66,6 +66,14 @@ impl MailStore for FaultyStore {
         })
     }
 
+    fn remembered(
+        &self,
+        queue_id: QueueId,
+        recipients: Vec<u32>,
+    ) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>> {
+        self.inner.remembered(queue_id, recipients)
+    }
+
     fn forget(&self, queue_id: QueueId, recipients: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.forget(queue_id, recipients)
     }

@@ -150,6 +150,23 @@ async fn what_only_the_store_remembers_gets_into_the_quarantine_and_nowhere_else
     running.stop().await;
 }
 
+/// As above, but he lives elsewhere, so that no delivery asks the store on its way.
+#[tokio::test]
+async fn what_the_store_remembers_of_a_foreign_recipient_does_not_go_out() {
+    let house = House::new();
+    let idle = house.start_idle();
+    let id = idle.accept(Some(house.engine.stamp()), &[ALICE, "carol@example.net"]).await;
+    let quarantined = Disposition::Quarantined { threat: "Late".into() };
+    let _remembered = idle.store.inner.record(id, vec![(1, quarantined)]).await.unwrap();
+    let running = idle.with_workers(&house.engine).await;
+    running.until_queue_empty().await;
+    assert_eq!(running.count(ALICE).await, 1);
+    let records = kept(&running.quarantine).await;
+    assert_eq!((records.len(), records[0].recipients[0].address.as_str()), (1, "<carol@example.net>"));
+    let counters = running.stop().await;
+    assert_eq!(counters.of("gatepost_delivery_recipients_total", "quarantined"), 1.0);
+}
+
 #[tokio::test]
 async fn a_mail_that_the_quarantine_cannot_take_stays_in_the_queue_until_it_can() {
     let house = House::new();

@@ -133,6 +133,20 @@ impl MailStore for ModelStore {
         }))
     }
 
+    fn remembered(
+        &self,
+        queue_id: QueueId,
+        recipients: Vec<u32>,
+    ) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>> {
+        Box::pin(self.transaction(move |durable| {
+            let known = |recipient| {
+                let disposition = durable.remembered.get(&(queue_id, recipient))?;
+                Some((recipient, disposition.clone()))
+            };
+            recipients.into_iter().filter_map(known).collect()
+        }))
+    }
+
     fn forget(&self, queue_id: QueueId, recipients: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.moment().await;

@@ -245,6 +245,22 @@ fn a_clamd_that_hangs_costs_the_waiter_his_time_and_an_item_its_own() {
 }
 
 #[test]
+fn neither_impatient_waiters_nor_bad_items_switch_clamd_off() {
+    let fake = Fake::start();
+    let engine = fake.engine();
+    for _ in 0..5 {
+        let soon = Instant::now() + Duration::from_millis(50);
+        assert_eq!(engine.scan(b"hang", soon), Verdict::TimedOut);
+        assert!(engine.is_available());
+    }
+    for _ in 0..5 {
+        assert_eq!(engine.scan(b"nonsense", patient()), Verdict::Failed);
+        assert!(engine.is_available());
+    }
+    assert_eq!(engine.scan(b"hello", patient()), Verdict::Clean);
+}
+
+#[test]
 fn a_clamd_that_is_gone_is_not_asked_and_found_again() {
     let fake = Fake::start();
     let engine = fake.engine();

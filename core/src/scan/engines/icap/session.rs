@@ -20,6 +20,16 @@ pub(super) struct IcapSession {
     keeps: bool,
 }
 
+/// How much of an item the server had when it answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    All,
+    /// It wanted no more than this.
+    Preview,
+    /// It answered in the middle of what was being sent.
+    Part,
+}
+
 // === impl IcapSession ===
 
 impl IcapSession {
@@ -48,8 +58,8 @@ impl IcapSession {
         }
     }
 
-    /// Hands the item over, as far as the server wants it. The head of its last response, and whether it had all it wanted.
-    fn respmod(&mut self, item: &[u8], due: Instant) -> Result<(Head, bool), CallError> {
+    /// Hands the item over, as far as the server wants it. The head of its last response, and what it had by then.
+    fn respmod(&mut self, item: &[u8], due: Instant) -> Result<(Head, Sent), CallError> {
         let preview = self.preview.map(|octets| octets.min(item.len()));
         self.socket.write(self.request(item.len(), preview).as_bytes(), due)?;
         let (first, rest) = item.split_at_checked(preview.unwrap_or(item.len())).unwrap_or((item, &[]));
@@ -59,7 +69,9 @@ impl IcapSession {
             self.socket.write(end, due)?;
         }
         let mut head = self.head(due)?;
-        if head.status == 100 && preview.is_some() && !rest.is_empty() {
+        let mut is_preview = !rest.is_empty();
+        if head.status == 100 && is_preview {
+            is_preview = false;
             is_whole = self.chunk(rest, due)?;
             if is_whole {
                 self.socket.write(LAST_CHUNK, due)?;
@@ -68,7 +80,12 @@ impl IcapSession {
         }
         // The rest of a request that was answered early is not sent any more.
         self.keeps &= is_whole;
-        Ok((head, is_whole))
+        let sent = match () {
+            () if !is_whole => Sent::Part,
+            () if is_preview => Sent::Preview,
+            () => Sent::All,
+        };
+        Ok((head, sent))
     }
 
     fn request(&self, octets: usize, preview: Option<usize>) -> String {
@@ -197,27 +214,29 @@ impl Session for IcapSession {
     }
 
     fn scan(&mut self, item: &[u8], due: Instant) -> Result<Scanned, CallError> {
-        let (head, is_whole) = self.respmod(item, due)?;
-        let answer = match head.status {
-            // It can say so of what it has asked for and seen, and of nothing else.
-            204 if !is_whole => {
-                return Err(CallError::WrongAnswer("204 before the end of the item".to_owned()));
+        let (head, sent) = self.respmod(item, due)?;
+        let answer = match (head.threat(), head.status) {
+            // Whatever the status: the field has no other meaning.
+            (Some(threat), _) => {
+                // A page that nobody reads may follow.
+                self.keeps = false;
+                Answer::Found(threat)
             }
-            204 => Answer::Clean,
-            200 => match head.threat() {
-                Some(threat) => {
-                    // A page that nobody reads follows.
-                    self.keeps = false;
-                    Answer::Found(threat)
-                }
-                None if self.sends_back(item, &head, due)? => Answer::Clean,
-                None => {
-                    self.keeps = false;
-                    Answer::Found("content-replaced".to_owned())
+            (None, 204) => match sent {
+                Sent::All => Answer::Clean,
+                // c-icap says so of what is too large for it, of types that it is not to scan, and without an engine.
+                Sent::Preview => Answer::BeyondLimits,
+                Sent::Part => {
+                    return Err(CallError::WrongAnswer("204 before the end of the item".to_owned()));
                 }
             },
-            413 => Answer::BeyondLimits,
-            status => return Err(CallError::refused(&format!("status {status}"))),
+            (None, 200) if self.sends_back(item, &head, due)? => Answer::Clean,
+            (None, 200) => {
+                self.keeps = false;
+                Answer::Found("content-replaced".to_owned())
+            }
+            (None, 413) => Answer::BeyondLimits,
+            (None, status) => return Err(CallError::refused(&format!("status {status}"))),
         };
         // What is left of such a response does not matter.
         self.keeps &= head.status != 413;

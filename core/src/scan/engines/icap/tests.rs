@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::scan::{Metrics, Obstacle, Verdict};
 
-/// A server that answers every item as the test wants.
+/// A server that answers every item as the test wants; of one that begins with `skip` it wants the preview alone.
 struct Fake {
     folder: TempDir,
     state: Arc<FakeState>,
@@ -95,7 +95,8 @@ fn serve(mut stream: &UnixStream, state: &FakeState) -> io::Result<()> {
         stream.read_exact(&mut http)?;
         assert!(http.ends_with(b"\r\n\r\n"), "the body begins where it was said");
         let (mut item, is_all) = read_chunks(stream)?;
-        if head.contains("\r\nPreview: ") && !is_all {
+        let is_enough = item.starts_with(b"skip");
+        if head.contains("\r\nPreview: ") && !is_all && !is_enough {
             stream.write_all(b"ICAP/1.0 100 Continue\r\n\r\n")?;
             item.extend(read_chunks(stream)?.0);
         }
@@ -187,6 +188,21 @@ fn an_item_arrives_whole_with_and_without_a_preview_over_one_connection() {
 }
 
 #[test]
+fn an_item_that_the_server_has_not_seen_whole_is_not_clean() {
+    let fake = Fake::start(&format!("{OPTIONS}Preview: 10\r\n"), |_| unchanged());
+    let engine = fake.engine();
+    let unseen = Verdict::Unscannable { reason: Obstacle::EngineLimit };
+    for (item, verdict) in [
+        (b"skip this and the rest".as_slice(), unseen),
+        (b"skip", Verdict::Clean),
+        (b"skip this.", Verdict::Clean),
+    ] {
+        assert_eq!(engine.scan(item, patient()), verdict, "{item:?}");
+    }
+    assert_eq!(fake.items(), [b"skip this ".as_slice(), b"skip", b"skip this."]);
+}
+
+#[test]
 fn what_is_found_is_named_and_what_is_replaced_is_found() {
     let infected = |threat: &str| Verdict::Infected { threat: threat.into() };
     let found = page("X-Infection-Found: Type=0; Resolution=2; Threat=Eicar;\r\n", "403 Forbidden", b"no");
@@ -196,6 +212,7 @@ fn what_is_found_is_named_and_what_is_replaced_is_found() {
         (page("", "200 OK", b"another item"), infected("content-replaced")),
         (page("", "200 OK", b"ite"), infected("content-replaced")),
         (page("", "200 OK", b"item"), Verdict::Clean),
+        (b"ICAP/1.0 204 No Content\r\nX-Virus-ID: Eicar\r\n\r\n".to_vec(), infected("Eicar")),
         (
             b"ICAP/1.0 413 Too Large\r\nISTag: \"1\"\r\n\r\n".to_vec(),
             Verdict::Unscannable { reason: Obstacle::EngineLimit },
