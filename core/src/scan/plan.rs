@@ -117,6 +117,11 @@ impl<'v> Walk<'v> {
         self.visitor.due()
     }
 
+    /// Ends the walk once the scan has to end: for work that hands nothing over for long.
+    pub(super) fn check_due(&mut self) -> ControlFlow<()> {
+        self.visitor.hold(0)
+    }
+
     pub(super) fn visit(&mut self, name: &ItemName, octets: &[u8]) -> ControlFlow<()> {
         self.visitor.item(name, octets)
     }
