@@ -160,10 +160,9 @@ impl<'v> Walk<'v> {
     pub(super) fn count_walked(&mut self, name: &ItemName, octets: usize) -> ControlFlow<()> {
         self.walked_octets = self.walked_octets.saturating_add(octets);
         if self.walked_octets > WALKED_OCTETS_MAX {
-            self.give_up(name, Obstacle::TooLarge)
-        } else {
-            ControlFlow::Continue(())
+            return self.give_up(name, Obstacle::TooLarge);
         }
+        self.check_due()
     }
 }
 
