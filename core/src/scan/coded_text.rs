@@ -15,15 +15,19 @@ use super::verdict::Obstacle;
 /// Hands every file that is encoded in the text to the walk.
 pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, text: &[u8], depth: Depth) -> ControlFlow<()> {
     let (mut end, mut overlaps) = (0, 0_usize);
+    let mut lines = Lines { text, end: None, behind: None };
     for at in memmem::find_iter(text, BEGIN) {
         let line_at = if text.get(..at).is_some_and(|before| before.ends_with(b"=y")) {
             at.saturating_sub(2)
         } else {
             at
         };
-        let is_line = line_at.checked_sub(1).is_none_or(|before| is_line_end(text.get(before)));
-        let (line, body) = split_line(text.get(line_at..).unwrap_or_default());
-        let Some(coding) = is_line.then(|| Coding::begun_by(line, body)).flatten() else { continue };
+        if !line_at.checked_sub(1).is_none_or(|before| is_line_end(text.get(before))) {
+            continue;
+        }
+        walk.check_due()?;
+        let (line, body) = lines.split(line_at);
+        let Some(coding) = Coding::begun_by(line, body) else { continue };
         if depth.archives >= ARCHIVE_DEPTH_MAX {
             return walk.obstacle(name, Obstacle::TooDeep);
         }
@@ -70,8 +74,7 @@ impl Coding {
             return has_mode(rest).then_some(Self::UuBase64);
         }
         let rest = line.strip_prefix(b"begin ")?;
-        let first = lines(body).find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
-        (has_mode(rest) || is_encoded(first)).then_some(Self::UuEncode)
+        (has_mode(rest) || begins_encoded(body)).then_some(Self::UuEncode)
     }
 
     /// The last word of the line, or all that stands behind `name=`.
@@ -141,11 +144,48 @@ fn decode_y_line(line: &[u8], decoded: &mut Vec<u8>) {
     }
 }
 
+/// The ends of the lines of a text, which is gone over once from front to back: a text without line ends, or a long line that
+/// others begin in, would else be searched to its end again and again.
+struct Lines<'a> {
+    text: &'a [u8],
+    /// Of the last line, before its CR or LF.
+    end: Option<usize>,
+    /// Behind its LF.
+    behind: Option<usize>,
+}
+
+// === impl Lines ===
+
+impl<'a> Lines<'a> {
+    /// The line that begins here without its end, and what is behind it. No line may begin before the one of the last call.
+    fn split(&mut self, at: usize) -> (&'a [u8], &'a [u8]) {
+        let rest = self.text.get(at..).unwrap_or_default();
+        let to = |found: Option<usize>| found.map_or(self.text.len(), |found| at.saturating_add(found));
+        let end = self.end.filter(|end| *end >= at);
+        let end = end.unwrap_or_else(|| to(memchr::memchr2(b'\r', b'\n', rest)));
+        let behind = self.behind.filter(|behind| *behind > at);
+        let behind = behind.unwrap_or_else(|| to(memchr::memchr(b'\n', rest)).saturating_add(1));
+        (self.end, self.behind) = (Some(end), Some(behind));
+        (self.text.get(at..end).unwrap_or_default(), self.text.get(behind..).unwrap_or_default())
+    }
+}
+
 /// Three or four octal digits and a name.
 fn has_mode(rest: &[u8]) -> bool {
     let rest = rest.trim_ascii_start();
     let digits = rest.iter().take_while(|octet| matches!(octet, b'0'..=b'7')).count();
     (3..=4).contains(&digits) && rest.get(digits) == Some(&b' ')
+}
+
+/// Whether the first line that is not blank is one of uuencode. Where that cannot be told from nearby, it may be.
+fn begins_encoded(body: &[u8]) -> bool {
+    let near = body.get(..NEAR_OCTETS).unwrap_or(body);
+    let first = near.split_inclusive(|octet| *octet == b'\n').find(|line| !line.trim_ascii().is_empty());
+    let is_cut = first.is_none_or(|line| line.len() <= UU_LINE_OCTETS_MAX && !line.ends_with(b"\n"));
+    if is_cut && near.len() < body.len() {
+        return true;
+    }
+    first.and_then(|line| lines(line).next()).is_some_and(is_encoded)
 }
 
 /// Whether this is a line of uuencode: its length and what it says of it agree.
@@ -162,13 +202,6 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|octet| *octet == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// The first line without its end, and what is behind it.
-fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = memchr::memchr2(b'\r', b'\n', text).unwrap_or(text.len());
-    let behind = memchr::memchr(b'\n', text).map_or(text.len(), |end| end.saturating_add(1));
-    (text.get(..end).unwrap_or_default(), text.get(behind..).unwrap_or_default())
-}
-
 fn is_line_end(octet: Option<&u8>) -> bool {
     matches!(octet, Some(b'\n' | b'\r'))
 }
@@ -177,6 +210,10 @@ fn is_line_end(octet: Option<&u8>) -> bool {
 const BEGIN: &[u8] = b"begin";
 /// Of files that begin inside another, each of which may reach to the end of the text. Readers find at most one of them.
 const OVERLAPS_MAX: usize = 16;
+/// How far behind the line that begins a file its content is looked for. Programs leave out a line or two.
+const NEAR_OCTETS: usize = 4 * 1024;
+/// The length, the 84 characters of 63 octets, a checksum, and an end of line.
+const UU_LINE_OCTETS_MAX: usize = 88;
 
 #[cfg(test)]
 mod tests;

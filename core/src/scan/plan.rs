@@ -117,6 +117,11 @@ impl<'v> Walk<'v> {
         self.visitor.due()
     }
 
+    /// Ends the walk once the scan has to end: for work that hands nothing over for long.
+    pub(super) fn check_due(&mut self) -> ControlFlow<()> {
+        self.visitor.hold(0)
+    }
+
     pub(super) fn visit(&mut self, name: &ItemName, octets: &[u8]) -> ControlFlow<()> {
         self.visitor.item(name, octets)
     }
@@ -155,10 +160,9 @@ impl<'v> Walk<'v> {
     pub(super) fn count_walked(&mut self, name: &ItemName, octets: usize) -> ControlFlow<()> {
         self.walked_octets = self.walked_octets.saturating_add(octets);
         if self.walked_octets > WALKED_OCTETS_MAX {
-            self.give_up(name, Obstacle::TooLarge)
-        } else {
-            ControlFlow::Continue(())
+            return self.give_up(name, Obstacle::TooLarge);
         }
+        self.check_due()
     }
 }
 

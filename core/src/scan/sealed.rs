@@ -19,24 +19,25 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: D
     if cover == Cover::Encrypted {
         return walk.obstacle(name, Obstacle::Encrypted);
     }
-    // Signatures that stand beside what they sign have no content.
-    let Some(content) = encapsulated(content) else { return ControlFlow::Continue(()) };
-    if depth.archives >= ARCHIVE_DEPTH_MAX {
+    let contents = match encapsulated(cover, content) {
+        Ok(contents) => contents,
+        Err(obstacle) => return walk.obstacle(name, obstacle),
+    };
+    if depth.archives >= ARCHIVE_DEPTH_MAX && !contents.is_empty() {
         return walk.obstacle(name, Obstacle::TooDeep);
     }
-    let name = name.inside("CMS");
-    walk.count_entry(&name)?;
-    walk.count_octets(&name, content.len())?;
-    if cover == Cover::Compressed {
-        return archive::unpack(
-            walk,
-            &name,
-            content.len(),
-            &mut ZlibDecoder::new(&content[..]),
-            depth.in_archive(),
-        );
+    let (name, depth) = (name.inside("CMS"), depth.in_archive());
+    for content in contents {
+        walk.count_entry(&name)?;
+        walk.count_octets(&name, content.len())?;
+        if cover == Cover::Compressed {
+            let mut decoder = ZlibDecoder::new(&content[..]);
+            archive::unpack(walk, &name, content.len(), &mut decoder, depth)?;
+        } else {
+            walk.content(&name, &content, depth)?;
+        }
     }
-    walk.content(&name, &content, depth.in_archive())
+    ControlFlow::Continue(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,39 +64,53 @@ impl Cover {
     }
 }
 
-/// The octets of the `EncapsulatedContentInfo` in the content of signed or compressed data. It is the first sequence there that
-/// begins with an object identifier and goes on with a content; what stands before are a version and algorithms.
-fn encapsulated(content: &[u8]) -> Option<Vec<u8>> {
-    let data = Element::read(content)?.only(EXPLICIT)?;
-    let mut rest = Element::read(data)?.only(SEQUENCE)?;
+/// The octets of the `EncapsulatedContentInfo` in the content of signed or compressed data: a sequence that begins with an object
+/// identifier and goes on with a content. Before it stand a version and algorithms, of which those of compression look the same,
+/// so that every sequence that could be it counts. Signatures that stand beside what they sign have none.
+///
+/// # Errors
+///
+/// [`Obstacle::Broken`], if it is not where it belongs: another reader may find a content there.
+fn encapsulated(cover: Cover, content: &[u8]) -> Result<Vec<Vec<u8>>, Obstacle> {
+    let data = Element::read(content).and_then(|content| content.only(EXPLICIT)).and_then(Element::read);
+    let mut rest = data.and_then(|data| data.only(SEQUENCE)).ok_or(Obstacle::Broken)?;
+    let place = if cover == Cover::Compressed { 2 } else { 1 };
+    let (mut contents, mut sequences, mut is_whole) = (Vec::new(), 0_usize, false);
     for _ in 0..ENCAPSULATED_PLACE_MAX {
-        let element = Element::read(rest)?;
-        let of_sequence = element.only(SEQUENCE).and_then(Element::read);
-        let behind_type = of_sequence.filter(|kind| kind.tag == OBJECT_IDENTIFIER).map(|kind| kind.rest);
-        let octets = behind_type.and_then(Element::read).and_then(|content| content.only(EXPLICIT));
-        if let Some(octets) = octets {
-            return Some(joined(octets));
-        }
+        let Some(element) = Element::read(rest) else { break };
+        // Behind one of indefinite length nothing is found, and that is broken, if it came too early.
         rest = element.rest;
+        let kind = element.only(SEQUENCE).and_then(Element::read);
+        let Some(kind) = kind.filter(|kind| kind.tag == OBJECT_IDENTIFIER) else { continue };
+        sequences = sequences.saturating_add(1);
+        let octets = Element::read(kind.rest).and_then(|content| content.only(EXPLICIT));
+        if sequences == place {
+            is_whole = octets.is_some() || kind.rest.is_empty() || kind.rest.starts_with(END_OF_CONTENT);
+        }
+        contents.extend(octets.map(joined));
     }
-    None
+    if is_whole { Ok(contents) } else { Err(Obstacle::Broken) }
 }
 
 /// An octet string, which may be cut into pieces, and the pieces into pieces.
-fn joined(mut rest: &[u8]) -> Vec<u8> {
-    let mut octets = Vec::new();
-    while let Some(element) = Element::read(rest) {
-        rest = match element.tag {
+fn joined(octets: &[u8]) -> Vec<u8> {
+    let mut joined = Vec::new();
+    // What is still to be read, the next last.
+    let mut open = vec![octets];
+    while let Some(octets) = open.pop() {
+        let Some(element) = Element::read(octets) else { continue };
+        let (behind, inside) = match element.tag {
             OCTET_STRING => {
-                octets.extend_from_slice(element.content);
-                element.rest
+                joined.extend_from_slice(element.content);
+                (element.rest, &[][..])
             }
-            OCTET_STRING_IN_PIECES => element.content,
-            END_OF_PIECES => element.rest,
-            _ => break,
+            OCTET_STRING_IN_PIECES => (element.rest, element.content),
+            END_OF_PIECES => (element.rest, &[][..]),
+            _ => continue,
         };
+        open.extend([behind, inside].into_iter().filter(|octets| !octets.is_empty()));
     }
-    octets
+    joined
 }
 
 /// One element of BER.
@@ -145,6 +160,8 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 const EXPLICIT: u8 = 0xa0;
 const END_OF_PIECES: u8 = 0;
+/// Ends an element of indefinite length.
+const END_OF_CONTENT: &[u8] = &[0, 0];
 /// Object identifiers: RFC 5652, RFC 5083, RFC 3274.
 const SIGNED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
 const ENVELOPED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";

@@ -7,7 +7,7 @@ mod rtf;
 use std::ops::ControlFlow;
 
 use super::item::ItemName;
-use super::plan::{ARCHIVE_DEPTH_MAX, Depth, Walk};
+use super::plan::{ARCHIVE_DEPTH_MAX, Depth, ENTRIES_MAX, Walk};
 use super::verdict::Obstacle;
 
 /// Hands attachments, bodies and embedded messages to the walk, if this is TNEF.
@@ -63,9 +63,9 @@ fn walk_properties(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: D
         for value in property.values {
             match property.id {
                 PR_ATTACH_DATA | PR_BODY | PR_BODY_HTML => hand_over(walk, name, value, depth)?,
-                PR_RTF_COMPRESSED => match rtf::decompress(value) {
-                    Some(text) => hand_over(walk, &name.inside("rtf"), &text, depth)?,
-                    None => walk.obstacle(name, Obstacle::Broken)?,
+                PR_RTF_COMPRESSED => match rtf::decompress(value, RTF_OCTETS_MAX) {
+                    Ok(text) => hand_over(walk, &name.inside("rtf"), &text, depth)?,
+                    Err(obstacle) => walk.obstacle(name, obstacle)?,
                 },
                 _ => {}
             }
@@ -128,6 +128,10 @@ impl<'a> Property<'a> {
             _ => return None,
         };
         let count = if kind & MULTIPLE != 0 || fixed.is_none() { reader.u32()? } else { 1 };
+        if fixed.is_none() && usize::try_from(count).map_or(true, |count| count > ENTRIES_MAX) {
+            // An empty value takes four octets in the file and sixteen in the list.
+            return None;
+        }
         let mut values = Vec::new();
         for _ in 0..count {
             match fixed {
@@ -200,6 +204,8 @@ const NAMED_FROM: u16 = 0x8000;
 /// In a property's type: several values.
 const MULTIPLE: u16 = 0x1000;
 const OBJECT: u16 = 0x000d;
+/// Of a text that is decompressed at once: more than the largest message.
+const RTF_OCTETS_MAX: usize = 64 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use crate::scan::verdict::Obstacle;
 
 /// Where an archive begins. Inside a file, only with the right checksum: programs that read archives contain the mark, too.
 pub(super) fn find(octets: &[u8]) -> Option<usize> {
-    memmem::find_iter(octets, SIGNATURE).take(SIGNATURES_MAX).find(|at| {
+    memmem::find_iter(octets, SIGNATURE).find(|at| {
         let header = octets.get(at.saturating_add(SIGNATURE.len())..).unwrap_or_default();
         *at == 0 || has_checksum(header)
     })
@@ -111,8 +111,6 @@ fn has_checksum(header: &[u8]) -> bool {
 }
 
 const SIGNATURE: &[u8] = b"7z\xbc\xaf\x27\x1c";
-/// A program that unpacks itself has the mark once or twice in its code.
-const SIGNATURES_MAX: usize = 1_000;
 /// Of the list of entries. What the reader makes of it takes some 150 times as much where it is hostile; the ten thousand
 /// entries that there may be have some 150 octets each.
 const LIST_OCTETS_MAX: u64 = 2 * 1024 * 1024;

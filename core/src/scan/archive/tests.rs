@@ -123,6 +123,12 @@ fn a_7z_archive_behind_a_program_is_found() {
 }
 
 #[test]
+fn a_7z_archive_behind_any_number_of_marks_is_found() {
+    let marks = b"7z\xbc\xaf\x27\x1c is the mark".repeat(20_000);
+    assert!(Found::of(&[b"MZ ", &marks[..], &seven_zip(&[("a", &eicar())])].concat()).has(&eicar()));
+}
+
+#[test]
 fn a_tar_archive_with_two_sizes_of_one_entry_is_an_obstacle() {
     let mut builder = ::tar::Builder::new(Vec::new());
     builder.append_pax_extensions([("size", &b"3"[..])]).unwrap();

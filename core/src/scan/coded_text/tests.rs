@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::plan::{Visitor, walk_file};
 use super::super::samples::{Found, base64_lines, eicar, uuencode};
 use super::*;
 
@@ -66,6 +67,57 @@ fn files_without_an_end_do_not_multiply_the_work() {
     let found = Found::of(text.as_bytes());
     assert_eq!(found.obstacles, [Obstacle::Ambiguous]);
     assert!(found.items.len() <= OVERLAPS_MAX + 2);
+}
+
+/// Each of these would be searched to its end at every `begin`, for hours.
+#[test]
+fn a_text_of_begins_is_gone_over_once() {
+    let len = 2 * 1024 * 1024;
+    let blank = "\n".repeat(NEAR_OCTETS * 100);
+    for (case, text) in [
+        ("no line", "begin".repeat(len / 5)),
+        ("lines without LF", "\rbegin x".repeat(len / 8)),
+        ("lines without LF before blank ones", "\rbegin x".repeat(len / 8) + &blank + "x\n"),
+        ("files without LF", "\nbegin 644".to_owned() + &"\rbegin x".repeat(len / 8)),
+    ] {
+        let began = std::time::Instant::now();
+        assert!(Found::of(text.as_bytes()).items.len() <= OVERLAPS_MAX + 2, "{case}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{case}");
+    }
+}
+
+/// Ends the walk at the first question whether it is time, and counts these.
+struct Late(usize);
+
+impl Visitor for Late {
+    fn item(&mut self, _: &ItemName, _: &[u8]) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn obstacle(&mut self, _: &ItemName, _: Obstacle) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn hold(&mut self, _: usize) -> ControlFlow<()> {
+        self.0 += 1;
+        ControlFlow::Break(())
+    }
+}
+
+#[test]
+fn no_file_is_looked_for_beyond_the_deadline() {
+    let mut late = Late(0);
+    walk_file(b"begin with the first\nbegin with the next\n", &mut late);
+    assert_eq!(late.0, 1);
+}
+
+#[test]
+fn a_file_without_mode_is_found_behind_any_blank_lines() {
+    let plain = String::from_utf8(uuencode("a.com", &eicar())).unwrap().replace("begin 644", "begin");
+    for blank in (NEAR_OCTETS - 100..NEAR_OCTETS + 3).chain([20 * NEAR_OCTETS]) {
+        let text = plain.replace("a.com\r\n", &format!("a.com\r\n{}", "\n".repeat(blank)));
+        assert!(Found::of(text.as_bytes()).has(&eicar()), "{blank}");
+    }
 }
 
 proptest! {

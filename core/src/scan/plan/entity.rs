@@ -151,7 +151,6 @@ impl Walk<'_> {
         let assumed = if entity.lax.is_digest { Assumed::Message } else { Assumed::Text };
         let mut found = Found::None;
         for boundary in &entity.lax.boundaries {
-            self.count_walked(name, body.len())?;
             if self.split(name, body, boundary, assumed, depth)? == Found::Parts {
                 found = Found::Parts;
             }
@@ -168,6 +167,7 @@ impl Walk<'_> {
         assumed: Assumed,
         depth: Depth,
     ) -> ControlFlow<(), Found> {
+        self.count_walked(name, body.len())?;
         let mut seen = Vec::new();
         let mut parts = mime::Parts::lax(body, boundary);
         for part in parts.by_ref() {

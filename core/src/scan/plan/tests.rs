@@ -184,6 +184,16 @@ fn the_same_octets_under_many_boundaries_are_bounded() {
 }
 
 #[test]
+fn every_pass_over_a_body_is_counted() {
+    let body = "text\r\n".repeat(1_000);
+    let message = message("Content-Type: multipart/mixed; boundary=b\r\n", body.as_bytes());
+    let mut count = Count::default();
+    let mut walk = Walk::new(&mut count);
+    assert!(walk.entity(&ItemName::root("message"), &message, Assumed::Text, Depth::default()).is_continue());
+    assert!(walk.walked_octets >= message.len() + body.len());
+}
+
+#[test]
 fn an_endless_header_section_is_an_obstacle() {
     let long = "X-Filler: 0123456789\r\n".repeat(500_000);
     let typed = format!("Content-Type: text/plain;\r\n{}\r\nbody", " a=b;\r\n".repeat(10_000));

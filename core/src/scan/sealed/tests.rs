@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::samples::{Found, attachment, cms, eicar};
+use super::super::samples::{Found, attachment, ber, cms, eicar};
 use super::*;
 
 #[test]
@@ -28,6 +28,59 @@ fn an_office_document_with_a_password_is_told() {
     let file = [OLE, &[0; 600], ENCRYPTED_PACKAGE].concat();
     assert_eq!(Found::of(&file).obstacles, [Obstacle::Encrypted]);
     assert_eq!(Found::of(&[OLE, &[0; 600]].concat()).obstacles, []);
+}
+
+/// A CMS message of the kind that this identifier names, with these elements.
+fn cover(identifier: &[u8], elements: &[Vec<u8>]) -> Vec<u8> {
+    ber(0x30, &[ber(6, identifier), ber(0xa0, &ber(0x30, &elements.concat()))].concat())
+}
+
+/// The type of data, and what follows in one sequence.
+fn typed(behind: &[u8]) -> Vec<u8> {
+    ber(0x30, &[&ber(6, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1]), behind].concat())
+}
+
+#[test]
+fn pieces_behind_pieces_in_pieces_are_joined() {
+    let virus = eicar();
+    let (head, tail) = virus.split_at(20);
+    let pieces = ber(0x24, &[ber(0x24, &ber(0x24, &ber(4, head))), ber(0x24, &[]), ber(4, tail)].concat());
+    let signed = cover(SIGNED_DATA, &[ber(2, &[1]), ber(0x31, &[]), typed(&ber(0xa0, &pieces))]);
+    assert!(Found::of(&signed).has(&virus));
+}
+
+#[test]
+fn a_content_that_an_indefinite_length_hides_is_an_obstacle() {
+    let content = typed(&ber(0xa0, &ber(4, &eicar())));
+    let signed = cover(SIGNED_DATA, &[ber(2, &[1]), vec![0x31, 0x80, 0, 0], content.clone()]);
+    assert_eq!(Found::of(&signed).obstacles, [Obstacle::Broken]);
+    let algorithm = [&[0x30, 0x80][..], &ber(6, &[42]), &[0, 0]].concat();
+    let compressed = cover(COMPRESSED_DATA, &[ber(2, &[0]), algorithm, content]);
+    assert_eq!(Found::of(&compressed).obstacles, [Obstacle::Broken]);
+}
+
+#[test]
+fn a_signature_beside_what_it_signs_is_none() {
+    for detached in [typed(&[]), [&[0x30, 0x80][..], &ber(6, &[42]), &[0, 0]].concat()] {
+        let signed = cover(SIGNED_DATA, &[ber(2, &[1]), ber(0x31, &[]), detached]);
+        assert_eq!(Found::of(&signed).obstacles, []);
+    }
+}
+
+#[test]
+fn a_content_behind_an_algorithm_that_looks_like_one_is_decompressed() {
+    let zlib = |octets: &[u8]| {
+        let mut encoder = flate2::read::ZlibEncoder::new(octets, flate2::Compression::fast());
+        let mut packed = Vec::new();
+        std::io::Read::read_to_end(&mut encoder, &mut packed).unwrap();
+        typed(&ber(0xa0, &ber(4, &packed)))
+    };
+    for algorithm in [typed(&[]), typed(&[5, 0]), zlib(b"harmless")] {
+        let file = cover(COMPRESSED_DATA, &[ber(2, &[0]), algorithm, zlib(&eicar())]);
+        let found = Found::of(&file);
+        assert!(found.has(&eicar()));
+        assert_eq!(found.obstacles, []);
+    }
 }
 
 proptest! {

@@ -1,19 +1,29 @@
 //! Compressed RTF ([MS-OXRTFCP]): an LZ77 with a dictionary of 4,096 octets that begins with what every RTF text begins with.
 
-/// What the octets hold; `None` if they are no compressed RTF. It can be at most some nine times as long.
-pub(super) fn decompress(octets: &[u8]) -> Option<Vec<u8>> {
+use crate::scan::verdict::Obstacle;
+
+/// What the octets hold. It can be at most some nine times as long.
+///
+/// # Errors
+///
+/// [`Obstacle::Broken`], if they are no compressed RTF, and [`Obstacle::TooLarge`], if there is more than `octets_max`.
+pub(super) fn decompress(octets: &[u8], octets_max: usize) -> Result<Vec<u8>, Obstacle> {
     // The sizes, which need not be true, the kind, and a checksum.
-    let (header, mut rest) = octets.split_at_checked(16)?;
-    match header.get(8..12)? {
-        b"LZFu" => {}
-        b"MELA" => return Some(rest.to_vec()),
-        _ => return None,
+    let (header, packed) = octets.split_at_checked(16).ok_or(Obstacle::Broken)?;
+    match header.get(8..12) {
+        Some(b"LZFu") => unpack(packed, octets_max).ok_or(Obstacle::TooLarge),
+        Some(b"MELA") => Ok(packed.to_vec()),
+        _ => Err(Obstacle::Broken),
     }
+}
+
+/// `None`, if there is more than `octets_max`.
+fn unpack(mut rest: &[u8], octets_max: usize) -> Option<Vec<u8>> {
     let mut dictionary = vec![0; DICTIONARY_OCTETS];
     dictionary.get_mut(..PRELOADED.len())?.copy_from_slice(PRELOADED);
     let mut text = Vec::new();
     let mut at = PRELOADED.len();
-    let mut put = |octet: u8, dictionary: &mut Vec<u8>, at: &mut usize| {
+    let put = |octet: u8, text: &mut Vec<u8>, dictionary: &mut Vec<u8>, at: &mut usize| {
         text.push(octet);
         if let Some(place) = dictionary.get_mut(*at) {
             *place = octet;
@@ -22,11 +32,14 @@ pub(super) fn decompress(octets: &[u8]) -> Option<Vec<u8>> {
     };
     'runs: while let Some((flags, behind)) = rest.split_first() {
         rest = behind;
+        if text.len() > octets_max {
+            return None;
+        }
         for bit in 0..8 {
             if flags >> bit & 1 == 0 {
                 let Some((octet, behind)) = rest.split_first() else { break 'runs };
                 rest = behind;
-                put(*octet, &mut dictionary, &mut at);
+                put(*octet, &mut text, &mut dictionary, &mut at);
                 continue;
             }
             let Some((reference, behind)) = rest.split_first_chunk() else { break 'runs };
@@ -39,11 +52,11 @@ pub(super) fn decompress(octets: &[u8]) -> Option<Vec<u8>> {
             }
             for step in 0..len {
                 let octet = *dictionary.get(from.wrapping_add(step) % DICTIONARY_OCTETS)?;
-                put(octet, &mut dictionary, &mut at);
+                put(octet, &mut text, &mut dictionary, &mut at);
             }
         }
     }
-    Some(text)
+    (text.len() <= octets_max).then_some(text)
 }
 
 const DICTIONARY_OCTETS: usize = 4_096;

@@ -71,6 +71,25 @@ fn a_length_beyond_the_end_is_an_obstacle_and_the_rest_is_looked_at() {
     assert_eq!(Found::of(&tnef("a", b"x", &endless)).obstacles, [Obstacle::Broken]);
 }
 
+#[test]
+fn rtf_is_decompressed_up_to_a_limit() {
+    // Every reference is to the first seventeen octets of the dictionary.
+    let packed = [&b"12345678LZFu1234"[..], &[0xff, 0, 15].repeat(2), &[0, 15].repeat(13)].concat();
+    let whole = rtf::decompress(&packed, usize::MAX).unwrap();
+    assert!(whole.len() > packed.len());
+    assert_eq!(rtf::decompress(&packed, whole.len()).unwrap(), whole);
+    assert_eq!(rtf::decompress(&packed, whole.len() - 1), Err(Obstacle::TooLarge));
+}
+
+#[test]
+fn a_property_of_too_many_values_is_an_obstacle() {
+    for (count, obstacles) in [(ENTRIES_MAX, &[][..]), (ENTRIES_MAX + 1, &[Obstacle::Broken])] {
+        let empty = [u32::try_from(count).unwrap().to_le_bytes().to_vec(), vec![0; 4 * count]].concat();
+        let list = properties(&[(0x1102, 0x6000, empty)]);
+        assert_eq!(Found::of(&tnef("a", b"x", &list)).obstacles, obstacles);
+    }
+}
+
 proptest! {
     #[test]
     fn any_octets_behind_the_mark_are_walked(octets in prop::collection::vec(any::<u8>(), 0..300), at in 0_usize..200) {
@@ -79,6 +98,6 @@ proptest! {
         let at = at.min(file.len());
         file.splice(at.., octets.iter().copied());
         prop_assert!(!Found::of(&file).items.is_empty());
-        prop_assert!(rtf::decompress(&[&b"12345678LZFu1234"[..], &octets].concat()).unwrap().len() <= 9 * octets.len());
+        prop_assert!(rtf::decompress(&[&b"12345678LZFu1234"[..], &octets].concat(), 3_000).unwrap().len() <= 9 * octets.len());
     }
 }
