@@ -55,6 +55,15 @@ impl AliasTarget {
         }
         format!("{local_part}@{domain}").parse().map(Self::Elsewhere).map_err(|_| no_address())
     }
+
+    /// As `read`, of what was taken once. Its domain may have become local since, where nobody can have such a local part:
+    /// it stays what it was, and its mail is refused as that for any unknown address.
+    pub(super) fn read_kept(text: &str, is_local: impl Fn(&DomainName) -> bool) -> Result<Self, InvalidName> {
+        match Self::read(text, is_local) {
+            Err(InvalidName::LocalPart { .. }) => Self::read(text, |_| false),
+            target => target,
+        }
+    }
 }
 
 impl fmt::Display for AliasTarget {

@@ -207,11 +207,39 @@ fn forwards(connection: &Connection) -> Result<Vec<Alias>, DirectoryError> {
         let target = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
         aliases.push(Alias {
             address: name(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
-            target: AliasTarget::read(target, |domain| domains.contains(domain))
+            target: AliasTarget::read_kept(target, |domain| domains.contains(domain))
                 .map_err(|_| DirectoryError::Damaged { what: "target of an alias" })?,
         });
     }
     Ok(aliases)
+}
+
+/// Takes a target that is no user from an alias, in whichever forms it is kept: case counts only while its domain is
+/// another server's. Tells whether it was there.
+pub(super) fn remove_forward(
+    edit: &Transaction<'_>,
+    domain: i64,
+    local_part: &str,
+    target: &AliasTarget,
+) -> Result<bool, DirectoryError> {
+    let domains = domains(edit)?;
+    let mut statement =
+        edit.prepare_cached("SELECT target FROM forwards WHERE domain_id = ?1 AND local_part = ?2")?;
+    let kept: Vec<String> =
+        statement.query_map(params![domain, local_part], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut is_removed = false;
+    for text in kept {
+        let is_it = AliasTarget::read_kept(&text, |domain| domains.contains(domain))
+            .is_ok_and(|known| known == *target);
+        if is_it {
+            edit.execute(
+                "DELETE FROM forwards WHERE domain_id = ?1 AND local_part = ?2 AND target = ?3",
+                params![domain, local_part, text],
+            )?;
+            is_removed = true;
+        }
+    }
+    Ok(is_removed)
 }
 
 /// What rewritten senders are signed with: those that are still believed, the newest first.

@@ -49,7 +49,8 @@ impl Directory {
         let address: AccountName = address.parse()?;
         self.edit(|edit| {
             let domain = known_domain(edit, address.domain())?;
-            let target = read_target(edit, target)?;
+            let domains = database::domains(edit)?;
+            let target = AliasTarget::read_kept(target, |domain| domains.contains(domain))?;
             let user = match &target {
                 AliasTarget::Here(name) => database::user_id(edit, name)?,
                 AliasTarget::Elsewhere(_) => None,
@@ -58,11 +59,8 @@ impl Directory {
                 "DELETE FROM aliases WHERE domain_id = ?1 AND local_part = ?2 AND user_id = ?3",
                 params![domain, address.local_part(), user],
             )?;
-            let forwards = edit.execute(
-                "DELETE FROM forwards WHERE domain_id = ?1 AND local_part = ?2 AND target = ?3",
-                params![domain, address.local_part(), target.to_string()],
-            )?;
-            if removed == 0 && forwards == 0 {
+            let is_forward = database::remove_forward(edit, domain, address.local_part(), &target)?;
+            if removed == 0 && !is_forward {
                 return Err(EditError::UnknownAlias {
                     address: address.to_string(),
                     target: target.to_string(),

@@ -233,6 +233,24 @@ fn an_alias_leads_to_users_aliases_and_elsewhere_and_never_to_itself() {
 }
 
 #[test]
+fn a_domain_that_becomes_local_leaves_every_alias_readable_and_removable() {
+    let (directory, folder) = directory();
+    directory.add_domain("example.org").unwrap();
+    let targets = ["a/b@other.example", "\"c d\"@other.example", "E@other.example"];
+    directory.add_aliases("away@example.org", &targets).unwrap();
+    directory.add_domain("other.example").unwrap();
+    let again = Directory::open(&file(&folder)).unwrap();
+    assert!(again.has_domain("other.example"));
+    assert_eq!(again.list_aliases().unwrap().len(), targets.len());
+    let late = again.add_alias("late@example.org", "a/b@other.example").unwrap_err();
+    assert!(matches!(late, EditError::Name(_)), "no new ones: {late}");
+    for target in targets {
+        again.remove_alias("away@example.org", target).unwrap();
+    }
+    assert_eq!(again.list_aliases().unwrap(), []);
+}
+
+#[test]
 fn a_file_without_forwarding_gets_it() {
     let (directory, folder) = directory();
     directory.add_domain("example.org").unwrap();
