@@ -209,10 +209,7 @@ impl Rooms {
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: ScanGate::new(store.clone(), scanner.clone(), Some(access::Metrics::register(registry)?))
-                .drawing_on(whole)
-                .waiting(config.scan.reader_budget.duration())
-                .telling(Findings::new(DATABASE.to_owned(), store.clone(), events.clone())),
+            gate: open_gate(config, &store, &scanner, whole, &events, registry)?,
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
@@ -360,6 +357,21 @@ fn open_queue(
 fn open_store(folder: &DataFolder, registry: &prometheus::Registry) -> Result<SqliteStore, OpenError> {
     let metrics = Some(store::Metrics::register(registry)?);
     Ok(SqliteStore::open(&folder.store(), &store::Settings::default(), metrics)?)
+}
+
+fn open_gate(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    scanner: &Scanner,
+    memory: MemoryBudget,
+    events: &Log,
+    registry: &prometheus::Registry,
+) -> Result<ScanGate, OpenError> {
+    let metrics = Some(access::Metrics::register(registry)?);
+    Ok(ScanGate::new(store.clone(), scanner.clone(), metrics)
+        .drawing_on(memory)
+        .waiting(config.scan.reader_budget.duration())
+        .telling(Findings::new(DATABASE.to_owned(), store.clone(), events.clone())))
 }
 
 fn open_admission(
