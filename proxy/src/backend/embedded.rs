@@ -75,6 +75,8 @@ struct EmbeddedTransaction {
     sender: ReversePath,
     /// Of the recipients.
     drawn: Drawn,
+    /// Whose targets are drawn already: named again, they add no recipients.
+    aliases: Vec<Arc<Forwarding>>,
     body: Option<Incoming>,
     /// The sink before there is a body.
     nowhere: Discard,
@@ -161,9 +163,17 @@ impl Backend for Embedded {
                 return Err(Refusal::StorageFull);
             }
             let drawn = rooms.memory.clone().draw();
-            let (sender, body, nowhere) = (reverse_path.clone(), None, Discard);
-            let transaction =
-                EmbeddedTransaction { rooms, origin, rights, behind, sender, drawn, body, nowhere };
+            let transaction = EmbeddedTransaction {
+                rooms,
+                origin,
+                rights,
+                behind,
+                sender: reverse_path.clone(),
+                drawn,
+                aliases: Vec::new(),
+                body: None,
+                nowhere: Discard,
+            };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -178,17 +188,18 @@ impl Transaction for EmbeddedTransaction {
         _params: &'a RcptParams,
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
+            let mut alias = None;
             if let Some(behind) = self.behind.as_ref().filter(|behind| behind.has(path)) {
                 behind.admit(&self.sender, path).await?;
             } else {
                 match self.rooms.directory.resolve(path) {
                     Resolution::Local(_) => {}
-                    Resolution::Forwarded(forwarding) => self.admit_targets(&forwarding)?,
+                    Resolution::Forwarded(forwarding) => alias = Some(forwarding),
                     Resolution::Rewritten { bounces_only: true, .. } if self.sender != ReversePath::Null => {
                         return Err(Refusal::UnknownRecipient);
                     }
                     Resolution::Rewritten { leads_to, .. } => {
-                        self.admit_targets(&*leads_to.map_err(refused_bounce)?)?;
+                        alias = Some(leads_to.map_err(refused_bounce)?);
                     }
                     Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
                     Resolution::Foreign
@@ -199,9 +210,7 @@ impl Transaction for EmbeddedTransaction {
                     Resolution::Foreign => return Err(Refusal::RelayDenied),
                 }
             }
-            let has_room = self.drawn.try_grow(RECIPIENT_OCTETS, 0)
-                && self.rooms.queue.admits(self.origin.user.as_deref(), path);
-            if has_room { Ok(()) } else { Err(Refusal::StorageFull) }
+            self.admit(path, alias)
         })
     }
 
@@ -249,20 +258,29 @@ impl Transaction for EmbeddedTransaction {
 }
 
 impl EmbeddedTransaction {
+    /// Draws what a recipient and the targets of its alias take in the queue: all of it or nothing.
+    ///
     /// An alias may be written to by everybody who may write to users here: who gets its mail is the administrator's choice.
-    fn admit_targets(&mut self, forwarding: &Forwarding) -> Result<(), Refusal> {
-        for target in &forwarding.targets {
+    fn admit(&mut self, path: &ForwardPath, alias: Option<Arc<Forwarding>>) -> Result<(), Refusal> {
+        let alias = alias.filter(|alias| !self.aliases.contains(alias));
+        let targets = alias.as_ref().map_or(&[][..], |alias| &alias.targets);
+        let user = self.origin.user.as_deref();
+        let mut octets = RECIPIENT_OCTETS;
+        for target in targets {
             let path = ForwardPath::Mailbox(target.clone());
             if !self.leads_out(&path) {
                 tracing::warn!(?target, "an alias leads to another server, and no mail leaves this one");
                 return Err(Refusal::RelayDenied);
             }
-            let has_room = self.drawn.try_grow(RECIPIENT_OCTETS, 0)
-                && self.rooms.queue.admits(self.origin.user.as_deref(), &path);
-            if !has_room {
+            if !self.rooms.queue.admits(user, &path) {
                 return Err(Refusal::StorageFull);
             }
+            octets = octets.saturating_add(RECIPIENT_OCTETS);
         }
+        if !self.rooms.queue.admits(user, path) || !self.drawn.try_grow(octets, 0) {
+            return Err(Refusal::StorageFull);
+        }
+        self.aliases.extend(alias);
         Ok(())
     }
 

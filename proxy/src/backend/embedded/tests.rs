@@ -344,6 +344,25 @@ async fn recipients_are_refused_while_there_is_no_memory_for_them() {
 }
 
 #[tokio::test]
+async fn an_alias_draws_for_its_targets_once_in_a_transaction_and_nothing_when_refused() {
+    let house = house();
+    let relay = Some(Relay { internal: false });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    house.directory.add_aliases("away@localhost", &["a@other.example", "b@other.example"]).unwrap();
+    house.directory.add_alias("far@localhost", "c@other.example").unwrap();
+    house.memory.resize(5 * RECIPIENT_OCTETS);
+    let mut transaction = begin(&house, None, &reverse("a@example.org")).await.unwrap();
+    let params = RcptParams::default();
+    assert_eq!(transaction.recipient(&forward("away@localhost"), &params).await, Ok(()));
+    assert_eq!(house.memory.used(), 3 * RECIPIENT_OCTETS);
+    assert_eq!(transaction.recipient(&forward("AWAY@localhost"), &params).await, Ok(()));
+    assert_eq!(house.memory.used(), 4 * RECIPIENT_OCTETS);
+    let refused = transaction.recipient(&forward("far@localhost"), &params).await;
+    assert_eq!(refused, Err(Refusal::StorageFull));
+    assert_eq!(house.memory.used(), 4 * RECIPIENT_OCTETS);
+}
+
+#[tokio::test]
 async fn a_user_sends_as_himself_only() {
     let house = house();
     let me = Some("me@localhost");
