@@ -135,7 +135,7 @@ impl Mailbox {
                 self.has_logged_in = true;
                 Answer::Opened(Maildrop { uid_validity: 77, entries: ENTRIES.to_vec() })
             }
-            Question::Fetch { uid } => {
+            Question::Fetch { uid, .. } => {
                 assert!(self.has_logged_in && ENTRIES.iter().any(|entry| entry.uid == uid));
                 match uid {
                     9 => Answer::Withheld,
