@@ -116,7 +116,8 @@ fn leaf(choice: u8, input: &mut Input<'_>, leaves: &mut Vec<Vec<u8>>) -> Vec<u8>
         }
     };
     // An archive by chance may be broken: that would be an obstacle by right.
-    if content.windows(2).any(|window| window == b"PK") || content.windows(5).any(|window| window == b"begin") {
+    if content.windows(2).any(|window| window == b"PK") || content.windows(5).any(|window| window == b"begin")
+    {
         return b"Content-Type: text/plain\r\n\r\nno archives here".to_vec();
     }
     leaves.push(content);
