@@ -12,6 +12,7 @@
 pub mod access;
 pub mod background;
 pub mod badmail;
+pub mod checked_json;
 pub mod clock;
 pub mod delivery;
 pub mod directory;

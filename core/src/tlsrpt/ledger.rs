@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::ResultType;
+use crate::checked_json::{self, Damaged};
 use crate::delivery::tls_policy::{Applied, PolicyKind};
 
 /// Collects results. Clones are the same one.
@@ -80,20 +81,6 @@ pub struct Failure {
     pub address: Option<IpAddr>,
     /// In our words; cut where it is long.
     pub reason: String,
-}
-
-/// A file that cannot be believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Damaged {
-    /// Not such a file, or one of another version.
-    #[error("it is not one of this version")]
-    Version,
-    /// Octets have changed.
-    #[error("its checksum is wrong")]
-    Checksum,
-    /// It does not have what it should, or more than there can be.
-    #[error("it has another form than it should")]
-    Form,
 }
 
 // === impl Ledger ===
@@ -171,11 +158,7 @@ impl Ledger {
     /// All of it, as the octets of a file. The same results give the same octets.
     #[must_use]
     pub fn remember(&self) -> Vec<u8> {
-        // Texts and numbers always have a form in JSON.
-        let json = serde_json::to_vec(&self.kept().days).unwrap_or_default();
-        let mut octets = format!("{TITLE}{:08x}\n", crc32c::crc32c(&json)).into_bytes();
-        octets.extend_from_slice(&json);
-        octets
+        checked_json::write(TITLE, &self.kept().days)
     }
 
     /// Takes over what a file has; it comes before anything is noted.
@@ -183,13 +166,7 @@ impl Ledger {
     /// # Errors
     /// The file cannot be believed; nothing is taken over.
     pub fn recall(&self, octets: &[u8]) -> Result<(), Damaged> {
-        let rest = octets.strip_prefix(TITLE.as_bytes()).ok_or(Damaged::Version)?;
-        let (checksum, json) = rest.split_at_checked(CHECKSUM_OCTETS).ok_or(Damaged::Checksum)?;
-        let json = json.strip_prefix(b"\n").ok_or(Damaged::Checksum)?;
-        if format!("{:08x}", crc32c::crc32c(json)).as_bytes() != checksum {
-            return Err(Damaged::Checksum);
-        }
-        let days = serde_json::from_slice(json).map_err(|_| Damaged::Form)?;
+        let days = checked_json::read(TITLE, octets)?;
         let mut kept = self.kept();
         *kept = Kept { days, ..Kept::default() };
         kept.recount();
@@ -297,7 +274,6 @@ const ENTRY_OCTETS: usize = 200;
 const TEXT_OCTETS: usize = 24;
 /// With the version of the format.
 const TITLE: &str = "gatepost-tls-results 1 ";
-const CHECKSUM_OCTETS: usize = 8;
 
 #[cfg(test)]
 mod tests {

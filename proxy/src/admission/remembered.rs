@@ -10,24 +10,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use gatepost_core::checked_json::{self, Damaged};
 use serde::{Deserialize, Serialize};
 
 use super::Admission;
 use super::verdict::Rule;
-
-/// A file that cannot be believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Damaged {
-    /// Not such a file, or one of another version.
-    #[error("it is not one of this version")]
-    Version,
-    /// Octets have changed.
-    #[error("its checksum is wrong")]
-    Checksum,
-    /// It does not have what it should.
-    #[error("it has another form than it should")]
-    Form,
-}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Remembered {
@@ -99,11 +86,7 @@ impl Admission {
         remembered.known_good.truncate(KNOWN_GOOD_MAX);
         remembered.bans.sort_by_key(|ban| ban.address);
         remembered.lockouts.sort_by(|a, b| a.user.cmp(&b.user));
-        // Texts and numbers always have a form in JSON.
-        let json = serde_json::to_vec(&remembered).unwrap_or_default();
-        let mut octets = format!("{TITLE}{:08x}\n", crc32c::crc32c(&json)).into_bytes();
-        octets.extend_from_slice(&json);
-        octets
+        checked_json::write(TITLE, &remembered)
     }
 
     /// Takes over what a file says, as far as it still holds. Tells how many entries those are.
@@ -111,14 +94,7 @@ impl Admission {
     /// # Errors
     /// The file cannot be believed; nothing is taken over.
     pub fn recall(&self, octets: &[u8], moment: Moment) -> Result<usize, Damaged> {
-        let rest = octets.strip_prefix(TITLE.as_bytes()).ok_or(Damaged::Version)?;
-        let (checksum, json) = rest.split_at_checked(CHECKSUM_OCTETS).ok_or(Damaged::Checksum)?;
-        let json = json.strip_prefix(b"\n").ok_or(Damaged::Checksum)?;
-        if format!("{:08x}", crc32c::crc32c(json)).as_bytes() != checksum {
-            return Err(Damaged::Checksum);
-        }
-        let Remembered { bans, lockouts, known_good } =
-            serde_json::from_slice(json).map_err(|_| Damaged::Form)?;
+        let Remembered { bans, lockouts, known_good } = checked_json::read(TITLE, octets)?;
         let mut taken = 0_usize;
         for Ban { address, rule, until } in bans {
             let reason = Rule::ALL.into_iter().find(|known| known.name() == rule);
@@ -176,7 +152,6 @@ impl Moment {
 
 /// What such a file begins with; the number is the version of its form.
 const TITLE: &str = "gatepost-admission 1 ";
-const CHECKSUM_OCTETS: usize = 8;
 /// The longest time that a configuration can give.
 const LEFT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Some 6 MiB of file.
