@@ -9,6 +9,7 @@ use gatepost_core::queue::QueueId;
 use serde_json::json;
 
 use self::filter::Matching;
+use super::arguments::Form;
 use super::output::{Output, Table, printable, time};
 use super::queue::Source;
 use super::{Exit, Failure, Site};
@@ -52,14 +53,6 @@ pub(super) enum Command {
         #[command(flatten)]
         form: Form,
     },
-}
-
-/// How the result is printed.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Form {
-    /// For scripts.
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Result<(), Failure> {
