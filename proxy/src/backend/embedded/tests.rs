@@ -1,8 +1,10 @@
 use gatepost_core::forwarding::srs;
 use gatepost_core::queue;
-use gatepost_smtp::server::{ClassRights, PeerClass, Recipient};
+use gatepost_smtp::server::{ClassRights, Envelope, PeerClass, Recipient};
+use gatepost_smtp::wire::params::RcptParams;
 use gatepost_smtp::wire::path::Mailbox;
 
+use super::transaction::RECIPIENT_OCTETS;
 use super::*;
 use crate::testing::{House, SLOW, VIRUS, house, house_with, queue_settings};
 
