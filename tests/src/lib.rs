@@ -12,6 +12,7 @@
 //!                                    ^ balancer: HAProxy
 //!                                    ^ plain_clients: swaks, curl, msmtp, Python, nodemailer before any server
 //! postfix, dovecot, exim, aiosmtpd: real mail servers to send to
+//! exchange: a stand-in for one that must not face the internet
 //! fault: a disk that fails or is slow
 //! next_hop: a mail server that misbehaves as a test wants
 //! clamd: a virus scanner; icap: a server that asks it
@@ -34,6 +35,7 @@ pub mod command;
 pub mod corpus;
 pub mod dns;
 pub mod dovecot;
+pub mod exchange;
 pub mod exim;
 pub mod fault;
 pub mod http;
