@@ -120,7 +120,7 @@ impl Rooms {
             Some(delivery_metrics),
         )
         .await?;
-        mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
+        mail_folders.watch_pickup(config, &queue, &directory, remote.as_ref(), &bodies, &events, registry)?;
         let background = start_background(config, &store, &scanner, &whole, &events, registry).await?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),

@@ -155,7 +155,7 @@ impl Backend for Embedded {
         Box::pin(async move {
             let rooms = Arc::clone(&self.rooms);
             let behind = rooms.behind.load_full().filter(|it| it.listeners.contains(&origin.listener));
-            if !rooms.may_send(&origin, rights, reverse_path, behind.as_deref()) {
+            if !rooms.may_send(&origin, rights, reverse_path) {
                 return Err(Refusal::SenderNotOwned);
             }
             // Before the body comes, which would be for nothing.
@@ -188,25 +188,26 @@ impl Transaction for EmbeddedTransaction {
         _params: &'a RcptParams,
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
-            let mut alias = None;
-            if let Some(behind) = self.behind.as_ref().filter(|behind| behind.has(path)) {
+            let behind = self.behind.as_ref().filter(|behind| behind.has(path));
+            if let Some(behind) = behind {
                 behind.admit(&self.sender, path).await?;
-            } else {
-                match self.rooms.directory.resolve(path) {
-                    Resolution::Local(_) => {}
-                    Resolution::Forwarded(forwarding) => alias = Some(forwarding),
-                    Resolution::Rewritten { bounces_only: true, .. } if self.sender != ReversePath::Null => {
-                        return Err(Refusal::UnknownRecipient);
-                    }
-                    Resolution::Rewritten { leads_to, .. } => {
-                        alias = Some(leads_to.map_err(refused_bounce)?);
-                    }
-                    Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
-                    Resolution::Foreign
-                        if self.rights.contains(Right::AcceptAnyRecipient) && self.leads_out(path) => {}
-                    Resolution::Foreign => return Err(Refusal::RelayDenied),
-                }
+                return self.admit(path, None);
             }
+            let alias = match self.rooms.resolve(path) {
+                Resolution::Local(_) => None,
+                Resolution::Forwarded(forwarding) => Some(forwarding),
+                Resolution::Rewritten { bounces_only: true, .. } if self.sender != ReversePath::Null => {
+                    return Err(Refusal::UnknownRecipient);
+                }
+                Resolution::Rewritten { leads_to, .. } => Some(leads_to.map_err(refused_bounce)?),
+                Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
+                Resolution::Foreign
+                    if self.rights.contains(Right::AcceptAnyRecipient) && self.leads_out(path) =>
+                {
+                    None
+                }
+                Resolution::Foreign => return Err(Refusal::RelayDenied),
+            };
             self.admit(path, alias)
         })
     }
@@ -247,9 +248,9 @@ impl Transaction for EmbeddedTransaction {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
             // The recipients are held until the queue has them.
-            let Self { rooms, origin, rights, behind, drawn: _drawn, body, .. } = *self;
+            let Self { rooms, origin, rights, drawn: _drawn, body, .. } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
-            rooms.take_over(origin, trust(rights), behind.as_deref(), incoming).await
+            rooms.take_over(origin, trust(rights), incoming).await
         })
     }
 }
@@ -337,13 +338,7 @@ impl BodySink for Incoming {
 
 impl Rooms {
     /// A user sends as himself; others as whom their class may send as.
-    fn may_send(
-        &self,
-        origin: &Origin,
-        rights: Rights,
-        reverse_path: &ReversePath,
-        behind: Option<&Behind>,
-    ) -> bool {
+    fn may_send(&self, origin: &Origin, rights: Rights, reverse_path: &ReversePath) -> bool {
         let is_own = |user: &String| self.directory.may_send_as(user, reverse_path);
         if origin.user.as_ref().is_some_and(is_own) {
             return true;
@@ -352,21 +347,24 @@ impl Rooms {
             ReversePath::Null => false,
             ReversePath::Mailbox(mailbox) => {
                 let path = ForwardPath::Mailbox(mailbox.clone());
-                behind.is_some_and(|behind| behind.has(&path))
-                    || self.directory.resolve(&path) != Resolution::Foreign
+                self.lives_behind(&path) || self.directory.resolve(&path) != Resolution::Foreign
             }
         };
         rights.contains(Right::AcceptAnySender)
             && (!is_local || rights.contains(Right::AcceptAuthoritativeDomainSender))
     }
 
-    async fn take_over(
-        &self,
-        origin: Origin,
-        trust: Trust,
-        behind: Option<&Behind>,
-        incoming: Incoming,
-    ) -> Result<String, Refusal> {
+    /// Whether a recipient lives on the server behind, by whichever listener his mail comes.
+    fn lives_behind(&self, path: &ForwardPath) -> bool {
+        self.behind.load().as_ref().is_some_and(|behind| behind.has(path))
+    }
+
+    /// Where a recipient lives. What lives behind is not looked up, even where the directory has its domain too.
+    fn resolve(&self, path: &ForwardPath) -> Resolution {
+        if self.lives_behind(path) { Resolution::Foreign } else { self.directory.resolve(path) }
+    }
+
+    async fn take_over(&self, origin: Origin, trust: Trust, incoming: Incoming) -> Result<String, Refusal> {
         let (mut envelope, mut body, stripped) = incoming.finish().await?;
         if envelope.params.body == BodyKind::BinaryMime {
             body = self.reencode(body, trust).await?;
@@ -382,8 +380,7 @@ impl Rooms {
         let submission = Submission::new(envelope, origin);
         let mut trace = trace::received(&settings.hostname, id, &submission);
         trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
-        let lives_behind = |path: &ForwardPath| behind.is_some_and(|behind| behind.has(path));
-        let submission = forward(&self.directory, submission, lives_behind);
+        let submission = forward(&self.directory, submission, |path| self.lives_behind(path));
         let message = NewMessage { id, submission, trace, body, stamp };
         let queue_id = self.queue.append(message).await.map_err(refusal)?;
         self.tell_stripped(about, &stripped);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_core::badmail::{self, Badmail};
+use gatepost_core::delivery::remote::Remote;
 use gatepost_core::directory::Directory;
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::Log;
@@ -65,6 +66,7 @@ impl MailFolders {
         config: &Config,
         queue: &Queue,
         directory: &Directory,
+        remote: Option<&Remote>,
         memory: &MemoryBudget,
         events: &Log,
         registry: &Registry,
@@ -73,6 +75,7 @@ impl MailFolders {
         let rooms = pickup::Rooms {
             queue: queue.clone(),
             directory: directory.clone(),
+            remote: remote.cloned(),
             badmail: self.badmail.clone(),
             memory: memory.clone(),
             events: events.clone(),
