@@ -104,24 +104,21 @@ impl Rooms {
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
         let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
-        let workers = Workers::start(
-            delivery::Rooms {
-                queue: queue.clone(),
-                scanner: scanner.clone(),
-                directory: directory.clone(),
-                store: store.clone(),
-                remote: remote.clone(),
-                watchdog,
-                badmail: Some(mail_folders.badmail().clone()),
-                quarantine: mail_folders.quarantine().clone(),
-                events: events.clone(),
-            },
-            &delivery::Settings::default(),
-            delivery_policy(config),
-            Some(delivery_metrics),
-        )
-        .await?;
-        mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
+        let rooms = delivery::Rooms {
+            queue: queue.clone(),
+            scanner: scanner.clone(),
+            directory: directory.clone(),
+            store: store.clone(),
+            remote: remote.clone(),
+            watchdog,
+            badmail: Some(mail_folders.badmail().clone()),
+            quarantine: mail_folders.quarantine().clone(),
+            events: events.clone(),
+        };
+        let settings = delivery::Settings::default();
+        let workers =
+            Workers::start(rooms.clone(), &settings, delivery_policy(config), Some(delivery_metrics)).await?;
+        mail_folders.watch_pickup(config, rooms, &bodies, registry)?;
         let background = start_background(config, &store, &scanner, &whole, &events, registry).await?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
