@@ -59,7 +59,7 @@ impl Machine for Letters {
         None
     }
 
-    fn poll(&mut self, _now: Instant) -> Option<Step<Duration>> {
+    fn poll(&mut self) -> Option<Step<Duration>> {
         self.steps.pop_front()
     }
 
