@@ -66,22 +66,38 @@ pub(super) async fn farewell<S>(stream: &mut S, pool: &Pool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let discard = async {
-        if stream.shutdown().await.is_err() {
-            return;
-        }
-        let mut discarded = 0_usize;
-        while discarded < FAREWELL_OCTETS_MAX {
-            match pool.read(stream).await {
-                Ok(input) if !input.rest().is_empty() => {
-                    discarded = discarded.saturating_add(input.rest().len());
-                }
-                Ok(_) | Err(_) => return,
-            }
+    let parting = async {
+        if stream.shutdown().await.is_ok() {
+            discard(stream, pool).await;
         }
     };
     // The close comes either way.
-    let _ = timeout(FAREWELL_TIME_MAX, discard).await;
+    let _ = timeout(FAREWELL_TIME_MAX, parting).await;
+}
+
+/// As `farewell`, for a peer that has nothing more to say: what it has sent all the same is discarded, as far as it is there,
+/// and nobody waits for more.
+pub(super) async fn quick_farewell<S>(stream: &mut S, pool: &Pool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let ended = Patience { time: FAREWELL_TIME_MAX, until: None }.bound(stream.shutdown()).await;
+    if ended.is_ok() {
+        let mut discarded = pin!(discard(stream, pool));
+        poll_fn(|cx| Poll::Ready(discarded.as_mut().poll(cx).is_ready())).await;
+    }
+}
+
+async fn discard<S: AsyncRead + Unpin>(stream: &mut S, pool: &Pool) {
+    let mut discarded = 0_usize;
+    while discarded < FAREWELL_OCTETS_MAX {
+        match pool.read(stream).await {
+            Ok(input) if !input.rest().is_empty() => {
+                discarded = discarded.saturating_add(input.rest().len());
+            }
+            Ok(_) | Err(_) => return,
+        }
+    }
 }
 
 // === impl Patience ===
