@@ -15,7 +15,8 @@ use super::queue::Source;
 use super::{Exit, Failure, Site};
 use crate::control::client::Part;
 use crate::control::kept::{Kept, KeptDetails, LetGo, QuarantineFilter, QuarantineRequest};
-use crate::control::message::{Line, Reached, Request};
+use crate::control::message::{Line, Request};
+use crate::control::queued::Reached;
 pub(super) use files::answer_from_files;
 
 #[derive(Debug, Subcommand)]

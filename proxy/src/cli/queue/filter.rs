@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::arguments::{age, before, domain, parse_id, recipient, sender};
 use super::super::{Exit, Failure};
-use crate::control::message::Filter;
+use crate::control::queued::Filter;
 
 /// Filters; a message must match all that are given.
 #[derive(Debug, Clone, Default, clap::Args)]
