@@ -94,12 +94,12 @@ impl Rooms {
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
         let queue = open_queue(config, folder, registry)?;
-        let overruled = Overruled::default();
+        let (overruled, shares) = (Overruled::default(), Shares::new(config));
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store = Arc::new(open_store(folder, registry)?);
-        let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
+        let (engines, scanner, rewriter) =
+            start_scanner(config, folder, &shares, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
@@ -113,6 +113,7 @@ impl Rooms {
             watchdog,
             badmail: Some(mail_folders.badmail().clone()),
             quarantine: mail_folders.quarantine().clone(),
+            rewriter,
             events: events.clone(),
         };
         let settings = delivery::Settings::default();

@@ -57,6 +57,10 @@ impl Rooms {
         }
         match report.verdict {
             Verdict::Clean => Ok(Some(report.stamp)),
+            Verdict::Infected { threat } if !self.settings.load().refuse_infected => {
+                tracing::info!(session, user, threat, "an infected mail is left to the queue");
+                Ok(None)
+            }
             Verdict::Infected { threat } => {
                 tracing::info!(session, user, peer = %origin.peer, threat, "an infected mail was refused");
                 Err(Refusal::Infected)
