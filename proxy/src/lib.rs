@@ -27,6 +27,7 @@ pub mod open_files;
 pub mod private;
 pub mod relay;
 pub mod sandbox;
+pub mod scan_helper;
 pub mod server;
 pub mod service_manager;
 pub mod services;

@@ -40,6 +40,7 @@ use crate::data_folder::DataFolder;
 use crate::dkim_keys;
 use crate::metrics::EdgeMetrics;
 use crate::relay;
+use crate::scan_helper::Helpers;
 use crate::server::Services;
 use crate::state_file::StateFile;
 use crate::telemetry::Metrics;
@@ -87,6 +88,7 @@ impl Rooms {
         config: &Config,
         folder: &DataFolder,
         directory: Directory,
+        helpers: &Helpers,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let registry = metrics.registry();
@@ -99,7 +101,7 @@ impl Rooms {
         let store = Arc::new(open_store(folder, registry)?);
         let Memory { whole, bodies } = shares.memory.clone();
         let (engines, scanner, rewriter) =
-            start_scanner(config, folder, &shares, overruled, &events, registry)?;
+            start_scanner(config, folder, &shares, helpers, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
@@ -269,6 +271,7 @@ mod tests {
     use crate::config::SandboxMode;
     use crate::first_run;
     use crate::sandbox::{self, Sandbox};
+    use crate::scan_helper;
 
     /// An alert on a metric that does not exist never fires.
     #[tokio::test(flavor = "multi_thread")]
@@ -279,7 +282,8 @@ mod tests {
         first_run::make_certificate(&folder, "localhost").unwrap();
         let directory = first_run::open_directory(&folder).unwrap();
         let metrics = Metrics::new().unwrap();
-        let rooms = Rooms::open(&config, &folder, directory, &metrics).await.unwrap();
+        let helpers = scan_helper::start(&config, &folder.scan_scratch()).unwrap();
+        let rooms = Rooms::open(&config, &folder, directory, &helpers, &metrics).await.unwrap();
         let sandbox =
             Sandbox::enter(SandboxMode::Off, sandbox::folders(&config, None, folder.root())).unwrap();
         sandbox::Metrics::register(&sandbox, metrics.registry()).unwrap();

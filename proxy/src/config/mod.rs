@@ -9,6 +9,7 @@
 mod admission;
 mod background;
 mod classes;
+mod command;
 mod defaults;
 mod delivery;
 mod dkim;
@@ -40,6 +41,7 @@ use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
 pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
+pub use command::{CommandEngine, CommandVersion};
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
