@@ -105,6 +105,29 @@ fn a_mail_that_comes_back_to_its_alias_is_returned() {
     assert_eq!(hop.taken(1).len(), 1, "it did not go on again");
 }
 
+/// An alias that led to a mailbox here as well was refused as a whole.
+#[test]
+fn a_mailbox_here_gets_its_mail_where_its_alias_leads_elsewhere_too_and_no_mail_leaves() {
+    let (dns, hop) = (exchangers(), NextHop::start());
+    let mut server = forwarder(&dns, &hop, "");
+    server.stop();
+    let config = std::fs::read_to_string(server.config()).unwrap();
+    std::fs::write(
+        server.config(),
+        config.replace("[delivery.remote]\nenabled = true", "[delivery.remote]\nenabled = false"),
+    )
+    .unwrap();
+    server.restart();
+    let mut stranger = server.smtp_open();
+    stranger.say("MAIL FROM:<someone@remote.example>").must("250 2.1.0");
+    stranger.say("RCPT TO:<away@localhost>").must("550 5.7.1");
+    stranger.quit();
+    stranger_sends(&server, &["all@localhost"], &mail::small("for-those-here"));
+    assert_eq!(server.inbox(1).len(), 1);
+    server.wait_for_empty_queue();
+    assert_eq!(hop.connections(), 0);
+}
+
 #[test]
 fn an_alias_leads_nowhere_where_no_mail_leaves_the_server() {
     let server = Setup::new().open_listener().start();

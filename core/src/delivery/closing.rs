@@ -18,7 +18,7 @@ use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
 use super::schedule_policy::{Next, Schedules, Waiting};
 use super::worker::Rooms;
-use super::{Attempt, Disposition, Metrics, infected, trace};
+use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
 use crate::clock::now_ms;
 use crate::events::evidence;
@@ -72,12 +72,13 @@ impl Closing {
     }
 
     /// Writes what became of the recipients into the queue, which is their removal where they are done; then lets the
-    /// store forget them. Answers whether the queue could keep it.
-    pub(super) async fn close(&self, claim: Claim, attempted: Vec<Attempt>) -> bool {
+    /// store forget them. `anew` becomes durable with it. Answers whether the queue could keep it.
+    pub(super) async fn close(&self, claim: Claim, attempted: Vec<Attempt>, anew: Option<Anew>) -> bool {
         let (id, message, now_ms) = (claim.id, Arc::clone(&claim.message), now_ms());
         let session = message.submission.origin.session.as_str();
         let policy = self.policy.load_full();
         let unreported = self.unreported(&message, &attempted);
+        let (gone_on, anew) = anew.map_or_else(Default::default, |anew| (anew.recipients, anew.message));
         let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
         let attempted = infected::keep_remembered(&self.rooms.quarantine, &message, attempted).await;
         self.keep_unreturnable(&message, &attempted, &unreported).await;
@@ -87,12 +88,13 @@ impl Closing {
             pending: &claim.pending,
             attempted: &attempted,
             unreported: &unreported,
+            gone_on: &gone_on,
             is_late,
         };
         let notification = self.notify(Arc::clone(&message), &facts, &policy, now_ms).await;
         let outcomes = outcomes(&claim, &attempted, is_late, &policy, now_ms);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
-        let follow_ups = notification.into_iter().map(|(notification, _)| notification).collect();
+        let follow_ups = notification.into_iter().map(|(notification, _)| notification).chain(anew).collect();
         let turn = turn(&attempted);
         if let Err(error) = self.rooms.queue.settle_with(claim, turn, outcomes, follow_ups).await {
             error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");

@@ -261,7 +261,16 @@ impl EmbeddedTransaction {
     /// An alias may be written to by everybody who may write to users here: who gets its mail is the administrator's choice.
     fn admit(&mut self, path: &ForwardPath, alias: Option<Arc<Forwarding>>) -> Result<(), Refusal> {
         let alias = alias.filter(|alias| !self.aliases.contains(alias));
-        let targets = alias.as_ref().map_or(&[][..], |alias| &alias.targets);
+        let mail_leaves = self.rooms.settings.load().relay.is_some();
+        let targets = match &alias {
+            // Whom it leads to here must not lose mail because none may leave; the others get theirs again once it may.
+            Some(alias) if !mail_leaves && !alias.mailboxes.is_empty() => {
+                tracing::warn!(?path, "an alias leads to another server too, and no mail leaves this one");
+                &[]
+            }
+            Some(alias) => alias.targets.as_slice(),
+            None => &[],
+        };
         let user = self.origin.user.as_deref();
         let mut octets = RECIPIENT_OCTETS;
         for target in targets {
@@ -380,7 +389,8 @@ impl Rooms {
         let submission = Submission::new(envelope, origin);
         let mut trace = trace::received(&settings.hostname, id, &submission);
         trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
-        let submission = forward(&self.directory, submission, |path| self.lives_behind(path));
+        let submission =
+            forward(&self.directory, submission, settings.relay.is_some(), |path| self.lives_behind(path));
         let message = NewMessage { id, submission, trace, body, stamp };
         let queue_id = self.queue.append(message).await.map_err(refusal)?;
         self.tell_stripped(about, &stripped);

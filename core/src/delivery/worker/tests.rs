@@ -4,6 +4,7 @@
 //! in its queue and delivered or scanned it again after each restart. Here the disposition is the removal.
 
 mod faulty_store;
+mod forwarding;
 mod house;
 mod kb883522;
 mod notices;
