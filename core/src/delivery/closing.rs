@@ -77,7 +77,7 @@ impl Closing {
         let (id, message, now_ms) = (claim.id, Arc::clone(&claim.message), now_ms());
         let session = message.submission.origin.session.as_str();
         let policy = self.policy.load_full();
-        let unreported = self.unreported(&message, &attempted);
+        let unreported = self.unreported(&claim, &attempted);
         let (gone_on, anew) = anew.map_or_else(Default::default, |anew| (anew.recipients, anew.message));
         let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
         let attempted = infected::keep_remembered(&self.rooms.quarantine, &message, attempted).await;
@@ -115,29 +115,32 @@ impl Closing {
         true
     }
 
-    /// Recipients behind this server whom the next hop has refused for good. Who has sent from outside could have been
-    /// refused in his session, where his server would have told him; the address that he gave may well be somebody else's.
-    /// What merely waited for too long is told.
-    fn unreported(&self, message: &NewMessage, attempted: &[Attempt]) -> Vec<usize> {
-        let origin = &message.submission.origin;
+    /// Recipients to whom mail goes on from here, and where it was refused for good: on the server behind, or on one that an
+    /// alias leads to. Who has sent from outside could have given anybody's address; his own server, which he would hear
+    /// of a refusal from in his session, does not hear of this one. What merely waited for too long is told, and so is what an
+    /// operator returns.
+    fn unreported(&self, claim: &Claim, attempted: &[Attempt]) -> Vec<usize> {
+        let submission = &claim.message.submission;
         // What was picked up comes from this machine.
-        if origin.user.is_some() || origin.listener == PICKUP {
+        if claim.given_up || submission.origin.user.is_some() || submission.origin.listener == PICKUP {
             return Vec::new();
         }
         let is_behind = |recipient: usize| {
-            let known = message.submission.envelope.recipients.get(recipient);
+            let known = submission.envelope.recipients.get(recipient);
             known.is_some_and(|recipient| self.rooms.relays(&recipient.path))
         };
         let refused = attempted.iter().filter(|attempt| {
-            attempt.hop.is_some() && matches!(attempt.result, Ok(Disposition::Bounced { .. }))
+            let is_refused = matches!(attempt.result, Ok(Disposition::Bounced { .. }));
+            let stands_for_another = submission.forwards.of(attempt.recipient).is_some();
+            is_refused && (stands_for_another || (attempt.hop.is_some() && is_behind(attempt.recipient)))
         });
-        refused.map(|attempt| attempt.recipient).filter(|recipient| is_behind(*recipient)).collect()
+        refused.map(|attempt| attempt.recipient).collect()
     }
 
     fn report_silence(&self, message: &NewMessage, unreported: &[usize]) {
         let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
         for recipient in unreported {
-            warn!(%queue_id, session, recipient, "refused by the server behind; its sender is a stranger, and is not told");
+            warn!(%queue_id, session, recipient, "refused where it was sent on to; its sender is a stranger, and is not told");
             if let Some(metrics) = &self.metrics {
                 metrics.unreported.inc();
             }
