@@ -5,8 +5,9 @@
 //! what came of it -> conclude: gone or expired is the end; the store's word holds -> told -> queue.settle_with -> report
 //! ```
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,7 +24,7 @@ use crate::badmail::{BadMessage, Cause};
 use crate::clock::now_ms;
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
-use crate::queue::{Claim, NewMessage, Outcome, Turn};
+use crate::queue::{Claim, NewMessage, Outcome, QueueId, Turn};
 use crate::scan::InfectedAction;
 
 /// What senders are told, and when a mail is given up.
@@ -43,6 +44,8 @@ pub(super) struct Closing {
     rooms: Rooms,
     policy: Arc<ArcSwap<Policy>>,
     notifier: Notifier,
+    /// Mails that were found to be damaged when they were last tried.
+    damaged: Arc<Mutex<HashSet<QueueId>>>,
     metrics: Option<Metrics>,
 }
 
@@ -53,7 +56,7 @@ impl Closing {
     /// The operating system refuses a thread or randomness.
     pub(super) fn start(rooms: Rooms, policy: Policy, metrics: Option<Metrics>) -> io::Result<Self> {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        Ok(Self { rooms, policy, notifier: Notifier::start()?, metrics })
+        Ok(Self { rooms, policy, notifier: Notifier::start()?, damaged: Arc::default(), metrics })
     }
 
     /// Takes a new policy on; it holds for attempts that end from now on.
@@ -156,8 +159,9 @@ impl Closing {
         policy: &Policy,
         now_ms: u64,
     ) -> Vec<Attempt> {
+        let is_proven = self.is_damage_proven(claim.id, &attempted);
         let mut attempted: Vec<Attempt> =
-            attempted.into_iter().map(|attempt| give_up(claim, attempt, policy, now_ms)).collect();
+            attempted.into_iter().map(|attempt| give_up(claim, attempt, is_proven, policy, now_ms)).collect();
         let mut bounced: Vec<_> = attempted.iter_mut().filter_map(bounced_here).collect();
         if bounced.is_empty() {
             return attempted;
@@ -175,6 +179,24 @@ impl Closing {
             }
         }
         attempted
+    }
+
+    /// Whether two attempts in a row have read something else than was written. One alone may have met a bit that fell over on
+    /// the way from the disk, however often the mail was tried for other reasons.
+    fn is_damage_proven(&self, id: QueueId, attempted: &[Attempt]) -> bool {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if !attempted.iter().any(|attempt| attempt.result == Err(Setback::Damaged)) {
+            damaged.remove(&id);
+            return false;
+        }
+        if damaged.remove(&id) {
+            return true;
+        }
+        if damaged.len() >= DAMAGED_MAX {
+            damaged.clear();
+        }
+        damaged.insert(id);
+        false
     }
 
     /// A mail that is given up and has the null sender, or one that is not told, has nobody to go back to: it goes to the
@@ -298,9 +320,9 @@ impl Closing {
 }
 
 /// An attempt in vain is the end where the mail has waited long enough.
-fn give_up(claim: &Claim, attempt: Attempt, policy: &Policy, now_ms: u64) -> Attempt {
+fn give_up(claim: &Claim, attempt: Attempt, is_proven: bool, policy: &Policy, now_ms: u64) -> Attempt {
     let Err(setback) = &attempt.result else { return attempt };
-    if *setback == Setback::Damaged && claim.attempts > 0 {
+    if *setback == Setback::Damaged && is_proven {
         let session = claim.message.submission.origin.session.as_str();
         error!(queue_id = %claim.id, session, "the body file of a mail is damaged; it is given up");
         return Attempt { result: Ok(Disposition::Bounced { reason: DAMAGED.to_owned() }), ..attempt };
@@ -400,4 +422,6 @@ const DAMAGED: &str = "5.3.0 the mail was damaged on the disk of this server";
 const EXPIRED: &str = "5.4.7 given up after many attempts; the last one";
 /// The middle of the spread.
 const JITTER_NONE: u32 = 1 << 31;
+/// Mails. Beyond, one that is damaged is looked at once more.
+const DAMAGED_MAX: usize = 10_000;
 const UNDECIDED_PAUSE_MS: u64 = 15 * 60 * 1000;
