@@ -31,7 +31,7 @@ use gatepost_core::store::{MailStore, SqliteStore};
 use crate::admission::Policy;
 use crate::admission::dnsbl::{self, BlockLists};
 use crate::admission::memory::Memory;
-use crate::admission_file::AdmissionFile;
+use crate::admission_file;
 use crate::authn::Authenticator;
 use crate::backend::embedded::Embedded;
 use crate::config::Config;
@@ -41,6 +41,7 @@ use crate::dkim_keys;
 use crate::metrics::EdgeMetrics;
 use crate::relay;
 use crate::server::Services;
+use crate::state_file::StateFile;
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
 use crate::tls_results::TlsResults;
@@ -60,7 +61,7 @@ pub struct Rooms {
     edge: Services,
     backend: Arc<Embedded>,
     shares: Shares,
-    remembered: AdmissionFile,
+    remembered: StateFile,
     tls: Arc<Tls>,
     queue: Queue,
     scanner: Scanner,
@@ -93,34 +94,32 @@ impl Rooms {
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
         let queue = open_queue(config, folder, registry)?;
-        let overruled = Overruled::default();
+        let (overruled, shares) = (Overruled::default(), Shares::new(config));
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store = Arc::new(open_store(folder, registry)?);
-        let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
+        let (engines, scanner, rewriter) =
+            start_scanner(config, folder, &shares, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
         let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
-        let workers = Workers::start(
-            delivery::Rooms {
-                queue: queue.clone(),
-                scanner: scanner.clone(),
-                directory: directory.clone(),
-                store: store.clone(),
-                remote: remote.clone(),
-                watchdog,
-                badmail: Some(mail_folders.badmail().clone()),
-                quarantine: mail_folders.quarantine().clone(),
-                events: events.clone(),
-            },
-            &delivery::Settings::default(),
-            delivery_policy(config),
-            Some(delivery_metrics),
-        )
-        .await?;
-        mail_folders.watch_pickup(config, &queue, &directory, remote.as_ref(), &bodies, &events, registry)?;
+        let rooms = delivery::Rooms {
+            queue: queue.clone(),
+            scanner: scanner.clone(),
+            directory: directory.clone(),
+            store: store.clone(),
+            remote: remote.clone(),
+            watchdog,
+            badmail: Some(mail_folders.badmail().clone()),
+            quarantine: mail_folders.quarantine().clone(),
+            rewriter,
+            events: events.clone(),
+        };
+        let settings = delivery::Settings::default();
+        let workers =
+            Workers::start(rooms.clone(), &settings, delivery_policy(config), Some(delivery_metrics)).await?;
+        mail_folders.watch_pickup(config, rooms, &bodies, registry)?;
         let background = start_background(config, &store, &scanner, &whole, &events, registry).await?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
@@ -147,7 +146,7 @@ impl Rooms {
             metrics: EdgeMetrics::register(registry)?,
         };
         let tls_results = report_on_tls(config, folder, ledger, &queue, &backend, registry)?;
-        let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
+        let remembered = admission_file::open(Arc::clone(&edge.admission), folder.clone());
         Ok(Self {
             edge,
             backend,

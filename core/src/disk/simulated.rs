@@ -9,12 +9,16 @@
 //!   and a crash brings the old ones back (as Linux does after an I/O error).
 //! - Space is a number: what the files hold against `set_capacity`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod dice;
+mod state;
+
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile};
+pub use dice::Dice;
+use state::{FileState, NameChange, State, sectors};
 
 /// A file system in memory. Cheap to clone: clones share the disk.
 #[derive(Debug, Clone, Default)]
@@ -35,38 +39,6 @@ pub enum Fault {
     PowerOff,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    files: BTreeMap<u64, FileState>,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
-    /// Changes of names since the last flush of their folder, in order.
-    name_changes: Vec<NameChange>,
-    next_file: u64,
-    calls: u64,
-    faults: BTreeMap<u64, Fault>,
-    flushes: u64,
-    /// Counts crashes: handles from before one are dead.
-    life: u64,
-    powered_off: bool,
-    capacity: Option<u64>,
-    files_max: Option<u64>,
-}
-
-#[derive(Debug, Default)]
-struct FileState {
-    octets: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
-}
-
-#[derive(Debug, Clone)]
-enum NameChange {
-    Create(PathBuf, u64),
-    Rename(PathBuf, PathBuf, u64),
-    Remove(PathBuf),
-}
-
 #[derive(Debug)]
 struct SimulatedFile {
     disk: SimulatedDisk,
@@ -74,10 +46,6 @@ struct SimulatedFile {
     life: u64,
     read_only: bool,
 }
-
-/// A small generator of repeatable pseudo-random numbers (SplitMix64), for the simulation and its tests.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
 
 // === impl SimulatedDisk ===
 
@@ -308,114 +276,6 @@ impl DiskFile for SimulatedFile {
     }
 }
 
-// === impl State ===
-
-impl State {
-    fn count_call(&mut self) -> Option<Fault> {
-        self.calls = self.calls.wrapping_add(1);
-        let fault = self.faults.remove(&self.calls);
-        self.powered_off |= fault == Some(Fault::PowerOff);
-        if self.powered_off { Some(Fault::PowerOff) } else { fault }
-    }
-
-    fn free(&self) -> u64 {
-        let used: u64 =
-            self.names.values().filter_map(|file| self.files.get(file)).map(|f| f.octets.len() as u64).sum();
-        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used))
-    }
-
-    fn crash(&mut self, dice: &mut Dice) {
-        let mut names = std::mem::take(&mut self.durable_names);
-        for change in std::mem::take(&mut self.name_changes) {
-            if dice.chance(1, 2) {
-                change.apply(&mut names);
-            }
-        }
-        self.files.retain(|file, _| names.values().any(|named| named == file));
-        for file in self.files.values_mut() {
-            file.crash(dice);
-        }
-        self.names = names.clone();
-        self.durable_names = names;
-        self.faults.clear();
-        self.powered_off = false;
-        self.life = self.life.wrapping_add(1);
-    }
-}
-
-// === impl FileState ===
-
-impl FileState {
-    fn write(&mut self, start: usize, end: usize, octets: &[u8]) {
-        if self.octets.len() < end {
-            self.dirty.extend(sectors(self.octets.len(), end));
-            lengthen(&mut self.octets, end);
-        }
-        if let Some(place) = self.octets.get_mut(start..end) {
-            place.copy_from_slice(octets);
-        }
-        self.dirty.extend(sectors(start, end));
-    }
-
-    fn flush(&mut self) {
-        self.durable.truncate(self.octets.len());
-        lengthen(&mut self.durable, self.octets.len());
-        for sector in std::mem::take(&mut self.dirty) {
-            self.keep(sector, SECTOR_OCTETS);
-        }
-    }
-
-    fn crash(&mut self, dice: &mut Dice) {
-        if self.octets.len() != self.durable.len() && dice.chance(1, 2) {
-            self.durable.resize(self.octets.len(), 0);
-        }
-        for sector in std::mem::take(&mut self.dirty) {
-            match dice.below(4) {
-                0 | 1 => self.keep(sector, SECTOR_OCTETS),
-                2 => {}
-                _ => self.keep(sector, dice.below_usize(SECTOR_OCTETS)),
-            }
-        }
-        self.octets = self.durable.clone();
-    }
-
-    /// Makes the first `octets` octets of a sector durable.
-    fn keep(&mut self, sector: usize, octets: usize) {
-        let start = sector.saturating_mul(SECTOR_OCTETS);
-        let end = start.saturating_add(octets).min(self.octets.len()).min(self.durable.len());
-        if let (Some(to), Some(from)) = (self.durable.get_mut(start..end), self.octets.get(start..end)) {
-            to.copy_from_slice(from);
-        }
-    }
-}
-
-// === impl NameChange ===
-
-impl NameChange {
-    fn folder(&self) -> Option<&Path> {
-        match self {
-            Self::Create(path, _) | Self::Rename(_, path, _) | Self::Remove(path) => path.parent(),
-        }
-    }
-
-    fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
-        match self {
-            Self::Create(path, file) => {
-                names.insert(path.clone(), *file);
-            }
-            Self::Rename(from, to, file) => {
-                if names.get(from) == Some(file) {
-                    names.remove(from);
-                }
-                names.insert(to.clone(), *file);
-            }
-            Self::Remove(path) => {
-                names.remove(path);
-            }
-        }
-    }
-}
-
 // === impl Fault ===
 
 impl Fault {
@@ -427,55 +287,10 @@ impl Fault {
     }
 }
 
-// === impl Dice ===
-
-impl Dice {
-    /// The same seed gives the same numbers.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Any number.
-    pub const fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`; 0 where that is 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.roll().checked_rem(bound).unwrap_or(0)
-    }
-
-    /// As `below`.
-    pub fn below_usize(&mut self, bound: usize) -> usize {
-        usize::try_from(self.below(bound as u64)).unwrap_or(0)
-    }
-
-    /// True in `part` of `whole` cases.
-    pub fn chance(&mut self, part: u64, whole: u64) -> bool {
-        self.below(whole) < part
-    }
-}
-
-/// With zeros; `resize` does that octet by octet where the compiler does not optimise, as in tests.
-fn lengthen(octets: &mut Vec<u8>, len: usize) {
-    octets.extend_from_slice(&vec![0; len.saturating_sub(octets.len())]);
-}
-
-fn sectors(start: usize, end: usize) -> std::ops::Range<usize> {
-    start / SECTOR_OCTETS..end.div_ceil(SECTOR_OCTETS)
-}
-
 fn index(offset: u64) -> io::Result<usize> {
     usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-/// What a disk writes whole or, at worst, tears.
-const SECTOR_OCTETS: usize = 512;
 /// The errno of a failing medium on Linux.
 const EIO: i32 = 5;
 

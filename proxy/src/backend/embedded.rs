@@ -1,31 +1,30 @@
 //! The default backend: Gatepost itself. Directory, intake, scan and queue of `gatepost_core`, in this order. On listeners
 //! with `backend = "relay"` it takes mail for the server behind as well.
 
+mod incoming;
+mod take_over;
+mod transaction;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gatepost_core::BoxFuture;
-use gatepost_core::clock::now_ms;
-use gatepost_core::delivery::RECEIVED_MAX;
-use gatepost_core::delivery::reach::is_public;
-use gatepost_core::directory::{Directory, Forwarding, Resolution};
+use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
-use gatepost_core::forwarding::forward;
-use gatepost_core::forwarding::srs::NotOurs;
-use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
-use gatepost_core::memory::{Drawn, MemoryBudget};
-use gatepost_core::queue::{AppendError, NewMessage, Queue};
-use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
-use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
-use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
-use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
+use gatepost_core::intake::Origin;
+use gatepost_core::memory::MemoryBudget;
+use gatepost_core::queue::{AppendError, Queue};
+use gatepost_core::scan::Scanner;
+use gatepost_smtp::server::{Refusal, Right, Rights};
+use gatepost_smtp::wire::params::MailParams;
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::behind::Behind;
-use super::received::ReceivedCounter;
-use super::{Backend, Discard, Transaction};
+use super::{Backend, Transaction};
+use transaction::EmbeddedTransaction;
 
 /// Accepts for local mailboxes, and from their users.
 #[derive(Debug)]
@@ -43,6 +42,8 @@ pub struct Settings {
     /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
     /// `None`: it does not wait at all.
     pub scan_time_max: Option<Duration>,
+    /// Whether mail that a session finds infected is refused; otherwise the queue does with it what its policy says.
+    pub refuse_infected: bool,
 }
 
 /// Mail for other domains is sent on.
@@ -63,33 +64,6 @@ struct Rooms {
     signers: ArcSwap<Signers>,
     behind: ArcSwapOption<Behind>,
     settings: ArcSwap<Settings>,
-}
-
-/// One mail on its way into the queue.
-struct EmbeddedTransaction {
-    rooms: Arc<Rooms>,
-    origin: Origin,
-    rights: Rights,
-    /// Set on listeners that stand before another server.
-    behind: Option<Arc<Behind>>,
-    sender: ReversePath,
-    /// Of the recipients.
-    drawn: Drawn,
-    /// Whose targets are drawn already: named again, they add no recipients.
-    aliases: Vec<Arc<Forwarding>>,
-    body: Option<Incoming>,
-    /// The sink before there is a body.
-    nowhere: Discard,
-}
-
-/// From `prepare` on.
-struct Incoming {
-    envelope: Envelope,
-    firewall: HeaderFirewall,
-    buffer: BodyBuffer,
-    received: ReceivedCounter,
-    /// Why the body cannot be kept: told by `commit`.
-    failure: Option<Refusal>,
 }
 
 // === impl Embedded ===
@@ -162,184 +136,9 @@ impl Backend for Embedded {
             if rooms.queue.was_full() {
                 return Err(Refusal::StorageFull);
             }
-            let drawn = rooms.memory.clone().draw();
-            let transaction = EmbeddedTransaction {
-                rooms,
-                origin,
-                rights,
-                behind,
-                sender: reverse_path.clone(),
-                drawn,
-                aliases: Vec::new(),
-                body: None,
-                nowhere: Discard,
-            };
+            let transaction = EmbeddedTransaction::new(rooms, origin, rights, behind, reverse_path.clone());
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
-    }
-}
-
-// === impl EmbeddedTransaction ===
-
-impl Transaction for EmbeddedTransaction {
-    fn recipient<'a>(
-        &'a mut self,
-        path: &'a ForwardPath,
-        _params: &'a RcptParams,
-    ) -> BoxFuture<'a, Result<(), Refusal>> {
-        Box::pin(async move {
-            let behind = self.behind.as_ref().filter(|behind| behind.has(path));
-            if let Some(behind) = behind {
-                behind.admit(&self.sender, path).await?;
-                return self.admit(path, None);
-            }
-            let alias = match self.rooms.resolve(path) {
-                Resolution::Local(_) => None,
-                Resolution::Forwarded(forwarding) => Some(forwarding),
-                Resolution::Rewritten { bounces_only: true, .. } if self.sender != ReversePath::Null => {
-                    return Err(Refusal::UnknownRecipient);
-                }
-                Resolution::Rewritten { leads_to, .. } => Some(leads_to.map_err(refused_bounce)?),
-                Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
-                Resolution::Foreign
-                    if self.rights.contains(Right::AcceptAnyRecipient) && self.leads_out(path) =>
-                {
-                    None
-                }
-                Resolution::Foreign => return Err(Refusal::RelayDenied),
-            };
-            self.admit(path, alias)
-        })
-    }
-
-    fn prepare(&mut self, envelope: Envelope) -> BoxFuture<'_, Result<(), Refusal>> {
-        Box::pin(async move {
-            self.origin.received_at_ms = now_ms();
-            self.body = Some(Incoming {
-                envelope,
-                firewall: self.rooms.firewall(trust(self.rights)),
-                buffer: BodyBuffer::new(self.rooms.queue.spool(), self.rooms.memory.clone()),
-                received: ReceivedCounter::default(),
-                failure: None,
-            });
-            Ok(())
-        })
-    }
-
-    fn sink(&mut self) -> &mut dyn BodySink {
-        match self.body.as_mut() {
-            Some(incoming) => incoming,
-            None => &mut self.nowhere,
-        }
-    }
-
-    fn wants_settling(&self) -> bool {
-        self.body.as_ref().is_some_and(|incoming| incoming.buffer.wants_settling())
-    }
-
-    fn settle(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            if let Some(incoming) = self.body.as_mut() {
-                incoming.settle().await;
-            }
-        })
-    }
-
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
-        Box::pin(async move {
-            // The recipients are held until the queue has them.
-            let Self { rooms, origin, rights, drawn: _drawn, body, .. } = *self;
-            let incoming = body.ok_or(Refusal::LocalError)?;
-            rooms.take_over(origin, trust(rights), incoming).await
-        })
-    }
-}
-
-impl EmbeddedTransaction {
-    /// Draws what a recipient and the targets of its alias take in the queue: all of it or nothing.
-    ///
-    /// An alias may be written to by everybody who may write to users here: who gets its mail is the administrator's choice.
-    fn admit(&mut self, path: &ForwardPath, alias: Option<Arc<Forwarding>>) -> Result<(), Refusal> {
-        let alias = alias.filter(|alias| !self.aliases.contains(alias));
-        let mail_leaves = self.rooms.settings.load().relay.is_some();
-        let targets = match &alias {
-            // Whom it leads to here must not lose mail because none may leave; the others get theirs again once it may.
-            Some(alias) if !mail_leaves && !alias.mailboxes.is_empty() => {
-                tracing::warn!(?path, "an alias leads to another server too, and no mail leaves this one");
-                &[]
-            }
-            Some(alias) => alias.targets.as_slice(),
-            None => &[],
-        };
-        let user = self.origin.user.as_deref();
-        let mut octets = RECIPIENT_OCTETS;
-        for target in targets {
-            let path = ForwardPath::Mailbox(target.clone());
-            if !self.leads_out(&path) {
-                tracing::warn!(?target, "an alias leads to another server, and no mail leaves this one");
-                return Err(Refusal::RelayDenied);
-            }
-            if !self.rooms.queue.admits(user, &path) {
-                return Err(Refusal::StorageFull);
-            }
-            octets = octets.saturating_add(RECIPIENT_OCTETS);
-        }
-        if !self.rooms.queue.admits(user, path) || !self.drawn.try_grow(octets, 0) {
-            return Err(Refusal::StorageFull);
-        }
-        self.aliases.extend(alias);
-        Ok(())
-    }
-
-    /// Whether mail for this address could leave this server.
-    fn leads_out(&self, path: &ForwardPath) -> bool {
-        let Some(relay) = self.rooms.settings.load().relay else { return false };
-        match path {
-            ForwardPath::Postmaster => false,
-            ForwardPath::Mailbox(mailbox) => match mailbox.domain() {
-                Domain::Address(address) => relay.internal || is_public(*address),
-                Domain::Name(_) => true,
-            },
-        }
-    }
-}
-
-// === impl Incoming ===
-
-impl Incoming {
-    async fn settle(&mut self) {
-        if self.failure.is_none()
-            && let Err(error) = self.buffer.settle().await
-        {
-            self.failure = Some(refusal(error));
-        }
-    }
-
-    /// The whole body, durable where it is large.
-    async fn finish(mut self) -> Result<(Envelope, Body, Stripped), Refusal> {
-        let stripped = self.firewall.finish(&mut |octets| self.buffer.put(octets));
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        if self.received.count() > RECEIVED_MAX {
-            return Err(Refusal::RoutingLoop);
-        }
-        // Where the section is too large, what stood in the rest of it was not looked at.
-        let stripped = stripped.map_err(|_| Refusal::ContentRejected)?;
-        let body = self.buffer.finish().await.map_err(refusal)?;
-        Ok((self.envelope, body, stripped))
-    }
-}
-
-impl BodySink for Incoming {
-    fn put(&mut self, octets: &[u8]) {
-        // What cannot be kept must not fill the memory either.
-        if self.failure.is_some() {
-            return;
-        }
-        // In front of the firewall, which may take out what a loop is known by.
-        self.received.look(octets);
-        self.firewall.put(octets, &mut |octets| self.buffer.put(octets));
     }
 }
 
@@ -371,95 +170,6 @@ impl Rooms {
     /// Where a recipient lives. What lives behind is not looked up, even where the directory has its domain too.
     fn resolve(&self, path: &ForwardPath) -> Resolution {
         if self.lives_behind(path) { Resolution::Foreign } else { self.directory.resolve(path) }
-    }
-
-    async fn take_over(&self, origin: Origin, trust: Trust, incoming: Incoming) -> Result<String, Refusal> {
-        let (mut envelope, mut body, stripped) = incoming.finish().await?;
-        if envelope.params.body == BodyKind::BinaryMime {
-            body = self.reencode(body, trust).await?;
-            envelope.params.body = BodyKind::EightBitMime;
-        }
-        let settings = self.settings.load_full();
-        let stamp = match settings.scan_time_max {
-            Some(time_max) => self.scan(&body, &origin, time_max).await?,
-            None => None,
-        };
-        let id = self.queue.allocate_id();
-        let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
-        let submission = Submission::new(envelope, origin);
-        let mut trace = trace::received(&settings.hostname, id, &submission);
-        trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
-        let submission =
-            forward(&self.directory, submission, settings.relay.is_some(), |path| self.lives_behind(path));
-        let message = NewMessage { id, submission, trace, body, stamp };
-        let queue_id = self.queue.append(message).await.map_err(refusal)?;
-        self.tell_stripped(about, &stripped);
-        Ok(queue_id.to_string())
-    }
-
-    /// The stamp, or `None` where there is no verdict in time: the queue scans it before anybody reads it.
-    async fn scan(&self, body: &Body, origin: &Origin, time_max: Duration) -> Result<Option<Stamp>, Refusal> {
-        let report = self.scanner.scan(body.clone(), Priority::High, time_max).await;
-        let (session, user) = (&origin.session, origin.user.as_deref());
-        if report.verdict != Verdict::Clean {
-            let verdict = report.verdict.to_string();
-            self.events.record(About::from(origin), What::Scanned { verdict });
-        }
-        match report.verdict {
-            Verdict::Clean => Ok(Some(report.stamp)),
-            Verdict::Infected { threat } => {
-                tracing::info!(session, user, peer = %origin.peer, threat, "an infected mail was refused");
-                Err(Refusal::Infected)
-            }
-            Verdict::Unscannable { reason } => {
-                tracing::info!(session, user, peer = %origin.peer, %reason, "a mail that cannot be scanned was refused");
-                Err(Refusal::ContentRejected)
-            }
-            verdict @ (Verdict::TimedOut | Verdict::Failed) => {
-                tracing::warn!(session, %verdict, "no scan in the session: the queue scans this mail");
-                Ok(None)
-            }
-        }
-    }
-
-    /// DKIM signatures of what a user sends as himself. Here, since nothing below changes the mail any more, and so that each
-    /// next hop gets the same octets however often it is tried. Without one the mail goes all the same.
-    async fn sign(&self, body: &Body, origin: &Origin) -> String {
-        let signers = self.signers.load_full();
-        let Some(user) = origin.user.clone().filter(|_| !signers.is_empty()) else { return String::new() };
-        let (body, directory) = (body.clone(), self.directory.clone());
-        let signed = tokio::task::spawn_blocking(move || {
-            let is_own =
-                |author: &Mailbox| directory.may_send_as(&user, &ReversePath::Mailbox(author.clone()));
-            signers.sign(&body, is_own, now_ms().wrapping_div(1000))
-        });
-        let error = match signed.await {
-            Ok(Ok(lines)) => return lines,
-            Ok(Err(error)) => error,
-            Err(error) => error.into(),
-        };
-        tracing::warn!(session = origin.session, %error, "a mail goes without a signature");
-        String::new()
-    }
-
-    /// To lines that are legal as 8BITMIME, so that store, POP3 and next hops see nothing else. Only where BINARYMIME is
-    /// switched on.
-    ///
-    /// Its lines are other ones than those that came in, so they go through a firewall of their own.
-    async fn reencode(&self, body: Body, trust: Trust) -> Result<Body, Refusal> {
-        let octets = tokio::task::spawn_blocking(move || {
-            let octets = body.read().map_err(|_| Refusal::StorageFailed)?;
-            binarymime::reencode(&octets).map_err(|_| Refusal::ContentRejected)
-        });
-        let octets = octets.await.map_err(|_| Refusal::LocalError)??;
-        let mut buffer = BodyBuffer::new(self.queue.spool(), self.memory.clone());
-        let mut firewall = self.firewall(trust);
-        for piece in octets.chunks(crate::connection::BUFFER_OCTETS) {
-            firewall.put(piece, &mut |octets| buffer.put(octets));
-            buffer.settle().await.map_err(refusal)?;
-        }
-        firewall.finish(&mut |octets| buffer.put(octets)).map_err(|_| Refusal::ContentRejected)?;
-        buffer.finish().await.map_err(refusal)
     }
 
     fn firewall(&self, trust: Trust) -> HeaderFirewall {
@@ -494,23 +204,12 @@ fn trust(rights: Rights) -> Trust {
     }
 }
 
-/// Who tries to send by way of us is refused as one who relays; what was ours once is no mailbox any more.
-const fn refused_bounce(why: NotOurs) -> Refusal {
-    match why {
-        NotOurs::Forged => Refusal::RelayDenied,
-        NotOurs::Expired => Refusal::UnknownRecipient,
-    }
-}
-
 const fn refusal(error: AppendError) -> Refusal {
     match error {
         AppendError::Full | AppendError::OverQuota => Refusal::StorageFull,
         AppendError::Failed | AppendError::Closed => Refusal::StorageFailed,
     }
 }
-
-/// A path of the greatest length (RFC 5321 section 4.5.3.1.3) with its parameters.
-const RECIPIENT_OCTETS: u64 = 512;
 
 #[cfg(test)]
 mod tests;

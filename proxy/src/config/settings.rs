@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
+use super::defaults::CONNECTIONS_DEFAULT;
 use super::engines::engines;
 use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
 use super::problem::Finding;
 use super::{
-    Admin, Backend, Badmail, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log,
-    Pop3Tls, Queue, Scan, Service, SmtpTls, TlsFiles,
+    Admin, Backend, Badmail, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls, Queue,
+    Scan, Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 
@@ -333,8 +334,8 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
         unscannable: written.unscannable,
-        infected: written.infected.unwrap_or(default.infected),
-        deletion: written.deletion.unwrap_or(default.deletion),
+        infected: written.infected.action(written.rewrite, written.deletion),
+        refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
         background: written.background.into(),
     }
 }
