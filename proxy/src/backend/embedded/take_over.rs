@@ -40,7 +40,8 @@ impl Rooms {
         let submission = Submission::new(envelope, origin);
         let mut trace = trace::received(&settings.hostname, id, &submission);
         trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
-        let submission = forward(&self.directory, submission, |path| self.lives_behind(path));
+        let submission =
+            forward(&self.directory, submission, settings.relay.is_some(), |path| self.lives_behind(path));
         let message = NewMessage { id, submission, trace, body, stamp };
         let queue_id = self.queue.append(message).await.map_err(refusal)?;
         self.tell_stripped(about, &stripped);
