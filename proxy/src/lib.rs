@@ -28,6 +28,7 @@ pub mod pass_through;
 pub mod private;
 pub mod relay;
 pub mod sandbox;
+pub mod scan_helper;
 pub mod server;
 pub mod service_manager;
 pub mod services;

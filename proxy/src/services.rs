@@ -41,6 +41,7 @@ use crate::dkim_keys;
 use crate::metrics::EdgeMetrics;
 use crate::pass_through;
 use crate::relay;
+use crate::scan_helper::Helpers;
 use crate::server::Services;
 use crate::state_file::StateFile;
 use crate::telemetry::Metrics;
@@ -88,6 +89,7 @@ impl Rooms {
         config: &Config,
         folder: &DataFolder,
         directory: Directory,
+        helpers: &Helpers,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let registry = metrics.registry();
@@ -95,12 +97,12 @@ impl Rooms {
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
         let queue = open_queue(config, folder, registry)?;
-        let overruled = Overruled::default();
+        let (overruled, shares) = (Overruled::default(), Shares::new(config));
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store = Arc::new(open_store(folder, registry)?);
-        let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
+        let (engines, scanner, rewriter) =
+            start_scanner(config, folder, &shares, helpers, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
@@ -114,6 +116,7 @@ impl Rooms {
             watchdog,
             badmail: Some(mail_folders.badmail().clone()),
             quarantine: mail_folders.quarantine().clone(),
+            rewriter,
             events: events.clone(),
         };
         let settings = delivery::Settings::default();
@@ -274,6 +277,7 @@ mod tests {
     use crate::config::SandboxMode;
     use crate::first_run;
     use crate::sandbox::{self, Sandbox};
+    use crate::scan_helper;
 
     /// An alert on a metric that does not exist never fires.
     #[tokio::test(flavor = "multi_thread")]
@@ -284,7 +288,8 @@ mod tests {
         first_run::make_certificate(&folder, "localhost").unwrap();
         let directory = first_run::open_directory(&folder).unwrap();
         let metrics = Metrics::new().unwrap();
-        let rooms = Rooms::open(&config, &folder, directory, &metrics).await.unwrap();
+        let helpers = scan_helper::start(&config, &folder.scan_scratch()).unwrap();
+        let rooms = Rooms::open(&config, &folder, directory, &helpers, &metrics).await.unwrap();
         let sandbox =
             Sandbox::enter(SandboxMode::Off, sandbox::folders(&config, None, folder.root())).unwrap();
         sandbox::Metrics::register(&sandbox, metrics.registry()).unwrap();

@@ -9,12 +9,14 @@
 mod admission;
 mod background;
 mod classes;
+mod command;
 mod defaults;
 mod delivery;
 mod dkim;
 mod dnsbl;
 mod engines;
 mod file;
+mod infected;
 pub mod network;
 mod pass_through;
 mod problem;
@@ -35,16 +37,17 @@ use std::path::{Path, PathBuf};
 
 use gatepost_core::delivery::Schedules;
 use gatepost_core::forwarding;
-use gatepost_core::scan::EnginePolicy;
+use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
 pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
+pub use command::{CommandEngine, CommandVersion};
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
-pub use file::{Infected, LogFormat, LogLevel, SandboxMode};
+pub use file::{LogFormat, LogLevel, SandboxMode};
 use network::TrustedNetwork;
 pub use pass_through::{PassThrough, Passing, Upstream, UpstreamProof, UpstreamTls};
 pub use problem::{Problem, Problems};
@@ -277,10 +280,10 @@ pub struct Scan {
     pub reader_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Unscannable,
-    /// What becomes of infected mail in the queue.
-    pub infected: Infected,
-    /// Whether mail may be deleted for what is found in it; otherwise it goes into the quarantine. `EnableScanDeletion`.
-    pub deletion: bool,
+    /// What becomes of infected mail in the queue, as far as `deletion` allows; the classic `EnableScanDeletion`.
+    pub infected: InfectedAction,
+    /// Whether a session refuses what it finds infected; otherwise that is left to the queue.
+    pub refuse_infected: bool,
     /// How what lies in mailboxes is scanned again.
     pub background: gatepost_core::background::Settings,
 }

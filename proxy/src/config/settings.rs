@@ -358,8 +358,8 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
         unscannable: written.unscannable,
-        infected: written.infected.unwrap_or(default.infected),
-        deletion: written.deletion.unwrap_or(default.deletion),
+        infected: written.infected.action(written.rewrite, written.deletion),
+        refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
         background: written.background.into(),
     }
 }
