@@ -132,6 +132,7 @@ impl Rooms {
             backend_settings(config),
         ));
         backend.sign_with(dkim_keys::load(config)?);
+        backend.keep_suspects_in(workers.suspects());
         backend.stand_before(relay::behind(config, remote.as_ref())?);
         directory.rewrite_with(config.srs.clone());
         let edge = Services {

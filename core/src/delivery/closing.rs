@@ -5,6 +5,7 @@
 //! what came of it -> conclude: gone or expired is the end; the store's word holds -> told -> queue.settle_with -> report
 //! ```
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,13 +36,15 @@ pub struct Policy {
     pub schedules: Schedules,
     /// What becomes of infected mail.
     pub infected: InfectedAction,
+    /// Listeners whose mail goes into mailboxes unscanned while no scan can vouch for it (`FailMode::Open`), by name.
+    pub open_listeners: HashSet<String>,
 }
 
 /// Closes attempts. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Closing {
-    rooms: Rooms,
-    policy: Arc<ArcSwap<Policy>>,
+    pub(super) rooms: Rooms,
+    pub(super) policy: Arc<ArcSwap<Policy>>,
     notifier: Notifier,
     metrics: Option<Metrics>,
 }
@@ -64,6 +67,11 @@ impl Closing {
     /// What becomes of infected mail now.
     pub(super) fn infected(&self) -> InfectedAction {
         self.policy.load().infected
+    }
+
+    /// Whether a mail may lie in mailboxes before a scan has vouched for it.
+    pub(super) fn fails_open(&self, message: &NewMessage) -> bool {
+        self.policy.load().open_listeners.contains(&message.submission.origin.listener)
     }
 
     /// The beginning of a mail, with its header section or the beginning of that; empty where it cannot be read now.
@@ -216,7 +224,7 @@ impl Closing {
     }
 
     /// The notification that this attempt asks for, and what it tells.
-    async fn notify(
+    pub(super) async fn notify(
         &self,
         message: Arc<NewMessage>,
         facts: &Facts<'_>,
@@ -255,7 +263,7 @@ impl Closing {
         infected::settled(&self.rooms.quarantine, message.id, attempted).await;
     }
 
-    fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
+    pub(super) fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
         let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
         for attempt in attempted {
             let recipient = attempt.recipient;

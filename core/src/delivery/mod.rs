@@ -1,17 +1,19 @@
 //! From the queue to the mailbox.
 //!
 //! ```text
-//! queue.claim -> worker -> scan (unless stamped) -+-> local: directory -> store.deliver | store.record
-//!                                                 +-> infected: store.record -> quarantine
-//!                                                 +-> remote: route -> mx -> hop: a server's word
+//! queue.claim -> worker -> clearance (scan unless stamped) -+-> local: directory -> store.deliver | store.record
+//!                                                           +-> infected: store.record -> quarantine
+//!                                                           +-> remote: route -> mx -> hop: a server's word
 //!                               closing: queue.settle_with <-+-> store.forget
 //!                                        dsn: notifications --^
+//! session -> suspects -> quarantine
 //! ```
 //! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
 //! replay gets the answer that was given before and does nothing twice. A next hop remembers nothing for us: a crash
 //! between its 250 and the flush of the queue's record sends the mail twice, which is the window that SMTP leaves.
 
 pub mod attempt;
+mod clearance;
 mod closing;
 pub mod disposition;
 pub mod dns;
@@ -27,6 +29,7 @@ pub mod remote;
 pub mod retry;
 pub mod route;
 pub mod schedule_policy;
+pub mod suspects;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tls_policy;
@@ -41,5 +44,6 @@ pub use disposition::Disposition;
 pub use loops::{RECEIVED_MAX, delivered_to};
 pub use metrics::Metrics;
 pub use schedule_policy::{Retries, Schedule, Schedules};
+pub use suspects::Suspects;
 pub use watchdog::Watchdog;
 pub use worker::{Rooms, Settings, StartError, Workers};

@@ -132,6 +132,14 @@ pub enum What {
         /// Of how many recipients it tells.
         recipients: usize,
     },
+    /// A mail was dealt with although no scan had vouched for it in time: in its session, or on its way into mailboxes.
+    #[serde(rename = "mail.unscanned")]
+    Unscanned {
+        /// What the scan said.
+        verdict: String,
+        /// What `fail` of its listener makes of it: `open`, `closed` or `hold`.
+        fail: Cow<'static, str>,
+    },
     /// A recipient has the mail.
     #[serde(rename = "recipient.delivered")]
     Delivered {
@@ -386,6 +394,7 @@ impl What {
             Self::Stripped { .. } => 303,
             Self::Notified { .. } => 304,
             Self::Stuck { .. } => 305,
+            Self::Unscanned { .. } => 306,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,

@@ -26,6 +26,13 @@ impl fmt::Display for Event {
                 write!(f, " authenticated as {user} by {mechanism}")
             }
             What::Scanned { verdict } => write!(f, "the scan of the mail said: {verdict}"),
+            What::Unscanned { verdict, fail } => {
+                self.mail(f)?;
+                write!(
+                    f,
+                    " has no scan that vouches for it ({verdict}), and its listener has fail = \"{fail}\""
+                )
+            }
             What::Stripped { fields } => {
                 self.mail(f)?;
                 write!(f, " had headers that its sender has no right to set; they were removed: {fields}")

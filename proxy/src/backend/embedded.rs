@@ -1,14 +1,15 @@
 //! The default backend: Gatepost itself. Directory, intake, scan and queue of `gatepost_core`, in this order. On listeners
 //! with `backend = "relay"` it takes mail for the server behind as well.
 
+mod session_scan;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gatepost_core::BoxFuture;
 use gatepost_core::clock::now_ms;
-use gatepost_core::delivery::RECEIVED_MAX;
 use gatepost_core::delivery::reach::is_public;
+use gatepost_core::delivery::{RECEIVED_MAX, Suspects};
 use gatepost_core::directory::{Directory, Forwarding, Resolution};
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{About, Log, What};
@@ -18,7 +19,7 @@ use gatepost_core::forwarding::srs::NotOurs;
 use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
 use gatepost_core::memory::{Drawn, MemoryBudget};
 use gatepost_core::queue::{AppendError, NewMessage, Queue};
-use gatepost_core::scan::{Priority, Scanner, Stamp, Verdict};
+use gatepost_core::scan::Scanner;
 use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
 use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
 use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
@@ -26,6 +27,8 @@ use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
 use super::behind::Behind;
 use super::received::ReceivedCounter;
 use super::{Backend, Discard, Transaction};
+use session_scan::Scanned;
+pub use session_scan::{SessionScan, SessionScans, SuspectAction};
 
 /// Accepts for local mailboxes, and from their users.
 #[derive(Debug)]
@@ -40,9 +43,8 @@ pub struct Settings {
     pub hostname: String,
     /// How mail for other domains is taken from those with the right; `None`: not at all.
     pub relay: Option<Relay>,
-    /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
-    /// `None`: it does not wait at all.
-    pub scan_time_max: Option<Duration>,
+    /// How sessions have mail scanned.
+    pub scans: SessionScans,
 }
 
 /// Mail for other domains is sent on.
@@ -62,6 +64,7 @@ struct Rooms {
     memory: MemoryBudget,
     signers: ArcSwap<Signers>,
     behind: ArcSwapOption<Behind>,
+    suspects: ArcSwapOption<Suspects>,
     settings: ArcSwap<Settings>,
 }
 
@@ -117,6 +120,7 @@ impl Embedded {
                 memory,
                 signers,
                 behind: ArcSwapOption::empty(),
+                suspects: ArcSwapOption::empty(),
                 settings,
             }),
         }
@@ -136,6 +140,11 @@ impl Embedded {
     /// Signs what users send with these, for commits from now on.
     pub fn sign_with(&self, signers: Signers) {
         self.rooms.signers.store(Arc::new(signers));
+    }
+
+    /// Where sessions put infected mail that they do not refuse; before, there is no place for it.
+    pub fn keep_suspects_in(&self, suspects: Suspects) {
+        self.rooms.suspects.store(Some(Arc::new(suspects)));
     }
 
     /// Takes mail for a server behind as well, in sessions of its listeners and for transactions from now on.
@@ -376,11 +385,12 @@ impl Rooms {
             envelope.params.body = BodyKind::EightBitMime;
         }
         let settings = self.settings.load_full();
-        let stamp = match settings.scan_time_max {
-            Some(time_max) => self.scan(&body, &origin, time_max).await?,
-            None => None,
-        };
         let id = self.queue.allocate_id();
+        let (stamp, evidence) = match self.scan(id, &body, &origin, &settings.scans).await? {
+            Scanned::Vouched(stamp) => (Some(stamp), None),
+            Scanned::Unvouched => (None, None),
+            Scanned::Suspect(evidence) => (None, Some(evidence)),
+        };
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
         let submission = Submission::new(envelope, origin);
         let mut trace = trace::received(&settings.hostname, id, &submission);
@@ -388,34 +398,14 @@ impl Rooms {
         let lives_behind = |path: &ForwardPath| behind.is_some_and(|behind| behind.has(path));
         let submission = forward(&self.directory, submission, lives_behind);
         let message = NewMessage { id, submission, trace, body, stamp };
-        let queue_id = self.queue.append(message).await.map_err(refusal)?;
+        match evidence {
+            None => {
+                self.queue.append(message).await.map_err(refusal)?;
+            }
+            Some(evidence) => self.keep(message, evidence).await?,
+        }
         self.tell_stripped(about, &stripped);
-        Ok(queue_id.to_string())
-    }
-
-    /// The stamp, or `None` where there is no verdict in time: the queue scans it before anybody reads it.
-    async fn scan(&self, body: &Body, origin: &Origin, time_max: Duration) -> Result<Option<Stamp>, Refusal> {
-        let report = self.scanner.scan(body.clone(), Priority::High, time_max).await;
-        let (session, user) = (&origin.session, origin.user.as_deref());
-        if report.verdict != Verdict::Clean {
-            let verdict = report.verdict.to_string();
-            self.events.record(About::from(origin), What::Scanned { verdict });
-        }
-        match report.verdict {
-            Verdict::Clean => Ok(Some(report.stamp)),
-            Verdict::Infected { threat } => {
-                tracing::info!(session, user, peer = %origin.peer, threat, "an infected mail was refused");
-                Err(Refusal::Infected)
-            }
-            Verdict::Unscannable { reason } => {
-                tracing::info!(session, user, peer = %origin.peer, %reason, "a mail that cannot be scanned was refused");
-                Err(Refusal::ContentRejected)
-            }
-            verdict @ (Verdict::TimedOut | Verdict::Failed) => {
-                tracing::warn!(session, %verdict, "no scan in the session: the queue scans this mail");
-                Ok(None)
-            }
-        }
+        Ok(id.to_string())
     }
 
     /// DKIM signatures of what a user sends as himself. Here, since nothing below changes the mail any more, and so that each

@@ -14,6 +14,7 @@ use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
+use super::listener_scan::WrittenListenerScan;
 use super::network::TrustedNetwork;
 use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
@@ -94,6 +95,7 @@ pub(super) struct Listener {
     pub(super) peers: Option<Spanned<Vec<PeerNetworks>>>,
     pub(super) client_certificates: Option<Spanned<ClientCertificates>>,
     pub(super) switched_off: Option<Spanned<Vec<SwitchableVerb>>>,
+    pub(super) scan: Option<Spanned<WrittenListenerScan>>,
 }
 
 /// Which protocol a listener speaks.

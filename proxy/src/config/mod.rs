@@ -14,7 +14,8 @@ mod dkim;
 mod dnsbl;
 mod engines;
 mod file;
-pub mod network;
+pub mod listener_scan;
+mod network;
 mod problem;
 mod quarantine;
 mod quirk;
@@ -42,6 +43,7 @@ pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
 pub use file::{Infected, LogFormat, LogLevel, SandboxMode};
+pub use listener_scan::{ListenerScan, SessionInfected};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 pub use quarantine::Quarantine;
@@ -131,6 +133,8 @@ pub struct Listener {
     pub client_certificates: Option<ClientCertificates>,
     /// Verbs that do not exist here.
     pub switched_off: Vec<SwitchableVerb>,
+    /// How its sessions have mail scanned; without effect on POP3 listeners.
+    pub scan: ListenerScan,
 }
 
 /// A protocol with the settings that make sense for it.
@@ -423,6 +427,7 @@ impl Config {
                 peers: Vec::new(),
                 client_certificates: None,
                 switched_off: Vec::new(),
+                scan: ListenerScan::default(),
             })
         };
         let listeners = [

@@ -6,16 +6,21 @@ use gatepost_core::access::pop3;
 use gatepost_core::delivery;
 use gatepost_core::queue::{self, Quota, Quotas};
 use gatepost_core::scan::engines::{OutsideSettings, clamd, icap};
-use gatepost_core::scan::{self, EngineSettings, InfectedAction, UnscannableAction, UnscannablePolicy};
+use gatepost_core::scan::{
+    self, EngineSettings, FailMode, InfectedAction, UnscannableAction, UnscannablePolicy,
+};
 use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use super::clients;
 use crate::admission::dnsbl;
 use crate::admission::stranger::StrangerChecks;
 use crate::authn;
-use crate::backend::embedded::{self, Relay};
+use crate::backend::embedded::{self, Relay, SessionScan, SessionScans, SuspectAction};
 use crate::config::values::{Octets, TimeSpan};
-use crate::config::{self, Answer, Config, EngineKind, Infected, Listener, Pop3Tls, Service, SmtpTls};
+use crate::config::{
+    self, Answer, Config, EngineKind, Infected, Listener, ListenerScan, Pop3Tls, Service, SessionInfected,
+    SmtpTls,
+};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, SmtpSettings};
@@ -138,8 +143,26 @@ pub(super) fn backend_settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         hostname: config.hostname.to_string(),
         relay: config.remote.as_ref().map(|remote| Relay { internal: remote.internal_addresses }),
-        scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
+        scans: session_scans(config),
     }
+}
+
+fn session_scans(config: &Config) -> SessionScans {
+    let scan = |listener: &ListenerScan| {
+        let in_session = listener.in_session.unwrap_or(config.scan.in_session);
+        let budget = listener.session_budget.unwrap_or(config.scan.session_budget);
+        SessionScan {
+            time_max: in_session.then(|| budget.duration()),
+            fail: listener.fail,
+            suspects: match listener.infected {
+                SessionInfected::Refuse => SuspectAction::Refuse,
+                SessionInfected::Quarantine => SuspectAction::Quarantine,
+            },
+        }
+    };
+    let of_listeners =
+        config.listeners.iter().map(|listener| (listener.name.to_string(), scan(&listener.scan)));
+    SessionScans { usual: scan(&ListenerScan::default()), of_listeners: of_listeners.collect() }
 }
 
 pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
@@ -147,10 +170,12 @@ pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
         Infected::Quarantine => InfectedAction::Quarantine,
         Infected::Delete => InfectedAction::Delete,
     };
+    let open_listeners = config.listeners.iter().filter(|it| it.scan.fail == FailMode::Open);
     delivery::Policy {
         hostname: config.hostname.to_string(),
         schedules: config.schedules,
         infected: infected.allowed(config.scan.deletion),
+        open_listeners: open_listeners.map(|listener| listener.name.to_string()).collect(),
     }
 }
 

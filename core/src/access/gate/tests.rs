@@ -37,7 +37,7 @@ impl House {
         let delivery = Delivery {
             queue_id: QueueId(1),
             body: Body::Memory(BODY.into()),
-            stamp: engine.stamp(),
+            stamp: Some(engine.stamp()),
             received_at_ms: 7,
             copies,
         };

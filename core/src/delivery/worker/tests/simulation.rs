@@ -403,7 +403,7 @@ fn policy(deletion: bool) -> Policy {
     let local = Schedule { retries, delay_notice: None, expiry: Duration::from_secs(3600) };
     let schedules = Schedules { local, ..Schedules::default() };
     let infected = InfectedAction::Delete.allowed(deletion);
-    Policy { hostname: "mx.localhost".to_owned(), schedules, infected }
+    Policy { hostname: "mx.localhost".to_owned(), schedules, infected, open_listeners: HashSet::new() }
 }
 
 fn infected() -> Verdict {
