@@ -10,7 +10,7 @@
 
 pub mod admin;
 pub mod admission;
-pub mod admission_file;
+mod admission_file;
 pub mod authn;
 pub mod backend;
 pub mod cli;
@@ -32,6 +32,7 @@ pub mod service_manager;
 pub mod services;
 pub mod session_id;
 pub mod sockets;
+mod state_file;
 pub mod telemetry;
 pub mod tls;
 pub mod tls_results;

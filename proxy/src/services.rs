@@ -31,7 +31,7 @@ use gatepost_core::store::{MailStore, SqliteStore};
 use crate::admission::Policy;
 use crate::admission::dnsbl::{self, BlockLists};
 use crate::admission::memory::Memory;
-use crate::admission_file::AdmissionFile;
+use crate::admission_file;
 use crate::authn::Authenticator;
 use crate::backend::embedded::Embedded;
 use crate::config::Config;
@@ -41,6 +41,7 @@ use crate::dkim_keys;
 use crate::metrics::EdgeMetrics;
 use crate::relay;
 use crate::server::Services;
+use crate::state_file::StateFile;
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
 use crate::tls_results::TlsResults;
@@ -60,7 +61,7 @@ pub struct Rooms {
     edge: Services,
     backend: Arc<Embedded>,
     shares: Shares,
-    remembered: AdmissionFile,
+    remembered: StateFile,
     tls: Arc<Tls>,
     queue: Queue,
     scanner: Scanner,
@@ -148,7 +149,7 @@ impl Rooms {
             metrics: EdgeMetrics::register(registry)?,
         };
         let tls_results = report_on_tls(config, folder, ledger, &queue, &backend, registry)?;
-        let remembered = AdmissionFile::open(Arc::clone(&edge.admission), folder.clone());
+        let remembered = admission_file::open(Arc::clone(&edge.admission), folder.clone());
         Ok(Self {
             edge,
             backend,

@@ -1,9 +1,6 @@
 //! Keeps what came of TLS with other servers in a file of the data folder, and reports it to their domains.
 
-use std::fs;
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use gatepost_core::delivery::dns::NameServers;
 use gatepost_core::dkim::Signers;
@@ -11,26 +8,17 @@ use gatepost_core::queue::Queue;
 use gatepost_core::tlsrpt::reporter::{Metrics, Tools};
 use gatepost_core::tlsrpt::{self, Ledger, Reporter};
 use prometheus::Registry;
-use tokio::task::{AbortHandle, spawn_blocking};
 
 use crate::config::{Config, TlsReports};
 use crate::data_folder::DataFolder;
 use crate::relay::RelayError;
+use crate::state_file::{self, StateFile};
 
 /// Writes the file now and then, and when it is closed. Dropped, it neither writes nor reports any more.
 #[derive(Debug)]
 pub struct TlsResults {
-    keeper: Arc<Keeper>,
-    task: AbortHandle,
+    file: StateFile,
     reporter: Reporter,
-}
-
-#[derive(Debug)]
-struct Keeper {
-    ledger: Ledger,
-    folder: DataFolder,
-    /// What the file has. Held while it is written, so that writes come one after the other.
-    written: Mutex<Vec<u8>>,
 }
 
 // === impl TlsResults ===
@@ -72,22 +60,14 @@ impl TlsResults {
             signers,
             metrics: Metrics::register(registry)?,
         };
-        let keeper = Arc::new(Keeper { ledger, folder: folder.clone(), written: Mutex::default() });
-        let task = tokio::spawn(keep(Arc::clone(&keeper))).abort_handle();
-        Ok(Some(Self { keeper, task, reporter: Reporter::start(settings, tools) }))
+        let file = StateFile::keep(folder.clone(), DataFolder::TLS_RESULTS, KEPT, move || ledger.remember());
+        Ok(Some(Self { file, reporter: Reporter::start(settings, tools) }))
     }
 
     /// Writes for the last time. Nothing is reported any more.
     pub async fn close(self) {
-        self.task.abort();
         self.reporter.stop();
-        write(Arc::clone(&self.keeper)).await;
-    }
-}
-
-impl Drop for TlsResults {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.file.close().await;
     }
 }
 
@@ -97,61 +77,19 @@ fn settings(config: &Config) -> Option<&TlsReports> {
 
 fn recall(ledger: &Ledger, folder: &DataFolder) {
     let path = folder.tls_results();
-    let octets = match fs::metadata(&path).and_then(|found| match found.len() {
-        0..=FILE_OCTETS_MAX => fs::read(&path),
-        _ => Err(io::Error::from(io::ErrorKind::FileTooLarge)),
-    }) {
-        Ok(octets) => octets,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "results of TLS of the last run cannot be read");
-            return;
-        }
-    };
+    let Some(octets) = state_file::read(&path, KEPT, FILE_OCTETS_MAX) else { return };
     if let Err(error) = ledger.recall(&octets) {
-        tracing::warn!(
-            path = %path.display(),
-            %error,
-            "results of TLS of the last run are lost: their file is damaged",
-        );
+        tracing::warn!(path = %path.display(), %error, "{KEPT} of the last run are lost: their file is damaged");
     }
 }
 
-async fn keep(keeper: Arc<Keeper>) {
-    loop {
-        tokio::time::sleep(WRITE_EVERY).await;
-        write(Arc::clone(&keeper)).await;
-    }
-}
-
-async fn write(keeper: Arc<Keeper>) {
-    // A panic would have been told by its hook; there is nothing to mend here.
-    let _ = spawn_blocking(move || keeper.write()).await;
-}
-
-// === impl Keeper ===
-
-impl Keeper {
-    fn write(&self) {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let octets = self.ledger.remember();
-        if *written == octets {
-            return;
-        }
-        match self.folder.replace(DataFolder::TLS_RESULTS, &octets) {
-            Ok(_) => *written = octets,
-            Err(error) => tracing::warn!(%error, "results of TLS cannot be written: a restart forgets them"),
-        }
-    }
-}
-
-/// What a crash may cost.
-const WRITE_EVERY: Duration = Duration::from_secs(60);
+const KEPT: &str = "results of TLS";
 /// Four times what the ledger holds: texts may be escaped in the file.
 const FILE_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::Path;
 
     use gatepost_core::delivery::tls_policy::{Applied, PolicyKind};

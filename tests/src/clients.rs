@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::path::Path;
 
 use crate::authority::ClientPair;
 use crate::binary;
-use crate::command::{Outcome, Run, is_installed};
+use crate::command::{Outcome, Run};
+use crate::exim::Copied;
 use crate::server::Server;
 use crate::user::User;
 
@@ -131,30 +131,17 @@ pub fn python(server: &Server, script: &str, port: u16, mode: &str) -> Run {
 #[must_use]
 pub fn exim(server: &Server, tls: Tls, to: &str, content: &[u8]) -> String {
     let folder = server.folder().join("exim");
-    for part in ["spool", "log"] {
-        fs::create_dir_all(folder.join(part)).expect("a folder for Exim");
+    let copied = Copied::below(&folder, &["spool", "log"]);
+    if rustix::process::geteuid().is_root() {
+        fs::set_permissions(server.folder(), fs::Permissions::from_mode(0o711))
+            .expect("the folder's mode can be set");
     }
-    // A copy: Exim starts itself again as a user who may not see the repository.
-    let program = folder.join("exim4");
-    fs::copy(&*EXIM, &program).expect("Exim can be copied");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the copy's mode can be set");
     let certificate = fs::read(server.certificate()).expect("the certificate can be read");
     fs::write(folder.join("cert.pem"), certificate).expect("the certificate can be copied");
     let config = folder.join("exim.conf");
-    let run_as = if rustix::process::geteuid().is_root() {
-        let spool = [folder.join("spool"), folder.join("log")];
-        fs::set_permissions(server.folder(), fs::Permissions::from_mode(0o711))
-            .expect("the folder's mode can be set");
-        Run::new("chown").args(["-R", "Debian-exim:"]).args(spool).succeed();
-        String::new()
-    } else {
-        // It cannot become anybody else.
-        let [user, group] = ["-un", "-gn"].map(|name| Run::new("id").arg(name).succeed().text());
-        format!("exim_user = {user}exim_group = {group}deliver_drop_privilege = true\n")
-    };
-    fs::write(&config, run_as + &exim_config(server, tls, &folder))
+    fs::write(&config, copied.identity + &exim_config(server, tls, &folder))
         .expect("Exim's configuration can be written");
-    let outcome = Run::new(&program)
+    let outcome = Run::new(&copied.program)
         .arg("-C")
         .arg(&config)
         .args(["-odi", "-oi", "-f", &server.me().name, to])
@@ -261,14 +248,3 @@ fn write_private(path: &Path, text: &str) {
         fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(path).expect("a file");
     file.write_all(text.as_bytes()).expect("the file can be written");
 }
-
-/// Exim is not installed but unpacked by `tests/run`: as a package it would replace the machine's own mail server.
-static EXIM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let unpacked = std::env::var_os("GATEPOST_TEST_EXIM").map(PathBuf::from);
-    let unpacked = unpacked.unwrap_or_else(|| binary::repository().join("target/exim/usr/sbin/exim4"));
-    if unpacked.is_file() {
-        return unpacked;
-    }
-    assert!(is_installed("exim4"), "no Exim: tests/run unpacks one to target/exim");
-    PathBuf::from("/usr/sbin/exim4")
-});

@@ -10,18 +10,21 @@
 //!                                    ^ smtp, pop3: scripted sockets over wire, with trust and scram
 //!                                    ^ clients: swaks, curl, msmtp, Python, Exim
 //!                                    ^ balancer: HAProxy
-//! postfix, dovecot: real mail servers to send to
+//!                                    ^ plain_clients: swaks, curl, msmtp, Python, nodemailer before any server
+//! postfix, dovecot, exim, aiosmtpd: real mail servers to send to
+//! exchange: a stand-in for one that must not face the internet
 //! fault: a disk that fails or is slow
 //! next_hop: a mail server that misbehaves as a test wants
 //! clamd: a virus scanner; icap: a server that asks it
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
-//! mail: what is sent, and what must be read back
+//! mail: what is sent, and what must be read back; corpus: mails that show whether an octet was changed
 //! ```
 //!
 //! Helpers panic on surprise: a panic is how a test says what it saw.
 
+pub mod aiosmtpd;
 pub mod attackers;
 pub mod authority;
 pub mod balancer;
@@ -29,13 +32,18 @@ pub mod binary;
 pub mod clamd;
 pub mod clients;
 pub mod command;
+pub mod corpus;
 pub mod dns;
 pub mod dovecot;
+pub mod exchange;
+pub mod exim;
 pub mod fault;
 pub mod http;
 pub mod icap;
+mod line;
 pub mod mail;
 pub mod next_hop;
+pub mod plain_clients;
 pub mod pop3;
 pub mod ports;
 pub mod postfix;

@@ -77,6 +77,8 @@ pub enum Reaction {
     Write(&'static [u8]),
     /// Writes these octets again and again until the client has gone.
     Flood(&'static [u8]),
+    /// Writes these octets one by one, again and again, a tenth of a second between them.
+    Drip(&'static [u8]),
     /// Does what is right, and says that twice, in one write.
     Twice,
     /// Does what is right, and says nothing.
@@ -87,8 +89,10 @@ pub enum Reaction {
     Stall,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// Octets that a connection writes and reads before it breaks.
+    reach: Mutex<(usize, usize)>,
     /// Where, what, and how often still.
     plan: Mutex<Vec<(At, Reaction, usize)>>,
     taken: Mutex<Vec<Taken>>,
@@ -177,6 +181,11 @@ impl NextHop {
         lock(&self.shared.plan).clear();
     }
 
+    /// Closes each connection to come where so many octets were written or read, in the middle of whatever that is.
+    pub fn break_after(&self, written: usize, read: usize) {
+        *lock(&self.shared.reach) = (written, read);
+    }
+
     /// The mails that it has taken, once there are `count` of them.
     ///
     /// # Panics
@@ -217,6 +226,25 @@ impl Drop for NextHop {
         self.shared.is_over.store(true, Ordering::Relaxed);
         // Wakes the listener.
         TcpStream::connect(self.address).ok();
+    }
+}
+
+// === impl Shared ===
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            reach: Mutex::new((usize::MAX, usize::MAX)),
+            plan: Mutex::default(),
+            taken: Mutex::default(),
+            connections: Mutex::default(),
+            said: Mutex::default(),
+            changed: Condvar::default(),
+            is_over: AtomicBool::default(),
+            tls: None,
+            is_lmtp: false,
+            offers: Mutex::default(),
+        }
     }
 }
 

@@ -273,7 +273,7 @@ fn another_user_is_refused_even_where_the_files_would_let_him() {
                   os.setuid(int(sys.argv[2]))\n\
                   s = socket.socket(socket.AF_UNIX)\n\
                   s.connect(sys.argv[1])\n\
-                  s.sendall(b'{\"version\":1,\"request\":{\"delete\":{\"filter\":{},\"bounce\":false}}}\\n')\n\
+                  s.sendall(b'{\"version\":2,\"request\":{\"change\":{\"delete\":{\"filter\":{},\"bounce\":false}}}}\\n')\n\
                   print(s.recv(1000).decode())";
     let ask = |uid: &str| {
         let run = Run::new("python3").args(["-c", script]);

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{BadMessage, Cause, Metrics, Settings};
 use crate::disk::Disk;
+use crate::disk::files::{Copied, copy, remove_if_there};
 
 /// What is kept. One at a time works on it.
 pub(super) struct Folder {
@@ -33,13 +34,6 @@ struct Reason<'a> {
     /// Whether it was larger than all bad mail together may be.
     cut: bool,
     /// Whether it could not be read to its end.
-    damaged: bool,
-}
-
-/// What was written of a content.
-struct Written {
-    octets: u64,
-    cut: bool,
     damaged: bool,
 }
 
@@ -171,33 +165,8 @@ impl Folder {
         Ok(written.octets.saturating_add(text.len() as u64))
     }
 
-    fn write_content(&self, path: &Path, content: &mut dyn Read) -> io::Result<Written> {
-        let file = self.disk.create(path)?;
-        let mut written = Written { octets: 0, cut: false, damaged: false };
-        let mut buffer = vec![0; BUFFER_OCTETS];
-        loop {
-            let count = match content.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if is_damage(&error) => {
-                    written.damaged = true;
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            let room =
-                usize::try_from(self.settings.octets.saturating_sub(written.octets)).unwrap_or(usize::MAX);
-            let part = buffer.get(..count.min(room)).unwrap_or_default();
-            file.write_all_at(written.octets, &[IoSlice::new(part)])?;
-            written.octets = written.octets.saturating_add(part.len() as u64);
-            if part.len() < count {
-                written.cut = true;
-                break;
-            }
-        }
-        file.flush()?;
-        Ok(written)
+    fn write_content(&self, path: &Path, content: &mut dyn Read) -> io::Result<Copied> {
+        copy(content, &*self.disk.create(path)?, self.settings.octets, &mut |_| ())
     }
 
     fn path(&self, name: &str, suffix: &str) -> PathBuf {
@@ -221,20 +190,8 @@ fn kept_at_ms(name: &str) -> Option<u64> {
     at_ms.parse().ok()
 }
 
-fn is_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
-}
-
-fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    match disk.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 const MAIL: &str = ".eml";
 const REASON: &str = ".json";
-const BUFFER_OCTETS: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -13,14 +13,14 @@ pub mod metrics;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::clock::now_ms;
-use crate::disk::{Disk, IoPool};
+use crate::disk::{Disk, Worked};
 use crate::queue::QueueId;
 use folder::Folder;
 pub use metrics::Metrics;
@@ -28,8 +28,8 @@ pub use metrics::Metrics;
 /// The folder of bad mail. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Badmail {
-    folder: Arc<Mutex<Folder>>,
-    pool: IoPool,
+    /// A job that panicked has left files at most, which the next opening looks at anew.
+    folder: Worked<Folder>,
 }
 
 /// How much of it stays; the oldest goes first.
@@ -83,7 +83,7 @@ impl Badmail {
         metrics: Option<Metrics>,
     ) -> io::Result<Self> {
         let folder = Folder::open(disk, root, settings, metrics, now_ms())?;
-        Ok(Self { folder: Arc::new(Mutex::new(folder)), pool: IoPool::start("gatepost-badmail", 1)? })
+        Ok(Self { folder: Worked::start("gatepost-badmail", folder)? })
     }
 
     /// Keeps a mail: durable when this returns its name.
@@ -92,7 +92,7 @@ impl Badmail {
     /// The disk's; then nothing of it was kept. A content that turns out to be damaged is none: what can be read of it is
     /// kept, and the reason file says so.
     pub async fn keep(&self, message: BadMessage) -> io::Result<String> {
-        self.run(move |folder| folder.keep(message, now_ms())).await?
+        self.folder.run(move |folder| folder.keep(message, now_ms())).await?
     }
 
     /// Removes what is too old or too much, now and then and whenever the bounds change. Ends when nobody can change them any
@@ -111,16 +111,7 @@ impl Badmail {
     }
 
     async fn sweep(&self, settings: Settings) -> io::Result<()> {
-        self.run(move |folder| folder.sweep(settings, now_ms())).await?
-    }
-
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Folder) -> T + Send + 'static,
-    ) -> io::Result<T> {
-        let folder = Arc::clone(&self.folder);
-        // A job that panicked has left files at most, which the next opening looks at anew.
-        self.pool.run(move || work(&mut folder.lock().unwrap_or_else(PoisonError::into_inner))).await
+        self.folder.run(move |folder| folder.sweep(settings, now_ms())).await?
     }
 }
 

@@ -1,5 +1,6 @@
 //! The seam to stable storage: `real` in production, `simulated` in tests, where a crash keeps any subset of the unflushed sectors.
 
+pub mod files;
 pub mod free_space;
 pub mod pool;
 pub mod real;
@@ -9,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use free_space::FreeSpace;
-pub use pool::IoPool;
+pub use pool::{IoPool, Worked};
 pub use real::RealDisk;
 pub use simulated::{Dice, Fault, SimulatedDisk};
 

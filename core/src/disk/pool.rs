@@ -14,6 +14,13 @@ pub struct IoPool {
     jobs: mpsc::Sender<Job>,
 }
 
+/// A value with a thread of its own, on which one job at a time works on it. Cheap to clone; the thread ends with the last clone.
+#[derive(Debug)]
+pub struct Worked<T> {
+    value: Arc<Mutex<T>>,
+    pool: IoPool,
+}
+
 type Job = Box<dyn FnOnce() + Send>;
 
 // === impl IoPool ===
@@ -56,6 +63,36 @@ impl IoPool {
         {
             job();
         }
+    }
+}
+
+// === impl Worked ===
+
+impl<T: Send + 'static> Worked<T> {
+    /// Starts the thread, named `name`.
+    ///
+    /// # Errors
+    /// The operating system's, where it refuses a thread.
+    pub fn start(name: &str, value: T) -> io::Result<Self> {
+        Ok(Self { value: Arc::new(Mutex::new(value)), pool: IoPool::start(name, 1)? })
+    }
+
+    /// Runs a job on the value and waits for its result. A job that panics leaves the value as it is at that moment.
+    ///
+    /// # Errors
+    /// `BrokenPipe` where the job panicked.
+    pub async fn run<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut T) -> R + Send + 'static,
+    ) -> io::Result<R> {
+        let value = Arc::clone(&self.value);
+        self.pool.run(move || work(&mut value.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
+}
+
+impl<T> Clone for Worked<T> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), pool: self.pool.clone() }
     }
 }
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use super::record::{Record, Written};
 use super::{Details, Metrics, Selection, Settings, Suspect};
 use crate::disk::Disk;
+use crate::disk::files::{Copied, copy, remove_if_there};
 use crate::queue::QueueId;
 use crate::scan::Ruling;
 
 mod files;
 pub(super) mod rulings;
 
-use files::{MAIL, NEW, RECORD, is_damage, name_of, read_whole, remove_if_there};
+use files::{MAIL, NEW, RECORD, name_of, read_whole};
 
 /// What is kept. One at a time works on it.
 pub(super) struct Folder {
@@ -324,25 +325,10 @@ impl Folder {
 
     fn copy(&self, path: &Path, content: &mut dyn Read) -> io::Result<Written> {
         let file = self.disk.create(path)?;
-        let (mut hasher, mut octets, mut damaged) = (blake3::Hasher::new(), 0_u64, false);
-        let mut buffer = vec![0; BUFFER_OCTETS];
-        loop {
-            let count = match content.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if is_damage(&error) => {
-                    damaged = true;
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            let part = buffer.get(..count).unwrap_or_default();
-            file.write_all_at(octets, &[IoSlice::new(part)])?;
+        let mut hasher = blake3::Hasher::new();
+        let Copied { octets, damaged, .. } = copy(content, &*file, u64::MAX, &mut |part| {
             hasher.update(part);
-            octets = octets.saturating_add(part.len() as u64);
-        }
-        file.flush()?;
+        })?;
         Ok(Written { octets, hash: hasher.finalize(), damaged })
     }
 
@@ -378,6 +364,5 @@ impl std::fmt::Debug for Folder {
 
 const TOO_OLD: &str = "too old";
 const TOO_MUCH: &str = "no room for newer ones";
-const BUFFER_OCTETS: usize = 64 * 1024;
 /// Longer header sections are those of an attack.
 const HEADER_OCTETS_MAX: usize = 32 * 1024;

@@ -19,7 +19,7 @@ mod selection;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use self::folder::rulings::rulings;
 use self::folder::{Folder, Removed};
 use crate::clock::now_ms;
-use crate::disk::{Disk, IoPool};
+use crate::disk::{Disk, Worked};
 use crate::events::{About, Log, What};
 use crate::queue::{NewMessage, QueueId};
 use crate::scan::{ItemName, Overruled, Stamp};
@@ -39,8 +39,8 @@ pub use selection::Selection;
 /// The quarantine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Quarantine {
-    folder: Arc<Mutex<Folder>>,
-    pool: IoPool,
+    /// A job that panicked has left files at most, which the next opening looks at anew.
+    folder: Worked<Folder>,
     overruled: Overruled,
     events: Log,
 }
@@ -115,8 +115,8 @@ impl Quarantine {
     ) -> io::Result<Self> {
         rulings(&*disk, root)?.into_iter().for_each(|ruling| overruled.insert(ruling));
         let (folder, removed) = Folder::open(disk, root, settings, metrics, now_ms())?;
-        let pool = IoPool::start("gatepost-quarant", 1)?;
-        let quarantine = Self { folder: Arc::new(Mutex::new(folder)), pool, overruled, events };
+        let folder = Worked::start("gatepost-quarant", folder)?;
+        let quarantine = Self { folder, overruled, events };
         quarantine.tell_expired(removed);
         Ok(quarantine)
     }
@@ -127,7 +127,7 @@ impl Quarantine {
     /// # Errors
     /// The disk's.
     pub async fn reconcile(&self, queued: HashSet<QueueId>) -> io::Result<()> {
-        self.run(move |folder| folder.reconcile(&queued)).await?
+        self.folder.run(move |folder| folder.reconcile(&queued)).await?
     }
 
     /// Keeps a mail, or further copies of one: durable when this returns. Copies that are here, or were, stay as they are.
@@ -135,7 +135,7 @@ impl Quarantine {
     /// # Errors
     /// The disk's; then nothing has changed. A body that turns out to be damaged is none: what can be read of it is kept.
     pub async fn keep(&self, suspect: Suspect) -> io::Result<()> {
-        let removed = self.run(move |folder| folder.keep(&suspect, now_ms())).await??;
+        let removed = self.folder.run(move |folder| folder.keep(&suspect, now_ms())).await??;
         self.tell_expired(removed);
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Quarantine {
     /// # Errors
     /// The disk's.
     pub async fn settled(&self, id: QueueId) -> io::Result<()> {
-        self.run(move |folder| folder.settled(id)).await?
+        self.folder.run(move |folder| folder.settled(id)).await?
     }
 
     /// The mails that a selection lets through, oldest first. `by` is who asks, for the event log.
@@ -153,7 +153,7 @@ impl Quarantine {
     /// # Errors
     /// A bug: the thread has panicked.
     pub async fn list(&self, selection: Selection, by: &str) -> io::Result<Vec<Record>> {
-        let found = self.run(move |folder| folder.select(&selection)).await?;
+        let found = self.folder.run(move |folder| folder.select(&selection)).await?;
         let what = What::QuarantineListed { by: by.to_owned(), messages: found.len() };
         self.events.record(About::default(), what);
         Ok(found)
@@ -164,7 +164,7 @@ impl Quarantine {
     /// # Errors
     /// The disk's.
     pub async fn show(&self, id: QueueId, by: &str) -> io::Result<Option<Details>> {
-        let details = self.run(move |folder| folder.show(id)).await??;
+        let details = self.folder.run(move |folder| folder.show(id)).await??;
         if let Some(details) = &details {
             self.events.record(details.record.about(), What::QuarantineShown { by: by.to_owned() });
         }
@@ -177,6 +177,7 @@ impl Quarantine {
     /// The disk's; some may have gone all the same.
     pub async fn delete(&self, selection: Selection, by: &str) -> io::Result<usize> {
         let (removed, result) = self
+            .folder
             .run(move |folder| {
                 let mut removed = Vec::new();
                 let result = folder.delete(&selection, &mut removed);
@@ -199,7 +200,7 @@ impl Quarantine {
                 Ok(Err(_)) => return,
             }
             let settings = *bounds.borrow_and_update();
-            let swept = self.run(move |folder| folder.resize(settings, now_ms())).await;
+            let swept = self.folder.run(move |folder| folder.resize(settings, now_ms())).await;
             match swept.and_then(|swept| swept) {
                 Ok(removed) => self.tell_expired(removed),
                 Err(error) => tracing::warn!(%error, "old mail in the quarantine could not be removed"),
@@ -212,15 +213,6 @@ impl Quarantine {
             tracing::info!(queue_id = record.id, why, "a mail in the quarantine was removed");
             self.events.record(record.about(), What::QuarantineExpired { why: why.into() });
         }
-    }
-
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Folder) -> T + Send + 'static,
-    ) -> io::Result<T> {
-        let folder = Arc::clone(&self.folder);
-        // A job that panicked has left files at most, which the next opening looks at anew.
-        self.pool.run(move || work(&mut folder.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 }
 

@@ -99,12 +99,13 @@ impl Releaser {
 
     async fn run(&self, id: QueueId, overrule: bool, by: &str) -> Result<Released, ReleaseError> {
         let quarantine = &self.quarantine;
-        let record = quarantine.run(move |folder| folder.take(id)).await?.map_err(|why| match why {
-            NotTaken::Unknown => ReleaseError::Unknown(id),
-            NotTaken::Busy => ReleaseError::Busy(id),
-        })?;
+        let record =
+            quarantine.folder.run(move |folder| folder.take(id)).await?.map_err(|why| match why {
+                NotTaken::Unknown => ReleaseError::Unknown(id),
+                NotTaken::Busy => ReleaseError::Busy(id),
+            })?;
         let released = self.put_back(id, &record, overrule, by).await;
-        quarantine.run(move |folder| folder.give_back(id)).await?;
+        quarantine.folder.run(move |folder| folder.give_back(id)).await?;
         let (by, about) = (by.to_owned(), record.about());
         let what = match &released {
             Ok(Released { id: released_as, overruled }) => {
@@ -135,13 +136,13 @@ impl Releaser {
         let released = self.queue.allocate_id();
         let Content { trace, body, .. } = content;
         let message = NewMessage { id: released, submission, trace, body, stamp: Some(stamp) };
-        self.quarantine.run(move |folder| folder.mark_releasing(id, Some(released))).await??;
+        self.quarantine.folder.run(move |folder| folder.mark_releasing(id, Some(released))).await??;
         if let Err(error) = self.queue.append(message).await {
-            self.quarantine.run(move |folder| folder.mark_releasing(id, None)).await??;
+            self.quarantine.folder.run(move |folder| folder.mark_releasing(id, None)).await??;
             return Err(error.into());
         }
         let (taken, is_overruled) = (record.clone(), overruled.is_some());
-        let gone = self.quarantine.run(move |folder| folder.released(&taken, id, is_overruled)).await;
+        let gone = self.quarantine.folder.run(move |folder| folder.released(&taken, id, is_overruled)).await;
         if let Err(error) = gone.and_then(|gone| gone) {
             tracing::error!(queue_id = %id, %error, "a released mail could not be taken out of the quarantine");
         }
@@ -177,7 +178,7 @@ impl Releaser {
     }
 
     async fn piece(&self, id: QueueId, offset: u64, octets: usize) -> io::Result<Vec<u8>> {
-        self.quarantine.run(move |folder| folder.read(id, offset, octets)).await?
+        self.quarantine.folder.run(move |folder| folder.read(id, offset, octets)).await?
     }
 
     /// The stamp to go with, and what was overruled for it.
@@ -194,7 +195,7 @@ impl Releaser {
             (Some(threat), _) if overrule => {
                 let (ruling, by) = (Ruling { content: content.hash, threat: threat.clone() }, by.to_owned());
                 let kept = ruling.clone();
-                self.quarantine.run(move |folder| folder.overrule(&kept, &by, now_ms())).await??;
+                self.quarantine.folder.run(move |folder| folder.overrule(&kept, &by, now_ms())).await??;
                 self.quarantine.overruled.insert(ruling);
                 Ok((report.stamp, Some(threat)))
             }

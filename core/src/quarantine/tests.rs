@@ -112,7 +112,7 @@ async fn the_oldest_goes_where_there_are_too_many_and_the_newest_stays_whatever_
     assert_eq!(ids(all(&quarantine).await), [QueueId(9).to_string()]);
     let later = now_ms().saturating_add(10_000);
     let settings = Settings { age: Duration::from_secs(1), ..Settings::default() };
-    let removed = quarantine.run(move |folder| folder.resize(settings, later)).await.unwrap().unwrap();
+    let removed = quarantine.folder.run(move |folder| folder.resize(settings, later)).await.unwrap().unwrap();
     assert_eq!((removed.len(), removed[0].why), (1, "too old"));
 }
 
@@ -202,7 +202,7 @@ proptest! {
                     assert!(asked.contains(&(id.0, copy.index)), "{id}: {} was not asked for", copy.index);
                     expected.remove(&(id.0, copy.index));
                 }
-                let content = quarantine.run(move |folder| folder.read(id, 0, 1 << 20)).await.unwrap().unwrap();
+                let content = quarantine.folder.run(move |folder| folder.read(id, 0, 1 << 20)).await.unwrap().unwrap();
                 assert_eq!(content.len() as u64, record.octets);
             }
             assert!(expected.is_empty(), "lost: {expected:?}");

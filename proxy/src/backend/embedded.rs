@@ -1,34 +1,32 @@
 //! The default backend: Gatepost itself. Directory, intake, scan and queue of `gatepost_core`, in this order. On listeners
 //! with `backend = "relay"` it takes mail for the server behind as well.
 
+mod incoming;
 mod session_scan;
+mod take_over;
+mod transaction;
 
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gatepost_core::BoxFuture;
-use gatepost_core::clock::now_ms;
-use gatepost_core::delivery::reach::is_public;
-use gatepost_core::delivery::{RECEIVED_MAX, Suspects};
-use gatepost_core::directory::{Directory, Forwarding, Resolution};
+use gatepost_core::delivery::Suspects;
+use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
-use gatepost_core::forwarding::forward;
-use gatepost_core::forwarding::srs::NotOurs;
-use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
-use gatepost_core::memory::{Drawn, MemoryBudget};
-use gatepost_core::queue::{AppendError, NewMessage, Queue};
+use gatepost_core::intake::Origin;
+use gatepost_core::memory::MemoryBudget;
+use gatepost_core::queue::{AppendError, Queue};
 use gatepost_core::scan::Scanner;
-use gatepost_smtp::server::{BodySink, Envelope, Refusal, Right, Rights};
-use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
-use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox, ReversePath};
+use gatepost_smtp::server::{Refusal, Right, Rights};
+use gatepost_smtp::wire::params::MailParams;
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::behind::Behind;
-use super::received::ReceivedCounter;
-use super::{Backend, Discard, Transaction};
-use session_scan::Scanned;
+use super::{Backend, Transaction};
 pub use session_scan::{SessionScan, SessionScans, SuspectAction};
+use transaction::EmbeddedTransaction;
 
 /// Accepts for local mailboxes, and from their users.
 #[derive(Debug)]
@@ -66,33 +64,6 @@ struct Rooms {
     behind: ArcSwapOption<Behind>,
     suspects: ArcSwapOption<Suspects>,
     settings: ArcSwap<Settings>,
-}
-
-/// One mail on its way into the queue.
-struct EmbeddedTransaction {
-    rooms: Arc<Rooms>,
-    origin: Origin,
-    rights: Rights,
-    /// Set on listeners that stand before another server.
-    behind: Option<Arc<Behind>>,
-    sender: ReversePath,
-    /// Of the recipients.
-    drawn: Drawn,
-    /// Whose targets are drawn already: named again, they add no recipients.
-    aliases: Vec<Arc<Forwarding>>,
-    body: Option<Incoming>,
-    /// The sink before there is a body.
-    nowhere: Discard,
-}
-
-/// From `prepare` on.
-struct Incoming {
-    envelope: Envelope,
-    firewall: HeaderFirewall,
-    buffer: BodyBuffer,
-    received: ReceivedCounter,
-    /// Why the body cannot be kept: told by `commit`.
-    failure: Option<Refusal>,
 }
 
 // === impl Embedded ===
@@ -171,177 +142,9 @@ impl Backend for Embedded {
             if rooms.queue.was_full() {
                 return Err(Refusal::StorageFull);
             }
-            let drawn = rooms.memory.clone().draw();
-            let transaction = EmbeddedTransaction {
-                rooms,
-                origin,
-                rights,
-                behind,
-                sender: reverse_path.clone(),
-                drawn,
-                aliases: Vec::new(),
-                body: None,
-                nowhere: Discard,
-            };
+            let transaction = EmbeddedTransaction::new(rooms, origin, rights, behind, reverse_path.clone());
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
-    }
-}
-
-// === impl EmbeddedTransaction ===
-
-impl Transaction for EmbeddedTransaction {
-    fn recipient<'a>(
-        &'a mut self,
-        path: &'a ForwardPath,
-        _params: &'a RcptParams,
-    ) -> BoxFuture<'a, Result<(), Refusal>> {
-        Box::pin(async move {
-            let mut alias = None;
-            if let Some(behind) = self.behind.as_ref().filter(|behind| behind.has(path)) {
-                behind.admit(&self.sender, path).await?;
-            } else {
-                match self.rooms.directory.resolve(path) {
-                    Resolution::Local(_) => {}
-                    Resolution::Forwarded(forwarding) => alias = Some(forwarding),
-                    Resolution::Rewritten { bounces_only: true, .. } if self.sender != ReversePath::Null => {
-                        return Err(Refusal::UnknownRecipient);
-                    }
-                    Resolution::Rewritten { leads_to, .. } => {
-                        alias = Some(leads_to.map_err(refused_bounce)?);
-                    }
-                    Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
-                    Resolution::Foreign
-                        if self.rights.contains(Right::AcceptAnyRecipient) && self.leads_out(path) =>
-                    {
-                        return Ok(());
-                    }
-                    Resolution::Foreign => return Err(Refusal::RelayDenied),
-                }
-            }
-            self.admit(path, alias)
-        })
-    }
-
-    fn prepare(&mut self, envelope: Envelope) -> BoxFuture<'_, Result<(), Refusal>> {
-        Box::pin(async move {
-            self.origin.received_at_ms = now_ms();
-            self.body = Some(Incoming {
-                envelope,
-                firewall: self.rooms.firewall(trust(self.rights)),
-                buffer: BodyBuffer::new(self.rooms.queue.spool(), self.rooms.memory.clone()),
-                received: ReceivedCounter::default(),
-                failure: None,
-            });
-            Ok(())
-        })
-    }
-
-    fn sink(&mut self) -> &mut dyn BodySink {
-        match self.body.as_mut() {
-            Some(incoming) => incoming,
-            None => &mut self.nowhere,
-        }
-    }
-
-    fn wants_settling(&self) -> bool {
-        self.body.as_ref().is_some_and(|incoming| incoming.buffer.wants_settling())
-    }
-
-    fn settle(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            if let Some(incoming) = self.body.as_mut() {
-                incoming.settle().await;
-            }
-        })
-    }
-
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
-        Box::pin(async move {
-            // The recipients are held until the queue has them.
-            let Self { rooms, origin, rights, behind, drawn: _drawn, body, .. } = *self;
-            let incoming = body.ok_or(Refusal::LocalError)?;
-            rooms.take_over(origin, trust(rights), behind.as_deref(), incoming).await
-        })
-    }
-}
-
-impl EmbeddedTransaction {
-    /// Draws what a recipient and the targets of its alias take in the queue: all of it or nothing.
-    ///
-    /// An alias may be written to by everybody who may write to users here: who gets its mail is the administrator's choice.
-    fn admit(&mut self, path: &ForwardPath, alias: Option<Arc<Forwarding>>) -> Result<(), Refusal> {
-        let alias = alias.filter(|alias| !self.aliases.contains(alias));
-        let targets = alias.as_ref().map_or(&[][..], |alias| &alias.targets);
-        let user = self.origin.user.as_deref();
-        let mut octets = RECIPIENT_OCTETS;
-        for target in targets {
-            let path = ForwardPath::Mailbox(target.clone());
-            if !self.leads_out(&path) {
-                tracing::warn!(?target, "an alias leads to another server, and no mail leaves this one");
-                return Err(Refusal::RelayDenied);
-            }
-            if !self.rooms.queue.admits(user, &path) {
-                return Err(Refusal::StorageFull);
-            }
-            octets = octets.saturating_add(RECIPIENT_OCTETS);
-        }
-        if !self.rooms.queue.admits(user, path) || !self.drawn.try_grow(octets, 0) {
-            return Err(Refusal::StorageFull);
-        }
-        self.aliases.extend(alias);
-        Ok(())
-    }
-
-    /// Whether mail for this address could leave this server.
-    fn leads_out(&self, path: &ForwardPath) -> bool {
-        let Some(relay) = self.rooms.settings.load().relay else { return false };
-        match path {
-            ForwardPath::Postmaster => false,
-            ForwardPath::Mailbox(mailbox) => match mailbox.domain() {
-                Domain::Address(address) => relay.internal || is_public(*address),
-                Domain::Name(_) => true,
-            },
-        }
-    }
-}
-
-// === impl Incoming ===
-
-impl Incoming {
-    async fn settle(&mut self) {
-        if self.failure.is_none()
-            && let Err(error) = self.buffer.settle().await
-        {
-            self.failure = Some(refusal(error));
-        }
-    }
-
-    /// The whole body, durable where it is large.
-    async fn finish(mut self) -> Result<(Envelope, Body, Stripped), Refusal> {
-        let stripped = self.firewall.finish(&mut |octets| self.buffer.put(octets));
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        if self.received.count() > RECEIVED_MAX {
-            return Err(Refusal::RoutingLoop);
-        }
-        // Where the section is too large, what stood in the rest of it was not looked at.
-        let stripped = stripped.map_err(|_| Refusal::ContentRejected)?;
-        let body = self.buffer.finish().await.map_err(refusal)?;
-        Ok((self.envelope, body, stripped))
-    }
-}
-
-impl BodySink for Incoming {
-    fn put(&mut self, octets: &[u8]) {
-        // What cannot be kept must not fill the memory either.
-        if self.failure.is_some() {
-            return;
-        }
-        // In front of the firewall, which may take out what a loop is known by.
-        self.received.look(octets);
-        self.firewall.put(octets, &mut |octets| self.buffer.put(octets));
     }
 }
 
@@ -370,82 +173,6 @@ impl Rooms {
         };
         rights.contains(Right::AcceptAnySender)
             && (!is_local || rights.contains(Right::AcceptAuthoritativeDomainSender))
-    }
-
-    async fn take_over(
-        &self,
-        origin: Origin,
-        trust: Trust,
-        behind: Option<&Behind>,
-        incoming: Incoming,
-    ) -> Result<String, Refusal> {
-        let (mut envelope, mut body, stripped) = incoming.finish().await?;
-        if envelope.params.body == BodyKind::BinaryMime {
-            body = self.reencode(body, trust).await?;
-            envelope.params.body = BodyKind::EightBitMime;
-        }
-        let settings = self.settings.load_full();
-        let id = self.queue.allocate_id();
-        let (stamp, evidence) = match self.scan(id, &body, &origin, &settings.scans).await? {
-            Scanned::Vouched(stamp) => (Some(stamp), None),
-            Scanned::Unvouched => (None, None),
-            Scanned::Suspect(evidence) => (None, Some(evidence)),
-        };
-        let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
-        let submission = Submission::new(envelope, origin);
-        let mut trace = trace::received(&settings.hostname, id, &submission);
-        trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
-        let lives_behind = |path: &ForwardPath| behind.is_some_and(|behind| behind.has(path));
-        let submission = forward(&self.directory, submission, lives_behind);
-        let message = NewMessage { id, submission, trace, body, stamp };
-        match evidence {
-            None => {
-                self.queue.append(message).await.map_err(refusal)?;
-            }
-            Some(evidence) => self.keep(message, evidence).await?,
-        }
-        self.tell_stripped(about, &stripped);
-        Ok(id.to_string())
-    }
-
-    /// DKIM signatures of what a user sends as himself. Here, since nothing below changes the mail any more, and so that each
-    /// next hop gets the same octets however often it is tried. Without one the mail goes all the same.
-    async fn sign(&self, body: &Body, origin: &Origin) -> String {
-        let signers = self.signers.load_full();
-        let Some(user) = origin.user.clone().filter(|_| !signers.is_empty()) else { return String::new() };
-        let (body, directory) = (body.clone(), self.directory.clone());
-        let signed = tokio::task::spawn_blocking(move || {
-            let is_own =
-                |author: &Mailbox| directory.may_send_as(&user, &ReversePath::Mailbox(author.clone()));
-            signers.sign(&body, is_own, now_ms().wrapping_div(1000))
-        });
-        let error = match signed.await {
-            Ok(Ok(lines)) => return lines,
-            Ok(Err(error)) => error,
-            Err(error) => error.into(),
-        };
-        tracing::warn!(session = origin.session, %error, "a mail goes without a signature");
-        String::new()
-    }
-
-    /// To lines that are legal as 8BITMIME, so that store, POP3 and next hops see nothing else. Only where BINARYMIME is
-    /// switched on.
-    ///
-    /// Its lines are other ones than those that came in, so they go through a firewall of their own.
-    async fn reencode(&self, body: Body, trust: Trust) -> Result<Body, Refusal> {
-        let octets = tokio::task::spawn_blocking(move || {
-            let octets = body.read().map_err(|_| Refusal::StorageFailed)?;
-            binarymime::reencode(&octets).map_err(|_| Refusal::ContentRejected)
-        });
-        let octets = octets.await.map_err(|_| Refusal::LocalError)??;
-        let mut buffer = BodyBuffer::new(self.queue.spool(), self.memory.clone());
-        let mut firewall = self.firewall(trust);
-        for piece in octets.chunks(crate::connection::BUFFER_OCTETS) {
-            firewall.put(piece, &mut |octets| buffer.put(octets));
-            buffer.settle().await.map_err(refusal)?;
-        }
-        firewall.finish(&mut |octets| buffer.put(octets)).map_err(|_| Refusal::ContentRejected)?;
-        buffer.finish().await.map_err(refusal)
     }
 
     fn firewall(&self, trust: Trust) -> HeaderFirewall {
@@ -480,23 +207,12 @@ fn trust(rights: Rights) -> Trust {
     }
 }
 
-/// Who tries to send by way of us is refused as one who relays; what was ours once is no mailbox any more.
-const fn refused_bounce(why: NotOurs) -> Refusal {
-    match why {
-        NotOurs::Forged => Refusal::RelayDenied,
-        NotOurs::Expired => Refusal::UnknownRecipient,
-    }
-}
-
 const fn refusal(error: AppendError) -> Refusal {
     match error {
         AppendError::Full | AppendError::OverQuota => Refusal::StorageFull,
         AppendError::Failed | AppendError::Closed => Refusal::StorageFailed,
     }
 }
-
-/// A path of the greatest length (RFC 5321 section 4.5.3.1.3) with its parameters.
-const RECIPIENT_OCTETS: u64 = 512;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and which exit code says what came of it.
 
+mod arguments;
 mod config;
 mod directory;
 mod dkim;

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
+use super::defaults::CONNECTIONS_DEFAULT;
 use super::engines::engines;
 use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
 use super::listener_scan::check_listener_scans;
 use super::problem::Finding;
 use super::{
-    Admin, Backend, Badmail, CONNECTIONS_DEFAULT, ClientCertificates, Config, DkimKey, Limits, Listener, Log,
-    Pop3Tls, Queue, Scan, Service, SmtpTls, TlsFiles,
+    Admin, Backend, Badmail, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls, Queue,
+    Scan, Service, SmtpTls, TlsFiles,
 };
 use crate::config::values::{Hostname, Octets};
 

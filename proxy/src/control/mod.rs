@@ -10,10 +10,10 @@
 //! `failed`.
 //!
 //! ```text
-//! -> {"version":1,"request":{"hold":{"domain":"example.org"}}}
+//! -> {"version":2,"request":{"change":{"hold":{"domain":"example.org"}}}}
 //! <- {"affected":{"messages":3,"in_delivery":1}}
 //! <- "done"
-//! -> {"version":1,"request":{"list":{}}}
+//! -> {"version":2,"request":{"list":{}}}
 //! <- {"item":{"id":"1M829761E0000", ...}}
 //! <- "done"
 //! ```
@@ -24,6 +24,7 @@ pub mod client;
 pub mod kept;
 pub mod message;
 pub mod quarantine;
+pub mod queued;
 mod requests;
 pub mod server;
 pub mod socket;

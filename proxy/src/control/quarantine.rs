@@ -7,7 +7,8 @@ use gatepost_core::quarantine::{Quarantine, ReleaseError, Released, Releaser, Se
 use gatepost_core::queue::QueueId;
 
 use super::kept::{LetGo, QuarantineFilter, QuarantineRequest};
-use super::message::{FailedKind, Line, NotAnId, Reached, parse_id};
+use super::message::{FailedKind, Line, NotAnId, parse_id};
+use super::queued::Reached;
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]

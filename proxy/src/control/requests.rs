@@ -11,8 +11,9 @@ use gatepost_core::scan::{Ensemble, Reload};
 use super::Rooms;
 use super::background::BackgroundOrder;
 use super::kept::QuarantineRequest;
-use super::message::{Engine, FailedKind, Filter, Line, NotAnId, Request, parse_id};
+use super::message::{Engine, FailedKind, Line, NotAnId, Request, parse_id};
 use super::quarantine::{self, Hearer};
+use super::queued::{Filter, Order};
 use super::server::Answer;
 
 /// Why a request ends early, as its peer is told.
@@ -53,19 +54,17 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
             Ok(())
         }
         Request::ScanReload => reload(&rooms.engines, answer).await?,
-        order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
-            match obey(order, rooms).await {
-                Ok(Affected { messages, in_delivery }) => {
-                    tracing::info!(order = name, uid, messages, in_delivery, "the queue was given an order");
-                    answer.line(&Line::Affected(Affected { messages, in_delivery }.into())).await?;
-                    Ok(())
-                }
-                Err(refused) => {
-                    tracing::warn!(order = name, uid, reason = refused.text, "an order to the queue failed");
-                    Err(refused)
-                }
+        Request::Change(order) => match obey(order, rooms).await {
+            Ok(Affected { messages, in_delivery }) => {
+                tracing::info!(order = name, uid, messages, in_delivery, "the queue was given an order");
+                answer.line(&Line::Affected(Affected { messages, in_delivery }.into())).await?;
+                Ok(())
             }
-        }
+            Err(refused) => {
+                tracing::warn!(order = name, uid, reason = refused.text, "an order to the queue failed");
+                Err(refused)
+            }
+        },
     };
     match answered {
         Ok(()) => answer.done().await,
@@ -73,12 +72,12 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
     }
 }
 
-async fn obey(order: Request, rooms: &Rooms) -> Result<Affected, Refused> {
+async fn obey(order: Order, rooms: &Rooms) -> Result<Affected, Refused> {
     let queue = &rooms.queue;
     let reached = match order {
-        Request::Hold(filter) => queue.hold(&filter.try_into()?).await?,
-        Request::Release(filter) => queue.thaw(&filter.try_into()?).await?,
-        Request::Retry(filter) => {
+        Order::Hold(filter) => queue.hold(&filter.try_into()?).await?,
+        Order::Release(filter) => queue.thaw(&filter.try_into()?).await?,
+        Order::Retry(filter) => {
             let selection = filter.try_into()?;
             // What is due at a server that is left alone would be put off again.
             if let Some(remote) = &rooms.remote {
@@ -86,18 +85,10 @@ async fn obey(order: Request, rooms: &Rooms) -> Result<Affected, Refused> {
             }
             queue.retry_now(&selection).await
         }
-        Request::Delete { filter, bounce } => {
+        Order::Delete { filter, bounce } => {
             let removal = if bounce { Removal::Bounce } else { Removal::Silent };
             queue.remove(&filter.try_into()?, removal).await?
         }
-        Request::List(_)
-        | Request::Show(_)
-        | Request::Cat(_)
-        | Request::Stats
-        | Request::BackgroundScan(_)
-        | Request::ScanStatus
-        | Request::ScanReload
-        | Request::Quarantine(_) => Affected::default(),
     };
     Ok(reached)
 }

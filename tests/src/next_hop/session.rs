@@ -7,9 +7,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustls::{ServerConnection, StreamOwned};
-
 use super::{At, PATIENCE, Reaction, Shared, Taken, lock};
+use crate::line::{Line, drop_buffered};
 
 pub(super) struct Session {
     line: BufReader<Line>,
@@ -22,12 +21,6 @@ pub(super) struct Session {
     octets: Vec<u8>,
 }
 
-/// Plaintext, or TLS over it.
-enum Line {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
-}
-
 // === impl Session ===
 
 impl Session {
@@ -37,7 +30,8 @@ impl Session {
             *connections += 1;
             *connections
         };
-        let line = BufReader::new(Line::Plain(stream));
+        let (write_octets, read_octets) = *lock(&shared.reach);
+        let line = BufReader::new(Line::plain(stream).breaking_after(write_octets, read_octets));
         let (sender, recipients, octets) = (None, Vec::new(), Vec::new());
         let mut session = Self { line, shared, connection, in_tls: false, sender, recipients, octets };
         // A connection that ends is no failure of the test's server.
@@ -165,10 +159,11 @@ impl Session {
             self.line.fill_buf()?;
             return self.misbehave(reaction, "").map(drop);
         }
-        let Line::Plain(stream) = self.line.get_ref() else { return self.say("503 5.5.1 in TLS") };
-        let session = ServerConnection::new(config).map_err(io::Error::other)?;
-        let tls = StreamOwned::new(session, stream.try_clone()?);
-        self.line = BufReader::new(Line::Tls(Box::new(tls)));
+        if self.in_tls {
+            return self.say("503 5.5.1 in TLS");
+        }
+        drop_buffered(&mut self.line);
+        self.line.get_mut().secure(config)?;
         self.in_tls = true;
         Ok(())
     }
@@ -192,6 +187,13 @@ impl Session {
             Reaction::Flood(octets) => {
                 let flood = octets.repeat(FLOOD_OCTETS / octets.len());
                 (0..FLOODS_MAX).try_for_each(|_| self.write(&flood))?;
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Reaction::Drip(octets) => {
+                for octet in octets.iter().cycle().take(DRIPS_MAX) {
+                    self.write(&[*octet])?;
+                    thread::sleep(DRIP_TIME);
+                }
                 Err(io::ErrorKind::UnexpectedEof.into())
             }
             Reaction::Stall => {
@@ -243,36 +245,13 @@ impl Session {
     }
 }
 
-// === impl Line ===
-
-impl Read for Line {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Line {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.write(octets),
-            Self::Tls(stream) => stream.write(octets),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.flush(),
-            Self::Tls(stream) => stream.flush(),
-        }
-    }
-}
-
 /// How much of a body is read before its middle.
 const MIDDLE_OCTETS: usize = 64 * 1024;
 /// In one write of a flood.
 const FLOOD_OCTETS: usize = 16 * 1024;
 /// 64 MiB: a client that goes on reading so long does not defend itself.
 const FLOODS_MAX: usize = 4 * 1024;
+/// Between two octets of a drip: below every deadline for a single read.
+const DRIP_TIME: Duration = Duration::from_millis(100);
+/// A minute of them.
+const DRIPS_MAX: usize = 600;

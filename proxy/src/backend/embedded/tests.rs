@@ -3,9 +3,11 @@ use std::time::Duration;
 use gatepost_core::forwarding::srs;
 use gatepost_core::queue;
 use gatepost_core::scan::FailMode;
-use gatepost_smtp::server::{ClassRights, PeerClass, Recipient};
+use gatepost_smtp::server::{ClassRights, Envelope, PeerClass, Recipient};
+use gatepost_smtp::wire::params::RcptParams;
 use gatepost_smtp::wire::path::Mailbox;
 
+use super::transaction::RECIPIENT_OCTETS;
 use super::*;
 use crate::testing::{House, SLOW, VIRUS, house, house_with, queue_settings};
 
@@ -367,6 +369,32 @@ async fn recipients_are_refused_while_there_is_no_memory_for_them() {
     assert_eq!(transaction.recipient(&path, &params).await, Err(Refusal::StorageFull));
     drop(transaction);
     assert_eq!(house.memory.used(), 0);
+}
+
+/// A recipient elsewhere was once taken before anybody asked whether there is room for him.
+#[tokio::test]
+async fn a_recipient_elsewhere_draws_and_has_a_quota_as_one_here() {
+    let domain = queue::Quota { messages: Some(1), octets: None };
+    let quotas = queue::Quotas { domain, ..queue::Quotas::default() };
+    let house = house_with(queue::Settings { quotas, ..queue_settings() });
+    let relay = Some(Relay { internal: false });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scans: SessionScans::default() });
+    let params = RcptParams::default();
+    let (first, second) = (forward("a@full.example"), forward("b@other.example"));
+    let mut transaction = begin(&house, Some("me@localhost"), &reverse("me@localhost")).await.unwrap();
+    assert_eq!(transaction.recipient(&first, &params).await, Ok(()));
+    assert_eq!(house.memory.used(), RECIPIENT_OCTETS);
+    let recipients = vec![Recipient { path: first.clone(), params: params.clone() }];
+    let (reverse_path, mail_params) = (reverse("me@localhost"), MailParams::default());
+    transaction.prepare(Envelope { reverse_path, params: mail_params, recipients }).await.unwrap();
+    transaction.sink().put(b"Subject: x\r\n\r\nx\r\n");
+    transaction.commit().await.unwrap();
+
+    let mut transaction = begin(&house, Some("me@localhost"), &reverse("me@localhost")).await.unwrap();
+    assert_eq!(transaction.recipient(&first, &params).await, Err(Refusal::StorageFull), "over its quota");
+    house.memory.resize(house.memory.used() + RECIPIENT_OCTETS);
+    assert_eq!(transaction.recipient(&second, &params).await, Ok(()));
+    assert_eq!(transaction.recipient(&second, &params).await, Err(Refusal::StorageFull), "no memory");
 }
 
 #[tokio::test]

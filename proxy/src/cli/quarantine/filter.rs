@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::super::queue::filter::{age, before, domain, parse_id, recipient, sender};
+use super::super::arguments::{age, before, domain, parse_id, recipient, sender};
 use super::super::{Exit, Failure};
 use crate::control::kept::QuarantineFilter;
 

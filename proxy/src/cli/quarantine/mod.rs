@@ -9,12 +9,14 @@ use gatepost_core::queue::QueueId;
 use serde_json::json;
 
 use self::filter::Matching;
+use super::arguments::Form;
 use super::output::{Output, Table, printable, time};
 use super::queue::Source;
 use super::{Exit, Failure, Site};
 use crate::control::client::Part;
 use crate::control::kept::{Kept, KeptDetails, LetGo, QuarantineFilter, QuarantineRequest};
-use crate::control::message::{Line, Reached, Request};
+use crate::control::message::{Line, Request};
+use crate::control::queued::Reached;
 pub(super) use files::answer_from_files;
 
 #[derive(Debug, Subcommand)]
@@ -52,14 +54,6 @@ pub(super) enum Command {
         #[command(flatten)]
         form: Form,
     },
-}
-
-/// How the result is printed.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Form {
-    /// For scripts.
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Result<(), Failure> {

@@ -8,7 +8,8 @@ use super::super::Failure;
 use super::super::output::{Output, Table, printable, time};
 use super::source::Source;
 use crate::control::client::Part;
-use crate::control::message::{Detailed, DomainStatistics, Filter, Hold, Item, Line, Request, Statistics};
+use crate::control::message::{Line, Request};
+use crate::control::queued::{Detailed, DomainStatistics, Filter, Hold, Item, Statistics};
 
 pub(super) fn list(
     source: &mut Source,

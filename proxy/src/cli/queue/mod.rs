@@ -1,7 +1,7 @@
 //! `gatepost queue`: what waits for delivery, and the operator's hand on it. Works on the running server by its control
 //! socket, and without a server on the files.
 
-pub(super) mod filter;
+mod filter;
 mod look;
 mod orders;
 mod repair;
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use gatepost_core::queue::QueueId;
 
+use super::arguments::Form;
 use super::output::Output;
 use super::{Failure, Site};
 use filter::Matching;
@@ -104,14 +105,6 @@ pub(super) enum Command {
         #[command(flatten)]
         form: Form,
     },
-}
-
-/// How the result is printed.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Form {
-    /// For scripts.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What becomes of deleted messages.

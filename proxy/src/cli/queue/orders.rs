@@ -6,7 +6,8 @@ use super::super::output::Output;
 use super::super::{Exit, Failure};
 use super::source::Source;
 use crate::control::client::Part;
-use crate::control::message::{Filter, Line, Reached, Request};
+use crate::control::message::{Line, Request};
+use crate::control::queued::{Filter, Order, Reached};
 
 pub(super) fn hold(
     source: &mut Source,
@@ -15,7 +16,7 @@ pub(super) fn hold(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let stands = stands(filter);
-    let reached = give(source, filter, Request::Hold(filter.clone()))?;
+    let reached = give(source, filter, Order::Hold(filter.clone()))?;
     tell(reached, "held", json, output)?;
     if stands && !json {
         output.line("mail that comes in later is held too, until the same choice, or --all, is released")?;
@@ -29,7 +30,7 @@ pub(super) fn release(
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let reached = give(source, filter, Request::Release(filter.clone()))?;
+    let reached = give(source, filter, Order::Release(filter.clone()))?;
     tell(reached, "released", json, output)
 }
 
@@ -39,7 +40,7 @@ pub(super) fn retry(
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let reached = give(source, filter, Request::Retry(filter.clone()))?;
+    let reached = give(source, filter, Order::Retry(filter.clone()))?;
     tell(reached, "due now", json, output)
 }
 
@@ -50,7 +51,7 @@ pub(super) fn delete(
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let reached = give(source, filter, Request::Delete { filter: filter.clone(), bounce })?;
+    let reached = give(source, filter, Order::Delete { filter: filter.clone(), bounce })?;
     tell(reached, if bounce { "given up" } else { "deleted" }, json, output)
 }
 
@@ -84,9 +85,9 @@ pub(super) fn confirm_deletion(
     }
 }
 
-fn give(source: &mut Source, filter: &Filter, order: Request) -> Result<Reached, Failure> {
+fn give(source: &mut Source, filter: &Filter, order: Order) -> Result<Reached, Failure> {
     let mut reached = Reached::default();
-    source.ask(order, &mut |part| {
+    source.ask(Request::Change(order), &mut |part| {
         if let Part::Line(Line::Affected(told)) = part {
             reached = told;
         }

@@ -9,7 +9,8 @@ use gatepost_core::queue::{self, Affected, Queue, Removal, Selection, Snapshot};
 use super::super::site::folder_failure;
 use super::super::{Exit, Failure, quarantine};
 use crate::control::client::Part;
-use crate::control::message::{FailedKind, Filter, Line, Request, parse_id};
+use crate::control::message::{FailedKind, Line, Request, parse_id};
+use crate::control::queued::{Filter, Order};
 use crate::control::{Client, ClientError};
 use crate::data_folder::{DataFolder, FolderError, FolderLock};
 use crate::sandbox;
@@ -96,9 +97,7 @@ fn answer(
         Request::ScanStatus | Request::ScanReload | Request::BackgroundScan(_) => {
             Err(Failure::general("no server runs on this data folder"))
         }
-        order @ (Request::Hold(_) | Request::Release(_) | Request::Retry(_) | Request::Delete { .. }) => {
-            take(Part::Line(Line::Affected(obey(folder, order)?.into())))
-        }
+        Request::Change(order) => take(Part::Line(Line::Affected(obey(folder, order)?.into()))),
     }
 }
 
@@ -121,7 +120,7 @@ pub(in crate::cli) fn lock(folder: &DataFolder) -> Result<FolderLock, Failure> {
 }
 
 /// Opens the queue as a server would, and closes it behind the order.
-fn obey(folder: &DataFolder, order: Request) -> Result<Affected, Failure> {
+fn obey(folder: &DataFolder, order: Order) -> Result<Affected, Failure> {
     let _lock = lock(folder)?;
     let settings = queue::Settings::default();
     let (queue, _recovered) =
@@ -134,27 +133,19 @@ fn obey(folder: &DataFolder, order: Request) -> Result<Affected, Failure> {
     })
 }
 
-async fn change(queue: &Queue, order: Request) -> Result<Affected, Failure> {
+async fn change(queue: &Queue, order: Order) -> Result<Affected, Failure> {
     match order {
-        Request::Hold(filter) => queue.hold(&selection(filter)?).await.map_err(Failure::general),
-        Request::Release(filter) => queue.thaw(&selection(filter)?).await.map_err(Failure::general),
-        Request::Delete { filter, bounce } => {
+        Order::Hold(filter) => queue.hold(&selection(filter)?).await.map_err(Failure::general),
+        Order::Release(filter) => queue.thaw(&selection(filter)?).await.map_err(Failure::general),
+        Order::Delete { filter, bounce } => {
             let removal = if bounce { Removal::Bounce } else { Removal::Silent };
             queue.remove(&selection(filter)?, removal).await.map_err(Failure::general)
         }
         // A start of the server would try them at their own time all the same.
-        Request::Retry(_) => Err(Failure::new(
+        Order::Retry(_) => Err(Failure::new(
             Exit::Unavailable,
             "no server runs on this data folder, so nothing can be tried: start it first",
         )),
-        Request::List(_)
-        | Request::Show(_)
-        | Request::Cat(_)
-        | Request::Stats
-        | Request::BackgroundScan(_)
-        | Request::ScanStatus
-        | Request::ScanReload
-        | Request::Quarantine(_) => Ok(Affected::default()),
     }
 }
 

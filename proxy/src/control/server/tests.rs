@@ -84,14 +84,14 @@ async fn say(rooms: &Rooms, said: &[u8]) -> String {
 }
 
 async fn ask(rooms: &Rooms, request: &str) -> Vec<serde_json::Value> {
-    let heard = say(rooms, format!("{{\"version\":1,\"request\":{request}}}\n").as_bytes()).await;
+    let heard = say(rooms, format!("{{\"version\":2,\"request\":{request}}}\n").as_bytes()).await;
     heard.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[tokio::test]
 async fn orders_act_on_the_queue_that_runs() {
     let (rooms, ids) = rooms_with(&["<a@x.example>", "<b@y.example>"]).await;
-    let held = ask(&rooms, r#"{"hold":{"domain":"X.example"}}"#).await;
+    let held = ask(&rooms, r#"{"change":{"hold":{"domain":"X.example"}}}"#).await;
     assert_eq!(held[0]["affected"]["messages"], 1);
     assert_eq!(held[1], "done");
     let list = ask(&rooms, r#"{"list":{"held":true}}"#).await;
@@ -101,8 +101,8 @@ async fn orders_act_on_the_queue_that_runs() {
     let stats = ask(&rooms, r#""stats""#).await;
     assert_eq!((&stats[0]["stats"]["messages"], &stats[0]["stats"]["held"]), (&2.into(), &1.into()));
     assert_eq!(stats[0]["stats"]["holds"][0]["domain"], "x.example");
-    assert_eq!(ask(&rooms, r#"{"release":{}}"#).await[0]["affected"]["messages"], 1);
-    let delete = format!(r#"{{"delete":{{"filter":{{"ids":["{}"]}},"bounce":false}}}}"#, ids[1]);
+    assert_eq!(ask(&rooms, r#"{"change":{"release":{}}}"#).await[0]["affected"]["messages"], 1);
+    let delete = format!(r#"{{"change":{{"delete":{{"filter":{{"ids":["{}"]}},"bounce":false}}}}}}"#, ids[1]);
     assert_eq!(ask(&rooms, &delete).await[0]["affected"]["messages"], 1);
     assert_eq!(rooms.queue.len(), 1);
     assert_eq!(ask(&rooms, &format!(r#"{{"show":"{}"}}"#, ids[0])).await[0]["details"]["session"], "S1");
@@ -139,7 +139,7 @@ async fn the_quarantine_is_looked_through_released_and_emptied() {
 #[tokio::test]
 async fn several_requests_share_a_connection_and_a_content_keeps_its_octets() {
     let (rooms, ids) = rooms_with(&["<a@x.example>"]).await;
-    let cat = format!("{{\"version\":1,\"request\":{{\"cat\":\"{}\"}}}}\n", ids[0]);
+    let cat = format!("{{\"version\":2,\"request\":{{\"cat\":\"{}\"}}}}\n", ids[0]);
     let heard = say(&rooms, cat.repeat(2).as_bytes()).await;
     assert_eq!(heard.matches("\"done\"\n").count(), 2);
     let content = "Received: x\r\nSubject: y\r\n\r\nz\r\n";
@@ -161,18 +161,18 @@ async fn what_is_no_request_is_refused_and_changes_nothing() {
         (b"EHLO me\n", "bad-request"),
         (b"{}\n", "bad-request"),
         (b"\n", "bad-request"),
-        (b"{\"version\":1,\"request\":\"stats\"}", "bad-request"),
-        (b"{\"version\":2,\"request\":{\"wipe\":true}}\n", "version"),
-        (b"{\"version\":1,\"request\":{\"wipe\":true}}\n", "bad-request"),
+        (b"{\"version\":2,\"request\":\"stats\"}", "bad-request"),
+        (b"{\"version\":3,\"request\":{\"wipe\":true}}\n", "version"),
+        (b"{\"version\":2,\"request\":{\"wipe\":true}}\n", "bad-request"),
         (
-            b"{\"version\":1,\"request\":{\"delete\":{\"filter\":{\"form\":\"a@b\"},\"bounce\":false}}}\n",
+            b"{\"version\":2,\"request\":{\"change\":{\"delete\":{\"filter\":{\"form\":\"a@b\"},\"bounce\":false}}}}\n",
             "bad-request",
         ),
         (
-            b"{\"version\":1,\"request\":{\"delete\":{\"filter\":{\"ids\":[\"1\"]},\"bounce\":false}}}\n",
+            b"{\"version\":2,\"request\":{\"change\":{\"delete\":{\"filter\":{\"ids\":[\"1\"]},\"bounce\":false}}}}\n",
             "bad-request",
         ),
-        (b"{\"version\":1,\"request\":\"stats\",\"filter\":{}}\n", "bad-request"),
+        (b"{\"version\":2,\"request\":\"stats\",\"filter\":{}}\n", "bad-request"),
     ];
     for (said, kind) in refusals {
         let heard = say(&rooms, said).await;
@@ -221,7 +221,7 @@ proptest! {
 
     #[test]
     fn deeply_nested_lines_are_refused(depth in 200_usize..60_000) {
-        let line = "{\"version\":1,\"request\":".to_owned() + &"[".repeat(depth) + "\n";
+        let line = "{\"version\":2,\"request\":".to_owned() + &"[".repeat(depth) + "\n";
         prop_assert!(parse(line.as_bytes()).is_err());
     }
 }

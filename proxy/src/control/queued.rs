@@ -1,0 +1,307 @@
+//! What travels about the queue; the values of `message`, as far as they are the queue's.
+
+use gatepost_core::queue::{self, Affected, Details, Selection, Summary};
+use serde::{Deserialize, Serialize};
+
+use super::message::{NotAnId, parse_id};
+
+/// `queue::Selection` as it travels. A key that is not known is refused: a filter that was overlooked would delete too much.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// One of these; empty: any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// From this address; empty: the null sender.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// With this pending recipient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// With a pending recipient there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Received before, milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before_ms: Option<u64>,
+    /// Received then or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<u64>,
+    /// Held, or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<bool>,
+}
+
+/// What changes the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Order {
+    /// Keeps back.
+    Hold(Filter),
+    /// Lifts holds.
+    Release(Filter),
+    /// Makes due at once.
+    Retry(Filter),
+    /// Takes out of the queue.
+    Delete {
+        /// What.
+        filter: Filter,
+        /// Whether senders are told.
+        bounce: bool,
+    },
+}
+
+/// One message of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Its queue id.
+    pub id: String,
+    /// When it was received, milliseconds since 1970.
+    pub received_at_ms: u64,
+    /// Octets of its body.
+    pub octets: u64,
+    /// With angle brackets.
+    pub sender: String,
+    /// In the order of RCPT.
+    pub recipients: Vec<Recipient>,
+    /// How often it has been tried.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub not_before_ms: u64,
+    /// Whether it is held.
+    pub held: bool,
+    /// Whether it was deleted with a bounce that is still to be sent.
+    pub given_up: bool,
+    /// Why the last attempt was in vain.
+    pub last_reason: Option<String>,
+}
+
+/// One recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipient {
+    /// With angle brackets.
+    pub address: String,
+    /// Whether he still waits.
+    pub pending: bool,
+    /// The address of this server that led to him, with angle brackets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<String>,
+}
+
+/// Everything about one message but its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detailed {
+    /// As in a list.
+    #[serde(flatten)]
+    pub item: Item,
+    /// The session that handed it in.
+    pub session: String,
+    /// The listener.
+    pub listener: String,
+    /// The peer's address and port.
+    pub peer: String,
+    /// What the peer called itself.
+    pub helo: String,
+    /// The account it authenticated as.
+    pub user: Option<String>,
+    /// The version of TLS.
+    pub tls: Option<String>,
+    /// The signatures of the scan that found it clean.
+    pub stamp: Option<String>,
+    /// Our trace headers.
+    pub trace: String,
+}
+
+/// What an order came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Messages that it changed.
+    pub messages: usize,
+    /// Messages that it would have changed but for a delivery under way.
+    pub in_delivery: usize,
+}
+
+/// The queue at a glance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Messages with a pending recipient.
+    pub messages: usize,
+    /// Octets of their bodies.
+    pub octets: u64,
+    /// Messages that are held.
+    pub held: usize,
+    /// Messages that a worker has.
+    pub in_delivery: usize,
+    /// Messages that were tried in vain before.
+    pub deferred: usize,
+    /// When the oldest was received.
+    pub oldest_ms: Option<u64>,
+    /// Upper bounds of the ages that `DomainStatistics::ages` tells apart; its last number is for all that are older.
+    pub age_bounds_ms: Vec<u64>,
+    /// By the domain of pending recipients, most messages first.
+    pub domains: Vec<DomainStatistics>,
+    /// Standing holds, which cover what comes in later as well.
+    pub holds: Vec<Hold>,
+    /// Messages made durable since the start.
+    pub appended: u64,
+    /// Delivery attempts recorded since the start.
+    pub settled: u64,
+    /// Flushes of segments since the start.
+    pub flushes: u64,
+    /// Segments on disk.
+    pub segments: usize,
+    /// Whether nothing is accepted after a failed flush.
+    pub stopped: bool,
+}
+
+/// What waits for one domain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainStatistics {
+    /// Its name; empty: recipients without a domain.
+    pub domain: String,
+    /// Messages.
+    pub messages: usize,
+    /// Octets of their bodies.
+    pub octets: u64,
+    /// How many of them are held.
+    pub held: usize,
+    /// How many of each age.
+    pub ages: Vec<usize>,
+}
+
+/// A standing hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hold {
+    /// Of all mail.
+    Everything,
+    /// Of mail from this address; empty: the null sender.
+    Sender(String),
+    /// Of mail for this domain.
+    Domain(String),
+}
+
+// === impl Filter ===
+
+impl TryFrom<Filter> for Selection {
+    type Error = NotAnId;
+
+    fn try_from(filter: Filter) -> Result<Self, NotAnId> {
+        let Filter { ids, sender, recipient, domain, before_ms, since_ms, held } = filter;
+        let ids = ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
+        Ok(Self { ids, sender, recipient, domain, before_ms, since_ms, held })
+    }
+}
+
+// === impl Order ===
+
+impl Order {
+    /// For logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hold(_) => "hold",
+            Self::Release(_) => "release",
+            Self::Retry(_) => "retry",
+            Self::Delete { .. } => "delete",
+        }
+    }
+}
+
+// === impl Item ===
+
+impl From<Summary> for Item {
+    fn from(summary: Summary) -> Self {
+        let recipients = summary.recipients.into_iter();
+        Self {
+            id: summary.id.to_string(),
+            received_at_ms: summary.received_at_ms,
+            octets: summary.octets,
+            sender: summary.sender,
+            recipients: recipients
+                .map(|queue::RecipientSummary { address, pending, stands_for }| Recipient {
+                    address,
+                    pending,
+                    stands_for,
+                })
+                .collect(),
+            attempts: summary.attempts,
+            not_before_ms: summary.not_before_ms,
+            held: summary.held,
+            given_up: summary.given_up,
+            last_reason: summary.last_reason,
+        }
+    }
+}
+
+// === impl Detailed ===
+
+impl From<Details> for Detailed {
+    fn from(details: Details) -> Self {
+        let Details { summary, submission, trace, stamp, .. } = details;
+        let origin = submission.origin;
+        Self {
+            item: summary.into(),
+            session: origin.session,
+            listener: origin.listener,
+            peer: origin.peer.to_string(),
+            helo: origin.helo,
+            user: origin.user,
+            tls: origin.tls.map(|tls| tls.version),
+            stamp: stamp.as_ref().map(ToString::to_string),
+            trace: String::from_utf8_lossy(&trace).into_owned(),
+        }
+    }
+}
+
+// === impl Reached ===
+
+impl From<Affected> for Reached {
+    fn from(Affected { messages, in_delivery }: Affected) -> Self {
+        Self { messages, in_delivery }
+    }
+}
+
+// === impl Statistics ===
+
+impl From<queue::Stats> for Statistics {
+    fn from(stats: queue::Stats) -> Self {
+        Self {
+            messages: stats.messages,
+            octets: stats.octets,
+            held: stats.held,
+            in_delivery: stats.in_delivery,
+            deferred: stats.deferred,
+            oldest_ms: stats.oldest_ms,
+            age_bounds_ms: queue::AGE_BOUNDS_MS.to_vec(),
+            domains: stats.domains.into_iter().map(DomainStatistics::from).collect(),
+            holds: stats.rules.into_iter().map(Hold::from).collect(),
+            appended: stats.appended,
+            settled: stats.settled,
+            flushes: stats.flushes,
+            segments: stats.segments,
+            stopped: stats.is_stopped,
+        }
+    }
+}
+
+// === impl DomainStatistics ===
+
+impl From<queue::DomainStats> for DomainStatistics {
+    fn from(stats: queue::DomainStats) -> Self {
+        let queue::DomainStats { domain, messages, octets, held, ages } = stats;
+        Self { domain, messages, octets, held, ages: ages.to_vec() }
+    }
+}
+
+// === impl Hold ===
+
+impl From<queue::HoldRule> for Hold {
+    fn from(rule: queue::HoldRule) -> Self {
+        match rule {
+            queue::HoldRule::Everything => Self::Everything,
+            queue::HoldRule::Sender(address) => Self::Sender(address),
+            queue::HoldRule::Domain(domain) => Self::Domain(domain),
+        }
+    }
+}
