@@ -9,13 +9,13 @@
 
 mod clients;
 mod mail_folders;
+mod mailbox_scans;
 mod opening;
 mod settings;
 mod shares;
 
 use std::sync::Arc;
 
-use gatepost_core::background::Background;
 use gatepost_core::badmail::Badmail;
 use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Workers};
@@ -47,10 +47,11 @@ use crate::tls::Tls;
 use crate::tls_results::TlsResults;
 pub use clients::check_authorities;
 use mail_folders::MailFolders;
+use mailbox_scans::{MailboxScans, Tools};
 pub use opening::{OpenError, load_policy, load_tls, start_engines};
 use opening::{
-    open_admission, open_gate, open_queue, open_store, reload_engines, report_on_tls, start_background,
-    start_scanner, start_verifier, start_watchdog,
+    open_admission, open_queue, open_store, reload_engines, report_on_tls, start_scanner, start_verifier,
+    start_watchdog,
 };
 use settings::{authn_settings, backend_settings, block_list_settings, delivery_policy, tls_files};
 pub use settings::{rules, scan_settings, server_settings};
@@ -70,7 +71,7 @@ pub struct Rooms {
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
-    background: Background,
+    mailbox_scans: MailboxScans,
     tls_results: Option<TlsResults>,
     events: Log,
 }
@@ -104,6 +105,8 @@ impl Rooms {
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
         let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
+        let tools = Tools { store: &store, scanner: &scanner, memory: &whole, events: &events };
+        let mailbox_scans = MailboxScans::start(config, &tools, registry).await?;
         let workers = Workers::start(
             delivery::Rooms {
                 queue: queue.clone(),
@@ -114,6 +117,7 @@ impl Rooms {
                 watchdog,
                 badmail: Some(mail_folders.badmail().clone()),
                 quarantine: mail_folders.quarantine().clone(),
+                proactive: Some(mailbox_scans.proactive()),
                 events: events.clone(),
             },
             &delivery::Settings::default(),
@@ -122,7 +126,6 @@ impl Rooms {
         )
         .await?;
         mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
-        let background = start_background(config, &store, &scanner, &whole, &events, registry).await?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
@@ -132,9 +135,7 @@ impl Rooms {
             bodies,
             backend_settings(config),
         ));
-        backend.sign_with(dkim_keys::load(config)?);
-        backend.keep_suspects_in(workers.suspects());
-        backend.stand_before(relay::behind(config, remote.as_ref())?);
+        set_up(&backend, config, &workers, remote.as_ref())?;
         directory.rewrite_with(config.srs.clone());
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
@@ -143,7 +144,7 @@ impl Rooms {
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: open_gate(config, &store, &scanner, whole, &events, registry)?,
+            gate: mailbox_scans.gate(),
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
@@ -163,7 +164,7 @@ impl Rooms {
             workers,
             remote,
             mail_folders,
-            background,
+            mailbox_scans,
             tls_results,
             events,
         })
@@ -195,7 +196,7 @@ impl Rooms {
             remote: self.remote.clone(),
             engines: Arc::clone(&self.engines),
             releaser,
-            background: self.background.clone(),
+            background: self.mailbox_scans.background(),
         }
     }
 
@@ -241,7 +242,7 @@ impl Rooms {
             Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
         }
         self.backend.sign_with(signers);
-        self.background.reload(&config.scan.background);
+        self.mailbox_scans.reload(config);
         self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
         let engines = Arc::clone(&self.engines);
@@ -251,7 +252,7 @@ impl Rooms {
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
-        self.background.close().await;
+        self.mailbox_scans.close().await;
         self.remembered.close().await;
         self.mail_folders.close().await;
         self.workers.stop().await;
@@ -262,6 +263,19 @@ impl Rooms {
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+/// What the backend needs besides the rooms that it is made of.
+fn set_up(
+    backend: &Embedded,
+    config: &Config,
+    workers: &Workers,
+    remote: Option<&Remote>,
+) -> Result<(), OpenError> {
+    backend.sign_with(dkim_keys::load(config)?);
+    backend.keep_suspects_in(workers.suspects());
+    backend.stand_before(relay::behind(config, remote)?);
+    Ok(())
 }
 
 #[cfg(test)]

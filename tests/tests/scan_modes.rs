@@ -118,6 +118,29 @@ fn a_listener_that_fails_open_has_mail_in_mailboxes_where_nobody_reads_it_unscan
 }
 
 #[test]
+fn what_fails_open_is_scanned_behind_its_delivery_once_the_scanner_is_back() {
+    let mut clamd = Clamd::start("");
+    // The background scan would find it first.
+    let sections = format!("[scan.background]\nenabled = false\n{}", clamd.engine());
+    let keys = "scan = { fail = \"open\" }";
+    let server = Setup::new().listener_keys(keys).sections(&sections).start();
+    kill(&mut clamd, &server);
+    let infected = mail::with_attachment("infected", "eicar.com", mail::eicar().as_bytes());
+    send(&server, &infected).must("250 2.0.0");
+    server.wait_for_empty_queue();
+    clamd.restart();
+    let start = Instant::now();
+    while server.metric("gatepost_virus_scan_proactive_infected_total") < 1.0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "nobody scans it");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let traced = server.cli(["scan", "trace", "Test.Eicar.UNOFFICIAL"]).outcome();
+    assert!(traced.text().contains("proactive"), "{traced}");
+    let answer = server.pop3_as(server.me()).say("RETR 1");
+    assert!(answer.starts_with("-ERR") && !answer.contains("SYS/TEMP"), "{answer}");
+}
+
+#[test]
 fn what_a_session_quarantines_is_taken_and_kept_with_its_report_and_nothing_is_delivered() {
     let keys = "scan = { infected = \"quarantine\" }";
     let mut server = Setup::new().open_listener().listener_keys(keys).user("you@localhost").start();

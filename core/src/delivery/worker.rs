@@ -27,6 +27,7 @@ use crate::directory::{Directory, Resolution};
 use crate::events::{Log, What};
 use crate::forwarding::forward;
 use crate::intake::Submission;
+use crate::proactive::Proactive;
 use crate::quarantine::{Evidence, Quarantine};
 use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue, QueueId};
 use crate::scan::{FailMode, InfectedAction, Scanner, Stamp, Unscanned, Verdict};
@@ -60,6 +61,8 @@ pub struct Rooms {
     pub badmail: Option<Badmail>,
     /// Takes what is infected.
     pub quarantine: Quarantine,
+    /// Scans what lies in mailboxes without a current stamp; without it, readers wait for that.
+    pub proactive: Option<Proactive>,
     /// Told what becomes of each recipient.
     pub events: Log,
 }
@@ -331,6 +334,9 @@ impl Worker {
         match self.rooms.store.deliver(delivery).await {
             Ok(dispositions) => {
                 attempted.extend(Attempt::ended(dispositions));
+                if let Some(proactive) = &self.rooms.proactive {
+                    proactive.offer(&self.rooms.scanner, &message.body, vouched.as_ref().ok());
+                }
                 if let Err(verdict) = vouched {
                     self.tell_unscanned(message, &verdict);
                 }

@@ -318,7 +318,7 @@ pub enum What {
         content: String,
         /// What was found.
         threat: String,
-        /// By what: `background` or `access`.
+        /// By what: `background`, `proactive` or `access`.
         found_by: Cow<'static, str>,
         /// Of the envelope.
         sender: String,

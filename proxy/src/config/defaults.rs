@@ -134,6 +134,8 @@ impl Default for Scan {
             infected: Infected::default(),
             deletion: false,
             background: gatepost_core::background::Settings::default(),
+            proactive: true,
+            on_access_age_max: None,
         }
     }
 }

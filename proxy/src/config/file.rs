@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::admission::Admission;
-use super::background::WrittenBackground;
+use super::background::{Age, WrittenBackground};
 use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
 use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
@@ -194,6 +194,8 @@ pub(super) struct Scan {
     pub(super) engine: Vec<WrittenEngine>,
     pub(super) infected: Option<Infected>,
     pub(super) deletion: Option<bool>,
+    pub(super) proactive: Option<bool>,
+    pub(super) on_access_age_max: Option<Age>,
 }
 
 /// What becomes of infected mail in the queue.

@@ -32,6 +32,7 @@ pub mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gatepost_core::delivery::Schedules;
 use gatepost_core::forwarding;
@@ -281,6 +282,11 @@ pub struct Scan {
     pub deletion: bool,
     /// How what lies in mailboxes is scanned again.
     pub background: gatepost_core::background::Settings,
+    /// Whether what goes into mailboxes without a current stamp is scanned behind its delivery. `ProactiveScanning`.
+    pub proactive: bool,
+    /// What is older, and was found clean by whichever signatures, is shown without another scan; `None`: nothing is too old.
+    /// `OnAccessScanningRollingLowerAgeLimit`.
+    pub on_access_age_max: Option<Duration>,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.

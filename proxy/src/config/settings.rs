@@ -340,6 +340,8 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         infected: written.infected.unwrap_or(default.infected),
         deletion: written.deletion.unwrap_or(default.deletion),
         background: written.background.into(),
+        proactive: written.proactive.unwrap_or(default.proactive),
+        on_access_age_max: written.on_access_age_max.map(|age| age.0),
     }
 }
 

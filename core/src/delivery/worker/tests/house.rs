@@ -137,6 +137,7 @@ impl Idle {
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             badmail: Some(badmail),
             quarantine: quarantine.clone(),
+            proactive: None,
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();

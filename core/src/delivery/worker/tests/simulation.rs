@@ -301,6 +301,7 @@ impl World<'_> {
             )
             .unwrap(),
             store: Arc::clone(store) as Arc<dyn MailStore>,
+            proactive: None,
             events: Log::discarding(),
             remote: None,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
