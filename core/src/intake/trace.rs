@@ -1,5 +1,6 @@
 //! The `Received:` header (RFC 5321 section 4.4).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use gatepost_smtp::server::Envelope;
@@ -21,19 +22,17 @@ use crate::queue::QueueId;
 pub fn received(hostname: &str, id: QueueId, submission: &Submission) -> Vec<u8> {
     let Submission { envelope, origin, .. } = submission;
     let smtputf8 = envelope.params.smtputf8;
-    let mut header = format!(
-        "Received: from {} ({})\r\n\tby {} with {}",
+    let secured = origin.tls.as_ref().map(|tls| (atom(&tls.version, false), atom(&tls.cipher, false)));
+    let secured = secured.map(|(version, cipher)| format!(" ({version} {cipher})")).unwrap_or_default();
+    let header = format!(
+        "Received: from {} ({})\r\n\tby {} with {}{secured}\r\n\tid {id}{};\r\n\t{}\r\n",
         atom(&origin.helo, smtputf8),
         address_literal(origin.peer.ip()),
         atom(hostname, false),
         protocol(origin, smtputf8),
+        only_recipient(envelope),
+        date(origin.received_at_ms),
     );
-    if let Some(tls) = &origin.tls {
-        header.push_str(&format!(" ({} {})", atom(&tls.version, false), atom(&tls.cipher, false)));
-    }
-    header.push_str(&format!("\r\n\tid {id}"));
-    header.push_str(&only_recipient(envelope));
-    header.push_str(&format!(";\r\n\t{}\r\n", date(origin.received_at_ms)));
     header.into_bytes()
 }
 
@@ -98,11 +97,14 @@ fn address_literal(address: IpAddr) -> String {
 
 /// A name that a peer gave was checked against its grammar; what else there is becomes `?` all the same, since a space
 /// or a bracket here would forge a trace.
-fn atom(text: &str, smtputf8: bool) -> String {
+fn atom(text: &str, smtputf8: bool) -> Cow<'_, str> {
     let allowed = |character: char| match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' | '_' | ':' | '[' | ']' => true,
         other => smtputf8 && !other.is_ascii() && other.is_alphanumeric(),
     };
+    if text.len() <= NAME_CHARACTERS_MAX && text.chars().all(allowed) {
+        return text.into();
+    }
     text.chars()
         .take(NAME_CHARACTERS_MAX)
         .map(|character| if allowed(character) { character } else { '?' })
