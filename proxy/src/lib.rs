@@ -24,6 +24,7 @@ pub mod hardening;
 pub mod listener;
 pub mod metrics;
 pub mod open_files;
+pub mod pass_through;
 pub mod private;
 pub mod relay;
 pub mod sandbox;

@@ -39,6 +39,7 @@ use crate::control;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys;
 use crate::metrics::EdgeMetrics;
+use crate::pass_through;
 use crate::relay;
 use crate::scan_helper::Helpers;
 use crate::server::Services;
@@ -50,8 +51,8 @@ pub use clients::check_authorities;
 use mail_folders::MailFolders;
 pub use opening::{OpenError, load_policy, load_tls, start_engines};
 use opening::{
-    open_admission, open_gate, open_queue, open_store, reload_engines, report_on_tls, start_background,
-    start_scanner, start_verifier, start_watchdog,
+    open_admission, open_gate, open_pass_through, open_queue, open_store, reload_engines, report_on_tls,
+    start_background, start_scanner, start_verifier, start_watchdog,
 };
 use settings::{authn_settings, backend_settings, block_list_settings, delivery_policy, tls_files};
 pub use settings::{rules, scan_settings, server_settings};
@@ -139,6 +140,7 @@ impl Rooms {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: open_admission(config, &shares, registry)?,
             backend: backend.clone(),
+            pass_through: open_pass_through(config, &directory, registry).await?,
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
@@ -238,6 +240,10 @@ impl Rooms {
         match relay::behind(config, self.remote.as_ref()) {
             Ok(behind) => self.backend.stand_before(behind),
             Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
+        }
+        match pass_through::load(config) {
+            Ok(settings) => self.edge.pass_through.reload(settings),
+            Err(error) => tracing::error!(%error, "the new servers behind cannot be used; the old ones stay"),
         }
         self.backend.sign_with(signers);
         self.background.reload(&config.scan.background);

@@ -21,16 +21,30 @@ use crate::queue::QueueId;
 #[must_use]
 pub fn received(hostname: &str, id: QueueId, submission: &Submission) -> Vec<u8> {
     let Submission { envelope, origin, .. } = submission;
+    from_peer(hostname, Some(id), envelope, origin)
+}
+
+/// The same for a mail that is only passed through to a server behind, whose own line will have an id.
+#[must_use]
+pub fn passed_through(hostname: &str, envelope: &Envelope, origin: &Origin) -> Vec<u8> {
+    from_peer(hostname, None, envelope, origin)
+}
+
+fn from_peer(hostname: &str, id: Option<QueueId>, envelope: &Envelope, origin: &Origin) -> Vec<u8> {
     let smtputf8 = envelope.params.smtputf8;
     let secured = origin.tls.as_ref().map(|tls| (atom(&tls.version, false), atom(&tls.cipher, false)));
     let secured = secured.map(|(version, cipher)| format!(" ({version} {cipher})")).unwrap_or_default();
+    let clauses = match id {
+        Some(id) => format!(" id {id}{}", only_recipient(envelope)),
+        None => only_recipient(envelope),
+    };
+    let (fold, clauses) = clauses.strip_prefix(' ').map_or(("", ""), |clauses| ("\r\n\t", clauses));
     let header = format!(
-        "Received: from {} ({})\r\n\tby {} with {}{secured}\r\n\tid {id}{};\r\n\t{}\r\n",
+        "Received: from {} ({})\r\n\tby {} with {}{secured}{fold}{clauses};\r\n\t{}\r\n",
         atom(&origin.helo, smtputf8),
         address_literal(origin.peer.ip()),
         atom(hostname, false),
         protocol(origin, smtputf8),
-        only_recipient(envelope),
         date(origin.received_at_ms),
     );
     header.into_bytes()

@@ -21,6 +21,7 @@ use crate::dkim_keys;
 use crate::first_run::{self, FirstRunError};
 use crate::hardening;
 use crate::open_files::OpenFiles;
+use crate::pass_through;
 use crate::relay;
 use crate::sandbox::accounts::Account;
 use crate::sandbox::{self, Sandbox, SandboxError};
@@ -239,7 +240,7 @@ impl Running {
         if let Err(error) = services::load_tls(&config, &self.folder) {
             return rejected(&error);
         }
-        if let Err(error) = relay::check(&config) {
+        if let Err(error) = relay::check(&config).and_then(|()| pass_through::check(&config)) {
             return rejected(&error);
         }
         let policy = match services::load_policy(&config) {

@@ -16,6 +16,7 @@ use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
 use super::infected::{WrittenInfected, WrittenRewrite};
 use super::network::TrustedNetwork;
+use super::pass_through::{WrittenPassThrough, WrittenUpstream};
 use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
@@ -40,6 +41,8 @@ pub(super) struct File {
     pub(super) delivery: WrittenDelivery,
     pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) relay: Option<Spanned<WrittenRelay>>,
+    pub(super) pass_through: Option<Spanned<WrittenPassThrough>>,
+    pub(super) upstream: Vec<Spanned<WrittenUpstream>>,
     pub(super) srs: Option<WrittenSrs>,
     pub(super) scan: Scan,
     pub(super) dkim: Vec<Spanned<DkimKey>>,
@@ -87,6 +90,8 @@ pub(super) struct Listener {
     pub(super) pregreet_wait: Option<Spanned<TimeSpan>>,
     pub(super) dnsbl: Option<Spanned<bool>>,
     pub(super) backend: Option<Spanned<Backend>>,
+    pub(super) upstreams: Option<Spanned<Vec<Spanned<ListenerName>>>>,
+    pub(super) trace_header: Option<Spanned<bool>>,
     pub(super) connections: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) proxy_protocol_from: Vec<TrustedNetwork>,

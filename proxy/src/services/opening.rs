@@ -22,6 +22,7 @@ use crate::admission::dnsbl::UnusableResolver;
 use crate::admission::networks::NetworkFileError;
 use crate::admission::{self, Admission, Policy};
 use crate::backend::embedded::Embedded;
+use crate::backend::pass_through::{self, PassThrough};
 use crate::config::Config;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys::KeyFileError;
@@ -100,6 +101,17 @@ pub(super) fn report_on_tls(
     let backend = Arc::clone(backend);
     let signers = Box::new(move || backend.signers());
     TlsResults::start(config, folder, ledger, queue.clone(), signers, registry)
+}
+
+pub(super) async fn open_pass_through(
+    config: &Config,
+    directory: &Directory,
+    registry: &prometheus::Registry,
+) -> Result<PassThrough, OpenError> {
+    let metrics = pass_through::Metrics::register(registry)?;
+    let opened = PassThrough::new(directory.clone(), metrics);
+    opened.start(crate::pass_through::load(config)?).await;
+    Ok(opened)
 }
 
 pub(super) fn open_queue(

@@ -15,7 +15,7 @@ use crate::admission::stranger::StrangerChecks;
 use crate::authn;
 use crate::backend::embedded::{self, Relay};
 use crate::config::values::{Octets, TimeSpan};
-use crate::config::{self, Answer, Config, EngineKind, Listener, Pop3Tls, Service, SmtpTls};
+use crate::config::{self, Answer, Backend, Config, EngineKind, Listener, Pop3Tls, Service, SmtpTls};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
 use crate::scan_helper::Helpers;
@@ -42,17 +42,18 @@ pub(super) fn listener_settings(
     listener: &Listener,
     clients: Option<ClientCertificates>,
 ) -> ListenerSettings {
-    let (tls, protocol) = match listener.service {
-        Service::Smtp { tls, require_auth, binarymime, .. } => {
+    let (tls, protocol) = match &listener.service {
+        &Service::Smtp { tls, require_auth, binarymime, ref backend, .. } => {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
             let mut auth = authn_settings(config).offer(scram_outside_tls);
             if clients.is_some() {
                 auth.inside_tls.insert(0, Mechanism::External);
             }
+            let asks_in_groups = matches!(backend, Backend::PassThrough(_));
             let limits = smtp_limits(config);
             let rights = if require_auth { listener.rights.requiring_auth() } else { listener.rights };
             let switched_off = listener.switched_off.iter().map(|verb| verb.verb()).collect();
-            let smtp = SmtpSettings { rights, switched_off, auth, binarymime, limits };
+            let smtp = SmtpSettings { rights, switched_off, auth, binarymime, asks_in_groups, limits };
             (smtp_tls(tls), Protocol::Smtp(smtp))
         }
         Service::Pop3 { tls: Pop3Tls::Stls } => (TlsMode::StartTls, Protocol::Pop3(pop3::Limits::default())),
@@ -65,7 +66,7 @@ pub(super) fn listener_settings(
         address: listener.address,
         tls,
         relays: listener.xclient_from.iter().map(|it| it.network()).collect(),
-        stranger_checks: stranger_checks(listener.service),
+        stranger_checks: stranger_checks(&listener.service),
         classes: classes(listener),
         clients,
         quirks: quirks(config),
@@ -75,9 +76,9 @@ pub(super) fn listener_settings(
     }
 }
 
-fn stranger_checks(service: Service) -> StrangerChecks {
+fn stranger_checks(service: &Service) -> StrangerChecks {
     match service {
-        Service::Smtp { pregreet_wait, dnsbl, .. } => {
+        &Service::Smtp { pregreet_wait, dnsbl, .. } => {
             StrangerChecks { pregreet_wait: pregreet_wait.map(TimeSpan::duration), dnsbl }
         }
         Service::Pop3 { .. } => StrangerChecks::default(),
