@@ -27,6 +27,7 @@ pub mod memory;
 pub mod pickup;
 pub mod quarantine;
 pub mod queue;
+pub mod remedy;
 pub mod scan;
 pub mod store;
 pub mod threads;

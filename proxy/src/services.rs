@@ -10,12 +10,12 @@
 mod clients;
 mod mail_folders;
 mod opening;
+mod reading;
 mod settings;
 mod shares;
 
 use std::sync::Arc;
 
-use gatepost_core::background::Background;
 use gatepost_core::badmail::Badmail;
 use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Workers};
@@ -49,9 +49,10 @@ pub use clients::check_authorities;
 use mail_folders::MailFolders;
 pub use opening::{OpenError, load_policy, load_tls, start_engines};
 use opening::{
-    open_admission, open_gate, open_queue, open_store, reload_engines, report_on_tls, start_background,
-    start_scanner, start_verifier, start_watchdog,
+    open_admission, open_queue, open_store, reload_engines, report_on_tls, start_scanner, start_verifier,
+    start_watchdog,
 };
+use reading::Reading;
 use settings::{authn_settings, backend_settings, block_list_settings, delivery_policy, tls_files};
 pub use settings::{rules, scan_settings, server_settings};
 use shares::Shares;
@@ -70,7 +71,7 @@ pub struct Rooms {
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
-    background: Background,
+    reading: Reading,
     tls_results: Option<TlsResults>,
     events: Log,
 }
@@ -104,26 +105,22 @@ impl Rooms {
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
         let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
-        let workers = Workers::start(
-            delivery::Rooms {
-                queue: queue.clone(),
-                scanner: scanner.clone(),
-                directory: directory.clone(),
-                store: store.clone(),
-                remote: remote.clone(),
-                watchdog,
-                badmail: Some(mail_folders.badmail().clone()),
-                quarantine: mail_folders.quarantine().clone(),
-                rewriter,
-                events: events.clone(),
-            },
-            &delivery::Settings::default(),
-            delivery_policy(config),
-            Some(delivery_metrics),
-        )
-        .await?;
+        let rooms = delivery::Rooms {
+            queue: queue.clone(),
+            scanner: scanner.clone(),
+            directory: directory.clone(),
+            store: store.clone(),
+            remote: remote.clone(),
+            watchdog,
+            badmail: Some(mail_folders.badmail().clone()),
+            quarantine: mail_folders.quarantine().clone(),
+            rewriter,
+            events: events.clone(),
+        };
+        let (settings, policy) = (delivery::Settings::default(), delivery_policy(config));
+        let workers = Workers::start(rooms.clone(), &settings, policy, Some(delivery_metrics)).await?;
+        let reading = Reading::open(config, rooms, &store, whole, registry).await?;
         mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
-        let background = start_background(config, &store, &scanner, &whole, &events, registry).await?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
@@ -143,7 +140,7 @@ impl Rooms {
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: open_gate(config, &store, &scanner, whole, &events, registry)?,
+            gate: reading.gate.clone(),
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
@@ -163,7 +160,7 @@ impl Rooms {
             workers,
             remote,
             mail_folders,
-            background,
+            reading,
             tls_results,
             events,
         })
@@ -195,7 +192,7 @@ impl Rooms {
             remote: self.remote.clone(),
             engines: Arc::clone(&self.engines),
             releaser,
-            background: self.background.clone(),
+            background: self.reading.background.clone(),
         }
     }
 
@@ -241,7 +238,7 @@ impl Rooms {
             Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
         }
         self.backend.sign_with(signers);
-        self.background.reload(&config.scan.background);
+        self.reading.reload(config);
         self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
         let engines = Arc::clone(&self.engines);
@@ -251,7 +248,7 @@ impl Rooms {
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
-        self.background.close().await;
+        self.reading.background.close().await;
         self.remembered.close().await;
         self.mail_folders.close().await;
         self.workers.stop().await;

@@ -131,6 +131,7 @@ impl Default for Scan {
             reader_budget: READER_BUDGET_DEFAULT,
             unscannable: Unscannable::default(),
             infected: InfectedAction::default(),
+            infected_in_mailbox: None,
             refuse_infected: true,
             background: gatepost_core::background::Settings::default(),
         }

@@ -14,7 +14,7 @@ use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
-use super::infected::{WrittenInfected, WrittenRewrite};
+use super::infected::{WrittenInMailbox, WrittenInfected, WrittenRewrite};
 use super::network::TrustedNetwork;
 use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
@@ -192,6 +192,7 @@ pub(super) struct Scan {
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
     pub(super) infected: WrittenInfected,
+    pub(super) infected_in_mailbox: WrittenInMailbox,
     pub(super) deletion: bool,
     pub(super) refuse_infected: Option<bool>,
     pub(super) rewrite: WrittenRewrite,

@@ -274,6 +274,8 @@ pub struct Scan {
     pub unscannable: Unscannable,
     /// What becomes of infected mail in the queue, as far as `deletion` allows; the classic `EnableScanDeletion`.
     pub infected: InfectedAction,
+    /// What becomes of what is found in mailboxes; `None`: it stays, and no reader gets it.
+    pub infected_in_mailbox: Option<InfectedAction>,
     /// Whether a session refuses what it finds infected; otherwise that is left to the queue.
     pub refuse_infected: bool,
     /// How what lies in mailboxes is scanned again.

@@ -36,7 +36,15 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let Scan { in_session, session_budget, infected, refuse_infected, background, .. } = self.scan;
+        let Scan {
+            in_session,
+            session_budget,
+            infected,
+            infected_in_mailbox,
+            refuse_infected,
+            background,
+            ..
+        } = self.scan;
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -59,6 +67,7 @@ impl Config {
                 in_session,
                 session_budget,
                 infected,
+                infected_in_mailbox,
                 refuse_infected,
                 background,
                 ..running.scan.clone()

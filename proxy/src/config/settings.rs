@@ -334,6 +334,7 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
         unscannable: written.unscannable,
         infected: written.infected.action(written.rewrite, written.deletion),
+        infected_in_mailbox: written.infected_in_mailbox.action(written.rewrite, written.deletion),
         refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
         background: written.background.into(),
     }

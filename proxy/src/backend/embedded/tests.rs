@@ -367,7 +367,12 @@ async fn a_recipient_elsewhere_draws_and_has_a_quota_as_one_here() {
     let quotas = queue::Quotas { domain, ..queue::Quotas::default() };
     let house = house_with(queue::Settings { quotas, ..queue_settings() });
     let relay = Some(Relay { internal: false });
-    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    house.backend.reload(Settings {
+        hostname: "mx.example".into(),
+        relay,
+        scan_time_max: None,
+        refuse_infected: true,
+    });
     let params = RcptParams::default();
     let (first, second) = (forward("a@full.example"), forward("b@other.example"));
     let mut transaction = begin(&house, Some("me@localhost"), &reverse("me@localhost")).await.unwrap();
