@@ -5,6 +5,8 @@
 //! what came of it -> conclude: gone or expired is the end; the store's word holds -> told -> queue.settle_with -> report
 //! ```
 
+mod warn;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
 use super::schedule_policy::{Next, Schedules, Waiting};
 use super::successor::Successor;
+use super::warning::{Pace, Warnings};
 use super::worker::Rooms;
 use super::{Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
@@ -36,6 +39,8 @@ pub struct Policy {
     pub schedules: Schedules,
     /// What becomes of infected mail.
     pub infected: InfectedAction,
+    /// Who hears of it here.
+    pub warnings: Warnings,
 }
 
 /// Closes attempts. Cheap to clone.
@@ -44,6 +49,7 @@ pub(super) struct Closing {
     rooms: Rooms,
     policy: Arc<ArcSwap<Policy>>,
     notifier: Notifier,
+    warned: Arc<Pace>,
     metrics: Option<Metrics>,
 }
 
@@ -54,7 +60,7 @@ impl Closing {
     /// The operating system refuses a thread or randomness.
     pub(super) fn start(rooms: Rooms, policy: Policy, metrics: Option<Metrics>) -> io::Result<Self> {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        Ok(Self { rooms, policy, notifier: Notifier::start()?, metrics })
+        Ok(Self { rooms, policy, notifier: Notifier::start()?, warned: Arc::default(), metrics })
     }
 
     /// Takes a new policy on; it holds for attempts that end from now on.
@@ -105,8 +111,11 @@ impl Closing {
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
         let (successor, rewriting) =
             successor.map(|successor| (successor.message, successor.rewriting)).unzip();
+        let found = rewriting.as_ref().map(|rewriting| rewriting.threat.as_str());
+        let warned = self.warn(&message, &attempted, found, &policy, now_ms);
+        let warnings = warned.iter().map(|warned| warned.message.clone());
         let notification = notification.map(|(notification, _)| notification);
-        let follow_ups = notification.into_iter().chain(successor).collect();
+        let follow_ups = notification.into_iter().chain(successor).chain(warnings).collect();
         let turn = turn(&attempted);
         if let Err(error) = self.rooms.queue.settle_with(claim, turn, outcomes, follow_ups).await {
             error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");
@@ -117,6 +126,7 @@ impl Closing {
         }
         self.report(&message, &attempted);
         self.report_silence(&message, &unreported);
+        self.report_warnings(&message, &warned);
         if let Some(rewriting) = rewriting {
             trace::record_rewriting(&self.rooms.events, &message, &rewriting);
             self.rooms.rewriter.count(&rewriting.parts);

@@ -33,6 +33,7 @@ mod successor;
 pub(crate) mod testing;
 pub mod tls_policy;
 mod trace;
+mod warning;
 pub mod watchdog;
 pub mod worker;
 
@@ -43,5 +44,6 @@ pub use disposition::Disposition;
 pub use loops::{RECEIVED_MAX, delivered_to};
 pub use metrics::Metrics;
 pub use schedule_policy::{Retries, Schedule, Schedules};
+pub use warning::{InvalidTemplate, Template, Warnings};
 pub use watchdog::Watchdog;
 pub use worker::{Rooms, Settings, StartError, Workers};

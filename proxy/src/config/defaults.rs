@@ -9,6 +9,7 @@ use gatepost_smtp::server::ClassRights;
 use super::file::SandboxMode;
 use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
+use super::warnings::default_warnings;
 use super::{
     Admin, Admission, Backend, Badmail, Config, Dns, Dnsbl, Limits, Listener, Log, Pop3Tls, Quarantine,
     Queue, Scan, ScanEngine, Service, SmtpTls,
@@ -133,6 +134,7 @@ impl Default for Scan {
             infected: InfectedAction::default(),
             infected_in_mailbox: None,
             refuse_infected: true,
+            warnings: default_warnings(),
             background: gatepost_core::background::Settings::default(),
         }
     }

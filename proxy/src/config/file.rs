@@ -22,6 +22,7 @@ use super::relay::WrittenRelay;
 use super::srs::WrittenSrs;
 use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
+use super::warnings::WrittenWarnings;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -196,6 +197,7 @@ pub(super) struct Scan {
     pub(super) deletion: bool,
     pub(super) refuse_infected: Option<bool>,
     pub(super) rewrite: WrittenRewrite,
+    pub(super) warnings: WrittenWarnings,
 }
 
 /// `[pickup]`

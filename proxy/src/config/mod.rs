@@ -29,11 +29,12 @@ mod timeouts;
 mod tls_reports;
 mod unscannable;
 pub mod values;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use gatepost_core::delivery::Schedules;
+use gatepost_core::delivery::{Schedules, Warnings};
 use gatepost_core::forwarding;
 use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
@@ -278,6 +279,8 @@ pub struct Scan {
     pub infected_in_mailbox: Option<InfectedAction>,
     /// Whether a session refuses what it finds infected; otherwise that is left to the queue.
     pub refuse_infected: bool,
+    /// Who hears of infected mail here.
+    pub warnings: Warnings,
     /// How what lies in mailboxes is scanned again.
     pub background: gatepost_core::background::Settings,
 }

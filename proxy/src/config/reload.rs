@@ -42,6 +42,7 @@ impl Config {
             infected,
             infected_in_mailbox,
             refuse_infected,
+            warnings,
             background,
             ..
         } = self.scan;
@@ -69,6 +70,7 @@ impl Config {
                 infected,
                 infected_in_mailbox,
                 refuse_infected,
+                warnings,
                 background,
                 ..running.scan.clone()
             },

@@ -336,6 +336,7 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         infected: written.infected.action(written.rewrite, written.deletion),
         infected_in_mailbox: written.infected_in_mailbox.action(written.rewrite, written.deletion),
         refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
+        warnings: written.warnings.check(findings),
         background: written.background.into(),
     }
 }

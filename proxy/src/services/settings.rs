@@ -148,6 +148,7 @@ pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
         hostname: config.hostname.to_string(),
         schedules: config.schedules,
         infected: config.scan.infected,
+        warnings: config.scan.warnings.clone(),
     }
 }
 

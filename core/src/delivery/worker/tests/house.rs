@@ -9,8 +9,8 @@ use super::super::*;
 use super::faulty_store::FaultyStore;
 use crate::badmail::{self, Badmail};
 use crate::clock::now_ms;
-use crate::delivery::Schedules;
 use crate::delivery::testing::Teachable;
+use crate::delivery::{Schedules, Warnings};
 use crate::directory::{Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::events::Log;
@@ -82,6 +82,7 @@ impl House {
             directory,
             schedules: Schedules::default(),
             infected: InfectedAction::Delete,
+            warnings: Warnings::default(),
             quarantine: self.quarantine(&overruled),
             overruled,
             badmail,
@@ -109,6 +110,7 @@ pub(super) struct Idle {
     pub(super) directory: Directory,
     pub(super) schedules: Schedules,
     pub(super) infected: InfectedAction,
+    pub(super) warnings: Warnings,
     pub(super) quarantine: Quarantine,
     pub(super) overruled: Overruled,
     badmail: Badmail,
@@ -116,7 +118,8 @@ pub(super) struct Idle {
 
 impl Idle {
     pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
-        let Self { queue, store, directory, schedules, infected, quarantine, overruled, badmail } = self;
+        let Self { queue, store, directory, schedules, infected, warnings, quarantine, overruled, badmail } =
+            self;
         let registry = prometheus::Registry::new();
         let scanner = Scanner::start(
             Arc::clone(engine) as Arc<dyn Engine>,
@@ -137,7 +140,7 @@ impl Idle {
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();
-        let policy = Policy { hostname: "mx.localhost".to_owned(), schedules, infected };
+        let policy = Policy { hostname: "mx.localhost".to_owned(), schedules, infected, warnings };
         let workers = Workers::start(rooms, &Settings::default(), policy, Some(metrics)).await.unwrap();
         Running { queue, store, directory, workers, quarantine, scanner, registry }
     }
