@@ -39,7 +39,9 @@ use crate::control;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys;
 use crate::metrics::EdgeMetrics;
+use crate::pass_through;
 use crate::relay;
+use crate::scan_helper::Helpers;
 use crate::server::Services;
 use crate::state_file::StateFile;
 use crate::telemetry::Metrics;
@@ -49,8 +51,8 @@ pub use clients::check_authorities;
 use mail_folders::MailFolders;
 pub use opening::{OpenError, load_policy, load_tls, start_engines};
 use opening::{
-    open_admission, open_queue, open_store, reload_engines, report_on_tls, start_scanner, start_verifier,
-    start_watchdog,
+    open_admission, open_pass_through, open_queue, open_store, reload_engines, report_on_tls, start_scanner,
+    start_verifier, start_watchdog,
 };
 use reading::Reading;
 use settings::{authn_settings, backend_settings, block_list_settings, delivery_policy, tls_files};
@@ -88,6 +90,7 @@ impl Rooms {
         config: &Config,
         folder: &DataFolder,
         directory: Directory,
+        helpers: &Helpers,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let registry = metrics.registry();
@@ -100,7 +103,7 @@ impl Rooms {
         let store = Arc::new(open_store(folder, registry)?);
         let Memory { whole, bodies } = shares.memory.clone();
         let (engines, scanner, rewriter) =
-            start_scanner(config, folder, &shares, overruled, &events, registry)?;
+            start_scanner(config, folder, &shares, helpers, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
@@ -119,8 +122,8 @@ impl Rooms {
         };
         let (settings, policy) = (delivery::Settings::default(), delivery_policy(config));
         let workers = Workers::start(rooms.clone(), &settings, policy, Some(delivery_metrics)).await?;
-        let reading = Reading::open(config, rooms, &store, whole, registry).await?;
-        mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
+        let reading = Reading::open(config, rooms.clone(), &store, whole, registry).await?;
+        mail_folders.watch_pickup(config, rooms, &bodies, registry)?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
@@ -137,6 +140,7 @@ impl Rooms {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: open_admission(config, &shares, registry)?,
             backend: backend.clone(),
+            pass_through: open_pass_through(config, &directory, registry).await?,
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
@@ -237,6 +241,10 @@ impl Rooms {
             Ok(behind) => self.backend.stand_before(behind),
             Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
         }
+        match pass_through::load(config) {
+            Ok(settings) => self.edge.pass_through.reload(settings),
+            Err(error) => tracing::error!(%error, "the new servers behind cannot be used; the old ones stay"),
+        }
         self.backend.sign_with(signers);
         self.reading.reload(config);
         self.edge.verifier.directory().rewrite_with(config.srs.clone());
@@ -269,6 +277,7 @@ mod tests {
     use crate::config::SandboxMode;
     use crate::first_run;
     use crate::sandbox::{self, Sandbox};
+    use crate::scan_helper;
 
     /// An alert on a metric that does not exist never fires.
     #[tokio::test(flavor = "multi_thread")]
@@ -279,7 +288,8 @@ mod tests {
         first_run::make_certificate(&folder, "localhost").unwrap();
         let directory = first_run::open_directory(&folder).unwrap();
         let metrics = Metrics::new().unwrap();
-        let rooms = Rooms::open(&config, &folder, directory, &metrics).await.unwrap();
+        let helpers = scan_helper::start(&config, &folder.scan_scratch()).unwrap();
+        let rooms = Rooms::open(&config, &folder, directory, &helpers, &metrics).await.unwrap();
         let sandbox =
             Sandbox::enter(SandboxMode::Off, sandbox::folders(&config, None, folder.root())).unwrap();
         sandbox::Metrics::register(&sandbox, metrics.registry()).unwrap();

@@ -67,7 +67,7 @@ impl Metrics {
         )?;
         let unreported = IntCounter::new(
             "gatepost_delivery_unreported_total",
-            "Recipients refused by the server behind, whose outside senders are not told.",
+            "Recipients refused where their mail went on to, whose outside senders are not told.",
         )?;
         let deleted_messages = IntCounter::new(
             "gatepost_virus_scan_messages_deleted_total",

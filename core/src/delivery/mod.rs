@@ -7,11 +7,13 @@
 //!                                                 +-> remote: route -> mx -> hop: a server's word
 //!                               closing: queue.settle_with <-+-> store.forget
 //!                                        dsn: notifications --^
+//!                  anew: addresses that lead elsewhere by now --^
 //! ```
 //! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
 //! replay gets the answer that was given before and does nothing twice. A next hop remembers nothing for us: a crash
 //! between its 250 and the flush of the queue's record sends the mail twice, which is the window that SMTP leaves.
 
+mod anew;
 pub mod attempt;
 mod closing;
 pub mod disposition;
@@ -37,6 +39,7 @@ mod warning;
 pub mod watchdog;
 pub mod worker;
 
+use anew::Anew;
 pub use attempt::{Attempt, HopReport};
 use closing::Closing;
 pub use closing::Policy;

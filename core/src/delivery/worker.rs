@@ -22,12 +22,12 @@ use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
 use super::successor::Successor;
-use super::{Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to};
+use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to};
 use crate::badmail::Badmail;
 use crate::clock::now_ms;
 use crate::directory::{Directory, Resolution};
 use crate::events::{About, Log, What};
-use crate::forwarding::forward;
+use crate::forwarding::{forward, forward_late};
 use crate::intake::Submission;
 use crate::quarantine::{Evidence, Quarantine};
 use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue, QueueId};
@@ -54,7 +54,7 @@ pub struct Rooms {
     pub directory: Directory,
     /// Where it goes.
     pub store: Arc<dyn MailStore>,
-    /// Takes mail to other servers; without it, mail for other domains waits.
+    /// Takes mail to other servers; without it, mail for other domains is given up.
     pub remote: Option<Remote>,
     /// Told of every attempt.
     pub watchdog: Watchdog,
@@ -84,6 +84,8 @@ struct Progress {
     foreign: Vec<usize>,
     /// What goes to the recipients in place of this mail.
     successor: Option<Successor>,
+    /// What goes on as a mail of its own.
+    anew: Option<Anew>,
 }
 
 /// Why the workers cannot start.
@@ -151,7 +153,12 @@ impl Rooms {
 
     /// A mail of our own, as the queue is to have it.
     pub(super) fn forward(&self, submission: Submission) -> Submission {
-        forward(&self.directory, submission, |path| self.relays(path))
+        forward(&self.directory, submission, self.remote.is_some(), |path| self.relays(path))
+    }
+
+    /// A mail of its own for recipients whose addresses have come to lead elsewhere.
+    pub(super) fn forward_late(&self, accepted: &Submission, recipients: &[usize]) -> Option<Submission> {
+        forward_late(&self.directory, accepted, recipients, |path| self.relays(path))
     }
 
     /// Whether somebody has a mailbox here, himself or behind an alias.
@@ -264,15 +271,15 @@ impl Worker {
             error!(queue_id = %id, session, "a delivery worker panicked over this mail; the mail is put off");
             Attempt::put_off(&claim.pending, &Setback::Panicked).into()
         });
-        let Progress { mut attempted, foreign, successor } = progress;
+        let Progress { mut attempted, foreign, successor, anew } = progress;
         if foreign.is_empty() {
-            return self.closing.close_with(claim, attempted, successor).await;
+            return self.closing.close_with(claim, attempted, successor, anew).await;
         }
         match &self.rooms.remote {
-            Some(remote) => self.send_on(remote, claim, attempted, &foreign).await,
+            Some(remote) => self.send_on(remote, claim, attempted, &foreign, anew).await,
             None => {
                 attempted.extend(Attempt::given_up(&foreign, UNROUTABLE));
-                self.closing.close(claim, attempted).await
+                self.closing.close(claim, attempted, anew).await
             }
         }
     }
@@ -285,13 +292,14 @@ impl Worker {
         claim: Claim,
         mut attempted: Vec<Attempt>,
         foreign: &[usize],
+        anew: Option<Anew>,
     ) -> bool {
         match remote.admit(&claim.message, foreign) {
             Admission::Admitted(mut admitted) => {
                 attempted.append(&mut admitted.attempted);
                 admitted.attempted = attempted;
                 let (message, closing) = (Arc::clone(&claim.message), self.closing.clone());
-                let close = async move |attempted| closing.close(claim, attempted).await;
+                let close = async move |attempted| closing.close(claim, attempted, anew).await;
                 let queue = self.rooms.queue.clone();
                 remote.spawn(message, admitted, close, move || queue.look_again());
                 true
@@ -300,7 +308,7 @@ impl Worker {
                 self.rooms.queue.postpone(claim, now_ms().saturating_add(CROWDED_PAUSE_MS));
                 true
             }
-            Admission::Crowded => self.closing.close(claim, attempted).await,
+            Admission::Crowded => self.closing.close(claim, attempted, anew).await,
         }
     }
 
@@ -350,8 +358,12 @@ impl Worker {
 
     async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Progress {
         let message = &claim.message;
-        let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.resolve(path));
+        let mail_leaves = self.rooms.remote.is_some();
+        let mut plan = Plan::new(message, &claim.pending, mail_leaves, |path| self.rooms.resolve(path));
         let mut attempted = self.take_out_ended(claim, &mut plan.foreign).await;
+        attempted.extend(self.take_out_ended(claim, &mut plan.late).await);
+        let anew = self.go_on(message, std::mem::take(&mut plan.late), &mut attempted).await;
+        attempted.extend(Attempt::put_off(&plan.stuck, &Setback::NextHop { reason: STUCK.to_owned() }));
         attempted.extend(Attempt::given_up(&plan.gone, GONE));
         attempted.extend(Attempt::delivered(&plan.expanded));
         if plan.can_loop(message) {
@@ -359,7 +371,7 @@ impl Worker {
             attempted.extend(Attempt::given_up(&plan.take_out_loops(message, &been_in), LOOPED));
         }
         if plan.copies.is_empty() {
-            return Progress { attempted, foreign: plan.foreign, ..Progress::default() };
+            return Progress { attempted, foreign: plan.foreign, anew, ..Progress::default() };
         }
         let delivery = Delivery {
             queue_id: claim.id,
@@ -372,10 +384,32 @@ impl Worker {
             Ok(dispositions) => attempted.extend(Attempt::ended(dispositions)),
             Err(error) => attempted.extend(Attempt::put_off(&plan.served, &error.into())),
         }
-        Progress { attempted, foreign: plan.foreign, ..Progress::default() }
+        Progress { attempted, foreign: plan.foreign, anew, ..Progress::default() }
     }
 
-    /// Those who live elsewhere never come by the store, which may know all the same that an earlier scan kept the mail from
+    /// For those whose addresses have come to lead elsewhere, the mail begins anew; what it was is done with them.
+    async fn go_on(
+        &self,
+        message: &NewMessage,
+        late: Vec<usize>,
+        attempted: &mut Vec<Attempt>,
+    ) -> Option<Anew> {
+        if late.is_empty() {
+            return None;
+        }
+        match Anew::make(&self.rooms, message, late.clone()).await {
+            Ok(anew) => {
+                attempted.extend(Attempt::delivered(&late));
+                Some(anew)
+            }
+            Err(setback) => {
+                attempted.extend(Attempt::put_off(&late, &setback));
+                None
+            }
+        }
+    }
+
+    /// Those who live elsewhere do not come by the store, which may know all the same that an earlier scan kept the mail from
     /// them, where a crash kept the queue from knowing.
     async fn take_out_ended(&self, claim: &Claim, foreign: &mut Vec<usize>) -> Vec<Attempt> {
         if foreign.is_empty() {
@@ -449,6 +483,10 @@ const GONE: &str = "5.1.1 the mailbox that this was accepted for is gone";
 
 /// RFC 3463: unable to route. Accepted for a mailbox here or while mail left this server, neither of which holds now.
 const UNROUTABLE: &str = "5.4.4 the address is not here, and no mail leaves this server";
+
+/// RFC 3463: unable to route. The alias led to a mailbox here when the mail was accepted: somebody is about to change where
+/// mail goes, and may not be done with it.
+const STUCK: &str = "4.4.4 the address leads to other servers by now, and no mail leaves this one";
 
 /// RFC 3463: routing loop detected.
 const LOOPED: &str = "5.4.6 the mail has been at this address already";

@@ -208,9 +208,15 @@ impl Worker {
         }
         for recipient in &envelope.recipients {
             let path = || evidence(&recipient.path.to_string());
-            match directory.resolve(&recipient.path) {
+            let resolution = if self.relays(&recipient.path) {
+                Resolution::Foreign
+            } else {
+                directory.resolve(&recipient.path)
+            };
+            match resolution {
                 Resolution::Local(_) => (),
-                Resolution::Forwarded(_) if sends_on => (),
+                // Where no mail leaves, its mailboxes here are served.
+                Resolution::Forwarded(forwarding) if sends_on || !forwarding.mailboxes.is_empty() => (),
                 Resolution::Forwarded(_) => {
                     return Err(format!(
                         "5.7.1 {} leads to another server, and no mail leaves this one",
@@ -225,6 +231,11 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether a recipient lives on a server behind this one.
+    fn relays(&self, path: &ForwardPath) -> bool {
+        self.rooms.remote.as_ref().is_some_and(|remote| remote.relays(path))
     }
 
     async fn submit(&self, file: &Taken, dropped: Dropped) -> Result<(), Trouble> {
@@ -252,7 +263,12 @@ impl Worker {
             octets,
             user: None,
         };
-        let submission = forward(&self.rooms.directory, Submission::new(envelope, origin), |_| false);
+        let submission = forward(
+            &self.rooms.directory,
+            Submission::new(envelope, origin),
+            self.settings.load().sends_on,
+            |path| self.relays(path),
+        );
         self.append(NewMessage { id, submission, trace, body, stamp: None }).await?;
         info!(queue_id = %id, name = ?file.name, octets, "a dropped mail was queued");
         self.rooms.events.record(about, what);

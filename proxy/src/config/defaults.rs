@@ -67,6 +67,7 @@ impl Config {
             queue: Queue::default(),
             remote: None,
             relay: None,
+            pass_through: None,
             srs: None,
             scan: Scan::default(),
             schedules: Schedules::default(),

@@ -18,10 +18,12 @@ use crate::admission::dnsbl::UnusableResolver;
 use crate::admission::networks::NetworkFileError;
 use crate::admission::{self, Admission, Policy};
 use crate::backend::embedded::Embedded;
+use crate::backend::pass_through::{self, PassThrough};
 use crate::config::Config;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys::KeyFileError;
 use crate::relay::RelayError;
+use crate::scan_helper::Helpers;
 use crate::tls::{Tls, TlsError};
 use crate::tls_results::TlsResults;
 
@@ -97,6 +99,17 @@ pub(super) fn report_on_tls(
     TlsResults::start(config, folder, ledger, queue.clone(), signers, registry)
 }
 
+pub(super) async fn open_pass_through(
+    config: &Config,
+    directory: &Directory,
+    registry: &prometheus::Registry,
+) -> Result<PassThrough, OpenError> {
+    let metrics = pass_through::Metrics::register(registry)?;
+    let opened = PassThrough::new(directory.clone(), metrics);
+    opened.start(crate::pass_through::load(config)?).await;
+    Ok(opened)
+}
+
 pub(super) fn open_queue(
     config: &Config,
     folder: &DataFolder,
@@ -138,29 +151,31 @@ pub(super) fn start_scanner(
     config: &Config,
     folder: &DataFolder,
     shares: &Shares,
+    helpers: &Helpers,
     overruled: Overruled,
     events: &Log,
     registry: &prometheus::Registry,
 ) -> Result<(Arc<Ensemble>, Scanner, Rewriter), OpenError> {
     let metrics = scan::Metrics::register(registry)?;
-    let engines = start_engines(config, Some(&rules(config, folder)), events, &metrics)?;
+    let engines = start_engines(config, Some(&rules(config, folder)), helpers, events, &metrics)?;
     let settings = scan::Settings { memory: shares.scans.clone(), overruled, ..scan_settings(config) };
     let scanner = Scanner::start(engines.clone(), &settings, metrics).map_err(OpenError::Scanner)?;
     let rewriter = shares.rewriter(&scanner).map_err(OpenError::Scanner)?;
     Ok((engines, scanner, rewriter))
 }
 
-/// Starts the engines that the configuration has, the embedded one with the rules of this folder.
+/// Starts the engines that the configuration has, the embedded one with the rules of this folder, commands with these helpers.
 ///
 /// # Errors
 /// The first that cannot be started.
 pub fn start_engines(
     config: &Config,
     rules: Option<&Path>,
+    helpers: &Helpers,
     events: &Log,
     metrics: &scan::Metrics,
 ) -> Result<Arc<Ensemble>, engines::StartError> {
-    engines::start(&engine_settings(config, rules), config.scan.policy, events, metrics)
+    engines::start(&engine_settings(config, rules, helpers), config.scan.policy, events, metrics)
 }
 
 pub(super) fn reload_engines(engines: &Ensemble) {

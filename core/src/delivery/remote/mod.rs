@@ -320,4 +320,4 @@ const STOP_TIME: Duration = Duration::from_secs(25);
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests;
+pub(in crate::delivery) mod tests;

@@ -85,6 +85,7 @@ impl House {
             warnings: Warnings::default(),
             quarantine: self.quarantine(&overruled),
             overruled,
+            remote: None,
             badmail,
         }
     }
@@ -113,13 +114,24 @@ pub(super) struct Idle {
     pub(super) warnings: Warnings,
     pub(super) quarantine: Quarantine,
     pub(super) overruled: Overruled,
+    pub(super) remote: Option<Remote>,
     badmail: Badmail,
 }
 
 impl Idle {
     pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
-        let Self { queue, store, directory, schedules, infected, warnings, quarantine, overruled, badmail } =
-            self;
+        let Self {
+            queue,
+            store,
+            directory,
+            schedules,
+            infected,
+            warnings,
+            quarantine,
+            overruled,
+            remote,
+            badmail,
+        } = self;
         let registry = prometheus::Registry::new();
         let scanner = Scanner::start(
             Arc::clone(engine) as Arc<dyn Engine>,
@@ -132,7 +144,7 @@ impl Idle {
             scanner: scanner.clone(),
             directory: directory.clone(),
             store: Arc::clone(&store) as Arc<dyn MailStore>,
-            remote: None,
+            remote,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             badmail: Some(badmail),
             quarantine: quarantine.clone(),

@@ -1,18 +1,20 @@
 //! A persistent connection to an ICAP server: OPTIONS first, then RESPMOD for each item, with a preview where it wants one.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Service;
 use super::response::{Encapsulated, Head};
-use super::{Place, Service};
 use crate::scan::engines::health::CallError;
 use crate::scan::engines::outside::{Answer, Scanned, Session};
+use crate::scan::engines::places::Place;
 use crate::scan::engines::socket::{Address, Socket};
 
 #[derive(Debug)]
 pub(super) struct IcapSession {
     socket: Socket,
-    place: Place,
+    service: Arc<Service>,
+    _place: Place,
     /// How much the server wants to see before it says whether it needs the rest (section 4.5).
     preview: Option<usize>,
     /// Read, and not looked at yet.
@@ -33,16 +35,22 @@ enum Sent {
 // === impl IcapSession ===
 
 impl IcapSession {
-    pub(super) fn open(address: &Address, place: Place, due: Instant) -> Result<(Self, String), CallError> {
+    pub(super) fn open(
+        address: &Address,
+        service: Arc<Service>,
+        place: Place,
+        due: Instant,
+    ) -> Result<(Self, String), CallError> {
         let socket = Socket::connect(address, due)?;
-        let mut session = Self { socket, place, preview: None, buffer: Vec::new(), keeps: true };
+        let mut session =
+            Self { socket, service, _place: place, preview: None, buffer: Vec::new(), keeps: true };
         let tag = session.version(due)?;
         Ok((session, tag))
     }
 
     /// OPTIONS (section 4.10).
     fn options(&mut self, due: Instant) -> Result<Head, CallError> {
-        let Service { uri, host, .. } = &*self.place.0;
+        let Service { uri, host, .. } = &*self.service;
         let request = format!(
             "OPTIONS {uri} ICAP/1.0\r\nHost: {host}\r\nUser-Agent: Gatepost\r\nEncapsulated: null-body=0\r\n\r\n"
         );
@@ -89,7 +97,7 @@ impl IcapSession {
     }
 
     fn request(&self, octets: usize, preview: Option<usize>) -> String {
-        let Service { uri, host, .. } = &*self.place.0;
+        let Service { uri, host, .. } = &*self.service;
         let asked = "GET /item HTTP/1.1\r\nHost: gatepost\r\n\r\n";
         let answered = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {octets}\r\n\r\n"
@@ -245,7 +253,7 @@ impl Session for IcapSession {
             return Err(CallError::refused("the service does not offer RESPMOD"));
         }
         if let Some(most) = head.field("max-connections").and_then(|most| most.parse().ok()) {
-            self.place.0.connections_max.store(most, Ordering::Relaxed);
+            self.service.connections.limit(most);
         }
         self.preview = head.field("preview").and_then(|octets| octets.parse().ok()).map(cut_preview);
         match head.tag() {
