@@ -121,6 +121,7 @@ impl House {
             scanner: self.scanner.clone(),
             memory: MemoryBudget::default(),
             events: Log::discarding(),
+            remedy: None,
             metrics: None,
         };
         Background::start(vec![database], &rooms).await.unwrap()

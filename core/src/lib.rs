@@ -28,6 +28,7 @@ pub mod pickup;
 pub mod proactive;
 pub mod quarantine;
 pub mod queue;
+pub mod remedy;
 pub mod scan;
 pub mod store;
 pub mod threads;

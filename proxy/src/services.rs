@@ -49,7 +49,7 @@ use crate::tls::Tls;
 use crate::tls_results::TlsResults;
 pub use clients::check_authorities;
 use mail_folders::MailFolders;
-use mailbox_scans::{MailboxScans, Tools};
+use mailbox_scans::MailboxScans;
 pub use opening::{OpenError, load_policy, load_tls, start_engines};
 use opening::{
     open_admission, open_events, open_pass_through, open_queue, open_store, reload_engines, report_on_tls,
@@ -107,9 +107,7 @@ impl Rooms {
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
         let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
-        let tools = Tools { store: &store, scanner: &scanner, memory: &whole, events: &events };
-        let mailbox_scans = MailboxScans::start(config, &tools, registry).await?;
-        let rooms = delivery::Rooms {
+        let mut rooms = delivery::Rooms {
             queue: queue.clone(),
             scanner: scanner.clone(),
             directory: directory.clone(),
@@ -119,9 +117,11 @@ impl Rooms {
             badmail: Some(mail_folders.badmail().clone()),
             quarantine: mail_folders.quarantine().clone(),
             rewriter,
-            proactive: Some(mailbox_scans.proactive()),
+            proactive: None,
             events: events.clone(),
         };
+        let mailbox_scans = MailboxScans::start(config, &rooms, &store, &whole, registry).await?;
+        rooms.proactive = Some(mailbox_scans.proactive());
         let workers = start_workers(config, rooms.clone(), delivery_metrics).await?;
         mail_folders.watch_pickup(config, rooms, &bodies, registry)?;
         let backend = Arc::new(Embedded::new(

@@ -16,6 +16,7 @@ use crate::findings::{Findings, FoundBy};
 use crate::intake::Body;
 use crate::memory::{Drawn, MemoryBudget};
 use crate::queue::QueueId;
+use crate::remedy::{Remedied, Remedy};
 use crate::scan::{Priority, Scanner, Verdict};
 use crate::store::{ContentHash, MailStore, ScanMark, StoreError, StoredMessage};
 
@@ -32,6 +33,7 @@ pub struct ScanGate {
     accounts: Accounts,
     findings: Option<Findings>,
     age_max: AgeMax,
+    remedy: Option<Remedy>,
     scan_wait: Duration,
     metrics: Option<Metrics>,
 }
@@ -78,6 +80,14 @@ pub enum Withheld {
         /// The threat's name, `[A-Za-z0-9._-]`, at most 128.
         threat: String,
     },
+    /// It was infected, and another message has taken its place: POP3 `-ERR [SYS/TEMP]`, since the session does not know that
+    /// one.
+    Replaced {
+        /// The threat's name.
+        threat: String,
+        /// The uid of what is left of it.
+        by: u32,
+    },
     /// It could not be scanned or read in time; later it may be: POP3 `-ERR [SYS/TEMP]`.
     Unavailable,
 }
@@ -96,8 +106,18 @@ impl ScanGate {
     pub fn new(store: Arc<dyn MailStore>, scanner: Scanner, metrics: Option<Metrics>) -> Self {
         let memory = Arc::new(Semaphore::new(BUDGET_UNITS as usize));
         let (accounts, budget) = (Accounts::default(), MemoryBudget::default());
-        let (scan_wait, age_max) = (SCAN_WAIT_DEFAULT, AgeMax::default());
-        Self { store, scanner, memory, budget, accounts, findings: None, age_max, scan_wait, metrics }
+        Self {
+            store,
+            scanner,
+            memory,
+            budget,
+            accounts,
+            findings: None,
+            remedy: None,
+            age_max: AgeMax::default(),
+            scan_wait: SCAN_WAIT_DEFAULT,
+            metrics,
+        }
     }
 
     /// Messages on their way to readers are drawn from this budget as well.
@@ -116,6 +136,12 @@ impl ScanGate {
     #[must_use]
     pub fn sparing(self, age_max: AgeMax) -> Self {
         Self { age_max, ..self }
+    }
+
+    /// Something is done about them here.
+    #[must_use]
+    pub fn acting(self, remedy: Remedy) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
 
     /// A reader waits so long for a scan; three minutes unless it is said.
@@ -180,7 +206,7 @@ impl ScanGate {
         if let Some(mark) = &message.mark
             && self.scanner.is_current(&mark.stamp)
         {
-            return judge(mark.threat.clone());
+            return self.judge(mailbox, uid, message, mark.threat.clone()).await;
         }
         if self.age_max.spares(message, now_ms()) {
             return Ok(());
@@ -204,7 +230,24 @@ impl ScanGate {
             // The verdict holds all the same; the next reader costs another scan.
             warn!(mailbox, uid, %error, "a scan's verdict could not be kept");
         }
-        judge(threat)
+        self.judge(mailbox, uid, message, threat).await
+    }
+
+    /// What is infected is nothing to read, and may have an end now.
+    async fn judge(
+        &self,
+        mailbox: &str,
+        uid: u32,
+        message: &StoredMessage,
+        threat: Option<String>,
+    ) -> Result<(), Withheld> {
+        let Some(threat) = threat else { return Ok(()) };
+        let Some(remedy) = &self.remedy else { return Err(Withheld::Infected { threat }) };
+        let content = ContentHash::of(&message.body());
+        match remedy.act(content, &threat, FoundBy::Access, Some((mailbox, uid))).await {
+            Some(Remedied::Rewritten(by)) => Err(Withheld::Replaced { threat, by }),
+            Some(Remedied::Gone) | None => Err(Withheld::Infected { threat }),
+        }
     }
 
     /// Tells of a threat that was not known of this body before.
@@ -213,13 +256,6 @@ impl ScanGate {
         if let (Some(findings), Some(threat)) = (&self.findings, threat.filter(|_| threat != known)) {
             findings.tell(ContentHash::of(&message.body()), threat, FoundBy::Access).await;
         }
-    }
-}
-
-fn judge(threat: Option<String>) -> Result<(), Withheld> {
-    match threat {
-        None => Ok(()),
-        Some(threat) => Err(Withheld::Infected { threat }),
     }
 }
 

@@ -47,6 +47,7 @@ impl House {
             scanner: self.scanner.clone(),
             memory: MemoryBudget::default(),
             events: Log::discarding(),
+            remedy: None,
             metrics: None,
         };
         let background = Background::start(vec![database], &rooms).await.unwrap();

@@ -38,6 +38,7 @@ pub mod suspects;
 pub(crate) mod testing;
 pub mod tls_policy;
 mod trace;
+mod warning;
 pub mod watchdog;
 pub mod worker;
 
@@ -50,5 +51,6 @@ pub use loops::{RECEIVED_MAX, delivered_to};
 pub use metrics::Metrics;
 pub use schedule_policy::{Retries, Schedule, Schedules};
 pub use suspects::Suspects;
+pub use warning::{InvalidTemplate, Template, Warnings};
 pub use watchdog::Watchdog;
 pub use worker::{Rooms, Settings, StartError, Workers};

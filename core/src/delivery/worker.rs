@@ -155,6 +155,15 @@ impl Rooms {
         forward_late(&self.directory, accepted, recipients, |path| self.relays(path))
     }
 
+    /// Whether somebody has a mailbox here, himself or behind an alias.
+    pub(super) fn lives_here(&self, path: &ForwardPath) -> bool {
+        match self.resolve(path) {
+            Resolution::Local(_) => true,
+            Resolution::Forwarded(forwarding) => !forwarding.mailboxes.is_empty(),
+            Resolution::Foreign | Resolution::Rewritten { .. } | Resolution::UnknownLocal => false,
+        }
+    }
+
     /// Whether a recipient lives on a server behind this one.
     pub(super) fn relays(&self, path: &ForwardPath) -> bool {
         self.remote.as_ref().is_some_and(|remote| remote.relays(path))

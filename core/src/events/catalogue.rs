@@ -351,6 +351,30 @@ pub enum What {
         /// When the mail was accepted, milliseconds since 1970.
         received_at_ms: u64,
     },
+    /// Something was done about an infected message in a mailbox.
+    #[serde(rename = "mailbox.remedied")]
+    Remedied {
+        /// Whose.
+        mailbox: String,
+        /// In which folder.
+        folder: String,
+        /// The uid that it had there.
+        uid: u32,
+        /// Its BLAKE3, in hex.
+        content: String,
+        /// What was found.
+        threat: String,
+        /// By what: `background` or `access`.
+        found_by: Cow<'static, str>,
+        /// `rewritten`, `quarantined` or `deleted`.
+        action: Cow<'static, str>,
+        /// The uid of what is left of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        new_uid: Option<u32>,
+        /// Its name in quarantine, as it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept_as: Option<String>,
+    },
     /// A reader got a message, or more of it than its header.
     #[serde(rename = "mailbox.read")]
     MailRead {
@@ -441,6 +465,7 @@ impl What {
             Self::BackgroundFinished { .. } => 702,
             Self::VirusFound { .. } => 703,
             Self::MailRead { .. } => 704,
+            Self::Remedied { .. } => 705,
             Self::Gap { .. } => 901,
         }
     }

@@ -65,6 +65,7 @@ impl fmt::Display for Event {
             What::BackgroundStarted { .. }
             | What::BackgroundFinished { .. }
             | What::VirusFound { .. }
+            | What::Remedied { .. }
             | What::MailRead { .. } => self.mailboxes(f),
             What::EngineLoaded { .. }
             | What::EngineUnloaded { .. }
@@ -164,6 +165,12 @@ impl Event {
                     " is infected with {threat} ({found_by}): message {uid} in {folder} of {mailbox}, "
                 )?;
                 write!(f, "from {sender}, subject {subject:?}")
+            }
+            What::Remedied { mailbox, uid, threat, action, new_uid, kept_as, .. } => {
+                self.mail(f)?;
+                write!(f, " was {action}, since it is infected with {threat}: message {uid} of {mailbox}")?;
+                new_uid.map_or(Ok(()), |uid| write!(f, ", which is message {uid} now"))?;
+                kept_as.as_ref().map_or(Ok(()), |id| write!(f, "; in quarantine as {id}"))
             }
             What::MailRead { mailbox, user, protocol, uid } => {
                 self.mail(f)?;

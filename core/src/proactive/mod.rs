@@ -26,6 +26,7 @@ use crate::events::Log;
 use crate::findings::{Findings, FoundBy};
 use crate::intake::Body;
 use crate::memory::{Drawn, MemoryBudget};
+use crate::remedy::Remedy;
 use crate::scan::{Priority, Scanner, Stamp, Verdict};
 use crate::store::{BodyMark, ContentHash, ScanMark, SqliteStore, StoreError};
 
@@ -57,6 +58,8 @@ pub struct Rooms {
     pub memory: MemoryBudget,
     /// Told of viruses.
     pub events: Log,
+    /// Acts on what is found.
+    pub remedy: Option<Remedy>,
     /// Counts.
     pub metrics: Option<Metrics>,
 }
@@ -192,8 +195,12 @@ impl Task {
                 Findings::new(self.rooms.database.clone(), Arc::clone(store), self.rooms.events.clone());
             findings.tell(offered.content, threat, FoundBy::Proactive).await;
         }
+        let found = threat.clone();
         let mark = BodyMark { content: offered.content, mark: ScanMark { stamp: report.stamp, threat } };
         store.mark_bodies(vec![mark]).await?;
+        if let (Some(remedy), Some(threat)) = (&self.rooms.remedy, found) {
+            let _done = remedy.act(offered.content, &threat, FoundBy::Proactive, None).await;
+        }
         Ok(Outcome::Done)
     }
 

@@ -33,6 +33,7 @@ impl House {
             store: Arc::clone(&store),
             memory: MemoryBudget::default(),
             events: Log::discarding(),
+            remedy: None,
             metrics: Some(Metrics::register(&registry).unwrap()),
         };
         let running = Running::start_pausing(rooms, true, Duration::from_millis(5));

@@ -258,6 +258,9 @@ fn why(uid: u32, withheld: &Withheld) -> String {
     match withheld {
         Withheld::Gone => format!("there is no message {uid}"),
         Withheld::Infected { threat } => format!("message {uid} is infected ({threat}) and is not shown"),
+        Withheld::Replaced { threat, by } => {
+            format!("message {uid} was infected ({threat}); what is left of it is message {by}")
+        }
         Withheld::Unavailable => format!("message {uid} could not be scanned now; try again"),
     }
 }

@@ -14,7 +14,7 @@ use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
-use super::infected::{WrittenInfected, WrittenRewrite};
+use super::infected::{WrittenInMailbox, WrittenInfected, WrittenRewrite};
 use super::listener_scan::WrittenListenerScan;
 use super::network::TrustedNetwork;
 use super::pass_through::{WrittenPassThrough, WrittenUpstream};
@@ -24,6 +24,7 @@ use super::relay::WrittenRelay;
 use super::srs::WrittenSrs;
 use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
+use super::warnings::WrittenWarnings;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -199,11 +200,13 @@ pub(super) struct Scan {
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
     pub(super) infected: WrittenInfected,
+    pub(super) infected_in_mailbox: WrittenInMailbox,
     pub(super) deletion: bool,
     pub(super) refuse_infected: Option<bool>,
     pub(super) rewrite: WrittenRewrite,
     pub(super) proactive: Option<bool>,
     pub(super) on_access_age_max: Option<Age>,
+    pub(super) warnings: WrittenWarnings,
 }
 
 /// `[pickup]`

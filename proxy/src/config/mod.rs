@@ -32,12 +32,13 @@ mod timeouts;
 mod tls_reports;
 mod unscannable;
 pub mod values;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gatepost_core::delivery::Schedules;
+use gatepost_core::delivery::{Schedules, Warnings};
 use gatepost_core::forwarding;
 use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
@@ -287,8 +288,12 @@ pub struct Scan {
     pub unscannable: Unscannable,
     /// What becomes of infected mail in the queue, as far as `deletion` allows; the classic `EnableScanDeletion`.
     pub infected: InfectedAction,
+    /// What becomes of what is found in mailboxes; `None`: it stays, and no reader gets it.
+    pub infected_in_mailbox: Option<InfectedAction>,
     /// Whether a session refuses what it finds infected; otherwise that is left to the queue.
     pub refuse_infected: bool,
+    /// Who hears of infected mail here.
+    pub warnings: Warnings,
     /// How what lies in mailboxes is scanned again.
     pub background: gatepost_core::background::Settings,
     /// Whether what goes into mailboxes without a current stamp is scanned behind its delivery. `ProactiveScanning`.

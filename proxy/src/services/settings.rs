@@ -175,6 +175,7 @@ pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
         schedules: config.schedules,
         infected: config.scan.infected,
         open_listeners: open_listeners.map(|listener| listener.name.to_string()).collect(),
+        warnings: config.scan.warnings.clone(),
     }
 }
 

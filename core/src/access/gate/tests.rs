@@ -215,6 +215,7 @@ async fn what_readers_got_is_counted() {
         .map(|metric| (metric.get_label()[0].value().to_owned(), metric.get_counter().get_value()))
         .collect();
     counts.sort_by(|a, b| a.0.cmp(&b.0));
-    let expected = [("gone", 1.0), ("infected", 1.0), ("released", 1.0), ("unavailable", 0.0)];
+    let expected =
+        [("gone", 1.0), ("infected", 1.0), ("released", 1.0), ("replaced", 0.0), ("unavailable", 0.0)];
     assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)));
 }

@@ -10,6 +10,7 @@ mod kb883522;
 mod notices;
 mod release;
 mod simulation;
+mod warnings;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
