@@ -166,6 +166,7 @@ impl ScanGate {
     async fn vouch(&self, mailbox: &str, uid: u32, message: &StoredMessage) -> Result<(), Withheld> {
         if let Some(mark) = &message.mark
             && self.scanner.is_current(&mark.stamp)
+            && !mark.threat.as_ref().is_some_and(|threat| self.scanner.is_overruled(&message.body(), threat))
         {
             return judge(mark.threat.clone());
         }

@@ -13,6 +13,12 @@ pub trait Engine: Send + Sync + 'static {
     /// `deadline` answers [`Verdict::TimedOut`]; one that goes on costs its thread, not the waiter's time.
     fn scan(&self, item: &[u8], deadline: Instant) -> Verdict;
 
+    /// As `scan`, but a finding that was overruled (`forgiven` knows its name) does not count. What else is in the item is
+    /// found all the same, as far as the engine can tell one finding from another.
+    fn scan_for_others(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
+        self.scan(item, deadline).without(forgiven)
+    }
+
     /// Whether it is worth asking. `false` while an engine outside this process cannot be reached. Never blocks.
     fn is_available(&self) -> bool {
         true

@@ -85,10 +85,10 @@ impl Ensemble {
         self.members.iter().find(|member| member.engine.is_available())
     }
 
-    fn scan_by_any(&self, item: &[u8], deadline: Instant) -> Verdict {
+    fn scan_by_any(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         let mut worst = Verdict::Clean;
         for member in &self.members {
-            worst = worst.worse(member.scan(item, deadline));
+            worst = worst.worse(member.scan(item, deadline, forgiven));
             if let Verdict::Infected { .. } = worst {
                 break;
             }
@@ -96,11 +96,11 @@ impl Ensemble {
         worst
     }
 
-    fn scan_by_all(&self, item: &[u8], deadline: Instant) -> Verdict {
+    fn scan_by_all(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         let mut found = None;
         let mut otherwise = Verdict::Clean;
         for member in &self.members {
-            match member.scan(item, deadline) {
+            match member.scan(item, deadline, forgiven) {
                 Verdict::Clean => return Verdict::Clean,
                 Verdict::Infected { threat } => found = found.or(Some(threat)),
                 verdict => otherwise = otherwise.worse(verdict),
@@ -138,14 +138,19 @@ impl Engine for Ensemble {
     }
 
     fn scan(&self, item: &[u8], deadline: Instant) -> Verdict {
+        self.scan_for_others(item, deadline, &|_| false)
+    }
+
+    /// What is forgiven one engine does not keep the others from being asked.
+    fn scan_for_others(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         if self.members.is_empty() {
             return Verdict::Failed;
         }
         match self.policy {
-            EnginePolicy::Any => self.scan_by_any(item, deadline),
-            EnginePolicy::All => self.scan_by_all(item, deadline),
+            EnginePolicy::Any => self.scan_by_any(item, deadline, forgiven),
+            EnginePolicy::All => self.scan_by_all(item, deadline, forgiven),
             EnginePolicy::First => {
-                self.first_available().map_or(Verdict::Failed, |member| member.scan(item, deadline))
+                self.first_available().map_or(Verdict::Failed, |member| member.scan(item, deadline, forgiven))
             }
         }
     }
@@ -180,19 +185,24 @@ impl Member {
         }
     }
 
-    fn scan(&self, item: &[u8], deadline: Instant) -> Verdict {
+    /// What is remembered is what the engine says of the item, whatever is forgiven in one mail or the other.
+    fn scan(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         let identity = || self.engine.identity();
         let (verdict, is_remembered) =
-            self.verdicts.find_or_make(item, &identity, deadline, || self.call(item, deadline));
+            self.verdicts.find_or_make(item, &identity, deadline, || self.call(item, deadline, &|_| false));
         if is_remembered {
             self.metrics.items_remembered.inc();
         }
-        verdict
+        match &verdict {
+            // There may be more in it.
+            Verdict::Infected { threat } if forgiven(threat) => self.call(item, deadline, forgiven),
+            _ => verdict,
+        }
     }
 
-    fn call(&self, item: &[u8], deadline: Instant) -> Verdict {
+    fn call(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         let started = Instant::now();
-        let verdict = scan_contained(&*self.engine, item, deadline);
+        let verdict = scan_contained(&*self.engine, item, deadline, forgiven);
         let elapsed = started.elapsed();
         self.metrics.calls.inc();
         if elapsed > SLOW_CALL {

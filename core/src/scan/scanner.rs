@@ -58,29 +58,36 @@ impl Scanner {
     pub fn start(engine: Arc<dyn Engine>, settings: &Settings, metrics: Metrics) -> io::Result<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let threads = thread_count(settings.threads, processors);
-        let (unscannable, memory) = (settings.unscannable, settings.memory.clone());
         let overruled = settings.overruled.clone();
-        let pool = Pool::start(Arc::clone(&engine), unscannable, threads, memory, metrics.clone())?;
+        let pool = Pool::start(Arc::clone(&engine), settings, threads, metrics.clone())?;
         Ok(Self { engine, pool: Arc::new(pool), overruled, metrics })
     }
 
     /// Scans a message. Never fails: what went wrong is in the verdict. Returns `TimedOut` after `deadline` (an hour at most)
     /// whatever the engine does, and at once if too many messages wait already. The same content under the same stamp is
-    /// scanned once; what an operator has overruled counts as clean. Cancel-safe: a scan that nobody waits for is not begun.
+    /// scanned once; a finding that an operator has overruled does not count, and others do. Cancel-safe: a scan that nobody
+    /// waits for is not begun.
     pub async fn scan(&self, body: Body, priority: Priority, deadline: Duration) -> ScanReport {
-        let key = JobKey { content: content_hash(&body).await, stamp: self.current_stamp() };
+        let content = content_hash(&body).await;
         let deadline = deadline.min(DEADLINE_MAX);
         let now = Instant::now();
         let due = now.checked_add(deadline).unwrap_or(now);
-        let report = match self.pool.submit(key.clone(), body, priority, due) {
-            Submitted::Known(report) => return self.overruled.apply(&key.content, report),
-            Submitted::TurnedAway => timed_out(key.stamp.clone()),
-            Submitted::Pending(report) => self.wait(&key, report, deadline).await,
-        };
-        if report.verdict == Verdict::TimedOut {
-            self.metrics.timeouts.inc();
+        loop {
+            let key = JobKey { content, stamp: self.current_stamp() };
+            let report = match self.pool.submit(key.clone(), body.clone(), priority, due) {
+                Submitted::Known(report) => return report,
+                Submitted::TurnedAway => timed_out(key.stamp.clone()),
+                Submitted::Pending(report) => self.wait(&key, report, deadline).await,
+            };
+            // A scan that had begun before has not looked any further. There are as many rounds as rulings at most.
+            if self.overruled.overtakes(&content, &report.verdict) {
+                continue;
+            }
+            if report.verdict == Verdict::TimedOut {
+                self.metrics.timeouts.inc();
+            }
+            return report;
         }
-        self.overruled.apply(&key.content, report)
     }
 
     async fn wait(
@@ -103,6 +110,12 @@ impl Scanner {
     #[must_use]
     pub fn current_stamp(&self) -> Stamp {
         stamp_of(&*self.engine)
+    }
+
+    /// Whether an operator has overruled this finding in this body since it was made.
+    #[must_use]
+    pub fn is_overruled(&self, body: &[u8], threat: &str) -> bool {
+        self.overruled.contains(blake3::hash(body).as_bytes(), threat)
     }
 
     /// Whether a message with this stamp need not be scanned again.

@@ -14,6 +14,7 @@ struct House {
     store: Arc<SqliteStore>,
     engine: Arc<Teachable>,
     gate: ScanGate,
+    overruled: scan::Overruled,
     registry: prometheus::Registry,
 }
 
@@ -24,9 +25,10 @@ impl House {
         let store = Arc::new(SqliteStore::open(&path, &store::Settings::default(), None).unwrap());
         let engine = Arc::new(Teachable::new());
         let registry = prometheus::Registry::new();
+        let overruled = scan::Overruled::default();
         let scanner = Scanner::start(
             Arc::clone(&engine) as Arc<dyn Engine>,
-            &scan::Settings::default(),
+            &scan::Settings { overruled: overruled.clone(), ..scan::Settings::default() },
             scan::Metrics::register(&registry).unwrap(),
         )
         .unwrap();
@@ -42,7 +44,7 @@ impl House {
             copies,
         };
         let _dispositions = store.deliver(delivery).await.unwrap();
-        Self { _folder: folder, store, engine, gate, registry }
+        Self { _folder: folder, store, engine, gate, overruled, registry }
     }
 
     fn infected() -> Verdict {
@@ -92,6 +94,18 @@ async fn a_false_alarm_is_shown_again_under_repaired_signatures() {
     let _withheld = house.gate.release(ALICE, 1).await.unwrap_err();
     house.engine.learn("3", Verdict::Clean);
     house.gate.release(ALICE, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_marked_before_it_was_overruled_is_shown() {
+    let house = House::with_a_mail().await;
+    house.engine.learn("2", House::infected());
+    let _withheld = house.gate.release(ALICE, 1).await.unwrap_err();
+    let content = *blake3::hash(BODY.as_bytes()).as_bytes();
+    house.overruled.insert(scan::Ruling { content, threat: "Late".into() });
+    house.gate.release(ALICE, 1).await.unwrap();
+    let mark = house.store.summary(ALICE, 1).await.unwrap().unwrap().mark;
+    assert_eq!(mark, Some(ScanMark { stamp: house.engine.stamp(), threat: None }));
 }
 
 #[tokio::test]

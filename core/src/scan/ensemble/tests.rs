@@ -114,6 +114,18 @@ fn new_signatures_of_any_engine_change_the_identity_of_all() {
 }
 
 #[test]
+fn what_is_forgiven_one_engine_has_the_others_asked() {
+    let (one, two) = (fixed("one", infected()), fixed("two", Verdict::Infected { threat: "Other".into() }));
+    let both = ensemble(EnginePolicy::Any, &[&one, &two]);
+    let due = Instant::now() + Duration::from_secs(60);
+    assert_eq!(both.scan(b"x", due), infected());
+    let other = both.scan_for_others(b"x", due, &|threat| threat == "T");
+    assert_eq!(other, Verdict::Infected { threat: "Other".into() });
+    assert_eq!(both.scan_for_others(b"x", due, &|_| true), Verdict::Clean);
+    assert_eq!(both.scan(b"x", due), infected(), "in another mail it counts");
+}
+
+#[test]
 fn an_engine_is_asked_once_for_the_same_octets() {
     let one = fixed("one", Verdict::Clean);
     let alone = ensemble(EnginePolicy::Any, &[&one]);

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use prometheus::Registry;
 
-use super::super::samples::{attachment, eicar, encrypted, zip};
-use super::super::{EngineIdentity, Obstacle, UnscannableAction, YaraEngine};
+use super::super::samples::{attachment, eicar, encrypted, multipart, zip};
+use super::super::{EngineIdentity, Obstacle, Ruling, UnscannableAction, YaraEngine};
 use super::*;
 use crate::disk::RealDisk;
 use crate::intake::Spool;
@@ -37,7 +37,11 @@ impl Engine for Scripted {
             let _ = self.hang.lock().unwrap().recv();
         }
         assert!(!says(b"panic"), "as the item says");
-        if says(b"marker") { Verdict::Infected { threat: "Marker".into() } } else { Verdict::Clean }
+        match () {
+            () if says(b"marker") => Verdict::Infected { threat: "Marker".into() },
+            () if says(b"second") => Verdict::Infected { threat: "Second".into() },
+            () => Verdict::Clean,
+        }
     }
 }
 
@@ -89,6 +93,25 @@ async fn a_virus_is_named_and_ends_the_scan() {
     assert_eq!(report.verdict, Verdict::Infected { threat: "Marker".into() });
     assert_eq!(report.items, 1);
     assert_eq!(rig.scanner.metrics.infected.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_forgiven_does_not_hide_what_is_found_elsewhere_in_the_mail() {
+    let rig = rig();
+    let message = multipart(&[("", b"the marker".to_vec()), ("", b"and a second".to_vec())]);
+    let body = body(message);
+    let content = content_hash(&body).await;
+    let scan = || rig.scanner.scan(body.clone(), Priority::High, PATIENT);
+    let infected = |threat: &str| Verdict::Infected { threat: threat.into() };
+    assert_eq!(scan().await.verdict, infected("Marker"));
+    let overrule = |threat: &str| rig.scanner.overruled.insert(Ruling { content, threat: threat.into() });
+    overrule("Marker");
+    let report = scan().await;
+    assert_eq!(report.verdict, infected("Second"));
+    assert!(report.culprit.is_some());
+    overrule("Second");
+    assert_eq!(scan().await.verdict, Verdict::Clean);
+    assert_eq!(scan().await.verdict, Verdict::Clean, "and that is remembered");
 }
 
 #[tokio::test]
