@@ -46,6 +46,14 @@ pub enum ReleaseError {
     /// Somebody else releases it at this moment.
     #[error("{0} is being released already")]
     Busy(QueueId),
+    /// It was released, and is still here.
+    #[error("{id} was released already, and cannot be taken out of the quarantine: {error}")]
+    Released {
+        /// Which.
+        id: QueueId,
+        /// Why not.
+        error: io::Error,
+    },
     /// Infected, and that was not overruled.
     #[error("{id} is infected: {threat}")]
     Infected {
@@ -104,6 +112,7 @@ impl Releaser {
             quarantine.folder.run(move |folder| folder.take(id)).await?.map_err(|why| match why {
                 NotTaken::Unknown => ReleaseError::Unknown(id),
                 NotTaken::Busy => ReleaseError::Busy(id),
+                NotTaken::Released(error) => ReleaseError::Released { id, error },
             })?;
         let released = self.put_back(id, &record, overrule, by).await;
         quarantine.folder.run(move |folder| folder.give_back(id)).await?;

@@ -19,6 +19,12 @@ pub trait Engine: Send + Sync + 'static {
         self.scan(item, deadline).without(forgiven)
     }
 
+    /// The one engine that decides about a whole message, where this is several of which one does: what another one let pass
+    /// meanwhile must not go under its name.
+    fn deciding(&self) -> Option<&dyn Engine> {
+        None
+    }
+
     /// Whether it is worth asking. `false` while an engine outside this process cannot be reached. Never blocks.
     fn is_available(&self) -> bool {
         true

@@ -64,6 +64,8 @@ struct State {
     low: VecDeque<JobKey>,
     jobs: HashMap<JobKey, Arc<Job>>,
     cache: VerdictCache,
+    /// How often the cache was emptied by order: what was handed in before does not get into it.
+    epoch: u64,
     live_threads: usize,
     named_threads: usize,
     closed: bool,
@@ -71,6 +73,8 @@ struct State {
 
 struct Job {
     body: Body,
+    /// When it was handed in, as `State` counts.
+    epoch: u64,
     result: watch::Sender<Option<ScanReport>>,
     progress: Mutex<Progress>,
 }
@@ -136,7 +140,8 @@ impl Pool {
         }
         let (result, report) = watch::channel(None);
         let progress = Mutex::new(Progress { due, phase: Phase::Waiting(priority) });
-        state.jobs.insert(key.clone(), Arc::new(Job { body, result, progress }));
+        let epoch = state.epoch;
+        state.jobs.insert(key.clone(), Arc::new(Job { body, epoch, result, progress }));
         match priority {
             Priority::High => state.high.push_back(key),
             Priority::Low => state.low.push_back(key),
@@ -145,6 +150,13 @@ impl Pool {
         drop(state);
         shared.work.notify_one();
         Submitted::Pending(report)
+    }
+
+    /// Has everything scanned anew.
+    pub(super) fn forget(&self) {
+        let mut state = self.shared.lock();
+        state.epoch = state.epoch.wrapping_add(1);
+        state.cache = VerdictCache::default();
     }
 
     /// Tells that a waiter's time is up. If nobody else waits, a scan that has not begun never will, and one that runs has got
@@ -270,7 +282,8 @@ impl Shared {
                 return Ok(timed_out(stamp_of(&*self.engine)));
             };
             let message = job.body.read()?;
-            Ok(examine_message(&*self.engine, self.policy, &forgiven, &message, &due, held))
+            let engine = self.engine.deciding().unwrap_or(&*self.engine);
+            Ok(examine_message(engine, self.policy, &forgiven, &message, &due, held))
         }));
         let report = match scanned {
             Ok(Ok(report)) => report,
@@ -305,7 +318,9 @@ impl Shared {
 
     fn finish(&self, key: &JobKey, job: &Job, report: ScanReport) -> Next {
         let mut state = self.lock();
-        state.cache.insert(key.content, &report);
+        if job.epoch == state.epoch {
+            state.cache.insert(key.content, &report);
+        }
         state.jobs.remove(key);
         job.result.send_replace(Some(report));
         if job.progress().phase == Phase::Overdue {

@@ -112,6 +112,11 @@ impl Scanner {
         stamp_of(&*self.engine)
     }
 
+    /// Forgets every verdict: the engines may know more than their versions tell.
+    pub fn forget(&self) {
+        self.pool.forget();
+    }
+
     /// Whether an operator has overruled this finding in this body since it was made.
     #[must_use]
     pub fn is_overruled(&self, body: &[u8], threat: &str) -> bool {

@@ -270,3 +270,16 @@ fn a_thread_count_outside_the_bounds_means_the_default() {
     assert_eq!(count(Some(1), 4), 9);
     assert_eq!(count(Some(0), 1), 3);
 }
+
+#[tokio::test]
+async fn by_order_a_message_is_scanned_again_though_no_version_has_changed() {
+    let rig = rig();
+    let scan = || rig.scanner.scan(body("Subject: x\r\n\r\nhello"), Priority::High, PATIENT);
+    for scanned in [2, 2, 4, 4] {
+        if scanned == 4 && rig.engine.scanned.load(Ordering::SeqCst) == 2 {
+            rig.scanner.forget();
+        }
+        assert_eq!(scan().await.verdict, Verdict::Clean);
+        assert_eq!(rig.engine.scanned.load(Ordering::SeqCst), scanned);
+    }
+}

@@ -128,6 +128,29 @@ async fn what_cannot_be_looked_into_is_quarantined_and_the_operator_may_overrule
     running.stop().await;
 }
 
+#[tokio::test]
+async fn what_cannot_be_taken_out_behind_its_release_does_not_go_twice() {
+    let house = House::new();
+    let running = start(&house).await;
+    let id = quarantined(&house, &running).await;
+    house.engine.learn("corrected", Verdict::Clean);
+    let mut is_left = false;
+    for nth in 0..RELEASE_CALLS {
+        let disk = &house.quarantine_disk;
+        disk.fail_nth(disk.calls() + nth, Fault::Io);
+        if release(&running, id, false).await.is_ok() {
+            is_left |= is_kept(&running, id).await;
+            break;
+        }
+    }
+    assert!(is_left, "no call failed behind the queue's flush");
+    assert!(matches!(release(&running, id, false).await, Err(ReleaseError::Unknown(_))));
+    running.until_queue_empty().await;
+    assert_eq!((running.count(ALICE).await, running.count(BOB).await), (1, 1));
+    assert!(!is_kept(&running, id).await);
+    running.stop().await;
+}
+
 /// At every call of either disk: the mail lies here or is on its way, and is never lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_in_a_release_loses_nothing() {
