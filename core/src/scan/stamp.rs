@@ -7,7 +7,7 @@ use super::EngineIdentity;
 
 /// The version of our own scan policy: which items a message has and which limits hold. Raised with every change that
 /// lets the plan see more, so that older stamps become stale.
-pub const POLICY_VERSION: u32 = 4;
+pub const POLICY_VERSION: u32 = 5;
 
 /// Under which signatures and policy a message was found clean. Text form: `ENGINE/SIGNATURES/POLICY`, such as
 /// `yara/9f2c51d07ab34e18/1`, at most 140 octets of ASCII.
