@@ -164,16 +164,15 @@ impl ScanGate {
     }
 
     async fn vouch(&self, mailbox: &str, uid: u32, message: &StoredMessage) -> Result<(), Withheld> {
+        let body = Body::Memory(message.body());
         if let Some(mark) = &message.mark
-            && self.scanner.is_current(&mark.stamp)
-            && !mark.threat.as_ref().is_some_and(|threat| self.scanner.is_overruled(&message.body(), threat))
+            && self.scanner.upholds(&body, mark.threat.as_deref(), &mark.stamp).await
         {
             return judge(mark.threat.clone());
         }
         if let Some(metrics) = &self.metrics {
             metrics.rescans.inc();
         }
-        let body = Body::Memory(message.body());
         let report = self.scanner.scan(body, Priority::High, self.scan_wait).await;
         let threat = match report.verdict {
             Verdict::Clean => None,

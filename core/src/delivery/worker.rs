@@ -307,7 +307,7 @@ impl Worker {
     /// The session's scan counts while its stamp is current; otherwise the mail is scanned here.
     async fn clear(&self, message: &NewMessage) -> Clearance {
         if let Some(stamp) = &message.stamp
-            && self.rooms.scanner.is_current(stamp)
+            && self.rooms.scanner.upholds(&message.body, None, stamp).await
         {
             return Clearance::Clean(stamp.clone());
         }

@@ -28,7 +28,7 @@ pub(super) fn examine_message(
 
 /// The stamp of a message scanned now.
 pub(super) fn stamp_of(engine: &dyn Engine) -> Stamp {
-    Stamp { engine: engine.identity(), policy: POLICY_VERSION }
+    Stamp::new(engine.identity(), POLICY_VERSION)
 }
 
 /// Scans one item and contains an engine that panics.

@@ -21,6 +21,7 @@ pub struct Metrics {
     pub(super) threads_overdue: IntGauge,
     pub(super) seconds: Histogram,
     pub(super) stale: IntCounter,
+    pub(super) stamps_refused: IntCounter,
     engine_calls: IntCounterVec,
     engine_slow_calls: IntCounterVec,
     engine_items_remembered: IntCounterVec,
@@ -69,6 +70,11 @@ impl Metrics {
                 "Scan threads still busy with a message nobody waits for any longer.",
             )?,
             seconds: histogram(registry)?,
+            stamps_refused: counter(
+                registry,
+                "stamps_refused_total",
+                "Stamps of the current signatures that are not ours, or not for the content that they lie beside.",
+            )?,
             stale: counter(
                 registry,
                 "stale_total",

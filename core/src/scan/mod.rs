@@ -32,6 +32,7 @@ mod mime;
 mod pool;
 #[cfg(test)]
 mod samples;
+mod seal;
 mod sealed;
 mod tnef;
 
@@ -44,5 +45,6 @@ pub use metrics::Metrics;
 pub use overruled::{Overruled, Ruling};
 pub use policy::{InfectedAction, UnscannableAction, UnscannablePolicy};
 pub use scanner::{Priority, Scanner, Settings};
+pub use seal::{Seal, SealKey};
 pub use stamp::{InvalidStamp, POLICY_VERSION, Stamp};
 pub use verdict::{Obstacle, ObstacleKind, ScanReport, Verdict, threat_name};

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::examine::stamp_of;
 use super::pool::{JobKey, Pool, Submitted, ThreadCount, timed_out};
-use super::{Engine, Metrics, Overruled, ScanReport, Stamp, UnscannablePolicy, Verdict};
+use super::{Engine, Metrics, Overruled, ScanReport, SealKey, Stamp, UnscannablePolicy, Verdict};
 use crate::intake::Body;
 use crate::intake::body::INLINE_OCTETS_MAX;
 use crate::memory::MemoryBudget;
@@ -35,6 +35,8 @@ pub struct Settings {
     pub memory: MemoryBudget,
     /// Findings that do not count.
     pub overruled: Overruled,
+    /// What stamps are sealed with.
+    pub key: SealKey,
 }
 
 /// Scans messages on threads of its own. Cheap to clone; the threads end with the last clone.
@@ -45,6 +47,7 @@ pub struct Scanner {
     engine: Arc<dyn Engine>,
     pool: Arc<Pool>,
     overruled: Overruled,
+    key: SealKey,
     metrics: Metrics,
 }
 
@@ -60,7 +63,7 @@ impl Scanner {
         let threads = thread_count(settings.threads, processors);
         let overruled = settings.overruled.clone();
         let pool = Pool::start(Arc::clone(&engine), settings, threads, metrics.clone())?;
-        Ok(Self { engine, pool: Arc::new(pool), overruled, metrics })
+        Ok(Self { engine, pool: Arc::new(pool), overruled, key: settings.key.clone(), metrics })
     }
 
     /// Scans a message. Never fails: what went wrong is in the verdict. Returns `TimedOut` after `deadline` (an hour at most)
@@ -75,7 +78,7 @@ impl Scanner {
         loop {
             let key = JobKey { content, stamp: self.current_stamp() };
             let report = match self.pool.submit(key.clone(), body.clone(), priority, due) {
-                Submitted::Known(report) => return report,
+                Submitted::Known(report) => return self.sealed(&content, report),
                 Submitted::TurnedAway => timed_out(key.stamp.clone()),
                 Submitted::Pending(report) => self.wait(&key, report, deadline).await,
             };
@@ -86,8 +89,20 @@ impl Scanner {
             if report.verdict == Verdict::TimedOut {
                 self.metrics.timeouts.inc();
             }
-            return report;
+            return self.sealed(&content, report);
         }
+    }
+
+    /// The report, its stamp sealed for what it says of this content.
+    fn sealed(&self, content: &[u8; 32], report: ScanReport) -> ScanReport {
+        let threat = match &report.verdict {
+            Verdict::Clean => None,
+            Verdict::Infected { threat } => Some(threat.as_str()),
+            // Vouches for nothing.
+            Verdict::Unscannable { .. } | Verdict::TimedOut | Verdict::Failed => return report,
+        };
+        let stamp = self.key.seal(content, threat, &report.stamp);
+        ScanReport { stamp, ..report }
     }
 
     async fn wait(
@@ -117,16 +132,28 @@ impl Scanner {
         self.pool.forget();
     }
 
-    /// Whether an operator has overruled this finding in this body since it was made.
-    #[must_use]
-    pub fn is_overruled(&self, body: &[u8], threat: &str) -> bool {
-        self.overruled.contains(blake3::hash(body).as_bytes(), threat)
+    /// Whether what a mark says of a body still holds: its stamp vouches for it, and no operator has overruled it since.
+    pub async fn upholds(&self, body: &Body, threat: Option<&str>, stamp: &Stamp) -> bool {
+        if *stamp != self.current_stamp() {
+            return false;
+        }
+        let content = content_hash(body).await;
+        let is_overruled = threat.is_some_and(|threat| self.overruled.contains(&content, threat));
+        !is_overruled && self.vouches(&content, threat, stamp)
     }
 
-    /// Whether a message with this stamp need not be scanned again.
+    /// Whether a message with this stamp need not be scanned again: it is the current one, and ours, for this content (BLAKE3
+    /// of the body) and what was found in it.
     #[must_use]
-    pub fn is_current(&self, stamp: &Stamp) -> bool {
-        *stamp == self.current_stamp()
+    pub fn vouches(&self, content: &[u8; 32], threat: Option<&str>, stamp: &Stamp) -> bool {
+        if *stamp != self.current_stamp() {
+            return false;
+        }
+        let is_ours = self.key.holds(content, threat, stamp);
+        if !is_ours {
+            self.metrics.stamps_refused.inc();
+        }
+        is_ours
     }
 }
 

@@ -39,7 +39,7 @@ impl House {
         let delivery = Delivery {
             queue_id: QueueId(1),
             body: Body::Memory(BODY.into()),
-            stamp: engine.stamp(),
+            stamp: Teachable::sealed(&engine.stamp(), &Body::Memory(BODY.into())),
             received_at_ms: 7,
             copies,
         };
@@ -60,6 +60,29 @@ async fn a_message_with_a_current_stamp_is_shown_without_a_scan() {
     assert_eq!(released.octets.slice(released.body_at..), BODY);
     assert_eq!((released.uid, released.received_at_ms), (1, 7));
     assert_eq!(house.engine.scans(), 0);
+}
+
+/// As by somebody who can write to the database and has no key.
+#[tokio::test]
+async fn a_mark_that_is_not_ours_is_none() {
+    let house = House::with_a_mail().await;
+    let foreign = scan::SealKey::new(&[7; 32]).seal(
+        blake3::hash(BODY.as_bytes()).as_bytes(),
+        None,
+        &house.engine.stamp(),
+    );
+    let other = Teachable::sealed(&house.engine.stamp(), &Body::Memory("Subject: other\r\n\r\n".into()));
+    for (scanned, stamp) in [(1, house.engine.stamp()), (2, foreign), (3, other)] {
+        let before = house.engine.scans();
+        house.store.mark(ALICE, 1, ScanMark { stamp, threat: None }).await.unwrap();
+        house.engine.learn("1", House::infected());
+        house.gate.scanner.forget();
+        let withheld = house.gate.release(ALICE, 1).await.unwrap_err();
+        assert_eq!(withheld, Withheld::Infected { threat: "Late".into() });
+        assert!(house.engine.scans() > before, "{scanned}");
+    }
+    let refused = house.registry.gather().into_iter().find(|it| it.name().ends_with("stamps_refused_total"));
+    assert_eq!(refused.unwrap().get_metric()[0].get_counter().get_value(), 3.0);
 }
 
 #[tokio::test]

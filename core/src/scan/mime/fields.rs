@@ -47,7 +47,7 @@ pub(super) fn field_value<'a>(line: &'a [u8], wanted: &str) -> Option<&'a [u8]> 
 }
 
 /// Whether a line begins with the name of a field and a colon.
-pub(super) fn is_field(line: &[u8]) -> bool {
+pub(in crate::scan) fn is_field(line: &[u8]) -> bool {
     let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon));
     name.is_some_and(|name| !name.is_empty() && name.trim_ascii_end().iter().all(u8::is_ascii_graphic))
 }
