@@ -96,35 +96,32 @@ impl Rooms {
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
         let queue = open_queue(config, folder, registry)?;
-        let overruled = Overruled::default();
+        let (overruled, shares) = (Overruled::default(), Shares::new(config));
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store = Arc::new(open_store(folder, registry)?);
-        let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engines, scanner) =
+        let (engines, scanner, rewriter) =
             start_scanner(config, folder, &shares, helpers, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
         let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
-        let workers = Workers::start(
-            delivery::Rooms {
-                queue: queue.clone(),
-                scanner: scanner.clone(),
-                directory: directory.clone(),
-                store: store.clone(),
-                remote: remote.clone(),
-                watchdog,
-                badmail: Some(mail_folders.badmail().clone()),
-                quarantine: mail_folders.quarantine().clone(),
-                events: events.clone(),
-            },
-            &delivery::Settings::default(),
-            delivery_policy(config),
-            Some(delivery_metrics),
-        )
-        .await?;
-        mail_folders.watch_pickup(config, &queue, &directory, &bodies, &events, registry)?;
+        let rooms = delivery::Rooms {
+            queue: queue.clone(),
+            scanner: scanner.clone(),
+            directory: directory.clone(),
+            store: store.clone(),
+            remote: remote.clone(),
+            watchdog,
+            badmail: Some(mail_folders.badmail().clone()),
+            quarantine: mail_folders.quarantine().clone(),
+            rewriter,
+            events: events.clone(),
+        };
+        let settings = delivery::Settings::default();
+        let workers =
+            Workers::start(rooms.clone(), &settings, delivery_policy(config), Some(delivery_metrics)).await?;
+        mail_folders.watch_pickup(config, rooms, &bodies, registry)?;
         let background = start_background(config, &store, &scanner, &whole, &events, registry).await?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),

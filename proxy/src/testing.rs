@@ -99,8 +99,12 @@ pub(crate) fn house_with(queue_settings: queue::Settings) -> House {
     let store = folder.path().join("store").join("default.sqlite");
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
-    let settings =
-        Settings { hostname: "mx.example".into(), relay: None, scan_time_max: Some(SCAN_TIME_MAX) };
+    let settings = Settings {
+        hostname: "mx.example".into(),
+        relay: None,
+        scan_time_max: Some(SCAN_TIME_MAX),
+        refuse_infected: true,
+    };
     let memory = MemoryBudget::default();
     let events = Log::start(&folder.path().join("events"), None).unwrap();
     let backend = Arc::new(Embedded::new(

@@ -121,6 +121,41 @@ fn a_domain_that_lives_behind_is_not_delivered_here_although_its_users_log_in_he
     server.assert_no_mail();
 }
 
+/// An alias of the directory was once followed for whoever came by another listener or the pickup folder.
+#[test]
+fn what_lives_behind_goes_there_whichever_way_it_comes_in() {
+    let behind = NextHop::start();
+    let outer = tempfile::tempdir().expect("a folder");
+    let pickup = outer.path().join("pickup");
+    let [port] = ports::free();
+    let sections = format!(
+        "[[listener]]\nname = \"before\"\naddress = \"127.0.0.1:{}\"\nprotocol = \"smtp\"\ntls = \"starttls\"\n\
+         require_auth = false\nbackend = \"relay\"\n[pickup]\nfolder = {pickup:?}\n[delivery.remote]\nenabled = true\n\
+         [relay]\ndomains = [\"localhost\"]\nhops = [{}]\nrecipients = \"any\"\n",
+        port,
+        hop(&behind)
+    );
+    let server =
+        Setup::new().open_listener().alias("all@localhost", "ann@other.example").sections(&sections).start();
+    let to = ["all@localhost", "only-behind@localhost"];
+    let mut user = server.smtp_as_me();
+    user.mail("me@localhost", &to, &mail::small("by-submission")).must("250 2.0.0");
+    user.quit();
+    let draft = outer.path().join("draft");
+    let text = format!("From: me@localhost\nTo: {}\nSubject: by-pickup\n\nHi\n", to.join(", "));
+    fs::write(&draft, text).expect("a draft can be written");
+    fs::rename(draft, pickup.join("mail.eml")).expect("it can be dropped");
+    for taken in behind.taken(2) {
+        let paths: Vec<_> = taken.recipients.iter().map(|path| path.split(' ').next().unwrap()).collect();
+        assert_eq!(paths, ["<all@localhost>", "<only-behind@localhost>"], "{taken:?}");
+    }
+    let mut stranger = server.smtp_open();
+    stranger.say("MAIL FROM:<someone@remote.example>").must("250 2.1.0");
+    stranger.say("RCPT TO:<me@localhost>").must("550 5.7.1");
+    stranger.quit();
+    server.assert_no_mail();
+}
+
 #[test]
 fn a_list_says_who_is_known_and_a_reload_reads_it_again() {
     let behind = NextHop::start();

@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
 use super::schedule_policy::{Next, Schedules, Waiting};
+use super::successor::Successor;
 use super::worker::Rooms;
 use super::{Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
@@ -61,9 +62,9 @@ impl Closing {
         self.policy.store(Arc::new(policy));
     }
 
-    /// What becomes of infected mail now.
-    pub(super) fn infected(&self) -> InfectedAction {
-        self.policy.load().infected
+    /// What becomes of infected mail now, and our name.
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
     }
 
     /// The beginning of a mail, with its header section or the beginning of that; empty where it cannot be read now.
@@ -74,6 +75,16 @@ impl Closing {
     /// Writes what became of the recipients into the queue, which is their removal where they are done; then lets the
     /// store forget them. Answers whether the queue could keep it.
     pub(super) async fn close(&self, claim: Claim, attempted: Vec<Attempt>) -> bool {
+        self.close_with(claim, attempted, None).await
+    }
+
+    /// As `close`; the mail that takes the place of this one becomes durable with that or not at all.
+    pub(super) async fn close_with(
+        &self,
+        claim: Claim,
+        attempted: Vec<Attempt>,
+        successor: Option<Successor>,
+    ) -> bool {
         let (id, message, now_ms) = (claim.id, Arc::clone(&claim.message), now_ms());
         let session = message.submission.origin.session.as_str();
         let policy = self.policy.load_full();
@@ -92,7 +103,10 @@ impl Closing {
         let notification = self.notify(Arc::clone(&message), &facts, &policy, now_ms).await;
         let outcomes = outcomes(&claim, &attempted, is_late, &policy, now_ms);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
-        let follow_ups = notification.into_iter().map(|(notification, _)| notification).collect();
+        let (successor, rewriting) =
+            successor.map(|successor| (successor.message, successor.rewriting)).unzip();
+        let notification = notification.map(|(notification, _)| notification);
+        let follow_ups = notification.into_iter().chain(successor).collect();
         let turn = turn(&attempted);
         if let Err(error) = self.rooms.queue.settle_with(claim, turn, outcomes, follow_ups).await {
             error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");
@@ -103,6 +117,10 @@ impl Closing {
         }
         self.report(&message, &attempted);
         self.report_silence(&message, &unreported);
+        if let Some(rewriting) = rewriting {
+            trace::record_rewriting(&self.rooms.events, &message, &rewriting);
+            self.rooms.rewriter.count(&rewriting.parts);
+        }
         if let Some((notification, told)) = told {
             trace::record_notification(&self.rooms.events, &message, notification, &told);
             if let Some(metrics) = &self.metrics {

@@ -3,6 +3,7 @@
 //! ```text
 //! queue.claim -> worker -> scan (unless stamped) -+-> local: directory -> store.deliver | store.record
 //!                                                 +-> infected: store.record -> quarantine
+//!                                                 |   or rewritten: a successor, with the record of this one's end
 //!                                                 +-> remote: route -> mx -> hop: a server's word
 //!                               closing: queue.settle_with <-+-> store.forget
 //!                                        dsn: notifications --^
@@ -27,6 +28,7 @@ pub mod remote;
 pub mod retry;
 pub mod route;
 pub mod schedule_policy;
+mod successor;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tls_policy;

@@ -1,5 +1,7 @@
 //! The workers: each takes one due mail after the other to its end.
 
+mod suspect;
+
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io;
@@ -19,7 +21,8 @@ use tracing::{debug, error, warn};
 use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
-use super::{Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to, infected};
+use super::successor::Successor;
+use super::{Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to};
 use crate::badmail::Badmail;
 use crate::clock::now_ms;
 use crate::directory::{Directory, Resolution};
@@ -28,7 +31,7 @@ use crate::forwarding::forward;
 use crate::intake::Submission;
 use crate::quarantine::{Evidence, Quarantine};
 use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue, QueueId};
-use crate::scan::{InfectedAction, Priority, Scanner, Stamp, Verdict};
+use crate::scan::{Priority, Rewriter, Scanner, Stamp, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
 
 /// How many workers, and how patient.
@@ -59,6 +62,8 @@ pub struct Rooms {
     pub badmail: Option<Badmail>,
     /// Takes what is infected.
     pub quarantine: Quarantine,
+    /// Takes what is infected out of a mail.
+    pub rewriter: Rewriter,
     /// Told what becomes of each recipient.
     pub events: Log,
 }
@@ -77,6 +82,8 @@ struct Progress {
     attempted: Vec<Attempt>,
     /// Indices of those who live elsewhere.
     foreign: Vec<usize>,
+    /// What goes to the recipients in place of this mail.
+    successor: Option<Successor>,
 }
 
 /// Why the workers cannot start.
@@ -248,9 +255,9 @@ impl Worker {
             error!(queue_id = %id, session, "a delivery worker panicked over this mail; the mail is put off");
             Attempt::put_off(&claim.pending, &Setback::Panicked).into()
         });
-        let Progress { mut attempted, foreign } = progress;
+        let Progress { mut attempted, foreign, successor } = progress;
         if foreign.is_empty() {
-            return self.closing.close(claim, attempted).await;
+            return self.closing.close_with(claim, attempted, successor).await;
         }
         match &self.rooms.remote {
             Some(remote) => self.send_on(remote, claim, attempted, &foreign).await,
@@ -297,9 +304,7 @@ impl Worker {
         }
         match self.clear(&claim.message).await {
             Clearance::Clean(stamp) => self.deliver(claim, stamp).await,
-            Clearance::Suspect { is_infected, evidence } => {
-                self.put_away(claim, is_infected, evidence).await.into()
-            }
+            Clearance::Suspect { is_infected, evidence } => self.put_away(claim, is_infected, evidence).await,
             Clearance::Unknown => Attempt::put_off(&claim.pending, &Setback::Scan).into(),
         }
     }
@@ -307,7 +312,7 @@ impl Worker {
     /// The session's scan counts while its stamp is current; otherwise the mail is scanned here.
     async fn clear(&self, message: &NewMessage) -> Clearance {
         if let Some(stamp) = &message.stamp
-            && self.rooms.scanner.upholds(&message.body, None, stamp).await
+            && Box::pin(self.rooms.scanner.upholds(&message.body, None, stamp)).await
         {
             return Clearance::Clean(stamp.clone());
         }
@@ -345,7 +350,7 @@ impl Worker {
             attempted.extend(Attempt::given_up(&plan.take_out_loops(message, &been_in), LOOPED));
         }
         if plan.copies.is_empty() {
-            return Progress { attempted, foreign: plan.foreign };
+            return Progress { attempted, foreign: plan.foreign, ..Progress::default() };
         }
         let delivery = Delivery {
             queue_id: claim.id,
@@ -358,7 +363,7 @@ impl Worker {
             Ok(dispositions) => attempted.extend(Attempt::ended(dispositions)),
             Err(error) => attempted.extend(Attempt::put_off(&plan.served, &error.into())),
         }
-        Progress { attempted, foreign: plan.foreign }
+        Progress { attempted, foreign: plan.foreign, ..Progress::default() }
     }
 
     /// Those who live elsewhere never come by the store, which may know all the same that an earlier scan kept the mail from
@@ -376,17 +381,6 @@ impl Worker {
             }
             Err(error) => Attempt::put_off(&std::mem::take(foreign), &Setback::Store(error)),
         }
-    }
-
-    /// Into the quarantine or away, as the policy has it; away only what is infected.
-    async fn put_away(&self, claim: &Claim, is_infected: bool, evidence: Evidence) -> Vec<Attempt> {
-        let (session, threat) = (claim.message.submission.origin.session.as_str(), evidence.threat.clone());
-        warn!(queue_id = %claim.id, session, threat, "the scan found in the queue what must not be delivered");
-        if is_infected && self.closing.infected() == InfectedAction::Delete {
-            return self.end(claim, &Disposition::DeletedByPolicy { threat }).await;
-        }
-        let ended = self.end(claim, &Disposition::Quarantined { threat }).await;
-        infected::keep(&self.rooms.quarantine, &claim.message, evidence, ended).await
     }
 
     /// Ends all that is pending the same way, but for what the store knows to have ended before.

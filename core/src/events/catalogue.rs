@@ -101,6 +101,22 @@ pub enum What {
         /// What it said.
         verdict: String,
     },
+    /// Infected parts of a mail were cleaned or taken out.
+    #[serde(rename = "mail.rewritten")]
+    Rewritten {
+        /// The mail as it was.
+        original: String,
+        /// The mail that goes on in its place.
+        rewritten_as: String,
+        /// What was found.
+        threat: String,
+        /// Parts that a text stands in the place of.
+        removed: usize,
+        /// Parts that an engine has cleaned.
+        cleaned: usize,
+        /// Parts that no engine could clean; a text stands in their place.
+        clean_failed: usize,
+    },
     /// Trust headers were taken out of a mail whose sender has no right to them.
     #[serde(rename = "mail.headers_stripped")]
     Stripped {
@@ -153,6 +169,14 @@ pub enum What {
         recipient: String,
         /// What was found in it.
         threat: String,
+    },
+    /// A recipient gets another mail instead, without what was found in this one.
+    #[serde(rename = "recipient.replaced")]
+    Replaced {
+        /// Who.
+        recipient: String,
+        /// The other mail's queue id.
+        by: String,
     },
     /// A recipient was given up.
     #[serde(rename = "recipient.bounced")]
@@ -386,11 +410,13 @@ impl What {
             Self::Stripped { .. } => 303,
             Self::Notified { .. } => 304,
             Self::Stuck { .. } => 305,
+            Self::Rewritten { .. } => 306,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,
             Self::Quarantined { .. } => 404,
             Self::Bounced { .. } => 405,
+            Self::Replaced { .. } => 406,
             Self::EngineLoaded { .. } => 501,
             Self::EngineUnloaded { .. } => 502,
             Self::EngineFailed { .. } => 503,

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::badmail::Badmail;
+use crate::delivery::remote::Remote;
 use crate::directory::Directory;
 use crate::disk::IoPool;
 use crate::events::Log;
@@ -63,6 +64,8 @@ pub struct Rooms {
     pub queue: Queue,
     /// Who lives here.
     pub directory: Directory,
+    /// Knows who lives on a server behind this one, whatever the directory says of him.
+    pub remote: Option<Remote>,
     /// Where files go that must not be sent.
     pub badmail: Badmail,
     /// Bodies draw on it.

@@ -208,7 +208,12 @@ impl Worker {
         }
         for recipient in &envelope.recipients {
             let path = || evidence(&recipient.path.to_string());
-            match directory.resolve(&recipient.path) {
+            let resolution = if self.relays(&recipient.path) {
+                Resolution::Foreign
+            } else {
+                directory.resolve(&recipient.path)
+            };
+            match resolution {
                 Resolution::Local(_) => (),
                 Resolution::Forwarded(_) if sends_on => (),
                 Resolution::Forwarded(_) => {
@@ -225,6 +230,11 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether a recipient lives on a server behind this one.
+    fn relays(&self, path: &ForwardPath) -> bool {
+        self.rooms.remote.as_ref().is_some_and(|remote| remote.relays(path))
     }
 
     async fn submit(&self, file: &Taken, dropped: Dropped) -> Result<(), Trouble> {
@@ -252,7 +262,8 @@ impl Worker {
             octets,
             user: None,
         };
-        let submission = forward(&self.rooms.directory, Submission::new(envelope, origin), |_| false);
+        let submission =
+            forward(&self.rooms.directory, Submission::new(envelope, origin), |path| self.relays(path));
         self.append(NewMessage { id, submission, trace, body, stamp: None }).await?;
         info!(queue_id = %id, name = ?file.name, octets, "a dropped mail was queued");
         self.rooms.events.record(about, what);

@@ -44,11 +44,11 @@ pub struct Settings {
 /// A running scan holds the message (up to the message limit) and at most [`super::plan::ITEM_OCTETS_MAX`] of decoded octets.
 #[derive(Clone)]
 pub struct Scanner {
-    engine: Arc<dyn Engine>,
+    pub(super) engine: Arc<dyn Engine>,
     pool: Arc<Pool>,
     overruled: Overruled,
     key: SealKey,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 // === impl Scanner ===
@@ -71,7 +71,7 @@ impl Scanner {
     /// scanned once; a finding that an operator has overruled does not count, and others do. Cancel-safe: a scan that nobody
     /// waits for is not begun.
     pub async fn scan(&self, body: Body, priority: Priority, deadline: Duration) -> ScanReport {
-        let content = content_hash(&body).await;
+        let content = Box::pin(content_hash(&body)).await;
         let deadline = deadline.min(DEADLINE_MAX);
         let now = Instant::now();
         let due = now.checked_add(deadline).unwrap_or(now);
@@ -137,7 +137,7 @@ impl Scanner {
         if *stamp != self.current_stamp() {
             return false;
         }
-        let content = content_hash(body).await;
+        let content = Box::pin(content_hash(body)).await;
         let is_overruled = threat.is_some_and(|threat| self.overruled.contains(&content, threat));
         !is_overruled && self.vouches(&content, threat, stamp)
     }

@@ -4,15 +4,15 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::hmac;
 
 use super::{InvalidStamp, Stamp};
 
-/// The secret that stamps are sealed with.
+/// The secret that stamps are sealed with. Cheap to clone.
 #[derive(Clone)]
-pub struct SealKey(hmac::Key);
+pub struct SealKey(Arc<hmac::Key>);
 
 /// HMAC-SHA-256, in a stamp's text 64 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl SealKey {
     /// This key.
     #[must_use]
     pub fn new(octets: &[u8; Self::OCTETS]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, octets))
+        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, octets)))
     }
 
     /// `stamp` with the seal for this content (BLAKE3 of a message's body) and what was found in it.

@@ -42,6 +42,8 @@ pub struct Settings {
     /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
     /// `None`: it does not wait at all.
     pub scan_time_max: Option<Duration>,
+    /// Whether mail that a session finds infected is refused; otherwise the queue does with it what its policy says.
+    pub refuse_infected: bool,
 }
 
 /// Mail for other domains is sent on.
@@ -127,7 +129,7 @@ impl Backend for Embedded {
         Box::pin(async move {
             let rooms = Arc::clone(&self.rooms);
             let behind = rooms.behind.load_full().filter(|it| it.listeners.contains(&origin.listener));
-            if !rooms.may_send(&origin, rights, reverse_path, behind.as_deref()) {
+            if !rooms.may_send(&origin, rights, reverse_path) {
                 return Err(Refusal::SenderNotOwned);
             }
             // Before the body comes, which would be for nothing.
@@ -144,13 +146,7 @@ impl Backend for Embedded {
 
 impl Rooms {
     /// A user sends as himself; others as whom their class may send as.
-    fn may_send(
-        &self,
-        origin: &Origin,
-        rights: Rights,
-        reverse_path: &ReversePath,
-        behind: Option<&Behind>,
-    ) -> bool {
+    fn may_send(&self, origin: &Origin, rights: Rights, reverse_path: &ReversePath) -> bool {
         let is_own = |user: &String| self.directory.may_send_as(user, reverse_path);
         if origin.user.as_ref().is_some_and(is_own) {
             return true;
@@ -159,12 +155,21 @@ impl Rooms {
             ReversePath::Null => false,
             ReversePath::Mailbox(mailbox) => {
                 let path = ForwardPath::Mailbox(mailbox.clone());
-                behind.is_some_and(|behind| behind.has(&path))
-                    || self.directory.resolve(&path) != Resolution::Foreign
+                self.lives_behind(&path) || self.directory.resolve(&path) != Resolution::Foreign
             }
         };
         rights.contains(Right::AcceptAnySender)
             && (!is_local || rights.contains(Right::AcceptAuthoritativeDomainSender))
+    }
+
+    /// Whether a recipient lives on the server behind, by whichever listener his mail comes.
+    fn lives_behind(&self, path: &ForwardPath) -> bool {
+        self.behind.load().as_ref().is_some_and(|behind| behind.has(path))
+    }
+
+    /// Where a recipient lives. What lives behind is not looked up, even where the directory has its domain too.
+    fn resolve(&self, path: &ForwardPath) -> Resolution {
+        if self.lives_behind(path) { Resolution::Foreign } else { self.directory.resolve(path) }
     }
 
     fn firewall(&self, trust: Trust) -> HeaderFirewall {

@@ -14,6 +14,7 @@ use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
+use super::infected::{WrittenInfected, WrittenRewrite};
 use super::network::TrustedNetwork;
 use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
@@ -190,19 +191,10 @@ pub(super) struct Scan {
     pub(super) background: WrittenBackground,
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
-    pub(super) infected: Option<Infected>,
-    pub(super) deletion: Option<bool>,
-}
-
-/// What becomes of infected mail in the queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Infected {
-    /// It goes into the quarantine.
-    #[default]
-    Quarantine,
-    /// It is deleted, where deletion is switched on.
-    Delete,
+    pub(super) infected: WrittenInfected,
+    pub(super) deletion: bool,
+    pub(super) refuse_infected: Option<bool>,
+    pub(super) rewrite: WrittenRewrite,
 }
 
 /// `[pickup]`

@@ -16,6 +16,7 @@ mod dkim;
 mod dnsbl;
 mod engines;
 mod file;
+mod infected;
 pub mod network;
 mod problem;
 mod quarantine;
@@ -35,7 +36,7 @@ use std::path::{Path, PathBuf};
 
 use gatepost_core::delivery::Schedules;
 use gatepost_core::forwarding;
-use gatepost_core::scan::EnginePolicy;
+use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
@@ -45,7 +46,7 @@ pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
-pub use file::{Infected, LogFormat, LogLevel, SandboxMode};
+pub use file::{LogFormat, LogLevel, SandboxMode};
 use network::TrustedNetwork;
 pub use problem::{Problem, Problems};
 pub use quarantine::Quarantine;
@@ -273,10 +274,10 @@ pub struct Scan {
     pub reader_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Unscannable,
-    /// What becomes of infected mail in the queue.
-    pub infected: Infected,
-    /// Whether mail may be deleted for what is found in it; otherwise it goes into the quarantine. `EnableScanDeletion`.
-    pub deletion: bool,
+    /// What becomes of infected mail in the queue, as far as `deletion` allows; the classic `EnableScanDeletion`.
+    pub infected: InfectedAction,
+    /// Whether a session refuses what it finds infected; otherwise that is left to the queue.
+    pub refuse_infected: bool,
     /// How what lies in mailboxes is scanned again.
     pub background: gatepost_core::background::Settings,
 }

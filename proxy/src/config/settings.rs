@@ -24,7 +24,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
     let mut remote = file.delivery.remote.check(file.route, &mut findings);
     let relay_span = file.relay.as_ref().map(Spanned::span);
     let relay = file.relay.map(|relay| relay.into_inner().check(remote.as_mut(), &mut findings));
-    let srs = file.srs.and_then(|srs| srs.check(remote.is_some(), &mut findings));
+    let relayed = relay.as_ref().map_or(&[][..], |relay| &relay.domains);
+    let srs = file.srs.and_then(|srs| srs.check(remote.is_some(), relayed, &mut findings));
     check_backends(&file.listener, relay_span, &mut findings);
     let config = Config {
         hostname: file.server.hostname.unwrap_or_else(Hostname::of_this_machine),
@@ -333,8 +334,8 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
         unscannable: written.unscannable,
-        infected: written.infected.unwrap_or(default.infected),
-        deletion: written.deletion.unwrap_or(default.deletion),
+        infected: written.infected.action(written.rewrite, written.deletion),
+        refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
         background: written.background.into(),
     }
 }

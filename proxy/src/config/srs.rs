@@ -1,5 +1,7 @@
 //! `[srs]`: how senders of mail are rewritten that goes on from here.
 
+use gatepost_core::delivery::route::DomainPattern;
+use gatepost_core::directory::DomainName;
 use gatepost_core::forwarding::srs::{DAYS_MAX, MAC_CHARACTERS_MAX, MAC_CHARACTERS_MIN, Settings};
 use serde::Deserialize;
 use toml::Spanned;
@@ -20,8 +22,13 @@ pub(super) struct WrittenSrs {
 // === impl WrittenSrs ===
 
 impl WrittenSrs {
-    /// `None` with a finding where it cannot be.
-    pub(super) fn check(self, mail_leaves: bool, findings: &mut Vec<Finding>) -> Option<Settings> {
+    /// `None` with a finding where it cannot be. `relayed`: the domains of the server behind.
+    pub(super) fn check(
+        self,
+        mail_leaves: bool,
+        relayed: &[DomainPattern],
+        findings: &mut Vec<Finding>,
+    ) -> Option<Settings> {
         let span = self.domain.span();
         if !mail_leaves {
             findings.push(
@@ -45,7 +52,14 @@ impl WrittenSrs {
             ));
         }
         let bounces_only = self.bounces_only.unwrap_or(true);
-        match self.domain.get_ref().as_str().parse() {
+        match self.domain.get_ref().as_str().parse::<DomainName>() {
+            Ok(domain) if relayed.iter().any(|pattern| pattern.is_of_domain(domain.as_str())) => {
+                findings.push(
+                    Finding::at(span, "mail for this domain goes to the server behind, and bounces with it")
+                        .hint("name a domain that is not among the `domains` of [relay]"),
+                );
+                None
+            }
             Ok(domain) => Some(Settings { domain, days, mac_characters, bounces_only }),
             Err(error) => {
                 findings.push(Finding::at(span, format!("{error}")));
@@ -96,6 +110,25 @@ mod tests {
         ] {
             let error = srs(&format!("[srs]\n{keys}\n"), mail_leaves).unwrap_err();
             assert!(error.contains(why), "{keys}: {error}");
+        }
+    }
+
+    /// Bounces would go to a server that knows nothing of them, and the senders would never hear.
+    #[test]
+    fn a_domain_of_the_server_behind_is_no_domain_for_rewritten_senders() {
+        let relay = "[[listener]]\nname = \"b\"\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"starttls\"\nbackend = \"relay\"\n\
+                     [relay]\ndomains = [\"behind.example\", \"*.sub.example\"]\nhops = [\"mail.example.org\"]\n";
+        for (domain, is_taken) in [
+            ("behind.example", false),
+            ("Back.Sub.example", false),
+            ("back.example", true),
+            ("sub.example", true),
+        ] {
+            let read = srs(&format!("{relay}[srs]\ndomain = \"{domain}\"\n"), true);
+            match read {
+                Ok(settings) => assert!(is_taken && settings.is_some(), "{domain}"),
+                Err(error) => assert!(!is_taken && error.contains("goes to the server behind"), "{error}"),
+            }
         }
     }
 }

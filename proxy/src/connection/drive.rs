@@ -222,7 +222,7 @@ fn advance<'m, M: Machine>(
     replies: &mut Vec<u8>,
     ledger: &mut Ledger,
 ) -> Option<Work<'m>> {
-    Some(match machine.poll(now())? {
+    Some(match machine.poll()? {
         Step::Send(octets) => {
             replies.extend_from_slice(&octets);
             if replies.len() < REPLY_OCTETS_HELD_MAX { Work::Nothing } else { Work::Write }

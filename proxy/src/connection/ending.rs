@@ -51,6 +51,11 @@ impl Ending {
         )
     }
 
+    /// Whether the peer has said that this is the end.
+    pub(crate) const fn is_quit(self) -> bool {
+        matches!(self, Self::Smtp(CloseReason::Quit) | Self::Pop3(pop3::CloseReason::Quit))
+    }
+
     /// Whether there may be a peer who still reads: then the close is a slow one.
     pub(crate) const fn deserves_farewell(self) -> bool {
         match self {

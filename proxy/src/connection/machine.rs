@@ -21,7 +21,7 @@ pub(crate) trait Machine: Send + Sized {
     fn settle(&mut self) -> Option<BoxFuture<'_, ()>>;
 
     /// The next thing to do, asked for when the one before it is done.
-    fn poll(&mut self, now: Instant) -> Option<Step<Self::Question>>;
+    fn poll(&mut self) -> Option<Step<Self::Question>>;
 
     /// Finds the answer to a question and feeds it to the session. Bounded in time by itself.
     fn resolve(&mut self, question: Self::Question) -> BoxFuture<'_, ()>;

@@ -276,6 +276,11 @@ where
         }
         Stop::Closed(ending) => {
             drop(machine);
+            // Inside TLS the peer still has a word to say: that it closes its side.
+            if ending.is_quit() {
+                transmit::quick_farewell(&mut stream, &peer.context.pool).await;
+                return ending;
+            }
             part(&mut stream, ending, peer).await
         }
     }

@@ -154,11 +154,11 @@ impl Machine for Pop3Machine {
         None
     }
 
-    fn poll(&mut self, now: Instant) -> Option<Step<Self::Question>> {
+    fn poll(&mut self) -> Option<Step<Self::Question>> {
         if std::mem::take(&mut self.gave_mail) {
             return Some(Step::Mail);
         }
-        Some(match self.session.poll(now)? {
+        Some(match self.session.poll(now())? {
             Output::Send(octets) => Step::Send(octets),
             Output::Ask(ticket, question) => Step::Ask((ticket, question)),
             Output::Upgrade => Step::Upgrade,

@@ -322,7 +322,7 @@ impl Machine for SmtpMachine {
         self.transaction.as_mut().filter(|transaction| transaction.wants_settling()).map(|it| it.settle())
     }
 
-    fn poll(&mut self, _now: Instant) -> Option<Step<Self::Question>> {
+    fn poll(&mut self) -> Option<Step<Self::Question>> {
         loop {
             return Some(match self.session.poll()? {
                 Output::Send(octets) => Step::Send(Bytes::from(octets)),

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_core::badmail::{self, Badmail};
-use gatepost_core::directory::Directory;
+use gatepost_core::delivery;
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::Log;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::pickup::{self, Pickup};
 use gatepost_core::quarantine::{self, Quarantine};
-use gatepost_core::queue::Queue;
 use gatepost_core::scan::Overruled;
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -63,19 +62,18 @@ impl MailFolders {
     pub(super) fn watch_pickup(
         &mut self,
         config: &Config,
-        queue: &Queue,
-        directory: &Directory,
+        rooms: delivery::Rooms,
         memory: &MemoryBudget,
-        events: &Log,
         registry: &Registry,
     ) -> Result<(), OpenError> {
         let Some(folder) = &config.pickup else { return Ok(()) };
         let rooms = pickup::Rooms {
-            queue: queue.clone(),
-            directory: directory.clone(),
+            queue: rooms.queue,
+            directory: rooms.directory,
+            remote: rooms.remote,
             badmail: self.badmail.clone(),
             memory: memory.clone(),
-            events: events.clone(),
+            events: rooms.events,
         };
         let metrics = pickup::Metrics::register(registry)?;
         let pickup = Pickup::start(folder, rooms, pickup_settings(config), Some(metrics));

@@ -12,7 +12,7 @@ use gatepost_core::events::Log;
 use gatepost_core::findings::Findings;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
-use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Scanner, engines};
+use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Rewriter, Scanner, engines};
 use gatepost_core::store::{self, SqliteStore};
 use gatepost_core::tlsrpt::Ledger;
 
@@ -165,7 +165,7 @@ pub(super) fn start_scanner(
     overruled: Overruled,
     events: &Log,
     registry: &prometheus::Registry,
-) -> Result<(Arc<Ensemble>, Scanner), OpenError> {
+) -> Result<(Arc<Ensemble>, Scanner, Rewriter), OpenError> {
     let metrics = scan::Metrics::register(registry)?;
     let engines = start_engines(config, Some(&rules(config, folder)), helpers, events, &metrics)?;
     let settings = scan::Settings {
@@ -175,7 +175,8 @@ pub(super) fn start_scanner(
         ..scan_settings(config)
     };
     let scanner = Scanner::start(engines.clone(), &settings, metrics).map_err(OpenError::Scanner)?;
-    Ok((engines, scanner))
+    let rewriter = shares.rewriter(&scanner).map_err(OpenError::Scanner)?;
+    Ok((engines, scanner, rewriter))
 }
 
 /// Starts the engines that the configuration has, the embedded one with the rules of this folder, commands with these helpers.

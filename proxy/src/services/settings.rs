@@ -6,7 +6,7 @@ use gatepost_core::access::pop3;
 use gatepost_core::delivery;
 use gatepost_core::queue::{self, Quota, Quotas};
 use gatepost_core::scan::engines::{OutsideSettings, clamd, command, icap};
-use gatepost_core::scan::{self, EngineSettings, InfectedAction, UnscannableAction, UnscannablePolicy};
+use gatepost_core::scan::{self, EngineSettings, UnscannableAction, UnscannablePolicy};
 use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use super::clients;
@@ -15,7 +15,7 @@ use crate::admission::stranger::StrangerChecks;
 use crate::authn;
 use crate::backend::embedded::{self, Relay};
 use crate::config::values::{Octets, TimeSpan};
-use crate::config::{self, Answer, Config, EngineKind, Infected, Listener, Pop3Tls, Service, SmtpTls};
+use crate::config::{self, Answer, Config, EngineKind, Listener, Pop3Tls, Service, SmtpTls};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
 use crate::scan_helper::Helpers;
@@ -140,18 +140,15 @@ pub(super) fn backend_settings(config: &Config) -> embedded::Settings {
         hostname: config.hostname.to_string(),
         relay: config.remote.as_ref().map(|remote| Relay { internal: remote.internal_addresses }),
         scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
+        refuse_infected: config.scan.refuse_infected,
     }
 }
 
 pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
-    let infected = match config.scan.infected {
-        Infected::Quarantine => InfectedAction::Quarantine,
-        Infected::Delete => InfectedAction::Delete,
-    };
     delivery::Policy {
         hostname: config.hostname.to_string(),
         schedules: config.schedules,
-        infected: infected.allowed(config.scan.deletion),
+        infected: config.scan.infected,
     }
 }
 

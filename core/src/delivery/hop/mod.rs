@@ -29,6 +29,7 @@ mod served;
 mod seven_bit;
 mod source;
 pub mod tls;
+mod verifier;
 mod wire;
 
 pub use connection::{Connection, Delivered};
@@ -38,6 +39,7 @@ pub use failure::{HopFailure, TlsFailure};
 pub use next_hop::{InsecureLogin, NextHop};
 pub use served::{Served, Verdict};
 pub use tls::TlsDemand;
+pub(in crate::delivery) use verifier::Judge;
 
 #[cfg(test)]
 mod tests;

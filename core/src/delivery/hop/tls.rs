@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 
+use super::verifier::{Anyone, Judge, Verifier};
 use crate::delivery::tls_policy::dane::Association;
 
 /// What a connection to a next hop must have. A certificate is checked as its `Trust` says.
@@ -60,8 +58,7 @@ impl Trust {
     /// # Errors
     /// See `Unusable`.
     pub fn anyone(name: ServerName<'static>) -> Result<Self, Unusable> {
-        let verifier = Arc::new(Anyone { algorithms: provider().signature_verification_algorithms });
-        Ok(Self { is_verified: false, ..Self::verified_by(verifier, name)? })
+        Ok(Self { is_verified: false, ..Self::judged_by(Anyone, name)? })
     }
 
     /// A certificate for `name` under one of these authorities (RFC 6125, as webpki does it).
@@ -86,19 +83,11 @@ impl Trust {
         if !association.is_authenticating() {
             return Self::anyone(name);
         }
-        let verifier = association.verifier(names, provider().signature_verification_algorithms);
-        Self::verified_by(Arc::new(verifier), name)
+        Self::judged_by(association.verifier(names, algorithms()), name)
     }
 
-    /// A certificate that this verifier takes. It must also check the signatures of the handshake, for which
-    /// `rustls::crypto` has functions.
-    ///
-    /// # Errors
-    /// See `Unusable`.
-    pub fn verified_by(
-        verifier: Arc<dyn ServerCertVerifier>,
-        name: ServerName<'static>,
-    ) -> Result<Self, Unusable> {
+    fn judged_by(judge: impl Judge + 'static, name: ServerName<'static>) -> Result<Self, Unusable> {
+        let verifier = Arc::new(Verifier { judge, algorithms: algorithms() });
         let config = builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
         Ok(Self { config: Arc::new(config), name, is_verified: true })
     }
@@ -122,49 +111,10 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
         .map_err(Unusable)
 }
 
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    provider().signature_verification_algorithms
+}
+
 fn provider() -> CryptoProvider {
     aws_lc_rs::default_provider()
-}
-
-/// Takes every certificate, but not every handshake: whoever shows a certificate must have its key.
-#[derive(Debug)]
-struct Anyone {
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-// === impl Anyone ===
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

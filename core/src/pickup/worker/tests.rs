@@ -37,8 +37,14 @@ impl House {
         let badmail = outer.path().join("badmail");
         let badmail =
             Badmail::open(Arc::new(RealDisk), &badmail, badmail::Settings::default(), None).unwrap();
-        let rooms =
-            Rooms { queue, directory, badmail, memory: MemoryBudget::default(), events: Log::discarding() };
+        let rooms = Rooms {
+            queue,
+            directory,
+            remote: None,
+            badmail,
+            memory: MemoryBudget::default(),
+            events: Log::discarding(),
+        };
         let settings = Settings {
             hostname: "mx.test".to_owned(),
             message_octets: 1_000_000,

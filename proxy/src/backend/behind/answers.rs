@@ -47,7 +47,8 @@ impl Answers {
     {
         let asked = async {
             let place = tokio::time::timeout(PLACE_TIME, self.places.acquire()).await;
-            let probe = if matches!(place, Ok(Ok(_))) { ask().await } else { Probe::Unavailable };
+            // On the heap, since it holds a whole conversation: every RCPT would have room for one otherwise.
+            let probe = if matches!(place, Ok(Ok(_))) { Box::pin(ask()).await } else { Probe::Unavailable };
             (probe, self.until(probe))
         };
         let slot = self.slot(address);
@@ -163,6 +164,18 @@ mod tests {
         assert!(gone.await.is_err());
         assert_eq!(asked.of("a@b", Probe::Unknown).await, Probe::Unknown);
         assert_eq!(asked.questions(), 2);
+    }
+
+    #[test]
+    fn a_question_takes_room_only_when_it_is_asked() {
+        let answers = Answers::new(TIMES);
+        let ask = || async {
+            let conversation = [0_u8; 100_000];
+            tokio::task::yield_now().await;
+            std::hint::black_box(&conversation);
+            KNOWN
+        };
+        assert!(size_of_val(&answers.of("a@b".to_owned(), ask)) < 2_000);
     }
 
     #[tokio::test(start_paused = true)]

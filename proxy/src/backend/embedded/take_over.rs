@@ -11,9 +11,8 @@ use gatepost_core::queue::NewMessage;
 use gatepost_core::scan::{Priority, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink as _, Refusal};
 use gatepost_smtp::wire::params::BodyKind;
-use gatepost_smtp::wire::path::{ForwardPath, Mailbox, ReversePath};
+use gatepost_smtp::wire::path::{Mailbox, ReversePath};
 
-use super::super::behind::Behind;
 use super::incoming::Incoming;
 use super::{Rooms, refusal};
 
@@ -24,7 +23,6 @@ impl Rooms {
         &self,
         origin: Origin,
         trust: Trust,
-        behind: Option<&Behind>,
         incoming: Incoming,
     ) -> Result<String, Refusal> {
         let (mut envelope, mut body, stripped) = incoming.finish().await?;
@@ -42,8 +40,7 @@ impl Rooms {
         let submission = Submission::new(envelope, origin);
         let mut trace = trace::received(&settings.hostname, id, &submission);
         trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
-        let lives_behind = |path: &ForwardPath| behind.is_some_and(|behind| behind.has(path));
-        let submission = forward(&self.directory, submission, lives_behind);
+        let submission = forward(&self.directory, submission, |path| self.lives_behind(path));
         let message = NewMessage { id, submission, trace, body, stamp };
         let queue_id = self.queue.append(message).await.map_err(refusal)?;
         self.tell_stripped(about, &stripped);
@@ -60,6 +57,10 @@ impl Rooms {
         }
         match report.verdict {
             Verdict::Clean => Ok(Some(report.stamp)),
+            Verdict::Infected { threat } if !self.settings.load().refuse_infected => {
+                tracing::info!(session, user, threat, "an infected mail is left to the queue");
+                Ok(None)
+            }
             Verdict::Infected { threat } => {
                 tracing::info!(session, user, peer = %origin.peer, threat, "an infected mail was refused");
                 Err(Refusal::Infected)

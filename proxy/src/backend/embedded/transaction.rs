@@ -44,25 +44,26 @@ impl Transaction for EmbeddedTransaction {
         _params: &'a RcptParams,
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
-            let mut alias = None;
-            if let Some(behind) = self.behind.as_ref().filter(|behind| behind.has(path)) {
+            let behind = self.behind.as_ref().filter(|behind| behind.has(path));
+            if let Some(behind) = behind {
                 behind.admit(&self.sender, path).await?;
-            } else {
-                match self.rooms.directory.resolve(path) {
-                    Resolution::Local(_) => {}
-                    Resolution::Forwarded(forwarding) => alias = Some(forwarding),
-                    Resolution::Rewritten { bounces_only: true, .. } if self.sender != ReversePath::Null => {
-                        return Err(Refusal::UnknownRecipient);
-                    }
-                    Resolution::Rewritten { leads_to, .. } => {
-                        alias = Some(leads_to.map_err(refused_bounce)?);
-                    }
-                    Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
-                    Resolution::Foreign
-                        if self.rights.contains(Right::AcceptAnyRecipient) && self.leads_out(path) => {}
-                    Resolution::Foreign => return Err(Refusal::RelayDenied),
-                }
+                return self.admit(path, None);
             }
+            let alias = match self.rooms.resolve(path) {
+                Resolution::Local(_) => None,
+                Resolution::Forwarded(forwarding) => Some(forwarding),
+                Resolution::Rewritten { bounces_only: true, .. } if self.sender != ReversePath::Null => {
+                    return Err(Refusal::UnknownRecipient);
+                }
+                Resolution::Rewritten { leads_to, .. } => Some(leads_to.map_err(refused_bounce)?),
+                Resolution::UnknownLocal => return Err(Refusal::UnknownRecipient),
+                Resolution::Foreign
+                    if self.rights.contains(Right::AcceptAnyRecipient) && self.leads_out(path) =>
+                {
+                    None
+                }
+                Resolution::Foreign => return Err(Refusal::RelayDenied),
+            };
             self.admit(path, alias)
         })
     }
@@ -99,9 +100,9 @@ impl Transaction for EmbeddedTransaction {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<String, Refusal>> {
         Box::pin(async move {
             // The recipients are held until the queue has them.
-            let Self { rooms, origin, rights, behind, drawn: _drawn, body, .. } = *self;
+            let Self { rooms, origin, rights, drawn: _drawn, body, .. } = *self;
             let incoming = body.ok_or(Refusal::LocalError)?;
-            rooms.take_over(origin, trust(rights), behind.as_deref(), incoming).await
+            rooms.take_over(origin, trust(rights), incoming).await
         })
     }
 }

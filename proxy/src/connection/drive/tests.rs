@@ -59,7 +59,7 @@ impl Machine for Letters {
         None
     }
 
-    fn poll(&mut self, _now: Instant) -> Option<Step<Duration>> {
+    fn poll(&mut self) -> Option<Step<Duration>> {
         self.steps.pop_front()
     }
 
@@ -246,6 +246,21 @@ async fn the_last_reply_arrives_although_octets_are_still_coming() {
     let started_at = now();
     parting.await.unwrap();
     assert_eq!(now() - started_at, Duration::from_secs(5), "a peer that stays is not waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_has_said_quit_is_not_waited_for() {
+    let (mut stream, mut peer) = tokio::io::duplex(64);
+    peer.write_all(&[b'x'; 64]).await.unwrap();
+    stream.write_all(b"bye").await.unwrap();
+    let started_at = now();
+    transmit::quick_farewell(&mut stream, &Pool::default()).await;
+    assert_eq!(now(), started_at);
+    // What had come was read: there is room for more of it.
+    peer.write_all(&[b'x'; 64]).await.unwrap();
+    let mut told = String::new();
+    peer.read_to_string(&mut told).await.unwrap();
+    assert_eq!(told, "bye");
 }
 
 #[tokio::test(start_paused = true)]

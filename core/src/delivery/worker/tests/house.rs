@@ -18,7 +18,7 @@ use crate::intake::{Body, BodyBuffer, Origin, Submission};
 use crate::memory::MemoryBudget;
 use crate::quarantine::{self, Quarantine};
 use crate::queue::{self, AppendError, QueueId, Summary};
-use crate::scan::{self, Engine, Overruled};
+use crate::scan::{self, Engine, InfectedAction, Overruled};
 use crate::store::{self, SqliteStore};
 
 pub(super) const ALICE: &str = "alice@localhost";
@@ -133,6 +133,7 @@ impl Idle {
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             badmail: Some(badmail),
             quarantine: quarantine.clone(),
+            rewriter: Rewriter::start(scanner.clone(), MemoryBudget::default()).unwrap(),
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();
