@@ -91,7 +91,7 @@ impl House {
 
     /// Many at a time, so that they share flushes.
     async fn fill(&self, messages: u64) {
-        let stamp = Stamp { engine: self.engine.identity(), policy: POLICY_VERSION };
+        let stamp = Stamp::new(self.engine.identity(), POLICY_VERSION);
         let mut deliveries = tokio::task::JoinSet::new();
         for number in 0..messages {
             let mailbox = format!("user{}@localhost", number % MAILBOXES);

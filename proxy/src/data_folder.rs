@@ -6,6 +6,7 @@
 //! badmail/                    mail that could be neither delivered nor returned
 //! quarantine/                 infected mail, until an operator decides
 //! store/default.sqlite        mailboxes
+//! stamp.key                   by which stamps of scans are known as ours
 //! directory.sqlite            domains, accounts, aliases
 //! scan/                       only where a command scans: what it writes while it looks at an item
 //! rules/                      YARA rules of the operator, optional
@@ -20,6 +21,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use gatepost_core::scan::SealKey;
+use zeroize::Zeroizing;
 
 use crate::private::{self, FILE_MODE, PERMISSION_BITS};
 
@@ -285,6 +289,38 @@ impl DataFolder {
         self.root.join("events")
     }
 
+    /// What stamps of scans are sealed with; `None` before the first server has run here.
+    ///
+    /// # Errors
+    /// Others may read it, or it cannot be read.
+    pub fn find_stamp_key(&self) -> Result<Option<SealKey>, FolderError> {
+        let path = self.root.join(STAMP_KEY);
+        let octets = match private::read_octets(&path, STAMP_KEY_OCTETS_MAX) {
+            Ok(octets) => octets,
+            Err(FolderError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // One that is cut or longer is as good as none: all is scanned again.
+        Ok(octets.as_slice().try_into().ok().map(SealKey::new))
+    }
+
+    /// As `find_stamp_key`, made where there is none yet.
+    ///
+    /// # Errors
+    /// It cannot be made, or the system has no random numbers.
+    pub fn stamp_key(&self) -> Result<SealKey, FolderError> {
+        if let Some(key) = self.find_stamp_key()? {
+            return Ok(key);
+        }
+        let mut octets = Zeroizing::new([0; SealKey::OCTETS]);
+        getrandom::fill(&mut *octets).map_err(|error| FolderError::Io {
+            path: self.root.join(STAMP_KEY),
+            error: io::Error::other(error.to_string()),
+        })?;
+        self.replace(STAMP_KEY, &*octets)?;
+        Ok(SealKey::new(&octets))
+    }
+
     /// Where scan commands write.
     #[must_use]
     pub fn scan_scratch(&self) -> PathBuf {
@@ -341,13 +377,35 @@ fn first_of_list(list: &Path) -> Option<PathBuf> {
 
 const CERTIFICATE: &str = "tls/cert.pem";
 const KEY: &str = "tls/key.pem";
+const STAMP_KEY: &str = "stamp.key";
+/// One octet too many tells that it is not ours.
+const STAMP_KEY_OCTETS_MAX: u64 = SealKey::OCTETS as u64 + 1;
 const OTHERS_WRITE_BIT: u32 = 0o002;
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use gatepost_core::scan::{EngineIdentity, Stamp};
+
     use super::*;
+
+    #[test]
+    fn the_key_of_stamps_is_made_once_and_closed_to_others() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = DataFolder::prepare(outer.path().join("data")).unwrap();
+        assert!(folder.find_stamp_key().unwrap().is_none());
+        let stamp = Stamp::new(EngineIdentity::new("fake", "1").unwrap(), 1);
+        let sealed = folder.stamp_key().unwrap().seal(&[1; 32], None, &stamp);
+        assert!(folder.stamp_key().unwrap().holds(&[1; 32], None, &sealed));
+        assert!(folder.find_stamp_key().unwrap().unwrap().holds(&[1; 32], None, &sealed));
+        let path = folder.root().join(STAMP_KEY);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & PERMISSION_BITS, FILE_MODE);
+        std::fs::write(&path, "cut").unwrap();
+        assert!(!folder.stamp_key().unwrap().holds(&[1; 32], None, &sealed), "a new one");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(folder.stamp_key(), Err(FolderError::Exposed { .. })));
+    }
 
     #[test]
     fn the_folder_is_named_by_the_first_that_knows() {

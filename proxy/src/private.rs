@@ -46,6 +46,19 @@ pub fn read(path: &Path, octets_max: u64) -> Result<Zeroizing<String>, FolderErr
     Ok(text)
 }
 
+/// As `read`, for octets of any kind.
+///
+/// # Errors
+/// As of `read`.
+pub fn read_octets(path: &Path, octets_max: u64) -> Result<Zeroizing<Vec<u8>>, FolderError> {
+    let io = |error| FolderError::Io { path: path.to_owned(), error };
+    let file = File::open(path).map_err(io)?;
+    check(path, &file.metadata().map_err(io)?, FILE_MODE)?;
+    let mut octets = Zeroizing::new(Vec::new());
+    file.take(octets_max).read_to_end(&mut octets).map_err(io)?;
+    Ok(octets)
+}
+
 /// Root may use what belongs to anybody: it reads a service's folder for the operator.
 fn check(path: &Path, metadata: &Metadata, wanted: u32) -> Result<(), FolderError> {
     let mode = metadata.mode() & PERMISSION_BITS;

@@ -248,9 +248,12 @@ impl Rooms {
         self.mailbox_scans.reload(config);
         self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
-        let engines = Arc::clone(&self.engines);
+        let (engines, scanner) = (Arc::clone(&self.engines), self.scanner.clone());
         // An engine outside of this process may take its time.
-        tokio::task::spawn_blocking(move || reload_engines(&engines));
+        tokio::task::spawn_blocking(move || {
+            reload_engines(&engines);
+            scanner.forget();
+        });
     }
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.

@@ -203,18 +203,18 @@ impl ScanGate {
     }
 
     async fn vouch(&self, mailbox: &str, uid: u32, message: &StoredMessage) -> Result<(), Withheld> {
+        let body = Body::Memory(message.body());
         if let Some(mark) = &message.mark
-            && self.scanner.is_current(&mark.stamp)
+            && self.scanner.upholds(&body, mark.threat.as_deref(), &mark.stamp).await
         {
             return self.judge(mailbox, uid, message, mark.threat.clone()).await;
         }
-        if self.age_max.spares(message, now_ms()) {
+        if self.age_max.spares(message, now_ms(), &self.scanner) {
             return Ok(());
         }
         if let Some(metrics) = &self.metrics {
             metrics.rescans.inc();
         }
-        let body = Body::Memory(message.body());
         let report = self.scanner.scan(body, Priority::High, self.scan_wait).await;
         let threat = match report.verdict {
             Verdict::Clean => None,
@@ -290,11 +290,15 @@ impl AgeMax {
     }
 
     /// What nobody has ever scanned is not spared, nor is what is known to be infected: newer signatures may know better.
-    fn spares(&self, message: &StoredMessage, now_ms: u64) -> bool {
+    fn spares(&self, message: &StoredMessage, now_ms: u64, scanner: &Scanner) -> bool {
         let Some(age_max) = self.0.load_full() else { return false };
         let age_max_ms = u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX);
-        let is_known_clean = message.mark.as_ref().is_some_and(|mark| mark.threat.is_none());
-        is_known_clean && now_ms.saturating_sub(message.received_at_ms) > age_max_ms
+        if now_ms.saturating_sub(message.received_at_ms) <= age_max_ms {
+            return false;
+        }
+        let known_clean = message.mark.as_ref().filter(|mark| mark.threat.is_none());
+        known_clean
+            .is_some_and(|mark| scanner.has_sealed(&ContentHash::of(&message.body()).0, None, &mark.stamp))
     }
 }
 

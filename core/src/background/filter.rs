@@ -4,11 +4,15 @@ use mail_parser::{HeaderName, MessageParser, MimeHeaders as _};
 use memchr::memmem;
 
 use super::Settings;
-use crate::scan::Stamp;
-use crate::store::Encounter;
+use crate::store::{ContentHash, Encounter, ScanMark};
 
 /// What can be told without the message itself.
-pub(super) fn is_due(message: &Encounter, settings: &Settings, current: &Stamp, now_ms: u64) -> bool {
+pub(super) fn is_due(
+    message: &Encounter,
+    settings: &Settings,
+    vouches: &dyn Fn(&ContentHash, &ScanMark) -> bool,
+    now_ms: u64,
+) -> bool {
     let too_old = settings.age_max.is_some_and(|age_max| {
         let age_max_ms = u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX);
         now_ms.saturating_sub(message.received_at_ms) > age_max_ms
@@ -19,7 +23,7 @@ pub(super) fn is_due(message: &Encounter, settings: &Settings, current: &Stamp, 
     match &message.mark {
         None => true,
         Some(_) if settings.only_unscanned => false,
-        Some(mark) => settings.ignore_stamps || mark.stamp != *current,
+        Some(mark) => settings.ignore_stamps || !vouches(&message.content, mark),
     }
 }
 
@@ -48,11 +52,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::scan::{EngineIdentity, POLICY_VERSION};
-    use crate::store::{ContentHash, Position, ScanMark};
+    use crate::scan::{EngineIdentity, POLICY_VERSION, Stamp};
+    use crate::store::Position;
 
     fn stamp(signatures: &str) -> Stamp {
-        Stamp { engine: EngineIdentity::new("fake", signatures).unwrap(), policy: POLICY_VERSION }
+        Stamp::new(EngineIdentity::new("fake", signatures).unwrap(), POLICY_VERSION)
     }
 
     fn message(mark: Option<&str>) -> Encounter {
@@ -68,7 +72,8 @@ mod tests {
     #[test]
     fn each_filter_leaves_out_what_it_is_for() {
         let all = Settings::default();
-        let due = |message: &Encounter, settings: &Settings| is_due(message, settings, &stamp("2"), 20_000);
+        let vouches = |_: &ContentHash, mark: &ScanMark| mark.stamp == stamp("2");
+        let due = |message: &Encounter, settings: &Settings| is_due(message, settings, &vouches, 20_000);
         assert!(due(&message(None), &all) && due(&message(Some("1")), &all));
         assert!(!due(&message(Some("2")), &all));
         let every = Settings { ignore_stamps: true, ..all.clone() };

@@ -80,10 +80,11 @@ impl Inhabited {
             mailbox: (*mailbox).to_owned(),
             head: "Return-Path: <a@b>\r\n".into(),
         });
+        let body = Body::Memory(body.to_owned().into());
         let delivery = Delivery {
             queue_id: QueueId(number),
-            body: Body::Memory(body.to_owned().into()),
-            stamp: Some(stamp),
+            stamp: Some(Teachable::sealed(&stamp, &body)),
+            body,
             received_at_ms: NOW_AND_THEN,
             copies: copies.collect(),
         };

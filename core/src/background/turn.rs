@@ -12,7 +12,7 @@ use super::{Rooms, Settings};
 use crate::clock::now_ms;
 use crate::intake::Body;
 use crate::memory::Drawn;
-use crate::scan::{Priority, ScanReport, Stamp, Verdict};
+use crate::scan::{Priority, ScanReport, Scanner, Verdict};
 use crate::store::{BodyMark, ContentHash, Encounter, Position, ScanMark, SqliteStore, StoreError};
 
 /// What a turn came to.
@@ -44,7 +44,7 @@ pub(super) async fn take(
     behind: Position,
 ) -> Result<Turn, StoreError> {
     let page = store.walk(behind, PAGE_MESSAGES).await?;
-    let (mut turn, due, octets) = pick(&page, settings, &rooms.scanner.current_stamp(), behind);
+    let (mut turn, due, octets) = pick(&page, settings, &rooms.scanner, behind);
     if due.is_empty() {
         return Ok(turn);
     }
@@ -67,14 +67,17 @@ fn threat_of(message: &Encounter) -> Option<&str> {
 fn pick(
     page: &[Encounter],
     settings: &Settings,
-    current: &Stamp,
+    scanner: &Scanner,
     behind: Position,
 ) -> (Turn, Vec<ContentHash>, u64) {
     let mut turn = Turn { position: behind, ..Turn::default() };
     let (mut due, mut seen, mut octets) = (Vec::new(), HashSet::new(), 0_u64);
     let now_ms = now_ms();
+    let vouches = |content: &ContentHash, mark: &ScanMark| {
+        scanner.vouches(&content.0, mark.threat.as_deref(), &mark.stamp)
+    };
     for message in page {
-        if is_due(message, settings, current, now_ms) && !seen.contains(&message.content) {
+        if is_due(message, settings, &vouches, now_ms) && !seen.contains(&message.content) {
             let with_it = octets.saturating_add(message.octets);
             let is_full = due.len() >= settings.messages_per_turn() || with_it > TURN_OCTETS_MAX;
             if is_full && !due.is_empty() {

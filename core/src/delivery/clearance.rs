@@ -28,7 +28,7 @@ impl Clearance {
     /// The session's scan counts while its stamp is current; otherwise the mail is scanned here.
     pub(super) async fn of(message: &NewMessage, rooms: &Rooms, deadline: Duration) -> Self {
         if let Some(stamp) = &message.stamp
-            && rooms.scanner.is_current(stamp)
+            && Box::pin(rooms.scanner.upholds(&message.body, None, stamp)).await
         {
             return Self::Clean(stamp.clone());
         }

@@ -292,7 +292,7 @@ impl Closing {
         if told.is_empty() {
             return None;
         }
-        let is_infected = attempted.iter().any(infected::is_found) || !self.is_vouched_for(&message);
+        let is_infected = attempted.iter().any(infected::is_found) || !self.is_vouched_for(&message).await;
         let expires_at_ms = expires_at_ms(&message, attempted, policy);
         let id = self.rooms.queue.allocate_id();
         let subject = Subject { message, told: told.clone(), is_infected, expires_at_ms };
@@ -303,8 +303,11 @@ impl Closing {
     }
 
     /// What the session's scan found clean may be infected by the signatures of today.
-    fn is_vouched_for(&self, message: &NewMessage) -> bool {
-        message.stamp.as_ref().is_some_and(|stamp| self.rooms.scanner.is_current(stamp))
+    async fn is_vouched_for(&self, message: &NewMessage) -> bool {
+        match &message.stamp {
+            Some(stamp) => self.rooms.scanner.upholds(&message.body, None, stamp).await,
+            None => false,
+        }
     }
 
     async fn forget(&self, message: &NewMessage, attempted: &[Attempt]) {

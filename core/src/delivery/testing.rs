@@ -9,7 +9,7 @@ use gatepost_smtp::wire::params::{MailParams, RcptParams};
 
 use crate::intake::{Body, Origin, Submission};
 use crate::queue::{NewMessage, QueueId};
-use crate::scan::{Engine, EngineIdentity, POLICY_VERSION, Stamp, Verdict};
+use crate::scan::{Engine, EngineIdentity, POLICY_VERSION, SealKey, Stamp, Verdict};
 
 /// A small mail from nobody in particular.
 pub(crate) fn message(id: u64, recipients: &[&str]) -> NewMessage {
@@ -61,7 +61,16 @@ impl Teachable {
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
-        Stamp { engine: self.identity(), policy: POLICY_VERSION }
+        Stamp::new(self.identity(), POLICY_VERSION)
+    }
+
+    /// As a scanner of this process seals it for a clean body.
+    pub(crate) fn sealed(stamp: &Stamp, body: &Body) -> Stamp {
+        let content = match body {
+            Body::Memory(octets) => *blake3::hash(octets).as_bytes(),
+            Body::File(file) => *file.hash(),
+        };
+        SealKey::default().seal(&content, None, stamp)
     }
 
     pub(crate) fn scans(&self) -> usize {

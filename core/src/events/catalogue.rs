@@ -443,7 +443,7 @@ impl What {
             Self::Notified { .. } => 304,
             Self::Stuck { .. } => 305,
             Self::Rewritten { .. } => 306,
-            Self::Unscanned { .. } => 307,
+            Self::Unscanned { .. } => 310,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,

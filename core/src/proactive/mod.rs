@@ -81,9 +81,9 @@ struct Task {
 // === impl Proactive ===
 
 impl Proactive {
-    /// Has a body scanned that was just delivered, unless its stamp is the current one. Never waits.
+    /// Has a body scanned that was just delivered, unless its stamp, which delivery has verified, is the current one. Never waits.
     pub fn offer(&self, scanner: &Scanner, body: &Body, stamp: Option<&Stamp>) {
-        if stamp.is_some_and(|stamp| scanner.is_current(stamp)) || !*self.enabled.borrow() {
+        if stamp.is_some_and(|stamp| *stamp == scanner.current_stamp()) || !*self.enabled.borrow() {
             return;
         }
         let content = match body {
@@ -169,7 +169,10 @@ impl Task {
     async fn scan(&self, offered: Offered) -> Result<Outcome, StoreError> {
         let Rooms { scanner, store, .. } = &self.rooms;
         let mark = store.mark_of(offered.content).await?;
-        if mark.as_ref().is_some_and(|mark| scanner.is_current(&mark.stamp)) {
+        if mark
+            .as_ref()
+            .is_some_and(|it| scanner.vouches(&offered.content.0, it.threat.as_deref(), &it.stamp))
+        {
             // Somebody has read it meanwhile.
             return Ok(Outcome::Done);
         }

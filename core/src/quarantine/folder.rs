@@ -24,6 +24,8 @@ pub(super) struct Folder {
     settings: Settings,
     metrics: Option<Metrics>,
     kept: BTreeMap<QueueId, Entry>,
+    /// As they were taken by releases that are in the queue, and could not be taken out of here.
+    unfinished: BTreeMap<QueueId, Record>,
 }
 
 struct Entry {
@@ -46,6 +48,8 @@ pub(super) struct Removed {
 pub(super) enum NotTaken {
     Unknown,
     Busy,
+    /// It is in the queue already.
+    Released(io::Error),
 }
 
 // === impl Folder ===
@@ -62,7 +66,14 @@ impl Folder {
         if let Some(parent) = root.parent() {
             disk.flush_folder(parent)?;
         }
-        let mut folder = Self { disk, root: root.to_owned(), settings, metrics, kept: BTreeMap::new() };
+        let mut folder = Self {
+            disk,
+            root: root.to_owned(),
+            settings,
+            metrics,
+            kept: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
+        };
         folder.take_stock()?;
         let removed = folder.sweep(now_ms)?;
         Ok((folder, removed))
@@ -155,8 +166,12 @@ impl Folder {
         self.sweep(now_ms)
     }
 
-    /// For its release; nobody else can take or delete it until it is given back.
+    /// For its release; nobody else can take or delete it until it is given back. What was released before and is still here
+    /// is taken out now.
     pub(super) fn take(&mut self, id: QueueId) -> Result<Record, NotTaken> {
+        if let Some(taken) = self.unfinished.get(&id).cloned() {
+            self.take_out(&taken, id).map_err(NotTaken::Released)?;
+        }
         match self.kept.get_mut(&id).filter(|entry| !entry.record.recipients.is_empty()) {
             None => Err(NotTaken::Unknown),
             Some(entry) if entry.busy => Err(NotTaken::Busy),
@@ -192,9 +207,16 @@ impl Folder {
             metrics.overruled.inc_by(u64::from(overruled));
         }
         self.give_back(id);
+        self.unfinished.insert(id, taken.clone());
+        self.take_out(taken, id)
+    }
+
+    fn take_out(&mut self, taken: &Record, id: QueueId) -> io::Result<()> {
         let Some(entry) = self.kept.get(&id) else { return Ok(()) };
         if entry.record.recipients.len() == taken.recipients.len() {
-            return self.remove(id);
+            self.remove(id)?;
+            self.unfinished.remove(&id);
+            return Ok(());
         }
         let mut record = Record { releasing_as: None, ..entry.record.clone() };
         record.recipients.retain(|kept| !taken.recipients.contains(kept));
@@ -203,6 +225,7 @@ impl Folder {
         if let Some(entry) = self.kept.get_mut(&id) {
             entry.record = record;
         }
+        self.unfinished.remove(&id);
         Ok(())
     }
 

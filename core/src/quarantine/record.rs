@@ -101,7 +101,7 @@ impl Record {
             kept_at_ms,
             threat: evidence.threat.clone(),
             item: evidence.item.as_ref().map(ToString::to_string),
-            stamp: evidence.stamp.as_ref().map(ToString::to_string),
+            stamp: evidence.stamp.as_ref().map(|stamp| stamp.unsealed().to_string()),
             sender: envelope.reverse_path.to_string(),
             params: envelope.params.to_string(),
             forwarded_as: forwards.sender().map(ToString::to_string),

@@ -13,7 +13,7 @@ use crate::events::What;
 use crate::intake::{Body, BodyBuffer};
 use crate::memory::MemoryBudget;
 use crate::queue::{AppendError, NewMessage, Queue, QueueId};
-use crate::scan::{Priority, Ruling, Scanner, Stamp, Verdict};
+use crate::scan::{Priority, Ruling, ScanReport, Scanner, Stamp, Verdict};
 
 /// What a release needs besides the quarantine. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +46,14 @@ pub enum ReleaseError {
     /// Somebody else releases it at this moment.
     #[error("{0} is being released already")]
     Busy(QueueId),
+    /// It was released, and is still here.
+    #[error("{id} was released already, and cannot be taken out of the quarantine: {error}")]
+    Released {
+        /// Which.
+        id: QueueId,
+        /// Why not.
+        error: io::Error,
+    },
     /// Infected, and that was not overruled.
     #[error("{id} is infected: {threat}")]
     Infected {
@@ -87,7 +95,8 @@ struct Content {
 
 impl Releaser {
     /// Lets one mail go. Where a fresh scan finds something, only with `overrule`: then that finding in this content does not
-    /// count any more, here or anywhere. Goes on to its end where nobody waits for it.
+    /// count any more, here or anywhere. Where another scan finds something else, the mail stays: that takes another order.
+    /// Goes on to its end where nobody waits for it.
     ///
     /// # Errors
     /// Why it stays. A crash between the queue's flush and the removal here is put right at the next start, unless the mail
@@ -103,6 +112,7 @@ impl Releaser {
             quarantine.folder.run(move |folder| folder.take(id)).await?.map_err(|why| match why {
                 NotTaken::Unknown => ReleaseError::Unknown(id),
                 NotTaken::Busy => ReleaseError::Busy(id),
+                NotTaken::Released(error) => ReleaseError::Released { id, error },
             })?;
         let released = self.put_back(id, &record, overrule, by).await;
         quarantine.folder.run(move |folder| folder.give_back(id)).await?;
@@ -189,19 +199,31 @@ impl Releaser {
         overrule: bool,
         by: &str,
     ) -> Result<(Stamp, Option<String>), ReleaseError> {
-        let report = self.scanner.scan(content.body.clone(), Priority::High, SCAN_TIME_MAX).await;
-        match (report.verdict.finding(), report.verdict) {
-            (_, Verdict::Clean) => Ok((report.stamp, None)),
-            (Some(threat), _) if overrule => {
+        let report = self.scan(content).await;
+        match report.verdict.finding() {
+            Some(threat) if overrule => {
                 let (ruling, by) = (Ruling { content: content.hash, threat: threat.clone() }, by.to_owned());
                 let kept = ruling.clone();
                 self.quarantine.folder.run(move |folder| folder.overrule(&kept, &by, now_ms())).await??;
                 self.quarantine.overruled.insert(ruling);
-                Ok((report.stamp, Some(threat)))
+                // What else is in it the operator has not been told yet.
+                Ok((cleared(id, self.scan(content).await)?, Some(threat)))
             }
-            (_, Verdict::Infected { threat }) => Err(ReleaseError::Infected { id, threat }),
-            (_, verdict) => Err(ReleaseError::NotScanned { id, verdict: verdict.to_string() }),
+            _ => Ok((cleared(id, report)?, None)),
         }
+    }
+
+    async fn scan(&self, content: &Content) -> ScanReport {
+        self.scanner.scan(content.body.clone(), Priority::High, SCAN_TIME_MAX).await
+    }
+}
+
+/// The stamp of a clean mail.
+fn cleared(id: QueueId, report: ScanReport) -> Result<Stamp, ReleaseError> {
+    match report.verdict {
+        Verdict::Clean => Ok(report.stamp),
+        Verdict::Infected { threat } => Err(ReleaseError::Infected { id, threat }),
+        verdict => Err(ReleaseError::NotScanned { id, verdict: verdict.to_string() }),
     }
 }
 

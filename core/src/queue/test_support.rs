@@ -37,7 +37,7 @@ pub(super) fn message(id: QueueId, recipients: usize, body: Body) -> NewMessage 
         user: Some("me@localhost".to_owned()),
         received_at_ms: 1_700_000_000_123,
     };
-    let stamp = Stamp { engine: EngineIdentity::new("yara", "0123abcd").unwrap(), policy: 3 };
+    let stamp = Stamp::new(EngineIdentity::new("yara", "0123abcd").unwrap(), 3);
     let trace = b"Received: from client.example.com\r\n".to_vec();
     NewMessage { id, submission: Submission::new(envelope, origin), trace, body, stamp: Some(stamp) }
 }

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn report(signatures: &str, verdict: Verdict) -> ScanReport {
-        let stamp = Stamp { engine: EngineIdentity::new("fake", signatures).unwrap(), policy: 1 };
+        let stamp = Stamp::new(EngineIdentity::new("fake", signatures).unwrap(), 1);
         ScanReport { verdict, culprit: None, tolerated: Vec::new(), stamp, items: 1, octets: 1 }
     }
 

@@ -13,6 +13,18 @@ pub trait Engine: Send + Sync + 'static {
     /// `deadline` answers [`Verdict::TimedOut`]; one that goes on costs its thread, not the waiter's time.
     fn scan(&self, item: &[u8], deadline: Instant) -> Verdict;
 
+    /// As `scan`, but a finding that was overruled (`forgiven` knows its name) does not count. What else is in the item is
+    /// found all the same, as far as the engine can tell one finding from another.
+    fn scan_for_others(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
+        self.scan(item, deadline).without(forgiven)
+    }
+
+    /// The one engine that decides about a whole message, where this is several of which one does: what another one let pass
+    /// meanwhile must not go under its name.
+    fn deciding(&self) -> Option<&dyn Engine> {
+        None
+    }
+
     /// Cleans an item in which it finds something. As `scan`, it may block until the deadline. What comes back is
     /// believed by nobody before it was scanned.
     fn clean(&self, _item: &[u8], _deadline: Instant) -> Cleaning {

@@ -75,9 +75,15 @@ impl Ensemble {
         self.members.iter().map(Member::status).collect()
     }
 
-    /// Has each engine look for new signatures. Blocking.
+    /// Has each engine look for new signatures, and forgets what they have said of items: some come without a new version.
+    /// `Scanner::forget` does the same for messages. Blocking.
     pub fn reload_each(&self) -> Vec<(String, Reload)> {
-        self.members.iter().map(|member| (member.name.clone(), member.engine.reload())).collect()
+        let reload = |member: &Member| {
+            let reload = member.engine.reload();
+            member.verdicts.forget();
+            (member.name.clone(), reload)
+        };
+        self.members.iter().map(reload).collect()
     }
 
     /// The engine that decides where one does.
@@ -85,10 +91,19 @@ impl Ensemble {
         self.members.iter().find(|member| member.engine.is_available())
     }
 
-    fn scan_by_any(&self, item: &[u8], deadline: Instant) -> Verdict {
+    /// That alone counts, if one does: the only one, or the first that is available, or would be.
+    fn decider(&self) -> Option<&Member> {
+        match (self.policy, self.members.as_slice()) {
+            (_, [only]) => Some(only),
+            (EnginePolicy::First, members) => self.first_available().or_else(|| members.first()),
+            (EnginePolicy::Any | EnginePolicy::All, _) => None,
+        }
+    }
+
+    fn scan_by_any(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         let mut worst = Verdict::Clean;
         for member in &self.members {
-            worst = worst.worse(member.scan(item, deadline));
+            worst = worst.worse(member.scan_for_others(item, deadline, forgiven));
             if let Verdict::Infected { .. } = worst {
                 break;
             }
@@ -96,11 +111,11 @@ impl Ensemble {
         worst
     }
 
-    fn scan_by_all(&self, item: &[u8], deadline: Instant) -> Verdict {
+    fn scan_by_all(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         let mut found = None;
         let mut otherwise = Verdict::Clean;
         for member in &self.members {
-            match member.scan(item, deadline) {
+            match member.scan_for_others(item, deadline, forgiven) {
                 Verdict::Clean => return Verdict::Clean,
                 Verdict::Infected { threat } => found = found.or(Some(threat)),
                 verdict => otherwise = otherwise.worse(verdict),
@@ -116,12 +131,7 @@ impl Ensemble {
 impl Engine for Ensemble {
     /// That of the one engine that there is, or that decides. Where several do, their names, and a hash of all versions.
     fn identity(&self) -> EngineIdentity {
-        let deciding = match (self.policy, self.members.as_slice()) {
-            (_, [only]) => Some(only),
-            (EnginePolicy::First, members) => self.first_available().or_else(|| members.first()),
-            (EnginePolicy::Any | EnginePolicy::All, _) => None,
-        };
-        if let Some(member) = deciding {
+        if let Some(member) = self.decider() {
             return member.engine.identity();
         }
         let policy = if self.policy == EnginePolicy::All { "all" } else { "any" };
@@ -138,16 +148,25 @@ impl Engine for Ensemble {
     }
 
     fn scan(&self, item: &[u8], deadline: Instant) -> Verdict {
+        self.scan_for_others(item, deadline, &|_| false)
+    }
+
+    /// What is forgiven one engine does not keep the others from being asked.
+    fn scan_for_others(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         if self.members.is_empty() {
             return Verdict::Failed;
         }
         match self.policy {
-            EnginePolicy::Any => self.scan_by_any(item, deadline),
-            EnginePolicy::All => self.scan_by_all(item, deadline),
-            EnginePolicy::First => {
-                self.first_available().map_or(Verdict::Failed, |member| member.scan(item, deadline))
-            }
+            EnginePolicy::Any => self.scan_by_any(item, deadline, forgiven),
+            EnginePolicy::All => self.scan_by_all(item, deadline, forgiven),
+            EnginePolicy::First => self
+                .first_available()
+                .map_or(Verdict::Failed, |member| member.scan_for_others(item, deadline, forgiven)),
         }
+    }
+
+    fn deciding(&self) -> Option<&dyn Engine> {
+        self.decider().map(|member| -> &dyn Engine { member })
     }
 
     /// The first engine that can. Those that find nothing in it give it back as it is, or not at all.
@@ -193,19 +212,9 @@ impl Member {
         }
     }
 
-    fn scan(&self, item: &[u8], deadline: Instant) -> Verdict {
-        let identity = || self.engine.identity();
-        let (verdict, is_remembered) =
-            self.verdicts.find_or_make(item, &identity, deadline, || self.call(item, deadline));
-        if is_remembered {
-            self.metrics.items_remembered.inc();
-        }
-        verdict
-    }
-
-    fn call(&self, item: &[u8], deadline: Instant) -> Verdict {
+    fn call(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         let started = Instant::now();
-        let verdict = scan_contained(&*self.engine, item, deadline);
+        let verdict = scan_contained(&*self.engine, item, deadline, forgiven);
         let elapsed = started.elapsed();
         self.metrics.calls.inc();
         if elapsed > SLOW_CALL {
@@ -214,6 +223,39 @@ impl Member {
             tracing::warn!(engine = self.name, seconds, octets, "a scan engine was slow");
         }
         verdict
+    }
+}
+
+impl Engine for Member {
+    fn identity(&self) -> EngineIdentity {
+        self.engine.identity()
+    }
+
+    fn scan(&self, item: &[u8], deadline: Instant) -> Verdict {
+        self.scan_for_others(item, deadline, &|_| false)
+    }
+
+    /// What is remembered is what the engine says of the item, whatever is forgiven in one mail or the other.
+    fn scan_for_others(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
+        let identity = || self.engine.identity();
+        let (verdict, is_remembered) =
+            self.verdicts.find_or_make(item, &identity, deadline, || self.call(item, deadline, &|_| false));
+        if is_remembered {
+            self.metrics.items_remembered.inc();
+        }
+        match &verdict {
+            // There may be more in it.
+            Verdict::Infected { threat } if forgiven(threat) => self.call(item, deadline, forgiven),
+            _ => verdict,
+        }
+    }
+
+    fn clean(&self, item: &[u8], deadline: Instant) -> Cleaning {
+        self.engine.clean(item, deadline)
+    }
+
+    fn is_available(&self) -> bool {
+        self.engine.is_available()
     }
 }
 

@@ -12,28 +12,36 @@ use super::{
     Verdict,
 };
 
-/// Scans a message as it was received. `due` is asked before every item, since another waiter may have moved it.
+/// Scans a message as it was received. `due` is asked before every item, since another waiter may have moved it; a finding that
+/// `forgiven` knows does not count, and does not end the search for others.
 pub(super) fn examine_message(
     engine: &dyn Engine,
     policy: UnscannablePolicy,
+    forgiven: &dyn Fn(&str) -> bool,
     message: &[u8],
     due: &dyn Fn() -> Instant,
     held: Held<'_>,
 ) -> ScanReport {
-    let mut examination = Examination::new(engine, policy, due, held);
+    let mut examination = Examination::new(engine, policy, forgiven, due, held);
     plan::walk_message(message, &mut examination);
     examination.report
 }
 
 /// The stamp of a message scanned now.
 pub(super) fn stamp_of(engine: &dyn Engine) -> Stamp {
-    Stamp { engine: engine.identity(), policy: POLICY_VERSION }
+    Stamp::new(engine.identity(), POLICY_VERSION)
 }
 
 /// Scans one item and contains an engine that panics.
-pub(super) fn scan_contained(engine: &dyn Engine, octets: &[u8], due: Instant) -> Verdict {
+pub(super) fn scan_contained(
+    engine: &dyn Engine,
+    octets: &[u8],
+    due: Instant,
+    forgiven: &dyn Fn(&str) -> bool,
+) -> Verdict {
     // The engine is not used half-changed afterwards: it is shared and thus takes care of its own locks.
-    catch_unwind(AssertUnwindSafe(|| engine.scan(octets, due))).unwrap_or(Verdict::Failed)
+    catch_unwind(AssertUnwindSafe(|| engine.scan_for_others(octets, due, forgiven)))
+        .unwrap_or(Verdict::Failed)
 }
 
 /// The same for its cleaning.
@@ -44,6 +52,7 @@ pub(super) fn clean_contained(engine: &dyn Engine, octets: &[u8], due: Instant) 
 struct Examination<'a> {
     engine: &'a dyn Engine,
     policy: UnscannablePolicy,
+    forgiven: &'a dyn Fn(&str) -> bool,
     due: &'a dyn Fn() -> Instant,
     held: Held<'a>,
     report: ScanReport,
@@ -55,6 +64,7 @@ impl<'a> Examination<'a> {
     fn new(
         engine: &'a dyn Engine,
         policy: UnscannablePolicy,
+        forgiven: &'a dyn Fn(&str) -> bool,
         due: &'a dyn Fn() -> Instant,
         held: Held<'a>,
     ) -> Self {
@@ -69,7 +79,7 @@ impl<'a> Examination<'a> {
             items: 0,
             octets: 0,
         };
-        Self { engine, policy, due, held, report }
+        Self { engine, policy, forgiven, due, held, report }
     }
 
     fn note(&mut self, verdict: Verdict) -> ControlFlow<()> {
@@ -94,7 +104,7 @@ impl Visitor for Examination<'_> {
         self.report.items = self.report.items.saturating_add(1);
         self.report.octets =
             self.report.octets.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
-        let verdict = scan_contained(self.engine, octets, due);
+        let verdict = scan_contained(self.engine, octets, due, self.forgiven);
         if verdict != Verdict::Clean {
             tracing::debug!(%verdict, octets = octets.len(), "item scanned");
         }
@@ -117,7 +127,9 @@ impl Visitor for Examination<'_> {
                 }
                 ControlFlow::Continue(())
             }
-            UnscannableAction::Refuse => self.note(Verdict::Unscannable { reason: obstacle }),
+            UnscannableAction::Refuse => {
+                self.note(Verdict::Unscannable { reason: obstacle }.without(self.forgiven))
+            }
         }
     }
 

@@ -64,7 +64,8 @@ struct Inspector<'a> {
 impl Visitor for Inspector<'_> {
     fn item(&mut self, name: &ItemName, octets: &[u8]) -> ControlFlow<()> {
         let late = Instant::now() >= self.due;
-        let verdict = if late { Verdict::TimedOut } else { scan_contained(self.engine, octets, self.due) };
+        let verdict =
+            if late { Verdict::TimedOut } else { scan_contained(self.engine, octets, self.due, &|_| false) };
         self.findings.push(Finding { name: name.clone(), octets: Some(octets.len()), verdict });
         if late { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

@@ -24,6 +24,8 @@ struct State {
     /// Of two generations, the younger one: what is asked for again moves up, the rest is forgotten with the older one.
     young: HashMap<ItemHash, Verdict>,
     old: HashMap<ItemHash, Verdict>,
+    /// How often all was forgotten: what was with the engine before is not remembered behind it.
+    epoch: u64,
     /// With the engine now, under `identity`.
     running: HashSet<ItemHash>,
 }
@@ -33,6 +35,7 @@ struct Running<'a> {
     verdicts: &'a ItemVerdicts,
     item: ItemHash,
     identity: &'a EngineIdentity,
+    epoch: u64,
 }
 
 // === impl ItemVerdicts ===
@@ -71,13 +74,22 @@ impl ItemVerdicts {
             state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.running.insert(hash);
+        let epoch = state.epoch;
         drop(state);
-        let running = Running { verdicts: self, item: hash, identity: &current };
+        let running = Running { verdicts: self, item: hash, identity: &current, epoch };
         let verdict = make();
         if is_final(&verdict) && identity() == current {
             running.remember(&verdict);
         }
         (verdict, false)
+    }
+
+    /// Has everything asked anew: the engine may know more than its version tells.
+    pub(super) fn forget(&self) {
+        let mut state = self.lock();
+        state.epoch = state.epoch.wrapping_add(1);
+        state.young.clear();
+        state.old.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -90,7 +102,7 @@ impl ItemVerdicts {
 impl Running<'_> {
     fn remember(&self, verdict: &Verdict) {
         let mut state = self.verdicts.lock();
-        if state.identity.as_ref() == Some(self.identity) {
+        if state.identity.as_ref() == Some(self.identity) && state.epoch == self.epoch {
             state.keep(self.item, verdict.clone());
         }
     }
@@ -112,7 +124,7 @@ impl Drop for Running<'_> {
 impl State {
     fn turn_to(&mut self, identity: &EngineIdentity) {
         if self.identity.as_ref() != Some(identity) {
-            *self = Self { identity: Some(identity.clone()), ..Self::default() };
+            *self = Self { identity: Some(identity.clone()), epoch: self.epoch, ..Self::default() };
         }
     }
 

@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(super) seconds: Histogram,
     pub(super) stale: IntCounter,
     unscanned: IntCounterVec,
+    pub(super) stamps_refused: IntCounter,
     engine_calls: IntCounterVec,
     engine_slow_calls: IntCounterVec,
     engine_items_remembered: IntCounterVec,
@@ -101,6 +102,11 @@ impl Metrics {
                 "Scan threads still busy with a message nobody waits for any longer.",
             )?,
             seconds: histogram(registry)?,
+            stamps_refused: counter(
+                registry,
+                "stamps_refused_total",
+                "Stamps of the current signatures that are not ours, or not for the content that they lie beside.",
+            )?,
             stale: counter(
                 registry,
                 "stale_total",
@@ -131,10 +137,7 @@ impl Metrics {
                 "Calls that an engine failed at, by kind.",
                 &["engine", "kind"],
             )?,
-            engine_up: {
-                let options = Opts::new(format!("{PREFIX}engine_up"), "Whether an engine can be asked.");
-                registered(registry, IntGaugeVec::new(options, &["engine"])?)?
-            },
+            engine_up: engine_up(registry)?,
         })
     }
 
@@ -186,6 +189,11 @@ fn counters(
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
     registered(registry, IntGauge::new(format!("{PREFIX}{name}"), help)?)
+}
+
+fn engine_up(registry: &Registry) -> prometheus::Result<IntGaugeVec> {
+    let options = Opts::new(format!("{PREFIX}engine_up"), "Whether an engine can be asked.");
+    registered(registry, IntGaugeVec::new(options, &["engine"])?)
 }
 
 fn histogram(registry: &Registry) -> prometheus::Result<Histogram> {

@@ -21,6 +21,7 @@ use fields::{Section, field_value};
 
 pub(super) use self::base64::decode as decode_base64;
 pub(super) use boundary::has_delimiter;
+pub(super) use fields::is_field;
 pub(super) use parts::Parts;
 
 /// A message or a part: what its MIME fields say, and its body. Never empty: `encodings` holds `Identity` if nothing is said.
@@ -65,15 +66,14 @@ pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
     }
 }
 
-/// Whether a file that no one calls a message is opened as one by who knows its kind (`.eml`, `.mht`): it begins with a field that
-/// messages begin with, and has one that hides content from a look at its octets.
+/// Whether a file that no one calls a message is opened as one by who knows its kind (`.eml`, `.mht`): it begins with a field,
+/// whichever, and has one that hides content from a look at its octets. A line of blanks does not end the fields.
 pub(super) fn looks_like_message(octets: &[u8]) -> bool {
     let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
     let begin = octets.get(..octets.len().min(MESSAGE_LOOK_OCTETS)).unwrap_or_default();
-    let mut lines = begin.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii_end);
+    let mut lines = begin.split(|octet| *octet == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let first = lines.next().unwrap_or_default();
-    let begins =
-        first.starts_with(b"From ") || MESSAGE_FIELDS.iter().any(|name| field_value(first, name).is_some());
+    let begins = first.starts_with(b"From ") || fields::is_field(first);
     let mut header = std::iter::once(first).chain(lines.take_while(|line| !line.is_empty()));
     begins && header.any(fields::is_mime_field)
 }
@@ -136,7 +136,7 @@ impl<'a> Entity<'a> {
         self.media_types.len() <= 1 && self.media_types.iter().all(|media| media.main == "message")
     }
 
-    /// Whether every reader shows it as a text.
+    /// Whether every reader shows it as a text, unless its name says otherwise.
     pub(super) fn is_text(&self) -> bool {
         self.media_types.iter().all(|media| media.main == "text")
     }
@@ -248,27 +248,6 @@ fn soft_break(text: &[u8]) -> Option<&[u8]> {
 
 /// Some programs put it in front of any text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// What files of messages begin with, by the programs that write them.
-const MESSAGE_FIELDS: [&str; 18] = [
-    "bcc",
-    "cc",
-    "content-disposition",
-    "content-id",
-    "content-transfer-encoding",
-    "content-type",
-    "date",
-    "delivered-to",
-    "dkim-signature",
-    "from",
-    "message-id",
-    "mime-version",
-    "received",
-    "reply-to",
-    "return-path",
-    "subject",
-    "to",
-    "x-sender",
-];
 /// The header section of a message that was saved is within this; beyond it, one would have to look through every text.
 const MESSAGE_LOOK_OCTETS: usize = 64 * 1024;
 

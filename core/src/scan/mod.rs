@@ -34,6 +34,7 @@ mod mime;
 mod pool;
 #[cfg(test)]
 mod samples;
+mod seal;
 mod sealed;
 mod tnef;
 
@@ -47,5 +48,6 @@ pub use overruled::{Overruled, Ruling};
 pub use policy::{Disposal, FailMode, InfectedAction, Rewriting, UnscannableAction, UnscannablePolicy};
 pub use rewrite::Rewriter;
 pub use scanner::{Priority, Scanner, Settings};
+pub use seal::{Seal, SealKey};
 pub use stamp::{InvalidStamp, POLICY_VERSION, Stamp};
 pub use verdict::{Obstacle, ObstacleKind, ScanReport, Verdict, threat_name};

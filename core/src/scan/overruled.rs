@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{ScanReport, Verdict};
+use super::Verdict;
 
 /// What the scanner asks before it keeps a mail back. Clones are the same set.
 #[derive(Debug, Clone, Default)]
@@ -26,17 +26,13 @@ impl Overruled {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(ruling);
     }
 
-    /// The report, without the finding if that was overruled.
-    pub(super) fn apply(&self, content: &[u8; 32], report: ScanReport) -> ScanReport {
-        match report.verdict.finding() {
-            Some(finding) if self.contains(content, &finding) => {
-                ScanReport { verdict: Verdict::Clean, culprit: None, ..report }
-            }
-            _ => report,
-        }
+    /// Whether this verdict came about before its finding was overruled: what else is in the content nobody has looked for.
+    pub(super) fn overtakes(&self, content: &[u8; 32], verdict: &Verdict) -> bool {
+        verdict.finding().is_some_and(|finding| self.contains(content, &finding))
     }
 
-    fn contains(&self, content: &[u8; 32], threat: &str) -> bool {
+    /// Whether this finding in this content does not count.
+    pub(super) fn contains(&self, content: &[u8; 32], threat: &str) -> bool {
         let ruling = Ruling { content: *content, threat: threat.to_owned() };
         self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&ruling)
     }

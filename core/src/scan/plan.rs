@@ -58,10 +58,7 @@ pub fn walk_file(octets: &[u8], visitor: &mut dyn Visitor) {
 #[must_use]
 pub fn begins_like_a_message(octets: &[u8]) -> bool {
     let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default();
-    let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon));
-    let is_field =
-        name.is_some_and(|name| !name.is_empty() && name.trim_ascii_end().iter().all(u8::is_ascii_graphic));
-    is_field || line.starts_with(b"From ")
+    mime::is_field(line) || line.starts_with(b"From ")
 }
 
 /// How much lies around an item.
@@ -92,6 +89,11 @@ impl<'v> Walk<'v> {
     /// An item, and what is inside it.
     pub(super) fn content(&mut self, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
         self.text(name, octets, depth)?;
+        self.perhaps_message(name, octets, depth)
+    }
+
+    /// What some program may open as a message, though nothing calls it one.
+    fn perhaps_message(&mut self, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
         if !mime::looks_like_message(octets) {
             return ControlFlow::Continue(());
         }

@@ -14,9 +14,8 @@ use tokio::sync::watch;
 use super::cache::{ContentHash, VerdictCache};
 use super::examine::{examine_message, stamp_of};
 use super::memory::ScanMemory;
-use super::{Engine, Metrics, Priority, ScanReport, Stamp, UnscannablePolicy, Verdict};
+use super::{Engine, Metrics, Overruled, Priority, ScanReport, Settings, Stamp, UnscannablePolicy, Verdict};
 use crate::intake::Body;
-use crate::memory::MemoryBudget;
 use crate::threads;
 
 /// Threads, their queue and the verdicts they have found. The threads end with it.
@@ -51,6 +50,7 @@ pub(super) struct ThreadCount {
 struct Shared {
     engine: Arc<dyn Engine>,
     policy: UnscannablePolicy,
+    overruled: Overruled,
     threads: ThreadCount,
     memory: ScanMemory,
     metrics: Metrics,
@@ -64,6 +64,8 @@ struct State {
     low: VecDeque<JobKey>,
     jobs: HashMap<JobKey, Arc<Job>>,
     cache: VerdictCache,
+    /// How often the cache was emptied by order: what was handed in before does not get into it.
+    epoch: u64,
     live_threads: usize,
     named_threads: usize,
     closed: bool,
@@ -71,6 +73,8 @@ struct State {
 
 struct Job {
     body: Body,
+    /// When it was handed in, as `State` counts.
+    epoch: u64,
     result: watch::Sender<Option<ScanReport>>,
     progress: Mutex<Progress>,
 }
@@ -96,14 +100,14 @@ enum Phase {
 impl Pool {
     pub(super) fn start(
         engine: Arc<dyn Engine>,
-        policy: UnscannablePolicy,
+        settings: &Settings,
         threads: ThreadCount,
-        memory: MemoryBudget,
         metrics: Metrics,
     ) -> io::Result<Self> {
+        let Settings { unscannable: policy, memory, overruled, .. } = settings.clone();
         let state = Mutex::new(State::default());
         let (memory, work) = (ScanMemory::new(memory), Condvar::new());
-        let shared = Arc::new(Shared { engine, policy, threads, memory, metrics, state, work });
+        let shared = Arc::new(Shared { engine, policy, overruled, threads, memory, metrics, state, work });
         // Made first, so that an error half-way ends the threads there are.
         let pool = Self { shared };
         for _ in 0..threads.regular {
@@ -117,7 +121,8 @@ impl Pool {
     pub(super) fn submit(&self, key: JobKey, body: Body, priority: Priority, due: Instant) -> Submitted {
         let shared = &self.shared;
         let mut state = shared.lock();
-        if let Some(report) = state.cache.lookup(&key.content, &key.stamp) {
+        let known = state.cache.lookup(&key.content, &key.stamp);
+        if let Some(report) = known.filter(|it| !shared.overruled.overtakes(&key.content, &it.verdict)) {
             shared.metrics.remembered.inc();
             return Submitted::Known(report.clone());
         }
@@ -135,7 +140,8 @@ impl Pool {
         }
         let (result, report) = watch::channel(None);
         let progress = Mutex::new(Progress { due, phase: Phase::Waiting(priority) });
-        state.jobs.insert(key.clone(), Arc::new(Job { body, result, progress }));
+        let epoch = state.epoch;
+        state.jobs.insert(key.clone(), Arc::new(Job { body, epoch, result, progress }));
         match priority {
             Priority::High => state.high.push_back(key),
             Priority::Low => state.low.push_back(key),
@@ -144,6 +150,13 @@ impl Pool {
         drop(state);
         shared.work.notify_one();
         Submitted::Pending(report)
+    }
+
+    /// Has everything scanned anew.
+    pub(super) fn forget(&self) {
+        let mut state = self.shared.lock();
+        state.epoch = state.epoch.wrapping_add(1);
+        state.cache = VerdictCache::default();
     }
 
     /// Tells that a waiter's time is up. If nobody else waits, a scan that has not begun never will, and one that runs has got
@@ -211,7 +224,7 @@ impl Shared {
     /// A scan thread's life.
     fn work(&self) {
         while let Some((key, job)) = self.next_job() {
-            let report = self.run(&job);
+            let report = self.run(&key.content, &job);
             if self.finish(&key, &job, report) == Next::Leave {
                 return;
             }
@@ -241,9 +254,9 @@ impl Shared {
 
     /// Scans until the signatures are the same before and after: what was found clean by some that are no longer in use
     /// vouches for nothing.
-    fn run(&self, job: &Job) -> ScanReport {
+    fn run(&self, content: &ContentHash, job: &Job) -> ScanReport {
         for _ in 0..SCANS_MAX {
-            let report = self.scan(job);
+            let report = self.scan(content, job);
             let is_settled = match report.verdict {
                 // What one engine has failed at, and may have failed because of, is not for its stand-in to clear at once.
                 Verdict::Infected { .. } | Verdict::TimedOut | Verdict::Failed => true,
@@ -259,8 +272,9 @@ impl Shared {
         failed(stamp_of(&*self.engine))
     }
 
-    fn scan(&self, job: &Job) -> ScanReport {
+    fn scan(&self, content: &ContentHash, job: &Job) -> ScanReport {
         let started = Instant::now();
+        let forgiven = |finding: &str| self.overruled.contains(content, finding);
         let scanned = catch_unwind(AssertUnwindSafe(|| {
             let due = || job.progress().due;
             let Some(held) = self.memory.enter(&job.body, &due) else {
@@ -268,7 +282,8 @@ impl Shared {
                 return Ok(timed_out(stamp_of(&*self.engine)));
             };
             let message = job.body.read()?;
-            Ok(examine_message(&*self.engine, self.policy, &message, &due, held))
+            let engine = self.engine.deciding().unwrap_or(&*self.engine);
+            Ok(examine_message(engine, self.policy, &forgiven, &message, &due, held))
         }));
         let report = match scanned {
             Ok(Ok(report)) => report,
@@ -303,7 +318,9 @@ impl Shared {
 
     fn finish(&self, key: &JobKey, job: &Job, report: ScanReport) -> Next {
         let mut state = self.lock();
-        state.cache.insert(key.content, &report);
+        if job.epoch == state.epoch {
+            state.cache.insert(key.content, &report);
+        }
         state.jobs.remove(key);
         job.result.send_replace(Some(report));
         if job.progress().phase == Phase::Overdue {

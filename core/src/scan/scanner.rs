@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::examine::stamp_of;
 use super::pool::{JobKey, Pool, Submitted, ThreadCount, timed_out};
-use super::{Engine, Metrics, Overruled, ScanReport, Stamp, UnscannablePolicy, Unscanned, Verdict};
+use super::{Engine, Metrics, Overruled, ScanReport, SealKey, Stamp, UnscannablePolicy, Unscanned, Verdict};
 use crate::intake::Body;
 use crate::intake::body::INLINE_OCTETS_MAX;
 use crate::memory::MemoryBudget;
@@ -35,6 +35,8 @@ pub struct Settings {
     pub memory: MemoryBudget,
     /// Findings that do not count.
     pub overruled: Overruled,
+    /// What stamps are sealed with.
+    pub key: SealKey,
 }
 
 /// Scans messages on threads of its own. Cheap to clone; the threads end with the last clone.
@@ -45,6 +47,7 @@ pub struct Scanner {
     pub(super) engine: Arc<dyn Engine>,
     pool: Arc<Pool>,
     overruled: Overruled,
+    key: SealKey,
     pub(super) metrics: Metrics,
 }
 
@@ -58,29 +61,48 @@ impl Scanner {
     pub fn start(engine: Arc<dyn Engine>, settings: &Settings, metrics: Metrics) -> io::Result<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let threads = thread_count(settings.threads, processors);
-        let (unscannable, memory) = (settings.unscannable, settings.memory.clone());
         let overruled = settings.overruled.clone();
-        let pool = Pool::start(Arc::clone(&engine), unscannable, threads, memory, metrics.clone())?;
-        Ok(Self { engine, pool: Arc::new(pool), overruled, metrics })
+        let pool = Pool::start(Arc::clone(&engine), settings, threads, metrics.clone())?;
+        Ok(Self { engine, pool: Arc::new(pool), overruled, key: settings.key.clone(), metrics })
     }
 
     /// Scans a message. Never fails: what went wrong is in the verdict. Returns `TimedOut` after `deadline` (an hour at most)
     /// whatever the engine does, and at once if too many messages wait already. The same content under the same stamp is
-    /// scanned once; what an operator has overruled counts as clean. Cancel-safe: a scan that nobody waits for is not begun.
+    /// scanned once; a finding that an operator has overruled does not count, and others do. Cancel-safe: a scan that nobody
+    /// waits for is not begun.
     pub async fn scan(&self, body: Body, priority: Priority, deadline: Duration) -> ScanReport {
-        let key = JobKey { content: content_hash(&body).await, stamp: self.current_stamp() };
+        let content = Box::pin(content_hash(&body)).await;
         let deadline = deadline.min(DEADLINE_MAX);
         let now = Instant::now();
         let due = now.checked_add(deadline).unwrap_or(now);
-        let report = match self.pool.submit(key.clone(), body, priority, due) {
-            Submitted::Known(report) => return self.overruled.apply(&key.content, report),
-            Submitted::TurnedAway => timed_out(key.stamp.clone()),
-            Submitted::Pending(report) => self.wait(&key, report, deadline).await,
-        };
-        if report.verdict == Verdict::TimedOut {
-            self.metrics.timeouts.inc();
+        loop {
+            let key = JobKey { content, stamp: self.current_stamp() };
+            let report = match self.pool.submit(key.clone(), body.clone(), priority, due) {
+                Submitted::Known(report) => return self.sealed(&content, report),
+                Submitted::TurnedAway => timed_out(key.stamp.clone()),
+                Submitted::Pending(report) => self.wait(&key, report, deadline).await,
+            };
+            // A scan that had begun before has not looked any further. There are as many rounds as rulings at most.
+            if self.overruled.overtakes(&content, &report.verdict) {
+                continue;
+            }
+            if report.verdict == Verdict::TimedOut {
+                self.metrics.timeouts.inc();
+            }
+            return self.sealed(&content, report);
         }
-        self.overruled.apply(&key.content, report)
+    }
+
+    /// The report, its stamp sealed for what it says of this content.
+    fn sealed(&self, content: &[u8; 32], report: ScanReport) -> ScanReport {
+        let threat = match &report.verdict {
+            Verdict::Clean => None,
+            Verdict::Infected { threat } => Some(threat.as_str()),
+            // Vouches for nothing.
+            Verdict::Unscannable { .. } | Verdict::TimedOut | Verdict::Failed => return report,
+        };
+        let stamp = self.key.seal(content, threat, &report.stamp);
+        ScanReport { stamp, ..report }
     }
 
     async fn wait(
@@ -110,10 +132,39 @@ impl Scanner {
         stamp_of(&*self.engine)
     }
 
-    /// Whether a message with this stamp need not be scanned again.
+    /// Forgets every verdict: the engines may know more than their versions tell.
+    pub fn forget(&self) {
+        self.pool.forget();
+    }
+
+    /// Whether what a mark says of a body still holds: its stamp vouches for it, and no operator has overruled it since.
+    pub async fn upholds(&self, body: &Body, threat: Option<&str>, stamp: &Stamp) -> bool {
+        if *stamp != self.current_stamp() {
+            return false;
+        }
+        let content = Box::pin(content_hash(body)).await;
+        let is_overruled = threat.is_some_and(|threat| self.overruled.contains(&content, threat));
+        !is_overruled && self.vouches(&content, threat, stamp)
+    }
+
+    /// Whether a message with this stamp need not be scanned again: it is the current one, and ours, for this content (BLAKE3
+    /// of the body) and what was found in it.
     #[must_use]
-    pub fn is_current(&self, stamp: &Stamp) -> bool {
-        *stamp == self.current_stamp()
+    pub fn vouches(&self, content: &[u8; 32], threat: Option<&str>, stamp: &Stamp) -> bool {
+        if *stamp != self.current_stamp() {
+            return false;
+        }
+        let is_ours = self.has_sealed(content, threat, stamp);
+        if !is_ours {
+            self.metrics.stamps_refused.inc();
+        }
+        is_ours
+    }
+
+    /// Whether a stamp of whichever signatures is ours, for this content and what was found in it.
+    #[must_use]
+    pub fn has_sealed(&self, content: &[u8; 32], threat: Option<&str>, stamp: &Stamp) -> bool {
+        self.key.holds(content, threat, stamp)
     }
 }
 

@@ -1,22 +1,26 @@
 //! What a clean message was scanned with, and its short text form for queue records and mailbox databases.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-use super::EngineIdentity;
+use super::{EngineIdentity, Seal};
 
 /// The version of our own scan policy: which items a message has and which limits hold. Raised with every change that
 /// lets the plan see more, so that older stamps become stale.
-pub const POLICY_VERSION: u32 = 4;
+pub const POLICY_VERSION: u32 = 5;
 
 /// Under which signatures and policy a message was found clean. Text form: `ENGINE/SIGNATURES/POLICY`, such as
-/// `yara/9f2c51d07ab34e18/1`, at most 140 octets of ASCII.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// `yara/9f2c51d07ab34e18/1`, at most 140 octets of ASCII, and behind it `/` and the seal, if there is one.
+///
+/// Two stamps are equal if they say the same. Whether one is ours is another question, which `Scanner::vouches` answers.
+#[derive(Debug, Clone)]
 pub struct Stamp {
     /// The engine and its signatures.
     pub engine: EngineIdentity,
     /// The version of our own scan policy ([`POLICY_VERSION`] when it was made).
     pub policy: u32,
+    pub(super) seal: Option<Seal>,
 }
 
 /// A text that is no stamp.
@@ -26,9 +30,38 @@ pub struct InvalidStamp;
 
 // === impl Stamp ===
 
+impl Stamp {
+    /// Without a seal: it says something, and proves nothing.
+    #[must_use]
+    pub const fn new(engine: EngineIdentity, policy: u32) -> Self {
+        Self { engine, policy, seal: None }
+    }
+
+    /// What it says, for people.
+    #[must_use]
+    pub fn unsealed(&self) -> Self {
+        Self { seal: None, ..self.clone() }
+    }
+}
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.engine, self.policy) == (&other.engine, other.policy)
+    }
+}
+
+impl Eq for Stamp {}
+
+impl Hash for Stamp {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.engine, self.policy).hash(state);
+    }
+}
+
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.engine.name(), self.engine.signatures(), self.policy)
+        write!(f, "{}/{}/{}", self.engine.name(), self.engine.signatures(), self.policy)?;
+        self.seal.iter().try_for_each(|seal| write!(f, "/{seal}"))
     }
 }
 
@@ -37,18 +70,19 @@ impl FromStr for Stamp {
 
     fn from_str(text: &str) -> Result<Self, InvalidStamp> {
         let mut fields = text.split('/');
-        let (Some(name), Some(signatures), Some(policy), None) =
-            (fields.next(), fields.next(), fields.next(), fields.next())
+        let (Some(name), Some(signatures), Some(policy), seal, None) =
+            (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
         else {
             return Err(InvalidStamp);
         };
+        let seal = seal.map(str::parse).transpose()?;
         let engine = EngineIdentity::new(name, signatures).map_err(|_| InvalidStamp)?;
         let version: u32 = policy.parse().map_err(|_| InvalidStamp)?;
         // One stamp has one text: `+1` and `01` are not it.
         if version.to_string() != policy {
             return Err(InvalidStamp);
         }
-        Ok(Self { engine, policy: version })
+        Ok(Self { engine, policy: version, seal })
     }
 }
 
@@ -56,6 +90,7 @@ impl FromStr for Stamp {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::SealKey;
     use super::*;
 
     proptest! {
@@ -65,10 +100,14 @@ mod tests {
             signatures in "[A-Za-z0-9._-]{1,64}",
             policy: u32,
         ) {
-            let stamp = Stamp { engine: EngineIdentity::new(&name, &signatures).unwrap(), policy };
+            let stamp = Stamp::new(EngineIdentity::new(&name, &signatures).unwrap(), policy);
             let text = stamp.to_string();
             prop_assert!(text.len() <= 140);
-            prop_assert_eq!(text.parse::<Stamp>(), Ok(stamp));
+            prop_assert_eq!(text.parse::<Stamp>(), Ok(stamp.clone()));
+            let sealed = SealKey::default().seal(&[3; 32], None, &stamp);
+            let text = sealed.to_string();
+            let read = text.parse::<Stamp>().unwrap();
+            prop_assert_eq!((read.seal, read.to_string()), (sealed.seal, text));
         }
 
         #[test]
@@ -90,6 +129,8 @@ mod tests {
             "yara//1",
             "/abc/1",
             "yara/abc/1/2",
+            &format!("yara/abc/1/{}", "A".repeat(64)),
+            &format!("yara/abc/1/{}/", "a".repeat(64)),
             "ya ra/a/1",
             "y/a/01",
             "y/a/+1",

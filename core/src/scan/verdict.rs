@@ -106,6 +106,14 @@ impl Verdict {
         if other.rank() > self.rank() { other } else { self }
     }
 
+    /// Clean, where what was found does not count.
+    pub(super) fn without(self, forgiven: &dyn Fn(&str) -> bool) -> Self {
+        match self.finding() {
+            Some(finding) if forgiven(&finding) => Self::Clean,
+            _ => self,
+        }
+    }
+
     /// The name of what keeps a mail back for good, `[A-Za-z0-9._-]`: the threat's, or `unscannable.` and the obstacle's.
     /// `None` for a clean one, and where another scan may know more.
     #[must_use]

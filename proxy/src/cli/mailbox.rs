@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use super::output::{Output, Table, complain, time};
+use super::site::folder_failure;
 use super::{Exit, Failure, Site, mbox};
 use crate::private::{self, FILE_MODE};
 use crate::scan_helper::{self, Helpers};
@@ -129,7 +130,8 @@ impl Reader {
         let engines = services::start_engines(config, Some(&rules), &helpers, &Log::discarding(), &metrics)
             .map_err(|error| Failure::new(Exit::Configuration, error))?;
         let overruled = quarantine::overruled(&RealDisk, &folder.quarantine()).map_err(Failure::general)?;
-        let settings = scan::Settings { overruled, ..services::scan_settings(config) };
+        let key = folder.find_stamp_key().map_err(|error| folder_failure(&error))?.unwrap_or_default();
+        let settings = scan::Settings { overruled, key, ..services::scan_settings(config) };
         let scanner = Scanner::start(engines, &settings, metrics).map_err(Failure::general)?;
         let gate = ScanGate::new(store.clone(), scanner, None)
             .waiting(config.scan.reader_budget.duration())

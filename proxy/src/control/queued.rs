@@ -248,7 +248,7 @@ impl From<Details> for Detailed {
             helo: origin.helo,
             user: origin.user,
             tls: origin.tls.map(|tls| tls.version),
-            stamp: stamp.as_ref().map(ToString::to_string),
+            stamp: stamp.map(|stamp| stamp.unsealed().to_string()),
             trace: String::from_utf8_lossy(&trace).into_owned(),
         }
     }

@@ -53,7 +53,7 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
             engines(&rooms.engines, &[], answer).await?;
             Ok(())
         }
-        Request::ScanReload => reload(&rooms.engines, answer).await?,
+        Request::ScanReload => reload(rooms, answer).await?,
         Request::Change(order) => match obey(order, rooms).await {
             Ok(Affected { messages, in_delivery }) => {
                 tracing::info!(order = name, uid, messages, in_delivery, "the queue was given an order");
@@ -94,11 +94,12 @@ async fn obey(order: Order, rooms: &Rooms) -> Result<Affected, Refused> {
 }
 
 /// Engines outside of this process may take their time.
-async fn reload(ensemble: &Arc<Ensemble>, answer: &mut Answer) -> io::Result<Result<(), Refused>> {
-    let reloading = Arc::clone(ensemble);
+async fn reload(rooms: &Rooms, answer: &mut Answer) -> io::Result<Result<(), Refused>> {
+    let reloading = Arc::clone(&rooms.engines);
     match tokio::task::spawn_blocking(move || reloading.reload_each()).await {
         Ok(reloads) => {
-            engines(ensemble, &reloads, answer).await?;
+            rooms.releaser.scanner.forget();
+            engines(&rooms.engines, &reloads, answer).await?;
             Ok(Ok(()))
         }
         Err(error) => Ok(Err(Refused { kind: FailedKind::Scanner, text: error.to_string() })),

@@ -20,7 +20,7 @@ use crate::admission::{self, Admission, Policy};
 use crate::backend::embedded::Embedded;
 use crate::backend::pass_through::{self, PassThrough};
 use crate::config::Config;
-use crate::data_folder::DataFolder;
+use crate::data_folder::{DataFolder, FolderError};
 use crate::dkim_keys::KeyFileError;
 use crate::relay::RelayError;
 use crate::scan_helper::Helpers;
@@ -48,6 +48,9 @@ pub enum OpenError {
     /// The scanner's engines.
     #[error("the scan engines: {0}")]
     Engines(#[from] engines::StartError),
+    /// The key of stamps.
+    #[error(transparent)]
+    StampKey(#[from] FolderError),
     /// The scanner's threads.
     #[error("the scanner: {0}")]
     Scanner(std::io::Error),
@@ -171,7 +174,12 @@ pub(super) fn start_scanner(
 ) -> Result<(Arc<Ensemble>, Scanner, Rewriter), OpenError> {
     let metrics = scan::Metrics::register(registry)?;
     let engines = start_engines(config, Some(&rules(config, folder)), helpers, events, &metrics)?;
-    let settings = scan::Settings { memory: shares.scans.clone(), overruled, ..scan_settings(config) };
+    let settings = scan::Settings {
+        memory: shares.scans.clone(),
+        overruled,
+        key: folder.stamp_key()?,
+        ..scan_settings(config)
+    };
     let scanner = Scanner::start(engines.clone(), &settings, metrics).map_err(OpenError::Scanner)?;
     let rewriter = shares.rewriter(&scanner).map_err(OpenError::Scanner)?;
     Ok((engines, scanner, rewriter))

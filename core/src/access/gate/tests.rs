@@ -14,6 +14,7 @@ struct House {
     store: Arc<SqliteStore>,
     engine: Arc<Teachable>,
     gate: ScanGate,
+    overruled: scan::Overruled,
     registry: prometheus::Registry,
 }
 
@@ -24,9 +25,10 @@ impl House {
         let store = Arc::new(SqliteStore::open(&path, &store::Settings::default(), None).unwrap());
         let engine = Arc::new(Teachable::new());
         let registry = prometheus::Registry::new();
+        let overruled = scan::Overruled::default();
         let scanner = Scanner::start(
             Arc::clone(&engine) as Arc<dyn Engine>,
-            &scan::Settings::default(),
+            &scan::Settings { overruled: overruled.clone(), ..scan::Settings::default() },
             scan::Metrics::register(&registry).unwrap(),
         )
         .unwrap();
@@ -37,12 +39,12 @@ impl House {
         let delivery = Delivery {
             queue_id: QueueId(1),
             body: Body::Memory(BODY.into()),
-            stamp: Some(engine.stamp()),
+            stamp: Some(Teachable::sealed(&engine.stamp(), &Body::Memory(BODY.into()))),
             received_at_ms: 7,
             copies,
         };
         let _dispositions = store.deliver(delivery).await.unwrap();
-        Self { _folder: folder, store, engine, gate, registry }
+        Self { _folder: folder, store, engine, gate, overruled, registry }
     }
 
     fn infected() -> Verdict {
@@ -58,6 +60,29 @@ async fn a_message_with_a_current_stamp_is_shown_without_a_scan() {
     assert_eq!(released.octets.slice(released.body_at..), BODY);
     assert_eq!((released.uid, released.received_at_ms), (1, 7));
     assert_eq!(house.engine.scans(), 0);
+}
+
+/// As by somebody who can write to the database and has no key.
+#[tokio::test]
+async fn a_mark_that_is_not_ours_is_none() {
+    let house = House::with_a_mail().await;
+    let foreign = scan::SealKey::new(&[7; 32]).seal(
+        blake3::hash(BODY.as_bytes()).as_bytes(),
+        None,
+        &house.engine.stamp(),
+    );
+    let other = Teachable::sealed(&house.engine.stamp(), &Body::Memory("Subject: other\r\n\r\n".into()));
+    for (scanned, stamp) in [(1, house.engine.stamp()), (2, foreign), (3, other)] {
+        let before = house.engine.scans();
+        house.store.mark(ALICE, 1, ScanMark { stamp, threat: None }).await.unwrap();
+        house.engine.learn("1", House::infected());
+        house.gate.scanner.forget();
+        let withheld = house.gate.release(ALICE, 1).await.unwrap_err();
+        assert_eq!(withheld, Withheld::Infected { threat: "Late".into() });
+        assert!(house.engine.scans() > before, "{scanned}");
+    }
+    let refused = house.registry.gather().into_iter().find(|it| it.name().ends_with("stamps_refused_total"));
+    assert_eq!(refused.unwrap().get_metric()[0].get_counter().get_value(), 3.0);
 }
 
 #[tokio::test]
@@ -128,6 +153,18 @@ async fn a_false_alarm_is_shown_again_under_repaired_signatures() {
     let _withheld = house.gate.release(ALICE, 1).await.unwrap_err();
     house.engine.learn("3", Verdict::Clean);
     house.gate.release(ALICE, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_marked_before_it_was_overruled_is_shown() {
+    let house = House::with_a_mail().await;
+    house.engine.learn("2", House::infected());
+    let _withheld = house.gate.release(ALICE, 1).await.unwrap_err();
+    let content = *blake3::hash(BODY.as_bytes()).as_bytes();
+    house.overruled.insert(scan::Ruling { content, threat: "Late".into() });
+    house.gate.release(ALICE, 1).await.unwrap();
+    let mark = house.store.summary(ALICE, 1).await.unwrap().unwrap().mark;
+    assert_eq!(mark, Some(ScanMark { stamp: house.engine.stamp(), threat: None }));
 }
 
 #[tokio::test]

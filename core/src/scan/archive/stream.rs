@@ -7,7 +7,7 @@ use bzip2::bufread::BzDecoder;
 use flate2::bufread::GzDecoder;
 use lzma_rust2::{LzmaReader, XzReader, lzma_get_memory_usage_by_props};
 
-use super::{DICTIONARY_KIB_MAX, Unpacked};
+use super::{DICTIONARY_KIB_MAX, Unpacked, contained};
 use crate::scan::item::ItemName;
 use crate::scan::plan::{Depth, ENTRIES_MAX, Walk};
 
@@ -195,15 +195,27 @@ fn lzma_in_zip(octets: &[u8]) -> io::Result<LzmaReader<&[u8]>> {
     LzmaReader::new_with_props(stream, u64::MAX, *properties, dictionary, None)
 }
 
-/// The header has no magic number: the usual properties, a dictionary as programs choose it (a power of two, or one and a
-/// half), and a size that is unknown or possible.
+/// The header has no magic number: properties, a dictionary as programs choose it (a power of two, or one and a half), and
+/// a size that is unknown or possible. Where the properties are not the usual ones, it must also begin to unpack, since
+/// files of other kinds look like that, too.
 fn looks_like_lzma(octets: &[u8]) -> bool {
-    let Some(([LZMA_PROPERTIES, fields @ ..], _)) = octets.split_first_chunk::<13>() else { return false };
+    let Some(([properties, fields @ ..], stream)) = octets.split_first_chunk::<13>() else { return false };
     let (Some(dictionary), Some(size)) = (fields.first_chunk(), fields.last_chunk()) else { return false };
     let (dictionary, size) = (u32::from_le_bytes(*dictionary), u64::from_le_bytes(*size));
     let is_usual =
         dictionary.is_power_of_two() || (dictionary % 3 == 0 && (dictionary / 3).is_power_of_two());
-    dictionary >= LZMA_DICTIONARY_MIN && is_usual && (size == u64::MAX || size < LZMA_SIZE_MAX)
+    let is_plausible =
+        dictionary >= LZMA_DICTIONARY_MIN && is_usual && (size == u64::MAX || size < LZMA_SIZE_MAX);
+    // A stream begins with a NUL.
+    is_plausible && (*properties == LZMA_PROPERTIES || (stream.first() == Some(&0) && begins_as_lzma(octets)))
+}
+
+/// What takes more memory than it may have has a header that makes sense.
+fn begins_as_lzma(octets: &[u8]) -> bool {
+    let begun = contained(|| {
+        LzmaReader::new_mem_limit(octets, DICTIONARY_KIB_MAX, None)?.read(&mut [0; LZMA_BEGIN_OCTETS])
+    });
+    begun.map_or_else(|error| error.kind() == io::ErrorKind::OutOfMemory, |count| count > 0)
 }
 
 /// The mark, and the only method there is.
@@ -213,6 +225,8 @@ const BZIP2_BLOCK: &[u8] = b"\x31\x41\x59\x26\x53\x59";
 const BZIP2_END: &[u8] = b"\x17\x72\x45\x38\x50\x90";
 const XZ: &[u8] = b"\xfd7zXZ\0";
 const LZMA_PROPERTIES: u8 = 0x5d;
+/// Enough to tell.
+const LZMA_BEGIN_OCTETS: usize = 64;
 const LZMA_DICTIONARY_MIN: u32 = 4_096;
 /// As the xz utilities guess, too.
 const LZMA_SIZE_MAX: u64 = 1 << 38;

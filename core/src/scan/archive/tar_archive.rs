@@ -12,19 +12,65 @@ use crate::scan::verdict::Obstacle;
 
 /// Whether the octets begin with a header: archives older than POSIX have no mark, all have a checksum.
 pub(super) fn looks_like_tar(octets: &[u8]) -> bool {
-    let Some(block) = octets.get(..BLOCK_OCTETS) else { return false };
-    let sum = block.iter().enumerate().fold(0_u32, |sum, (at, octet)| {
-        // The checksum itself counts as blanks.
-        sum.saturating_add(u32::from(if CHECKSUM.contains(&at) { b' ' } else { *octet }))
-    });
-    let told = block.get(CHECKSUM).unwrap_or_default();
-    let digits = told.trim_ascii_start().split(|octet| !octet.is_ascii_digit()).next().unwrap_or_default();
-    let told = std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 8).ok());
-    told == Some(sum)
+    octets.get(..BLOCK_OCTETS).and_then(Sums::told_by).is_some_and(|sums| sums.is_plain() || sums.is_signed())
+}
+
+/// The checksum of a header, and what it should be.
+struct Sums {
+    told: i64,
+    plain: i64,
+    /// By programs for which octets have a sign.
+    signed: i64,
+}
+
+// === impl Sums ===
+
+impl Sums {
+    fn told_by(block: &[u8]) -> Option<Self> {
+        let told = block.get(CHECKSUM)?;
+        let digits = told.trim_ascii_start().split(|octet| !octet.is_ascii_digit()).next()?;
+        let told = i64::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?;
+        let (mut plain, mut signed) = (0_i64, 0_i64);
+        for (at, octet) in block.iter().enumerate() {
+            // The checksum itself counts as blanks.
+            let octet = if CHECKSUM.contains(&at) { b' ' } else { *octet };
+            plain = plain.saturating_add(octet.into());
+            signed = signed.saturating_add(octet.cast_signed().into());
+        }
+        Some(Self { told, plain, signed })
+    }
+
+    const fn is_plain(&self) -> bool {
+        self.told == self.plain
+    }
+
+    const fn is_signed(&self) -> bool {
+        self.told == self.signed
+    }
+}
+
+/// The archive with the checksums that the crate knows, if it has others.
+fn with_plain_sums(octets: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = None;
+    for (number, block) in octets.chunks_exact(BLOCK_OCTETS).enumerate() {
+        let Some(sums) = Sums::told_by(block).filter(|sums| sums.is_signed() && !sums.is_plain()) else {
+            continue;
+        };
+        let at = number.saturating_mul(BLOCK_OCTETS).saturating_add(CHECKSUM.start);
+        let field = plain.get_or_insert_with(|| octets.to_vec()).get_mut(at..)?.first_chunk_mut::<8>()?;
+        let digits = format!("{:06o}\0 ", sums.plain);
+        field.copy_from_slice(digits.as_bytes().first_chunk::<8>()?);
+    }
+    plain
 }
 
 /// Hands every entry to the walk. `depth` counts this archive.
 pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
+    let plain = with_plain_sums(octets);
+    if let Some(plain) = &plain {
+        walk.count_octets(name, plain.len())?;
+    }
+    let octets = plain.as_deref().unwrap_or(octets);
     let mut archive = Archive::new(octets);
     // Some programs stop at the mark of the end and others do not, so what stands behind it is looked at, too.
     archive.set_ignore_zeros(true);
@@ -41,7 +87,10 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: D
             };
         };
         walk.count_entry(name)?;
-        end = entry.raw_file_position().saturating_add(entry.size());
+        // A sparse file is longer than what is kept of it.
+        let is_sparse = entry.header().entry_type().is_gnu_sparse();
+        let kept = if is_sparse { entry.header().entry_size().ok() } else { None };
+        end = entry.raw_file_position().saturating_add(kept.unwrap_or_else(|| entry.size()));
         walk_entry(walk, name, entry, octets.len(), depth)?;
     }
     ControlFlow::Continue(())

@@ -151,6 +151,57 @@ fn what_stands_behind_the_end_of_a_tar_archive_is_looked_at() {
     assert_eq!(Found::of(&rubbish).obstacles, []);
 }
 
+/// By a program for which an octet is from -128 to 127; any other reads it all the same.
+#[test]
+fn a_tar_archive_with_signed_checksums_is_unpacked_with_or_without_its_mark() {
+    for has_mark in [true, false] {
+        let mut file = tar(&[("plain", b"first"), ("gr\u{fc}n", b"second")]);
+        let second = 1024..1536;
+        if !has_mark {
+            file[second.start + 257..second.start + 265].fill(0);
+        }
+        file[second.start + 148..second.start + 156].fill(b' ');
+        let sum: i64 = file[second.clone()].iter().map(|octet| i64::from(octet.cast_signed())).sum();
+        let digits = format!("{sum:06o}\0 ");
+        file[second.start + 148..second.start + 156].copy_from_slice(digits.as_bytes());
+        let found = Found::of(&file);
+        assert!(found.has(b"first") && found.has(b"second"), "{has_mark}: {:?}", found.obstacles);
+        assert_eq!(found.obstacles, []);
+        assert!(Found::of(&file[second.start..]).has(b"second"), "{has_mark}");
+    }
+}
+
+#[test]
+fn what_stands_behind_a_sparse_file_is_told() {
+    let mut sparse = ::tar::Header::new_gnu();
+    sparse.set_entry_type(::tar::EntryType::GNUSparse);
+    sparse.as_gnu_mut().unwrap().realsize = *b"00000020000\0";
+    sparse.set_size(0);
+    sparse.set_cksum();
+    let mut odd = tar(&[("hidden", b"inside")]);
+    odd.truncate(1024);
+    // No header: what a lax program makes of it nobody knows.
+    let file = [sparse.as_bytes(), &b"not a header".repeat(43)[..512], &odd].concat();
+    assert!(Found::of(&file).obstacles.contains(&Obstacle::Broken));
+}
+
+#[test]
+fn lzma_with_odd_properties_is_unpacked() {
+    for (lc, lp, pb) in [(0, 0, 0), (4, 0, 4), (0, 4, 2), (3, 1, 0)] {
+        let mut options = lzma_rust2::LzmaOptions::with_preset(1);
+        (options.lc, options.lp, options.pb) = (lc, lp, pb);
+        let mut writer = lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, None).unwrap();
+        std::io::Write::write_all(&mut writer, &eicar()).unwrap();
+        let file = writer.finish().unwrap();
+        assert_ne!(file[0], 0x5d);
+        let found = Found::of(&file);
+        assert!(found.has(&eicar()), "{lc} {lp} {pb}");
+        assert_eq!(found.obstacles, []);
+    }
+    let icon = [&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &[7; 100]].concat();
+    assert_eq!(Found::of(&icon).obstacles, []);
+}
+
 /// Claims of a few octets that would take gigabytes.
 #[test]
 fn a_size_that_a_header_claims_is_not_reserved() {

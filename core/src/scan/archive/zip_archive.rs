@@ -23,6 +23,20 @@ pub(super) fn looks_like_zip(octets: &[u8]) -> bool {
         || octets.get(tail..).is_some_and(|tail| memmem::rfind(tail, END_RECORD).is_some())
 }
 
+/// Where a whole archive stands that has more behind its end record than `looks_like_zip` looks at: some programs look further.
+/// The last one, if its record leads to its directory.
+pub(super) fn find_inside(octets: &[u8]) -> Option<std::ops::Range<usize>> {
+    let end_at = memmem::rfind(octets, END_RECORD)?;
+    let record = octets.get(end_at..)?;
+    let size = usize::try_from(u32_at(record, END_RECORD_DIRECTORY_OCTETS_AT)?).ok()?;
+    let offset = usize::try_from(u32_at(record, END_RECORD_DIRECTORY_AT)?).ok()?;
+    let directory_at = end_at.checked_sub(size)?;
+    octets.get(directory_at..)?.starts_with(DIRECTORY_HEADER).then_some(())?;
+    let comment = usize::from(u16_at(record, END_RECORD_COMMENT_AT)?);
+    let end = end_at.saturating_add(END_RECORD_OCTETS).saturating_add(comment).min(octets.len());
+    Some(directory_at.checked_sub(offset)?..end)
+}
+
 /// Hands every entry to the walk. `depth` counts this archive.
 pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
     let headers = memmem::find_iter(octets, DIRECTORY_HEADER).count();
@@ -179,7 +193,7 @@ impl<'a> LocalHeader<'a> {
         Some(Self {
             flags: u16_at(header, 6)?,
             method: u16_at(header, 8)?,
-            packed_octets: u32::from_le_bytes(*header.get(18..)?.first_chunk()?),
+            packed_octets: u32_at(header, 18)?,
             name: after.get(..name_octets)?,
             end: at.checked_add(LOCAL_HEADER_OCTETS)?.checked_add(name_octets)?.checked_add(extra_octets)?,
         })
@@ -238,6 +252,10 @@ fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(*octets.get(at..)?.first_chunk()?))
 }
 
+fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*octets.get(at..)?.first_chunk()?))
+}
+
 fn u64_at(octets: &[u8], at: usize) -> Option<u64> {
     let field = octets.get(at..)?.first_chunk::<8>()?;
     Some(u64::from_le_bytes(*field))
@@ -249,12 +267,16 @@ const LOCAL_HEADER: &[u8] = b"PK\x03\x04";
 const DIRECTORY_HEADER: &[u8] = b"PK\x01\x02";
 /// "PK\5\6" (APPNOTE 4.3.16).
 const END_RECORD: &[u8] = b"PK\x05\x06";
+const END_RECORD_OCTETS: usize = 22;
+const END_RECORD_DIRECTORY_OCTETS_AT: usize = 12;
+const END_RECORD_DIRECTORY_AT: usize = 16;
+const END_RECORD_COMMENT_AT: usize = 20;
 /// "PK\6\6" (APPNOTE 4.3.14), and two of its fields.
 const END_RECORD_64: &[u8] = b"PK\x06\x06";
 const END_RECORD_64_SIZE_AT: usize = 4;
 const END_RECORD_64_ENTRIES_AT: usize = 32;
 /// The end record and the longest comment behind it.
-const END_RECORD_REACH: usize = 22 + 65_535;
+const END_RECORD_REACH: usize = END_RECORD_OCTETS + 65_535;
 
 const LOCAL_HEADER_OCTETS: usize = 30;
 const LISTED_METHOD_AT: usize = 10;

@@ -107,6 +107,10 @@ impl Engine for YaraEngine {
     }
 
     fn scan(&self, item: &[u8], deadline: Instant) -> Verdict {
+        self.scan_for_others(item, deadline, &|_| false)
+    }
+
+    fn scan_for_others(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
         let time = deadline.saturating_duration_since(Instant::now()).min(ITEM_TIME_MAX);
         if time.is_zero() {
             return Verdict::TimedOut;
@@ -116,9 +120,11 @@ impl Engine for YaraEngine {
         let params = scanner.scan_params().clone().timeout_duration(Some(time));
         scanner.set_scan_params(params);
         match scanner.scan_mem(item) {
-            Ok(result) => first_match(&result).unwrap_or(Verdict::Clean),
+            Ok(result) => first_match(&result, forgiven).unwrap_or(Verdict::Clean),
             // A match before the time was up is still a match.
-            Err((ScanError::Timeout, partial)) => first_match(&partial).unwrap_or(Verdict::TimedOut),
+            Err((ScanError::Timeout, partial)) => {
+                first_match(&partial, forgiven).unwrap_or(Verdict::TimedOut)
+            }
             Err((error, _)) => {
                 tracing::error!(%error, "rule scan failed");
                 Verdict::Failed
@@ -139,9 +145,9 @@ impl Loaded {
     }
 }
 
-fn first_match(result: &ScanResult<'_>) -> Option<Verdict> {
-    let rule = result.rules.first()?;
-    Some(Verdict::Infected { threat: threat_name(rule.name) })
+fn first_match(result: &ScanResult<'_>, forgiven: &dyn Fn(&str) -> bool) -> Option<Verdict> {
+    let mut threats = result.rules.iter().map(|rule| threat_name(rule.name));
+    threats.find(|threat| !forgiven(threat)).map(|threat| Verdict::Infected { threat })
 }
 
 fn watch(engine: &Weak<YaraEngine>, gone: &mpsc::Receiver<()>) {

@@ -1,10 +1,11 @@
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use prometheus::Registry;
 
-use super::super::{Metrics, Obstacle};
+use super::super::{Metrics, Obstacle, Priority, Scanner, Settings};
 use super::*;
+use crate::intake::Body;
 
 /// Says the same of everything.
 struct Fixed {
@@ -114,6 +115,18 @@ fn new_signatures_of_any_engine_change_the_identity_of_all() {
 }
 
 #[test]
+fn what_is_forgiven_one_engine_has_the_others_asked() {
+    let (one, two) = (fixed("one", infected()), fixed("two", Verdict::Infected { threat: "Other".into() }));
+    let both = ensemble(EnginePolicy::Any, &[&one, &two]);
+    let due = Instant::now() + Duration::from_secs(60);
+    assert_eq!(both.scan(b"x", due), infected());
+    let other = both.scan_for_others(b"x", due, &|threat| threat == "T");
+    assert_eq!(other, Verdict::Infected { threat: "Other".into() });
+    assert_eq!(both.scan_for_others(b"x", due, &|_| true), Verdict::Clean);
+    assert_eq!(both.scan(b"x", due), infected(), "in another mail it counts");
+}
+
+#[test]
 fn an_engine_is_asked_once_for_the_same_octets() {
     let one = fixed("one", Verdict::Clean);
     let alone = ensemble(EnginePolicy::Any, &[&one]);
@@ -122,4 +135,59 @@ fn an_engine_is_asked_once_for_the_same_octets() {
     }
     let status = &alone.status()[0];
     assert_eq!((status.calls, status.remembered), (1, 2));
+}
+
+/// Is away for as long as another engine has an item, if that is ever given one.
+struct Flapping {
+    name: &'static str,
+    /// Whether the first of both can be asked.
+    is_there: Arc<AtomicBool>,
+    items: AtomicUsize,
+}
+
+impl Engine for Flapping {
+    fn identity(&self) -> EngineIdentity {
+        EngineIdentity::new(self.name, "1").unwrap()
+    }
+
+    fn scan(&self, item: &[u8], _: Instant) -> Verdict {
+        self.items.fetch_add(1, Ordering::SeqCst);
+        self.is_there.store(self.name != "main", Ordering::SeqCst);
+        if self.name == "main" && item == b"body" { infected() } else { Verdict::Clean }
+    }
+
+    fn is_available(&self) -> bool {
+        self.name != "main" || self.is_there.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn with_first_no_item_of_a_message_is_cleared_by_a_stand_in_under_the_name_of_another() {
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let is_there = Arc::new(AtomicBool::new(true));
+    let [main, other] = ["main", "other"]
+        .map(|name| Arc::new(Flapping { name, is_there: Arc::clone(&is_there), items: AtomicUsize::new(0) }));
+    let both = Ensemble::new(EnginePolicy::First).with("main", main.clone(), metrics.engine("main")).with(
+        "other",
+        other.clone(),
+        metrics.engine("other"),
+    );
+    let scanner = Scanner::start(Arc::new(both), &Settings::default(), metrics).unwrap();
+    let message = Body::Memory("Subject: x\r\n\r\nbody".into());
+    let report = scanner.scan(message, Priority::High, Duration::from_secs(60)).await;
+    assert_eq!(report.verdict, infected());
+    assert_eq!((main.items.load(Ordering::SeqCst), other.items.load(Ordering::SeqCst)), (2, 0));
+}
+
+#[test]
+fn a_reload_has_everything_asked_anew() {
+    let one = fixed("one", Verdict::Clean);
+    let alone = ensemble(EnginePolicy::Any, &[&one]);
+    for calls in [1, 1, 2, 2] {
+        if calls == 2 && alone.status()[0].calls == 1 {
+            assert_eq!(alone.reload_each(), [("one".to_owned(), Reload::Unchanged)]);
+        }
+        assert_eq!(alone.scan(b"x", Instant::now() + Duration::from_secs(60)), Verdict::Clean);
+        assert_eq!(alone.status()[0].calls, calls);
+    }
 }

@@ -97,3 +97,17 @@ fn what_is_asked_for_again_outlives_what_is_not() {
     assert!(state.young.len() + state.old.len() <= 2 * GENERATION_MAX);
     assert!(state.find(&item(1)).is_none());
 }
+
+#[test]
+fn what_is_with_the_engine_when_all_is_forgotten_is_not_remembered_behind_it() {
+    let verdicts = ItemVerdicts::default();
+    let ask = |verdict: Verdict| verdicts.find_or_make(b"x", &|| identity("1"), patient(), || verdict);
+    let forgetting = verdicts.find_or_make(b"x", &|| identity("1"), patient(), || {
+        verdicts.forget();
+        Verdict::Clean
+    });
+    assert_eq!(forgetting, (Verdict::Clean, false));
+    let infected = Verdict::Infected { threat: "T".into() };
+    assert_eq!(ask(infected.clone()), (infected.clone(), false));
+    assert_eq!(ask(Verdict::Clean), (infected, true));
+}

@@ -31,7 +31,7 @@ pub(super) fn sections(octets: &[u8]) -> Result<Vec<Section<'_>>, Obstacle> {
         if text.is_empty() && !blank_seen {
             blank_seen = true;
             sections.push(reader.section(reader.rest));
-        } else if !folded && !stray_seen && !blank_seen && memchr::memchr(b':', text).is_none() {
+        } else if !folded && !stray_seen && memchr::memchr(b':', text).is_none() {
             stray_seen = true;
             sections.push(reader.section(before));
         }
@@ -44,6 +44,12 @@ pub(super) fn sections(octets: &[u8]) -> Result<Vec<Section<'_>>, Obstacle> {
 pub(super) fn field_value<'a>(line: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
     let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
     name.trim_ascii_end().eq_ignore_ascii_case(wanted.as_bytes()).then(|| value.get(1..))?
+}
+
+/// Whether a line begins with the name of a field and a colon.
+pub(in crate::scan) fn is_field(line: &[u8]) -> bool {
+    let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon));
+    name.is_some_and(|name| !name.is_empty() && name.trim_ascii_end().iter().all(u8::is_ascii_graphic))
 }
 
 pub(super) fn is_mime_field(line: &[u8]) -> bool {

@@ -228,13 +228,14 @@ impl Walk<'_> {
                 return ControlFlow::Continue(());
             }
         }
-        let may_be_message = !is_message && !entity.is_text();
-        match (lies_open, may_be_message) {
+        if lies_open && (is_message || entity.is_text()) {
             // Encoded files in it were found in what is around it.
-            (true, false) => self.opened(name, decoded, depth),
-            (false, false) => self.text(name, decoded, depth),
-            (_, true) => self.content(name, decoded, depth),
+            self.opened(name, decoded, depth)?;
+        } else {
+            self.text(name, decoded, depth)?;
         }
+        // A text, too: a program may go by the name of the file.
+        if is_message { ControlFlow::Continue(()) } else { self.perhaps_message(name, decoded, depth) }
     }
 }
 

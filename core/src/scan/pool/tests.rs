@@ -40,8 +40,7 @@ fn rig() -> Rig {
     let engine = Arc::new(Gated { seen: seen_sender, gate: Mutex::new(gate_receiver) });
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let threads = ThreadCount { regular: 1, most: 2 };
-    let memory = MemoryBudget::default();
-    let pool = Pool::start(engine, UnscannablePolicy::default(), threads, memory, metrics.clone()).unwrap();
+    let pool = Pool::start(engine, &Settings::default(), threads, metrics.clone()).unwrap();
     Rig { pool, metrics, seen, gate }
 }
 
@@ -75,8 +74,7 @@ fn body(text: &str) -> Body {
 }
 
 fn key(text: &str) -> JobKey {
-    let stamp =
-        Stamp { engine: EngineIdentity::new("gated", "1").unwrap(), policy: super::super::POLICY_VERSION };
+    let stamp = Stamp::new(EngineIdentity::new("gated", "1").unwrap(), super::super::POLICY_VERSION);
     JobKey { content: *blake3::hash(&message(text)).as_bytes(), stamp }
 }
 
@@ -202,8 +200,8 @@ impl Engine for Fragile {
 fn what_brings_an_engine_down_is_not_cleared_by_its_stand_in() {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let threads = ThreadCount { regular: 1, most: 2 };
-    let (policy, memory) = (UnscannablePolicy::default(), MemoryBudget::default());
-    let pool = Pool::start(Arc::new(Fragile::default()), policy, threads, memory, metrics).unwrap();
+    let engine = Arc::new(Fragile::default());
+    let pool = Pool::start(engine, &Settings::default(), threads, metrics).unwrap();
     let due = Instant::now() + Duration::from_secs(60);
     let Submitted::Pending(report) = pool.submit(key("x"), body("x"), Priority::High, due) else {
         panic!("nothing is known of it")

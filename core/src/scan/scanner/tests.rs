@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use prometheus::Registry;
 
-use super::super::samples::{attachment, eicar, encrypted, zip};
-use super::super::{EngineIdentity, Obstacle, UnscannableAction, YaraEngine};
+use super::super::samples::{attachment, eicar, encrypted, multipart, zip};
+use super::super::{EngineIdentity, Obstacle, Ruling, UnscannableAction, YaraEngine};
 use super::*;
 use crate::disk::RealDisk;
 use crate::intake::Spool;
@@ -37,7 +37,11 @@ impl Engine for Scripted {
             let _ = self.hang.lock().unwrap().recv();
         }
         assert!(!says(b"panic"), "as the item says");
-        if says(b"marker") { Verdict::Infected { threat: "Marker".into() } } else { Verdict::Clean }
+        match () {
+            () if says(b"marker") => Verdict::Infected { threat: "Marker".into() },
+            () if says(b"second") => Verdict::Infected { threat: "Second".into() },
+            () => Verdict::Clean,
+        }
     }
 }
 
@@ -46,6 +50,12 @@ struct Rig {
     engine: Arc<Scripted>,
     /// Dropped, it lets a hanging engine go.
     _hang: mpsc::Sender<()>,
+}
+
+impl Rig {
+    async fn upholds(&self, message: &str, report: &ScanReport) -> bool {
+        self.scanner.upholds(&body(message), None, &report.stamp).await
+    }
 }
 
 fn rig() -> Rig {
@@ -75,7 +85,7 @@ async fn a_clean_message_is_stamped_and_counted() {
     let rig = rig();
     let report = rig.scanner.scan(body("Subject: x\r\n\r\nhello"), Priority::High, PATIENT).await;
     assert_eq!(report.verdict, Verdict::Clean);
-    assert!(rig.scanner.is_current(&report.stamp));
+    assert!(rig.upholds("Subject: x\r\n\r\nhello", &report).await);
     // The raw message and its body.
     assert_eq!((report.items, report.octets), (2, 19 + 5));
     assert_eq!(rig.scanner.metrics.items.get(), 2);
@@ -89,6 +99,25 @@ async fn a_virus_is_named_and_ends_the_scan() {
     assert_eq!(report.verdict, Verdict::Infected { threat: "Marker".into() });
     assert_eq!(report.items, 1);
     assert_eq!(rig.scanner.metrics.infected.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_forgiven_does_not_hide_what_is_found_elsewhere_in_the_mail() {
+    let rig = rig();
+    let message = multipart(&[("", b"the marker".to_vec()), ("", b"and a second".to_vec())]);
+    let body = body(message);
+    let content = content_hash(&body).await;
+    let scan = || rig.scanner.scan(body.clone(), Priority::High, PATIENT);
+    let infected = |threat: &str| Verdict::Infected { threat: threat.into() };
+    assert_eq!(scan().await.verdict, infected("Marker"));
+    let overrule = |threat: &str| rig.scanner.overruled.insert(Ruling { content, threat: threat.into() });
+    overrule("Marker");
+    let report = scan().await;
+    assert_eq!(report.verdict, infected("Second"));
+    assert!(report.culprit.is_some());
+    overrule("Second");
+    assert_eq!(scan().await.verdict, Verdict::Clean);
+    assert_eq!(scan().await.verdict, Verdict::Clean, "and that is remembered");
 }
 
 #[tokio::test]
@@ -133,9 +162,10 @@ async fn the_same_content_is_scanned_again_only_under_new_signatures() {
     assert_eq!(rig.engine.scanned.load(Ordering::SeqCst), scanned);
 
     *rig.engine.signatures.lock().unwrap() = "2";
-    assert!(!rig.scanner.is_current(&first.stamp));
+    assert!(!rig.upholds("hello", &first).await);
     let second = rig.scanner.scan(body("hello"), Priority::High, PATIENT).await;
-    assert!(rig.scanner.is_current(&second.stamp));
+    assert!(rig.upholds("hello", &second).await);
+    assert!(!rig.upholds("hallo", &second).await, "of another content it says nothing");
     assert_eq!(rig.engine.scanned.load(Ordering::SeqCst), 2 * scanned);
 }
 
@@ -145,7 +175,7 @@ async fn signatures_that_change_during_a_scan_have_it_made_again() {
     let report = rig.scanner.scan(body("update once"), Priority::High, PATIENT).await;
     assert_eq!(report.verdict, Verdict::Clean);
     assert_eq!(report.stamp.engine.signatures(), "2");
-    assert!(rig.scanner.is_current(&report.stamp));
+    assert!(rig.upholds("update once", &report).await);
     assert_eq!(rig.scanner.metrics.stale.get(), 1);
     let scanned = rig.engine.scanned.load(Ordering::SeqCst);
     assert_eq!(rig.scanner.scan(body("update once"), Priority::High, PATIENT).await, report);
@@ -246,4 +276,17 @@ fn a_thread_count_outside_the_bounds_means_the_default() {
     assert_eq!(count(Some(22), 4), 9);
     assert_eq!(count(Some(1), 4), 9);
     assert_eq!(count(Some(0), 1), 3);
+}
+
+#[tokio::test]
+async fn by_order_a_message_is_scanned_again_though_no_version_has_changed() {
+    let rig = rig();
+    let scan = || rig.scanner.scan(body("Subject: x\r\n\r\nhello"), Priority::High, PATIENT);
+    for scanned in [2, 2, 4, 4] {
+        if scanned == 4 && rig.engine.scanned.load(Ordering::SeqCst) == 2 {
+            rig.scanner.forget();
+        }
+        assert_eq!(scan().await.verdict, Verdict::Clean);
+        assert_eq!(rig.engine.scanned.load(Ordering::SeqCst), scanned);
+    }
 }

@@ -46,7 +46,7 @@ impl Place {
 }
 
 fn stamp(signatures: &str) -> Stamp {
-    Stamp { engine: EngineIdentity::new("test", signatures).unwrap(), policy: 1 }
+    Stamp::new(EngineIdentity::new("test", signatures).unwrap(), 1)
 }
 
 fn copy(recipient: u32, mailbox: &str) -> MailboxCopy {

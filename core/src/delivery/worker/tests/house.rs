@@ -285,8 +285,8 @@ impl Mail<'_> {
                 },
             ),
             trace: b"Received: from client.example.org\r\n".to_vec(),
+            stamp: self.stamp.map(|stamp| Teachable::sealed(&stamp, &self.body)),
             body: self.body,
-            stamp: self.stamp,
         };
         queue.append(message).await
     }

@@ -129,6 +129,27 @@ async fn what_cannot_be_looked_into_is_quarantined_and_the_operator_may_overrule
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_taken_out_behind_its_release_does_not_go_twice() {
+    let mut left = 0;
+    for nth in 0..RELEASE_CALLS {
+        let house = House::new();
+        let running = start(&house).await;
+        let id = quarantined(&house, &running).await;
+        house.engine.learn("corrected", Verdict::Clean);
+        house.quarantine_disk.fail_nth(house.quarantine_disk.calls() + nth, Fault::Io);
+        let is_released = release(&running, id, false).await.is_ok();
+        if is_released && is_kept(&running, id).await {
+            left += 1;
+            assert!(matches!(release(&running, id, false).await, Err(ReleaseError::Unknown(_))), "{nth}");
+            running.until_queue_empty().await;
+            assert_eq!((running.count(ALICE).await, running.count(BOB).await), (1, 1), "{nth}");
+        }
+        running.stop().await;
+    }
+    assert!(left > 0, "no call failed behind the queue's flush");
+}
+
 /// At every call of either disk: the mail lies here or is on its way, and is never lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_in_a_release_loses_nothing() {

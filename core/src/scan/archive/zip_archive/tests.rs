@@ -23,6 +23,21 @@ fn an_archive_behind_a_program_is_found() {
     assert_eq!(found.obstacles, []);
 }
 
+#[test]
+fn an_archive_is_found_whatever_stands_behind_it() {
+    for front in [&b""[..], b"MZ unpacks itself "] {
+        let file = [front, &zip(&[("a", b"inside")]), &[b'x'; END_RECORD_REACH + 10]].concat();
+        let found = Found::of(&file);
+        assert!(found.has(b"inside") || found.obstacles == [Obstacle::Broken], "{:?}", found.obstacles);
+        if !front.is_empty() {
+            assert!(found.has(b"inside") && found.obstacles.is_empty());
+        }
+    }
+    // Its mark alone is an accident.
+    let mark = [&b"text PK\x05\x06 and more"[..], &[b'x'; END_RECORD_REACH]].concat();
+    assert_eq!((Found::of(&mark).items.len(), Found::of(&mark).obstacles), (1, Vec::new()));
+}
+
 /// Readers disagree about which of two archives in one file counts.
 #[test]
 fn both_of_two_archives_in_one_file_are_unpacked() {
