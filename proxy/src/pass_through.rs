@@ -39,7 +39,7 @@ pub fn load(config: &Config) -> Result<Option<Settings>, RelayError> {
         block_time: command,
         probe_interval: written.probe_interval.duration(),
         upstreams: upstreams(config)?,
-        listeners: config.listeners.iter().filter_map(listener).collect(),
+        listeners: config.listeners.iter().filter_map(|it| listener(config, it)).collect(),
     }))
 }
 
@@ -110,11 +110,13 @@ fn address(written: &config::Upstream) -> ServerName<'static> {
     ServerName::IpAddress(written.address.ip().into())
 }
 
-fn listener(written: &Listener) -> Option<ListenerSettings> {
+fn listener(config: &Config, written: &Listener) -> Option<ListenerSettings> {
     let Service::Smtp { backend: Backend::PassThrough(passing), .. } = &written.service else { return None };
     Some(ListenerSettings {
         name: written.name.to_string(),
         upstreams: passing.upstreams.iter().map(ToString::to_string).collect(),
         trace_header: passing.trace_header,
+        scan_time: passing.scan.then(|| config.scan.session_budget.duration()),
+        header_firewall: passing.header_firewall,
     })
 }

@@ -318,3 +318,35 @@ fn whatever_a_hostile_server_says_the_client_is_told_to_come_again() {
         client.quit();
     }
 }
+
+#[test]
+fn where_it_is_asked_for_nothing_goes_through_unscanned_and_what_is_clean_arrives_as_it_came() {
+    let behind = NextHop::start().times(1, At::Data, Reaction::Say("554 5.7.0 not now"));
+    let server = before_all(&upstream("one", &behind, ""), "scan = true", "");
+    let infected = mail::message("virus", mail::eicar().as_bytes());
+    send(&server, &["ann@behind.example"], &infected).must("554 5.7.1");
+    assert_eq!(commands(&behind, "DATA").len(), 0, "the server behind has not heard of a body");
+    let bodies = [mail::small("clean"), mail::large("clean", 3 * 1024 * 1024)];
+    send(&server, &["ann@behind.example"], &bodies[0]).must("554 5.7.0 not now");
+    for body in &bodies {
+        send(&server, &["ann@behind.example"], body).must("250 2.0.0 taken");
+    }
+    for (taken, body) in behind.taken(2).iter().zip(&bodies) {
+        assert!(taken.octets == *body, "{} octets instead of {}", taken.octets.len(), body.len());
+    }
+    server.wait_for_empty_queue();
+}
+
+#[test]
+fn where_it_is_asked_for_headers_without_a_right_to_them_are_taken_out() {
+    for listener in ["header_firewall = true", "header_firewall = true\nscan = true"] {
+        let behind = NextHop::start();
+        let server = before_all(&upstream("one", &behind, ""), listener, "");
+        let content = b"X-Gatepost-Scan: clean\r\n\tfolded\r\nSubject: hi\r\n\r\nX-Gatepost-Scan: body\r\n";
+        send(&server, &["ann@behind.example"], content).must("250 2.0.0 taken");
+        assert_eq!(behind.taken(1)[0].octets, b"Subject: hi\r\n\r\nX-Gatepost-Scan: body\r\n");
+        let overflown = [b"X: y\r\n".repeat(200_000).as_slice(), b"\r\nx\r\n"].concat();
+        send(&server, &["ann@behind.example"], &overflown).must("554 5.6.0");
+        assert_eq!(behind.taken_so_far().len(), 1, "a body that is refused is not ended");
+    }
+}
