@@ -118,7 +118,9 @@ impl PassThrough {
 
     /// The same, without waiting.
     pub fn reload(&self, settings: Option<Settings>) {
-        self.replace(settings);
+        for upstream in self.replace(settings) {
+            tokio::spawn(async move { upstream.probe().await });
+        }
     }
 
     /// For a session of this listener; `None` where it does not pass through.

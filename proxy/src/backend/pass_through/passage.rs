@@ -23,6 +23,8 @@ pub(crate) struct Passage {
     /// Of the body that comes in.
     inspection: Option<Box<Inspection>>,
     findings: Findings,
+    /// Whether the connection was lost within the transaction.
+    is_lost: bool,
 }
 
 /// Who hands in a mail.
@@ -38,7 +40,13 @@ pub(crate) struct Who<'a> {
 
 impl Passage {
     pub(super) const fn new(road: Arc<Road>) -> Self {
-        Self { road, link: None, inspection: None, findings: Findings { verdict: None, stripped: None } }
+        Self {
+            road,
+            link: None,
+            inspection: None,
+            findings: Findings { verdict: None, stripped: None },
+            is_lost: false,
+        }
     }
 
     /// What can be offered to the client, as far as it is up to the servers behind.
@@ -62,6 +70,7 @@ impl Passage {
             return Some(Answer::Refused(Refusal::SenderNotOwned));
         }
         self.rest();
+        self.is_lost = false;
         let mut link = match self.road.link().await {
             Ok(link) => link,
             Err(refusal) => return Some(Answer::Refused(refusal)),
@@ -76,7 +85,11 @@ impl Passage {
         if !self.road.may_reach(who.rights, path) {
             return Some(Answer::Refused(Refusal::RelayDenied));
         }
-        let Some(link) = &mut self.link else { return Some(Answer::Refused(Refusal::BehindLost)) };
+        let Some(link) = &mut self.link else {
+            // Without a connection that was lost there was none: its MAIL was refused here.
+            let refusal = if self.is_lost { Refusal::BehindLost } else { Refusal::BadSequence };
+            return Some(Answer::Refused(refusal));
+        };
         let put = link.live.rcpt(path, params);
         put.err().map(|error| self.not_put(error))
     }
@@ -216,6 +229,7 @@ impl Passage {
     /// Something has come between. The connection is closed; what the client hears is that it should come again, or what the
     /// server has said at last.
     fn lose(&mut self, failure: &Failure) -> Answer {
+        self.is_lost = true;
         if let Some(link) = self.link.take() {
             let upstream = link.upstream();
             tracing::info!(upstream = upstream.name(), %failure, "lost a session with a server behind");
