@@ -24,6 +24,8 @@ pub struct Findings {
 pub enum FoundBy {
     /// By a background scan.
     Background,
+    /// By the scan behind its delivery.
+    Proactive,
     /// Because somebody wanted to read it.
     Access,
 }
@@ -87,6 +89,7 @@ impl FoundBy {
     const fn name(self) -> &'static str {
         match self {
             Self::Background => "background",
+            Self::Proactive => "proactive",
             Self::Access => "access",
         }
     }

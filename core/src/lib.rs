@@ -25,6 +25,7 @@ pub mod forwarding;
 pub mod intake;
 pub mod memory;
 pub mod pickup;
+pub mod proactive;
 pub mod quarantine;
 pub mod queue;
 pub mod scan;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gatepost_core::delivery::hop::tls::Trust;
 use gatepost_core::delivery::hop::{self, Courier, NextHop, TlsDemand};
 use gatepost_core::delivery::tls_policy::dane::{Association, Tlsa};
+use gatepost_core::scan::FailMode;
 use gatepost_smtp::client::{Patience, Protocol};
 use rustls_pki_types::ServerName;
 
@@ -116,7 +117,10 @@ fn listener(config: &Config, written: &Listener) -> Option<ListenerSettings> {
         name: written.name.to_string(),
         upstreams: passing.upstreams.iter().map(ToString::to_string).collect(),
         trace_header: passing.trace_header,
-        scan_time: passing.scan.then(|| config.scan.session_budget.duration()),
+        // What is not said of this listener is no wish to keep mail that goes through.
+        scan_time: (written.scan.in_session == Some(true))
+            .then(|| written.scan.session_budget.unwrap_or(config.scan.session_budget).duration()),
+        fails_open: written.scan.fail == FailMode::Open,
         header_firewall: passing.header_firewall,
     })
 }

@@ -323,7 +323,7 @@ fn whatever_a_hostile_server_says_the_client_is_told_to_come_again() {
 #[test]
 fn where_it_is_asked_for_nothing_goes_through_unscanned_and_what_is_clean_arrives_as_it_came() {
     let behind = NextHop::start().times(1, At::Data, Reaction::Say("554 5.7.0 not now"));
-    let server = before_all(&upstream("one", &behind, ""), "scan = true", "");
+    let server = before_all(&upstream("one", &behind, ""), "scan = { in_session = true }", "");
     let infected = mail::message("virus", mail::eicar().as_bytes());
     send(&server, &["ann@behind.example"], &infected).must("554 5.7.1");
     assert_eq!(commands(&behind, "DATA").len(), 0, "the server behind has not heard of a body");
@@ -340,7 +340,7 @@ fn where_it_is_asked_for_nothing_goes_through_unscanned_and_what_is_clean_arrive
 
 #[test]
 fn where_it_is_asked_for_headers_without_a_right_to_them_are_taken_out() {
-    for listener in ["header_firewall = true", "header_firewall = true\nscan = true"] {
+    for listener in ["header_firewall = true", "header_firewall = true\nscan = { in_session = true }"] {
         let behind = NextHop::start();
         let server = before_all(&upstream("one", &behind, ""), listener, "");
         let content = b"X-Gatepost-Scan: clean\r\n\tfolded\r\nSubject: hi\r\n\r\nX-Gatepost-Scan: body\r\n";

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Metrics;
+use crate::clock::now_ms;
 use crate::findings::{Findings, FoundBy};
 use crate::intake::Body;
 use crate::memory::{Drawn, MemoryBudget};
@@ -29,9 +31,14 @@ pub struct ScanGate {
     budget: MemoryBudget,
     accounts: Accounts,
     findings: Option<Findings>,
+    age_max: AgeMax,
     scan_wait: Duration,
     metrics: Option<Metrics>,
 }
+
+/// How old a message may be that was scanned once and is scanned again when somebody wants to read it. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct AgeMax(Arc<ArcSwapOption<Duration>>);
 
 /// What is left of each account's share, for accounts that read now. Clones are the same map.
 #[derive(Clone, Default)]
@@ -89,8 +96,8 @@ impl ScanGate {
     pub fn new(store: Arc<dyn MailStore>, scanner: Scanner, metrics: Option<Metrics>) -> Self {
         let memory = Arc::new(Semaphore::new(BUDGET_UNITS as usize));
         let (accounts, budget) = (Accounts::default(), MemoryBudget::default());
-        let scan_wait = SCAN_WAIT_DEFAULT;
-        Self { store, scanner, memory, budget, accounts, findings: None, scan_wait, metrics }
+        let (scan_wait, age_max) = (SCAN_WAIT_DEFAULT, AgeMax::default());
+        Self { store, scanner, memory, budget, accounts, findings: None, age_max, scan_wait, metrics }
     }
 
     /// Messages on their way to readers are drawn from this budget as well.
@@ -103,6 +110,12 @@ impl ScanGate {
     #[must_use]
     pub fn telling(self, findings: Findings) -> Self {
         Self { findings: Some(findings), ..self }
+    }
+
+    /// What is older than this, and was found clean by whichever signatures, is shown without another scan.
+    #[must_use]
+    pub fn sparing(self, age_max: AgeMax) -> Self {
+        Self { age_max, ..self }
     }
 
     /// A reader waits so long for a scan; three minutes unless it is said.
@@ -169,6 +182,9 @@ impl ScanGate {
         {
             return judge(mark.threat.clone());
         }
+        if self.age_max.spares(message, now_ms()) {
+            return Ok(());
+        }
         if let Some(metrics) = &self.metrics {
             metrics.rescans.inc();
         }
@@ -218,6 +234,31 @@ impl std::fmt::Debug for ScanGate {
         f.debug_struct("ScanGate")
             .field("memory_left", &self.memory.available_permits())
             .finish_non_exhaustive()
+    }
+}
+
+// === impl AgeMax ===
+
+impl AgeMax {
+    /// `None`: any age.
+    #[must_use]
+    pub fn new(age_max: Option<Duration>) -> Self {
+        let new = Self::default();
+        new.set(age_max);
+        new
+    }
+
+    /// Holds for all clones at once.
+    pub fn set(&self, age_max: Option<Duration>) {
+        self.0.store(age_max.map(Arc::new));
+    }
+
+    /// What nobody has ever scanned is not spared, nor is what is known to be infected: newer signatures may know better.
+    fn spares(&self, message: &StoredMessage, now_ms: u64) -> bool {
+        let Some(age_max) = self.0.load_full() else { return false };
+        let age_max_ms = u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX);
+        let is_known_clean = message.mark.as_ref().is_some_and(|mark| mark.threat.is_none());
+        is_known_clean && now_ms.saturating_sub(message.received_at_ms) > age_max_ms
     }
 }
 

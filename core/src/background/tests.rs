@@ -82,7 +82,7 @@ impl Inhabited {
         let delivery = Delivery {
             queue_id: QueueId(number),
             body: Body::Memory(body.to_owned().into()),
-            stamp,
+            stamp: Some(stamp),
             received_at_ms: NOW_AND_THEN,
             copies: copies.collect(),
         };

@@ -37,13 +37,15 @@ pub struct Policy {
     pub schedules: Schedules,
     /// What becomes of infected mail.
     pub infected: InfectedAction,
+    /// Listeners whose mail goes into mailboxes unscanned while no scan can vouch for it (`FailMode::Open`), by name.
+    pub open_listeners: HashSet<String>,
 }
 
 /// Closes attempts. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Closing {
-    rooms: Rooms,
-    policy: Arc<ArcSwap<Policy>>,
+    pub(super) rooms: Rooms,
+    pub(super) policy: Arc<ArcSwap<Policy>>,
     notifier: Notifier,
     /// Mails that were found to be damaged when they were last tried.
     damaged: Arc<Mutex<HashSet<QueueId>>>,
@@ -68,6 +70,11 @@ impl Closing {
     /// What becomes of infected mail now, and our name.
     pub(super) fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
+    }
+
+    /// Whether a mail may lie in mailboxes before a scan has vouched for it.
+    pub(super) fn fails_open(&self, message: &NewMessage) -> bool {
+        self.policy.load().open_listeners.contains(&message.submission.origin.listener)
     }
 
     /// The beginning of a mail, with its header section or the beginning of that; empty where it cannot be read now.
@@ -262,7 +269,7 @@ impl Closing {
     }
 
     /// The notification that this attempt asks for, and what it tells.
-    async fn notify(
+    pub(super) async fn notify(
         &self,
         message: Arc<NewMessage>,
         facts: &Facts<'_>,
@@ -301,7 +308,7 @@ impl Closing {
         infected::settled(&self.rooms.quarantine, message.id, attempted).await;
     }
 
-    fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
+    pub(super) fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
         let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
         for attempt in attempted {
             let recipient = attempt.recipient;

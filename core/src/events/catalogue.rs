@@ -148,6 +148,14 @@ pub enum What {
         /// Of how many recipients it tells.
         recipients: usize,
     },
+    /// A mail was dealt with although no scan had vouched for it in time: in its session, or on its way into mailboxes.
+    #[serde(rename = "mail.unscanned")]
+    Unscanned {
+        /// What the scan said.
+        verdict: String,
+        /// What `fail` of its listener makes of it: `open`, `closed` or `hold`.
+        fail: Cow<'static, str>,
+    },
     /// A recipient has the mail.
     #[serde(rename = "recipient.delivered")]
     Delivered {
@@ -334,7 +342,7 @@ pub enum What {
         content: String,
         /// What was found.
         threat: String,
-        /// By what: `background` or `access`.
+        /// By what: `background`, `proactive` or `access`.
         found_by: Cow<'static, str>,
         /// Of the envelope.
         sender: String,
@@ -411,6 +419,7 @@ impl What {
             Self::Notified { .. } => 304,
             Self::Stuck { .. } => 305,
             Self::Rewritten { .. } => 306,
+            Self::Unscanned { .. } => 307,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,

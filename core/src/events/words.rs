@@ -26,20 +26,18 @@ impl fmt::Display for Event {
                 write!(f, " authenticated as {user} by {mechanism}")
             }
             What::Scanned { verdict } => write!(f, "the scan of the mail said: {verdict}"),
+            What::Unscanned { verdict, fail } => {
+                self.mail(f)?;
+                write!(
+                    f,
+                    " has no scan that vouches for it ({verdict}), and its listener has fail = \"{fail}\""
+                )
+            }
             What::Stripped { fields } => {
                 self.mail(f)?;
                 write!(f, " had headers that its sender has no right to set; they were removed: {fields}")
             }
-            What::Accepted { sender, recipients, octets, user } => {
-                self.mail(f)?;
-                write!(f, " was accepted from ")?;
-                self.subject(f)?;
-                if let Some(user) = user {
-                    write!(f, " (user {user})")?;
-                }
-                let plural = if *recipients == 1 { "" } else { "s" };
-                write!(f, ": sender {sender}, {recipients} recipient{plural}, {octets} octets")
-            }
+            What::Accepted { .. } => self.accepted(f),
             What::Notified { sender, notification, action, recipients } => {
                 self.mail(f)?;
                 let plural = if *recipients == 1 { "" } else { "s" };
@@ -87,6 +85,18 @@ impl fmt::Display for Event {
 // === impl Event ===
 
 impl Event {
+    fn accepted(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let What::Accepted { sender, recipients, octets, user } = &self.what else { return Ok(()) };
+        self.mail(f)?;
+        write!(f, " was accepted from ")?;
+        self.subject(f)?;
+        if let Some(user) = user {
+            write!(f, " (user {user})")?;
+        }
+        let plural = if *recipients == 1 { "" } else { "s" };
+        write!(f, ": sender {sender}, {recipients} recipient{plural}, {octets} octets")
+    }
+
     fn refused(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let What::Refused { rule, verb, code, evidence, limit, token } = &self.what else {
             return Ok(());

@@ -10,8 +10,8 @@ use super::file::SandboxMode;
 use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
 use super::{
-    Admin, Admission, Backend, Badmail, Config, Dns, Dnsbl, Limits, Listener, Log, Pop3Tls, Quarantine,
-    Queue, Scan, ScanEngine, Service, SmtpTls,
+    Admin, Admission, Backend, Badmail, Config, Dns, Dnsbl, Limits, Listener, ListenerScan, Log, Pop3Tls,
+    Quarantine, Queue, Scan, ScanEngine, Service, SmtpTls,
 };
 
 // === impl Config ===
@@ -42,6 +42,7 @@ impl Config {
                 peers: Vec::new(),
                 client_certificates: None,
                 switched_off: Vec::new(),
+                scan: ListenerScan::default(),
             })
         };
         let listeners = [
@@ -134,6 +135,8 @@ impl Default for Scan {
             infected: InfectedAction::default(),
             refuse_infected: true,
             background: gatepost_core::background::Settings::default(),
+            proactive: true,
+            on_access_age_max: None,
         }
     }
 }

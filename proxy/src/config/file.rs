@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::admission::Admission;
-use super::background::WrittenBackground;
+use super::background::{Age, WrittenBackground};
 use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
 use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
 use super::infected::{WrittenInfected, WrittenRewrite};
+use super::listener_scan::WrittenListenerScan;
 use super::network::TrustedNetwork;
 use super::pass_through::{WrittenPassThrough, WrittenUpstream};
 use super::quarantine::WrittenQuarantine;
@@ -92,7 +93,6 @@ pub(super) struct Listener {
     pub(super) backend: Option<Spanned<Backend>>,
     pub(super) upstreams: Option<Spanned<Vec<Spanned<ListenerName>>>>,
     pub(super) trace_header: Option<Spanned<bool>>,
-    pub(super) scan: Option<Spanned<bool>>,
     pub(super) header_firewall: Option<Spanned<bool>>,
     pub(super) connections: Option<Spanned<u32>>,
     #[serde(default)]
@@ -102,6 +102,7 @@ pub(super) struct Listener {
     pub(super) peers: Option<Spanned<Vec<PeerNetworks>>>,
     pub(super) client_certificates: Option<Spanned<ClientCertificates>>,
     pub(super) switched_off: Option<Spanned<Vec<SwitchableVerb>>>,
+    pub(super) scan: Option<Spanned<WrittenListenerScan>>,
 }
 
 /// Which protocol a listener speaks.
@@ -202,6 +203,8 @@ pub(super) struct Scan {
     pub(super) deletion: bool,
     pub(super) refuse_infected: Option<bool>,
     pub(super) rewrite: WrittenRewrite,
+    pub(super) proactive: Option<bool>,
+    pub(super) on_access_age_max: Option<Age>,
 }
 
 /// `[pickup]`

@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::delivery::Pattern;
 use super::file;
+use super::listener_scan::{ListenerScan, SessionInfected};
 use super::problem::Finding;
 use super::values::{Hostname, ListenerName, TimeSpan};
 
@@ -90,8 +91,6 @@ pub struct Passing {
     pub upstreams: Vec<ListenerName>,
     /// Whether each mail gets a `Received:` line of ours.
     pub trace_header: bool,
-    /// Whether each mail is scanned before the server behind gets it; then there is no BINARYMIME.
-    pub scan: bool,
     /// Whether header fields are taken out that the client has no right to.
     pub header_firewall: bool,
 }
@@ -211,27 +210,35 @@ pub(super) fn check_names(
 /// What an SMTP listener says of it.
 pub(super) fn passing(written: &file::Listener, findings: &mut Vec<Finding>) -> Passing {
     let is_on = |key: &Option<Spanned<bool>>| key.as_ref().is_some_and(|on| *on.get_ref());
-    let scan = is_on(&written.scan);
-    if let (Some(binarymime), true) = (written.binarymime.as_ref().filter(|on| *on.get_ref()), scan) {
+    let scan = written.scan.as_ref().map(|scan| (scan.span(), scan.get_ref().resolve()));
+    let scans = scan.as_ref().is_some_and(|(_, scan)| scan.in_session == Some(true));
+    if let Some((
+        span,
+        ListenerScan { infected: Some(SessionInfected::Quarantine | SessionInfected::Queue), .. },
+    )) = scan
+    {
+        findings.push(
+            Finding::at(span, "nothing is kept of what is passed through").hint("infected = \"refuse\""),
+        );
+    }
+    if let (Some(binarymime), true) = (written.binarymime.as_ref().filter(|on| *on.get_ref()), scans) {
         findings.push(
             Finding::at(binarymime.span(), "BINARYMIME cannot be scanned on its way through")
-                .hint("remove it, or scan = true"),
+                .hint("remove it, or in_session = true from scan"),
         );
     }
     Passing {
         upstreams: written.upstreams.iter().flat_map(|names| names.get_ref()).map(named).collect(),
         trace_header: is_on(&written.trace_header),
-        scan,
         header_firewall: is_on(&written.header_firewall),
     }
 }
 
 /// Those that only such a listener has.
-pub(super) fn keys_of_passing(written: &file::Listener) -> [Option<(&'static str, Range<usize>)>; 4] {
+pub(super) fn keys_of_passing(written: &file::Listener) -> [Option<(&'static str, Range<usize>)>; 3] {
     [
         written.upstreams.as_ref().map(|value| ("upstreams", value.span())),
         written.trace_header.as_ref().map(|value| ("trace_header", value.span())),
-        written.scan.as_ref().map(|value| ("scan", value.span())),
         written.header_firewall.as_ref().map(|value| ("header_firewall", value.span())),
     ]
 }

@@ -29,7 +29,7 @@ pub(super) fn deliver(db: &Connection, delivery: &Delivery) -> Result<Delivered,
         .peekable();
     let (mut copies, mut body_octets) = (0_u64, 0);
     if due.peek().is_some() {
-        let body = bodies::store(db, &delivery.body, &delivery.stamp)?;
+        let body = bodies::store(db, &delivery.body, delivery.stamp.as_ref())?;
         body_octets = body.octets_written;
         let mut served = HashSet::new();
         for copy in due {

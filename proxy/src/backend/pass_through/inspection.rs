@@ -132,6 +132,7 @@ impl Inspection {
         Err(match verdict {
             Verdict::Infected { .. } => Refusal::Infected,
             Verdict::Unscannable { .. } => Refusal::ContentRejected,
+            Verdict::TimedOut | Verdict::Failed if road.fails_open => return Ok(Some(body)),
             // There is no queue that could scan it later.
             _ => Refusal::ScanUnavailable,
         })

@@ -92,6 +92,8 @@ pub struct ListenerSettings {
     pub trace_header: bool,
     /// Whether each mail is scanned before the server behind gets it, and how long that may take.
     pub scan_time: Option<Duration>,
+    /// Whether a mail without a verdict in time goes through all the same; otherwise it has to come again.
+    pub fails_open: bool,
     /// Whether header fields are taken out that the client has no right to.
     pub header_firewall: bool,
 }

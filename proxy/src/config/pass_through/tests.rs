@@ -73,9 +73,12 @@ fn what_could_not_work_or_would_be_open_is_refused() {
         (format!("{LISTENER}{BEHIND}"), "there is no server"),
         (format!("{plain}{BEHIND}{UPSTREAM}"), "no listener passes"),
         (format!("{plain}trace_header = true\n"), "goes with backend"),
-        (format!("{plain}scan = true\n"), "goes with backend"),
         (
-            format!("{LISTENER}scan = true\nbinarymime = true\n{BEHIND}{UPSTREAM}"),
+            whole.replace("backend =", "scan = { infected = \"quarantine\", in_session = true }\nbackend ="),
+            "nothing is kept",
+        ),
+        (
+            format!("{LISTENER}scan = {{ in_session = true }}\nbinarymime = true\n{BEHIND}{UPSTREAM}"),
             "BINARYMIME cannot be scanned",
         ),
         (whole.replace("[\"example.org\"]", "[]"), "nobody's mail"),
