@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gatepost_core::delivery::hop::tls::Trust;
 use gatepost_core::delivery::hop::{self, Courier, NextHop, TlsDemand};
 use gatepost_core::delivery::tls_policy::dane::{Association, Tlsa};
+use gatepost_core::scan::FailMode;
 use gatepost_smtp::client::{Patience, Protocol};
 use rustls_pki_types::ServerName;
 
@@ -39,7 +40,7 @@ pub fn load(config: &Config) -> Result<Option<Settings>, RelayError> {
         block_time: command,
         probe_interval: written.probe_interval.duration(),
         upstreams: upstreams(config)?,
-        listeners: config.listeners.iter().filter_map(listener).collect(),
+        listeners: config.listeners.iter().filter_map(|it| listener(config, it)).collect(),
     }))
 }
 
@@ -110,11 +111,16 @@ fn address(written: &config::Upstream) -> ServerName<'static> {
     ServerName::IpAddress(written.address.ip().into())
 }
 
-fn listener(written: &Listener) -> Option<ListenerSettings> {
+fn listener(config: &Config, written: &Listener) -> Option<ListenerSettings> {
     let Service::Smtp { backend: Backend::PassThrough(passing), .. } = &written.service else { return None };
     Some(ListenerSettings {
         name: written.name.to_string(),
         upstreams: passing.upstreams.iter().map(ToString::to_string).collect(),
         trace_header: passing.trace_header,
+        // What is not said of this listener is no wish to keep mail that goes through.
+        scan_time: (written.scan.in_session == Some(true))
+            .then(|| written.scan.session_budget.unwrap_or(config.scan.session_budget).duration()),
+        fails_open: written.scan.fail == FailMode::Open,
+        header_firewall: passing.header_firewall,
     })
 }

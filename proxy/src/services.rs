@@ -139,7 +139,7 @@ impl Rooms {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: open_admission(config, &shares, registry)?,
             backend: backend.clone(),
-            pass_through: open_pass_through(config, &directory, registry).await?,
+            pass_through: open_pass_through(config, &directory, &backend, registry).await?,
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),

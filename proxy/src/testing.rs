@@ -126,6 +126,7 @@ pub(crate) fn house_with(queue_settings: queue::Settings) -> House {
         backend: Arc::clone(&backend) as Arc<_>,
         pass_through: PassThrough::new(
             directory.clone(),
+            backend.inspectors(),
             pass_through::Metrics::register(&registry).unwrap(),
         ),
         authenticator: Authenticator::new(

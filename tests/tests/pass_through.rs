@@ -8,6 +8,7 @@ use gatepost_tests::next_hop::{At, NextHop, Reaction};
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::{Reply, Smtp, stuffed};
+use rustix::process::Signal;
 
 /// A front of these servers; `keys` are those of `[pass_through]`, `listener` those of each listener.
 fn before_all(upstreams: &str, listener: &str, keys: &str) -> Server {
@@ -317,4 +318,74 @@ fn whatever_a_hostile_server_says_the_client_is_told_to_come_again() {
         client.mail("a@remote.example", &["ann@behind.example"], b"X: 2\r\n\r\n").must("250 ");
         client.quit();
     }
+}
+
+#[test]
+fn where_it_is_asked_for_nothing_goes_through_unscanned_and_what_is_clean_arrives_as_it_came() {
+    let behind = NextHop::start().times(1, At::Data, Reaction::Say("554 5.7.0 not now"));
+    let server = before_all(&upstream("one", &behind, ""), "scan = { in_session = true }", "");
+    let infected = mail::message("virus", mail::eicar().as_bytes());
+    send(&server, &["ann@behind.example"], &infected).must("554 5.7.1");
+    assert_eq!(commands(&behind, "DATA").len(), 0, "the server behind has not heard of a body");
+    let bodies = [mail::small("clean"), mail::large("clean", 3 * 1024 * 1024)];
+    send(&server, &["ann@behind.example"], &bodies[0]).must("554 5.7.0 not now");
+    for body in &bodies {
+        send(&server, &["ann@behind.example"], body).must("250 2.0.0 taken");
+    }
+    for (taken, body) in behind.taken(2).iter().zip(&bodies) {
+        assert!(taken.octets == *body, "{} octets instead of {}", taken.octets.len(), body.len());
+    }
+    server.wait_for_empty_queue();
+}
+
+#[test]
+fn where_it_is_asked_for_headers_without_a_right_to_them_are_taken_out() {
+    for listener in ["header_firewall = true", "header_firewall = true\nscan = { in_session = true }"] {
+        let behind = NextHop::start();
+        let server = before_all(&upstream("one", &behind, ""), listener, "");
+        let content = b"X-Gatepost-Scan: clean\r\n\tfolded\r\nSubject: hi\r\n\r\nX-Gatepost-Scan: body\r\n";
+        send(&server, &["ann@behind.example"], content).must("250 2.0.0 taken");
+        assert_eq!(behind.taken(1)[0].octets, b"Subject: hi\r\n\r\nX-Gatepost-Scan: body\r\n");
+        let overflown = [b"X: y\r\n".repeat(200_000).as_slice(), b"\r\nx\r\n"].concat();
+        send(&server, &["ann@behind.example"], &overflown).must("554 5.6.0");
+        assert_eq!(behind.taken_so_far().len(), 1, "a body that is refused is not ended");
+    }
+}
+
+#[test]
+fn a_reload_leaves_a_mail_where_it_is_and_has_new_sessions_go_to_the_new_server() {
+    let (old, new) = (NextHop::start(), NextHop::start().offering("DSN"));
+    let server = before(&old);
+    let mut running = server.smtp_open();
+    running.begin_data("someone@remote.example", &["ann@behind.example"]);
+    let text = std::fs::read_to_string(server.config()).expect("the configuration can be read");
+    let text = text.replace(&old.address.to_string(), &new.address.to_string());
+    std::fs::write(server.config(), text).expect("the configuration can be written");
+    server.signal(Signal::HUP);
+    let start = Instant::now();
+    while !server.smtp_open().say("EHLO client.example").offers("DSN") {
+        assert!(start.elapsed() < Duration::from_secs(30), "the new server is not met");
+        thread::sleep(Duration::from_millis(100));
+    }
+    running.send(b"X: old\r\n\r\n.\r\n");
+    running.reply().must("250 2.0.0 taken");
+    send(&server, &["ann@behind.example"], b"X: new\r\n\r\n").must("250 2.0.0 taken");
+    assert_eq!(
+        (old.taken(1)[0].octets.as_slice(), new.taken(1)[0].octets.as_slice()),
+        (&b"X: old\r\n\r\n"[..], &b"X: new\r\n\r\n"[..])
+    );
+}
+
+#[test]
+fn users_who_log_in_here_send_as_themselves_to_anybody() {
+    let behind = NextHop::start();
+    let server = before(&behind);
+    let mut client = server.smtp_as_me();
+    client.send(b"MAIL FROM:<someone@remote.example>\r\nRCPT TO:<ann@elsewhere.example>\r\n");
+    client.reply().must("550 5.7.1");
+    client.reply().must("503 5.5.1");
+    client.mail("me@localhost", &["ann@elsewhere.example"], &mail::small("mine")).must("250 2.0.0 taken");
+    client.quit();
+    assert_eq!(behind.taken(1)[0].recipients, ["<ann@elsewhere.example>"]);
+    assert_eq!(commands(&behind, "MAIL").len(), 1);
 }

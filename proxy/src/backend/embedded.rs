@@ -24,6 +24,7 @@ use gatepost_smtp::wire::params::MailParams;
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::behind::Behind;
+use super::pass_through::Inspectors;
 use super::{Backend, Transaction};
 pub use session_scan::{SessionScan, SessionScans, SuspectAction};
 use transaction::EmbeddedTransaction;
@@ -94,6 +95,17 @@ impl Embedded {
                 suspects: ArcSwapOption::empty(),
                 settings,
             }),
+        }
+    }
+
+    /// Those that look at mail, for mail that is not taken over here.
+    #[must_use]
+    pub fn inspectors(&self) -> Inspectors {
+        Inspectors {
+            scanner: self.rooms.scanner.clone(),
+            spool: self.rooms.queue.spool(),
+            memory: self.rooms.memory.clone(),
+            filter_metrics: self.rooms.filter_metrics.clone(),
         }
     }
 

@@ -94,6 +94,7 @@ pub(super) struct Listener {
     pub(super) backend: Option<Spanned<Backend>>,
     pub(super) upstreams: Option<Spanned<Vec<Spanned<ListenerName>>>>,
     pub(super) trace_header: Option<Spanned<bool>>,
+    pub(super) header_firewall: Option<Spanned<bool>>,
     pub(super) connections: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) proxy_protocol_from: Vec<TrustedNetwork>,

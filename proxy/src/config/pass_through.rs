@@ -11,6 +11,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::delivery::Pattern;
+use super::file;
+use super::listener_scan::{ListenerScan, SessionInfected};
 use super::problem::Finding;
 use super::values::{Hostname, ListenerName, TimeSpan};
 
@@ -89,6 +91,8 @@ pub struct Passing {
     pub upstreams: Vec<ListenerName>,
     /// Whether each mail gets a `Received:` line of ours.
     pub trace_header: bool,
+    /// Whether header fields are taken out that the client has no right to.
+    pub header_firewall: bool,
 }
 
 /// `[pass_through]`, as it is written.
@@ -203,6 +207,52 @@ pub(super) fn check_names(
     }
 }
 
+/// What an SMTP listener says of it.
+pub(super) fn passing(written: &file::Listener, findings: &mut Vec<Finding>) -> Passing {
+    let is_on = |key: &Option<Spanned<bool>>| key.as_ref().is_some_and(|on| *on.get_ref());
+    let scan = written.scan.as_ref().map(|scan| (scan.span(), scan.get_ref().resolve()));
+    let scans = scan.as_ref().is_some_and(|(_, scan)| scan.in_session == Some(true));
+    if let Some((
+        span,
+        ListenerScan { infected: Some(SessionInfected::Quarantine | SessionInfected::Queue), .. },
+    )) = scan
+    {
+        findings.push(
+            Finding::at(span, "nothing is kept of what is passed through").hint("infected = \"refuse\""),
+        );
+    }
+    if let (Some(binarymime), true) = (written.binarymime.as_ref().filter(|on| *on.get_ref()), scans) {
+        findings.push(
+            Finding::at(binarymime.span(), "BINARYMIME cannot be scanned on its way through")
+                .hint("remove it, or in_session = true from scan"),
+        );
+    }
+    Passing {
+        upstreams: written.upstreams.iter().flat_map(|names| names.get_ref()).map(named).collect(),
+        trace_header: is_on(&written.trace_header),
+        header_firewall: is_on(&written.header_firewall),
+    }
+}
+
+/// Those that only such a listener has.
+pub(super) fn keys_of_passing(written: &file::Listener) -> [Option<(&'static str, Range<usize>)>; 3] {
+    [
+        written.upstreams.as_ref().map(|value| ("upstreams", value.span())),
+        written.trace_header.as_ref().map(|value| ("trace_header", value.span())),
+        written.header_firewall.as_ref().map(|value| ("header_firewall", value.span())),
+    ]
+}
+
+fn named(name: &Spanned<ListenerName>) -> ListenerName {
+    name.get_ref().clone()
+}
+
+/// Where a listener says that its backend is the pass-through.
+pub(super) fn passing_span(listener: &file::Listener) -> Option<Range<usize>> {
+    let backend = listener.backend.as_ref()?;
+    (*backend.get_ref() == file::Backend::PassThrough).then(|| backend.span())
+}
+
 // === impl WrittenUpstream ===
 
 impl WrittenUpstream {
@@ -283,95 +333,4 @@ const PROBE_INTERVAL_DEFAULT: TimeSpan = TimeSpan::seconds(10);
 const CONNECTIONS_DEFAULT: NonZeroU32 = NonZeroU32::new(100).expect("a hundred is not zero");
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::super::{Backend, Config, Service};
-    use super::*;
-
-    const LISTENER: &str = "[[listener]]\nname = \"a\"\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\
-        tls = \"starttls\"\nrequire_auth = false\nbackend = \"pass-through\"\n";
-    const BEHIND: &str = "[pass_through]\ndomains = [\"example.org\"]\n";
-    const UPSTREAM: &str = "[[upstream]]\nname = \"b\"\naddress = \"192.0.2.25:25\"\n";
-
-    fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(Path::new("g.toml"), text).map_err(|problems| problems.to_string())
-    }
-
-    #[test]
-    fn the_example_is_a_live_front() {
-        let example = include_str!("../../../deploy/pass-through.toml");
-        let config = Config::parse(Path::new("pass-through.toml"), example).unwrap();
-        let behind = config.pass_through.unwrap();
-        assert_eq!(behind.upstreams.len(), 2);
-        assert!(example.lines().filter(|line| line.contains(" = ")).count() > 15);
-    }
-
-    /// A commented key that does not exist would teach something wrong.
-    #[test]
-    fn every_commented_setting_of_the_example_is_a_real_one() {
-        let example = include_str!("../../../deploy/pass-through.toml");
-        let is_key = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-        let is_setting = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
-        let mut seen = 0;
-        for commented in example.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting) {
-            seen += 1;
-            let text = example.replace(&format!("# {commented}"), commented);
-            let read = Config::parse(Path::new("pass-through.toml"), &text);
-            let problem = read.err().map(|problems| problems.to_string()).unwrap_or_default();
-            assert!(!problem.contains("unknown"), "{commented}: {problem}");
-        }
-        assert!(seen > 3, "{seen}");
-    }
-
-    #[test]
-    fn what_is_left_out_has_a_safe_value() {
-        let config = parse(&format!("{LISTENER}{BEHIND}{UPSTREAM}")).unwrap();
-        let Service::Smtp { backend: Backend::PassThrough(passing), .. } = &config.listeners[0].service
-        else {
-            panic!("no pass-through");
-        };
-        assert_eq!(*passing, Passing::default());
-        let behind = config.pass_through.unwrap();
-        assert_eq!(behind.upstreams[0].tls, UpstreamTls::Opportunistic);
-        assert_eq!((behind.upstreams[0].weight, behind.upstreams[0].connections.get()), (1, 100));
-    }
-
-    #[test]
-    fn keys_are_pinned_by_their_digest() {
-        let pin = |pin: &str| {
-            let upstream = format!("{UPSTREAM}tls = \"verified\"\npins = [\"{pin}\"]\n");
-            parse(&format!("{LISTENER}{BEHIND}{upstream}"))
-        };
-        let config = pin(&format!("sha256:{}", "0f".repeat(32))).unwrap();
-        let expected = UpstreamProof::Pins { name: None, digests: vec![[15; 32]] };
-        assert_eq!(config.pass_through.unwrap().upstreams[0].tls, UpstreamTls::Verified(expected));
-        for bad in ["", "0f", &"0f".repeat(32), &format!("sha256:{}", "+f".repeat(32))] {
-            assert!(pin(bad).unwrap_err().contains("not a pin"), "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_could_not_work_or_would_be_open_is_refused() {
-        let whole = format!("{LISTENER}{BEHIND}{UPSTREAM}");
-        let plain = LISTENER.replace("backend = \"pass-through\"\n", "");
-        for (text, why) in [
-            (format!("{LISTENER}{UPSTREAM}"), "whose mail may be passed through"),
-            (format!("{LISTENER}{BEHIND}"), "there is no server"),
-            (format!("{plain}{BEHIND}{UPSTREAM}"), "no listener passes"),
-            (format!("{plain}trace_header = true\n"), "goes with backend"),
-            (whole.replace("[\"example.org\"]", "[]"), "nobody's mail"),
-            (whole.replace(":25\"", ":0\""), "port 0"),
-            (format!("{whole}{UPSTREAM}"), "two upstreams"),
-            (format!("{whole}tls_name = \"x.example\"\n"), "no certificate is verified"),
-            (format!("{whole}tls = \"verified\"\npins = []\n"), "no key at all"),
-            (
-                whole.replace("tls = \"starttls\"", "tls = \"starttls\"\nupstreams = [\"c\"]"),
-                "no [[upstream]] of this",
-            ),
-        ] {
-            let error = parse(&text).unwrap_err();
-            assert!(error.contains(why), "{text}: {error}");
-        }
-    }
-}
+mod tests;

@@ -3,13 +3,13 @@
 //! What is asked of it is bounded in time by the passage, which knows what is waited for; what is asked of nobody behind is
 //! answered as in every session.
 
-use gatepost_core::events::evidence;
+use gatepost_core::events::{What, evidence};
 use gatepost_smtp::server::{Answer, Question, Refusal, Ticket};
 use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 
 use super::drive::now;
 use super::smtp::SmtpMachine;
-use crate::backend::pass_through::Who;
+use crate::backend::pass_through::{Findings, Who};
 
 /// Whether a server behind has the answer.
 pub(super) const fn is_for_behind(question: &Question) -> bool {
@@ -47,8 +47,9 @@ impl SmtpMachine {
             Question::Body { envelope } => {
                 let wants_trace = self.passage.as_deref().is_some_and(|passage| passage.wants_trace());
                 let origin = wants_trace.then(|| self.origin());
+                let rights = self.session.rights();
                 match self.passage.as_deref_mut() {
-                    Some(passage) => passage.prepare(envelope, origin).await,
+                    Some(passage) => passage.prepare(rights, envelope, origin).await,
                     None => Answer::Refused(Refusal::LocalError),
                 }
             }
@@ -123,6 +124,16 @@ impl SmtpMachine {
         let Some(passage) = self.passage.as_deref_mut() else { return Answer::Refused(Refusal::LocalError) };
         let started_at = now();
         let answer = passage.commit().await;
+        let Findings { verdict, stripped } = passage.take_findings();
+        if let Some(verdict) = verdict {
+            tracing::info!(session = %self.peer.session, peer = %self.peer.address, verdict, "a mail was not passed through");
+            self.peer.record(What::Scanned { verdict });
+        }
+        if let Some(stripped) = stripped {
+            let fields = stripped.to_string();
+            tracing::info!(session = %self.peer.session, fields, "trust headers were removed");
+            self.peer.record(What::Stripped { fields });
+        }
         self.peer.context.metrics.committed(now().saturating_duration_since(started_at));
         answer
     }

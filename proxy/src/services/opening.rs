@@ -105,10 +105,11 @@ pub(super) fn report_on_tls(
 pub(super) async fn open_pass_through(
     config: &Config,
     directory: &Directory,
+    backend: &Embedded,
     registry: &prometheus::Registry,
 ) -> Result<PassThrough, OpenError> {
     let metrics = pass_through::Metrics::register(registry)?;
-    let opened = PassThrough::new(directory.clone(), metrics);
+    let opened = PassThrough::new(directory.clone(), backend.inspectors(), metrics);
     opened.start(crate::pass_through::load(config)?).await;
     Ok(opened)
 }

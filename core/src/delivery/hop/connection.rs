@@ -106,7 +106,7 @@ impl Connection {
     /// For mails that are handed on while they come in.
     #[must_use]
     pub fn into_live(self) -> Live {
-        Live::new(self.session, self.stream, self.tls, self.name)
+        Live::new(self.session, self.stream, self.tls, self.name, self.pool)
     }
 
     /// Whether a connection that was kept can still be used: the server has neither closed it nor said anything.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,7 +20,10 @@ use gatepost_smtp::wire::reply_parse::ServerReply;
 use tokio::io::ReadBuf;
 use tokio::time::timeout;
 
+use super::source::Source;
 use super::wire::{LAST_WORD_TIME, Stream, is_silent, now};
+use crate::disk::IoPool;
+use crate::intake::Body;
 
 /// A session that follows somebody else's. Dropped, its connection is closed without a word: a body that was not ended is
 /// none.
@@ -28,6 +32,7 @@ pub struct Live {
     stream: Box<dyn Stream>,
     tls: Option<TlsFacts>,
     name: String,
+    pool: IoPool,
     outgoing: Vec<u8>,
     written: usize,
     needs_flush: bool,
@@ -45,12 +50,14 @@ impl Live {
         stream: Box<dyn Stream>,
         tls: Option<TlsFacts>,
         name: String,
+        pool: IoPool,
     ) -> Self {
         Self {
             session,
             stream,
             tls,
             name,
+            pool,
             outgoing: Vec::new(),
             written: 0,
             needs_flush: false,
@@ -154,6 +161,28 @@ impl Live {
             Some(chunk) => chunk.extend_from_slice(octets),
             None => self.session.hand_on_body(octets, &mut self.outgoing),
         }
+    }
+
+    /// All of a body that is there as a whole, as fast as the server takes it. What goes wrong with the server is told by `end`.
+    ///
+    /// # Errors
+    /// The disk's. The body must not be ended then.
+    pub async fn put_body(&mut self, body: &Body, stall_max: Duration) -> io::Result<()> {
+        let pool = self.pool.clone();
+        let mut source = Source::of_body(body, &pool);
+        let mut left = body.octets();
+        while left > 0 && self.ending.is_none() {
+            let part = source.next(left).await?;
+            if part.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            left = left.saturating_sub(part.len() as u64);
+            self.put(&part);
+            if self.wants_push() {
+                self.push(stall_max).await;
+            }
+        }
+        Ok(())
     }
 
     /// Whether `push` should be called before more is put.
@@ -312,11 +341,11 @@ impl Live {
         Poll::Ready(Event::Moved)
     }
 
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.outgoing.get(self.written..).filter(|rest| !rest.is_empty()) {
             let count = ready!(Pin::new(&mut *self.stream).poll_write(context, rest))?;
             if count == 0 {
-                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written = self.written.saturating_add(count);
             self.needs_flush = true;

@@ -39,11 +39,16 @@ struct Look {
 
 impl<'a> Source<'a> {
     pub(super) fn new(consignment: &Consignment, pool: &'a IoPool) -> Self {
-        let body = match &consignment.body {
+        Self { head: consignment.head.clone(), ..Self::of_body(&consignment.body, pool) }
+    }
+
+    /// Without a head.
+    pub(super) fn of_body(body: &Body, pool: &'a IoPool) -> Self {
+        let body = match body {
             Body::Memory(octets) => Unread::Memory(octets.clone()),
             file @ Body::File(_) => Unread::Unopened(file.clone()),
         };
-        Self { pool, head: consignment.head.clone(), body }
+        Self { pool, head: Bytes::new(), body }
     }
 
     /// The next part, at most so many octets; empty at the end.

@@ -4,7 +4,7 @@
 //! border, and `session` takes them in. `precedence` is the order in which a command can be refused; it asks `verb_table`
 //! what each verb needs. The other files tell the story of a session in order, a file per state: `connect`, `hello`,
 //! `starttls`, `auth`, `mail`, `rcpt`, `group`, `extension`, `body` (`data`, `chunk`), `close`. `explain` is the only place that knows
-//! what a refusal sounds like.
+//! what a refusal of ours sounds like, `said` is for those of a server behind.
 
 mod auth;
 mod body;
@@ -29,6 +29,7 @@ mod outputs;
 mod precedence;
 mod rcpt;
 pub mod rights;
+mod said;
 pub mod session;
 mod starttls;
 mod verb_table;

@@ -39,7 +39,6 @@ use crate::wire::line::{LineReader, LineStep};
 use crate::wire::params::MailParams;
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
-use crate::wire::reply_parse::{ReplyClass, ServerReply};
 use crate::wire::token::Tokens;
 use crate::wire::verb::Verb;
 
@@ -458,31 +457,6 @@ impl Session {
         self.tell_refusal(refusal);
     }
 
-    /// What a server behind has said no with. It counts as our own no would.
-    pub(super) fn relay_refusal(&mut self, said: &ServerReply) {
-        let is_countable = said.class() == ReplyClass::Permanent;
-        if is_countable && self.budget.spend_error(&self.config.limits) == Spend::Spent {
-            return self.tell_refusal(Refusal::TooManyErrors);
-        }
-        self.tell_said(said);
-    }
-
-    /// The same for a whole body: see `refuse_body`.
-    pub(super) fn relay_body_refusal(&mut self, said: &ServerReply) {
-        if said.class() == ReplyClass::Permanent {
-            let _ = self.budget.spend_error(&self.config.limits);
-        }
-        self.tell_said(said);
-    }
-
-    fn tell_said(&mut self, said: &ServerReply) {
-        let reply = Reply::relayed(said);
-        let (rule, verb, code) = (SAID_RULE, self.verb.name(), reply.code());
-        self.outputs.reply(&reply);
-        let evidence = Evidence::default();
-        self.outputs.notice(Notice::Refused { rule, verb, code, evidence, limit: None, token: None });
-    }
-
     /// The reply and the notice of a refusal, and the end of the session where it has that.
     pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
         let Explanation { rule, reply, .. } = refusal.explain();
@@ -500,6 +474,3 @@ impl Session {
         }
     }
 }
-
-/// The stable name of every refusal that a server behind has decided on.
-const SAID_RULE: &str = "behind.refused";

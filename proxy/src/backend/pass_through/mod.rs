@@ -6,9 +6,11 @@
 //! ```
 //! Nothing is kept here, so nothing is taken over here: a mail is taken when the server behind has said so, and what it
 //! says is what the client hears. Commands are parsed, checked and written anew by the two machines of `gatepost_smtp`;
-//! no octet of a client reaches a server but in a body, and none of a server a client but in a cleaned reply.
+//! no octet of a client reaches a server but in a body, and none of a server a client but in a cleaned reply. What bodies
+//! go through where a listener says so is in `inspection`.
 
 mod choice;
+mod inspection;
 mod metrics;
 mod passage;
 mod road;
@@ -25,6 +27,8 @@ use gatepost_core::directory::Directory;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+pub(crate) use inspection::Findings;
+pub use inspection::Inspectors;
 pub use metrics::Metrics;
 pub(crate) use passage::{Passage, Who};
 use road::Road;
@@ -39,6 +43,7 @@ pub struct PassThrough {
 #[derive(Debug)]
 struct Shared {
     directory: Directory,
+    inspectors: Inspectors,
     metrics: Metrics,
     /// By the listener's name.
     roads: ArcSwap<HashMap<String, Arc<Road>>>,
@@ -85,6 +90,12 @@ pub struct ListenerSettings {
     pub upstreams: Vec<String>,
     /// Whether each mail gets a `Received:` line.
     pub trace_header: bool,
+    /// Whether each mail is scanned before the server behind gets it, and how long that may take.
+    pub scan_time: Option<Duration>,
+    /// Whether a mail without a verdict in time goes through all the same; otherwise it has to come again.
+    pub fails_open: bool,
+    /// Whether header fields are taken out that the client has no right to.
+    pub header_firewall: bool,
 }
 
 // === impl PassThrough ===
@@ -92,8 +103,8 @@ pub struct ListenerSettings {
 impl PassThrough {
     /// Without servers: nothing passes through before `reload`.
     #[must_use]
-    pub fn new(directory: Directory, metrics: Metrics) -> Self {
-        Self { shared: Arc::new(Shared { directory, metrics, roads: ArcSwap::default() }) }
+    pub fn new(directory: Directory, inspectors: Inspectors, metrics: Metrics) -> Self {
+        Self { shared: Arc::new(Shared { directory, inspectors, metrics, roads: ArcSwap::default() }) }
     }
 
     /// Takes settings on, for sessions from now on: those that run keep their servers. To be called inside the runtime.
@@ -109,7 +120,9 @@ impl PassThrough {
 
     /// The same, without waiting.
     pub fn reload(&self, settings: Option<Settings>) {
-        self.replace(settings);
+        for upstream in self.replace(settings) {
+            tokio::spawn(async move { upstream.probe().await });
+        }
     }
 
     /// For a session of this listener; `None` where it does not pass through.
@@ -136,7 +149,8 @@ impl PassThrough {
                 listener.upstreams.is_empty() || listener.upstreams.iter().any(|name| name == upstream.name())
             };
             let upstreams = upstreams.iter().filter(is_its).cloned().collect();
-            let road = Road::new(&settings, listener, upstreams, self.shared.directory.clone());
+            let Shared { directory, inspectors, .. } = &*self.shared;
+            let road = Road::new(&settings, listener, upstreams, directory.clone(), inspectors.clone());
             (listener.name.clone(), Arc::new(road))
         });
         self.shared.roads.store(Arc::new(roads.collect()));

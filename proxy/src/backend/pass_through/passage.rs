@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use gatepost_core::intake::{Origin, trace};
 use gatepost_smtp::client::hand_on::NotHandedOn;
-use gatepost_smtp::client::{Capabilities, Failure, Unsuited};
+use gatepost_smtp::client::{Capabilities, Failure, Stage, Unsuited};
 use gatepost_smtp::server::{Answer, BodySink, Envelope, Refusal, Rights};
 use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 
+use super::inspection::{Findings, Inspection};
 use super::road::Road;
 use super::upstream::Link;
 
@@ -19,6 +20,11 @@ use super::upstream::Link;
 pub(crate) struct Passage {
     road: Arc<Road>,
     link: Option<Link>,
+    /// Of the body that comes in.
+    inspection: Option<Box<Inspection>>,
+    findings: Findings,
+    /// Whether the connection was lost within the transaction.
+    is_lost: bool,
 }
 
 /// Who hands in a mail.
@@ -34,7 +40,13 @@ pub(crate) struct Who<'a> {
 
 impl Passage {
     pub(super) const fn new(road: Arc<Road>) -> Self {
-        Self { road, link: None }
+        Self {
+            road,
+            link: None,
+            inspection: None,
+            findings: Findings { verdict: None, stripped: None },
+            is_lost: false,
+        }
     }
 
     /// What can be offered to the client, as far as it is up to the servers behind.
@@ -58,6 +70,7 @@ impl Passage {
             return Some(Answer::Refused(Refusal::SenderNotOwned));
         }
         self.rest();
+        self.is_lost = false;
         let mut link = match self.road.link().await {
             Ok(link) => link,
             Err(refusal) => return Some(Answer::Refused(refusal)),
@@ -72,7 +85,11 @@ impl Passage {
         if !self.road.may_reach(who.rights, path) {
             return Some(Answer::Refused(Refusal::RelayDenied));
         }
-        let Some(link) = &mut self.link else { return Some(Answer::Refused(Refusal::BehindLost)) };
+        let Some(link) = &mut self.link else {
+            // Without a connection that was lost there was none: its MAIL was refused here.
+            let refusal = if self.is_lost { Refusal::BehindLost } else { Refusal::BadSequence };
+            return Some(Answer::Refused(refusal));
+        };
         let put = link.live.rcpt(path, params);
         put.err().map(|error| self.not_put(error))
     }
@@ -92,40 +109,74 @@ impl Passage {
     }
 
     /// DATA or the first BDAT: has the server make ready for the body. With an origin, a line about it comes first.
-    pub(crate) async fn prepare(&mut self, envelope: Envelope, origin: Option<Origin>) -> Answer {
-        let Some(link) = &mut self.link else { return Answer::Refused(Refusal::BehindLost) };
-        if envelope.params.body == BodyKind::BinaryMime {
-            link.live.chunks();
-        } else {
-            if link.live.data().is_err() {
-                return self.lose(&Failure::Aborted(gatepost_smtp::client::Stage::Data));
-            }
-            match link.live.reply().await {
-                Ok(said) if said.class() == ReplyClass::Intermediate => {}
-                Ok(said) => return Answer::Said(said),
-                Err(failure) => return self.lose(&failure),
-            }
+    pub(crate) async fn prepare(
+        &mut self,
+        rights: Rights,
+        envelope: Envelope,
+        origin: Option<Origin>,
+    ) -> Answer {
+        self.inspection = Inspection::of(&self.road, rights).map(Box::new);
+        if self.inspection.as_ref().is_none_or(|inspection| !inspection.keeps())
+            && let Err(answer) = self.begin_body(envelope.params.body).await
+        {
+            return answer;
         }
+        let Some(link) = &mut self.link else { return Answer::Refused(Refusal::BehindLost) };
         if let Some(origin) = origin {
-            link.live.put(&trace::passed_through(&self.road.hostname, &envelope, &origin));
+            let line = trace::passed_through(&self.road.hostname, &envelope, &origin);
+            match &mut self.inspection {
+                Some(inspection) => inspection.put_ours(&line, &mut link.live),
+                None => link.live.put(&line),
+            }
         }
         Answer::Accepted
     }
 
+    async fn begin_body(&mut self, kind: BodyKind) -> Result<(), Answer> {
+        let Some(link) = &mut self.link else { return Err(Answer::Refused(Refusal::BehindLost)) };
+        if kind == BodyKind::BinaryMime {
+            link.live.chunks();
+            return Ok(());
+        }
+        if link.live.data().is_err() {
+            return Err(self.lose(&Failure::Aborted(Stage::Data)));
+        }
+        match link.live.reply().await {
+            Ok(said) if said.class() == ReplyClass::Intermediate => Ok(()),
+            Ok(said) => Err(Answer::Said(said)),
+            Err(failure) => Err(self.lose(&failure)),
+        }
+    }
+
     /// Whether `settle` has something to do before more octets are put.
     pub(crate) fn wants_settling(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.live.wants_push())
+        self.inspection.as_ref().is_some_and(|inspection| inspection.wants_settling())
+            || self.link.as_ref().is_some_and(|link| link.live.wants_push())
     }
 
     /// Has the server take what has come of the body.
     pub(crate) async fn settle(&mut self) {
+        if let Some(inspection) = &mut self.inspection {
+            inspection.settle().await;
+        }
         if let Some(link) = &mut self.link {
             link.live.push(self.road.block_time).await;
         }
     }
 
+    /// What was found in the last body.
+    pub(crate) fn take_findings(&mut self) -> Findings {
+        std::mem::take(&mut self.findings)
+    }
+
     /// The body is whole: the server's reply is ours.
     pub(crate) async fn commit(&mut self) -> Answer {
+        if let Some(inspection) = self.inspection.take()
+            && let Err(answer) = self.pass_on(*inspection).await
+        {
+            self.rest();
+            return answer;
+        }
         let Some(link) = &mut self.link else { return Answer::Refused(Refusal::BehindLost) };
         match link.live.end().await {
             Ok(said) => {
@@ -152,8 +203,24 @@ impl Passage {
         }
     }
 
+    /// What may go through goes, but for its end.
+    async fn pass_on(&mut self, inspection: Inspection) -> Result<(), Answer> {
+        let Some(link) = &mut self.link else { return Err(Answer::Refused(Refusal::BehindLost)) };
+        let finished = inspection.finish(&self.road, &mut link.live, &mut self.findings).await;
+        let Some(body) = finished.map_err(Answer::Refused)? else { return Ok(()) };
+        // Binary content is not offered where bodies are kept.
+        self.begin_body(BodyKind::EightBitMime).await?;
+        let Some(link) = &mut self.link else { return Err(Answer::Refused(Refusal::BehindLost)) };
+        let sent = link.live.put_body(&body, self.road.block_time).await;
+        sent.map_err(|error| {
+            tracing::error!(%error, "a body that was kept for its scan cannot be read");
+            Answer::Refused(Refusal::StorageFailed)
+        })
+    }
+
     /// The transaction is over: the connection is for the next one, whoever has it, or closed in the middle of a body.
     pub(crate) fn rest(&mut self) {
+        self.inspection = None;
         if let Some(link) = self.link.take() {
             link.release();
         }
@@ -162,6 +229,7 @@ impl Passage {
     /// Something has come between. The connection is closed; what the client hears is that it should come again, or what the
     /// server has said at last.
     fn lose(&mut self, failure: &Failure) -> Answer {
+        self.is_lost = true;
         if let Some(link) = self.link.take() {
             let upstream = link.upstream();
             tracing::info!(upstream = upstream.name(), %failure, "lost a session with a server behind");
@@ -177,15 +245,17 @@ impl Passage {
         match error {
             NotHandedOn::Unsuited(Unsuited::TooLarge) => Answer::Refused(Refusal::MessageTooLarge),
             NotHandedOn::Unsuited(_) => Answer::Refused(Refusal::LessBehind),
-            NotHandedOn::NotReady(_) => self.lose(&Failure::Aborted(gatepost_smtp::client::Stage::Idle)),
+            NotHandedOn::NotReady(_) => self.lose(&Failure::Aborted(Stage::Idle)),
         }
     }
 }
 
 impl BodySink for Passage {
     fn put(&mut self, octets: &[u8]) {
-        if let Some(link) = &mut self.link {
-            link.live.put(octets);
+        match (&mut self.link, &mut self.inspection) {
+            (Some(link), Some(inspection)) => inspection.put(octets, &mut link.live),
+            (Some(link), None) => link.live.put(octets),
+            (None, _) => {}
         }
     }
 }

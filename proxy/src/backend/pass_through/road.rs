@@ -11,13 +11,17 @@ use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::choice::{Candidate, Turns, choose};
 use super::upstream::{Link, Upstream};
-use super::{ListenerSettings, Settings};
+use super::{Inspectors, ListenerSettings, Settings};
 
 /// What all passages of a listener share.
 #[derive(Debug)]
 pub(super) struct Road {
-    pub(super) hostname: String,
+    pub(super) hostname: Arc<str>,
     pub(super) trace_header: bool,
+    pub(super) scan_time: Option<Duration>,
+    pub(super) fails_open: bool,
+    pub(super) header_firewall: bool,
+    pub(super) inspectors: Inspectors,
     pub(super) block_time: Duration,
     domains: Vec<DomainPattern>,
     directory: Directory,
@@ -33,10 +37,15 @@ impl Road {
         listener: &ListenerSettings,
         upstreams: Vec<Arc<Upstream>>,
         directory: Directory,
+        inspectors: Inspectors,
     ) -> Self {
         Self {
-            hostname: settings.hostname.clone(),
+            hostname: settings.hostname.as_str().into(),
             trace_header: listener.trace_header,
+            scan_time: listener.scan_time,
+            fails_open: listener.fails_open,
+            header_firewall: listener.header_firewall,
+            inspectors,
             block_time: settings.block_time,
             domains: settings.domains.clone(),
             directory,
@@ -126,6 +135,10 @@ mod tests {
         Road {
             hostname: "mx.example".into(),
             trace_header: false,
+            scan_time: None,
+            fails_open: false,
+            header_firewall: false,
+            inspectors: house.backend.inspectors(),
             block_time: Duration::from_secs(1),
             domains: domains.to_vec(),
             directory: house.directory.clone(),
