@@ -213,6 +213,20 @@ async fn filters_combine_and_a_recipient_is_compared_by_its_address() {
     assert_eq!(select(domain("example.net")).await, [one]);
 }
 
+/// Each asks for what holds already: it must not become an order about everything else.
+#[tokio::test]
+async fn a_hold_of_what_is_held_and_a_release_of_what_is_not_change_nothing() {
+    let queue = open(&SimulatedDisk::new());
+    let free = append(&queue, "a@example.com", &["x@example.org"]).await;
+    let of = |held| Selection { held: Some(held), ..Selection::default() };
+    assert_eq!(queue.hold(&of(true)).await, Ok(messages(0)));
+    assert_eq!(queue.hold(&Selection { held: Some(true), ..domain("example.org") }).await, Ok(messages(0)));
+    assert_eq!((queue.select(&of(false)).await, queue.select(&of(true)).await), (vec![free], vec![]));
+    assert_eq!(queue.hold(&of(false)).await, Ok(messages(1)));
+    assert_eq!(queue.thaw(&of(false)).await, Ok(messages(0)));
+    assert_eq!(queue.select(&of(true)).await, [free]);
+}
+
 #[tokio::test]
 async fn the_figures_tell_domains_ages_and_holds_apart() {
     let queue = open(&SimulatedDisk::new());

@@ -17,11 +17,15 @@ use super::{
 
 impl Queue {
     /// Holds messages back until `thaw`. A selection by a sender alone, a domain alone or nothing at all is a standing
-    /// hold as well. An attempt that is under way goes to its end. Survives a restart.
+    /// hold as well. An attempt that is under way goes to its end. What is held already is left as it is. Survives a
+    /// restart.
     ///
     /// # Errors
     /// What could not be made durable: a part of the messages may be held all the same.
     pub async fn hold(&self, selection: &Selection) -> Result<Affected, OrderError> {
+        if selection.held == Some(true) {
+            return Ok(Affected::default());
+        }
         if let Some(rule) = rule(selection) {
             self.change_rules(|rules| rules.push(rule)).await?;
         }
@@ -33,6 +37,9 @@ impl Queue {
     /// # Errors
     /// As `hold`.
     pub async fn thaw(&self, selection: &Selection) -> Result<Affected, OrderError> {
+        if selection.held == Some(false) {
+            return Ok(Affected::default());
+        }
         match rule(selection) {
             Some(HoldRule::Everything) => self.change_rules(Vec::clear).await?,
             Some(lifted) => self.change_rules(|rules| rules.retain(|rule| *rule != lifted)).await?,
