@@ -54,6 +54,7 @@ fn look_around(server: &Server, first: &str, second: &str) {
 
     let stats = json(server, ["queue", "stats"]);
     assert_eq!((&stats["messages"], &stats["held"]), (&2.into(), &2.into()));
+    assert_eq!((&stats["in_delivery"], &stats["deferred"]), (&0.into(), &0.into()));
     assert_eq!(stats["domains"][0]["domain"], "localhost");
     assert_eq!(stats["domains"][0]["ages"][0], 2);
     assert_eq!(stats["holds"][0]["domain"], "localhost");

@@ -92,7 +92,8 @@ impl Queue {
     pub fn inspect(disk: Arc<dyn Disk>, root: &Path) -> Result<Snapshot, OpenError> {
         let bodies = root.join(BODIES_FOLDER);
         let spool = Spool::inline(Arc::clone(&disk), &bodies).map_err(OpenError::io(&bodies))?;
-        let state = recover(&*disk, root, &spool, Mode::Look)?;
+        let mut state = recover(&*disk, root, &spool, Mode::Look)?;
+        state.index.schedule_all(now_ms().saturating_add(PUT_OFF_MS_MAX));
         let ids = Arc::new(IdGenerator::above(state.id_floor));
         Ok(Snapshot { shared: Shared::new(disk, root.to_owned(), spool, ids, state.index, None) })
     }
