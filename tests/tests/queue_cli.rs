@@ -228,6 +228,29 @@ fn a_damaged_queue_is_told_by_verify_and_saved_as_far_as_it_goes() {
     assert_eq!(mail::field(&server.inbox(1)[0], "Subject").as_deref(), Some("second"));
 }
 
+/// In an incident the file is being edited, and the queue is what has to be looked after.
+#[test]
+fn a_mistake_in_the_configuration_does_not_stand_between_the_operator_and_the_queue() {
+    let server = Server::start();
+    server.cli(["queue", "hold", "--all"]).succeed();
+    let id = send(&server, "held");
+    let good = fs::read_to_string(server.config()).expect("the configuration");
+    fs::write(server.config(), format!("{good}\n[limits]\nmesage = \"1 MiB\"\n")).expect("it can be written");
+    assert_eq!(server.cli(["config", "check"]).outcome().status.code(), Some(78));
+    let outcome = server.cli(["queue", "list"]).outcome();
+    assert_eq!(outcome.status.code(), Some(0), "{outcome}");
+    assert!(outcome.text().contains(&id) && outcome.stderr.contains("mesage"), "{outcome}");
+    // Not even TOML: then somebody has to say where the folder is.
+    fs::write(server.config(), "[server\n").expect("it can be written");
+    assert_eq!(server.cli(["queue", "list"]).outcome().status.code(), Some(78));
+    let data = server.data().to_str().expect("UTF-8").to_owned();
+    let outcome = server.cli(["queue", "list", "--data", &data]).outcome();
+    assert_eq!((outcome.status.code(), outcome.stderr.as_str()), (Some(0), ""), "{outcome}");
+    assert!(outcome.text().contains(&id), "{outcome}");
+    assert!(server.cli(["explain", &id, "--data", &data]).succeed().text().contains("accepted"));
+    assert_eq!(server.cli(["run", "--data", &data]).outcome().status.code(), Some(78));
+}
+
 #[test]
 fn garbage_on_the_socket_is_answered_and_harms_nobody() {
     let server = Server::start();
