@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatepost_core::delivery::Disposition;
 use gatepost_core::disk::{Disk, SimulatedDisk};
+use gatepost_core::events::{History, Log, What};
 use gatepost_core::intake::{Body, Origin, Submission};
 use gatepost_core::queue::{
     Affected, AppendError, Claim, Flaw, HoldRule, NewMessage, Outcome, Queue, QueueId, Quota, Quotas,
@@ -171,7 +172,7 @@ async fn what_is_removed_in_silence_is_gone_with_its_body_file() {
     let kept = append(&queue, "b@example.com", &["x@example.org"]).await;
     let selection = Selection { sender: Some("a@example.com".to_owned()), ..Selection::default() };
     assert_eq!(queue.select(&selection).await, [large]);
-    assert_eq!(queue.remove(&selection, Removal::Silent).await, Ok(messages(1)));
+    assert_eq!(queue.remove(&selection, Removal::Silent, "test").await, Ok(messages(1)));
     assert_eq!(queue.ids(), [kept]);
     queue.close().await;
     disk.crash(2);
@@ -180,13 +181,30 @@ async fn what_is_removed_in_silence_is_gone_with_its_body_file() {
     assert!(disk.list(Path::new("/queue/bodies")).unwrap().is_empty());
 }
 
+/// Nobody else will ever tell what became of it.
+#[tokio::test]
+async fn what_is_removed_in_silence_is_in_the_event_log_with_recipient_and_operator() {
+    let (disk, folder) = (SimulatedDisk::new(), tempfile::tempdir().unwrap());
+    let queue = open(&disk);
+    let events = Log::start(folder.path(), None).unwrap();
+    queue.report_to(events.clone());
+    let id = append(&queue, "a@example.com", &["x@example.org", "y@example.net"]).await;
+    let claim = claim_now(&queue).await.unwrap();
+    queue.settle(claim, vec![(0, Outcome::Done(Disposition::Delivered))]).await.unwrap();
+    assert_eq!(queue.remove(&Selection::default(), Removal::Silent, "uid 7").await, Ok(messages(1)));
+    let found = History::open(folder.path()).of_mail(&id.to_string()).unwrap();
+    let told: Vec<_> = found.events.iter().map(|event| event.what.clone()).collect();
+    // The other one had his mail.
+    assert_eq!(told, [What::Removed { recipient: "<y@example.net>".into(), by: "uid 7".into() }]);
+}
+
 #[tokio::test]
 async fn what_is_removed_with_a_bounce_is_due_at_once_and_says_so() {
     let disk = SimulatedDisk::new();
     let queue = open(&disk);
     let id = append(&queue, "a@example.com", &["x@example.org"]).await;
     queue.hold(&Selection::default()).await.unwrap();
-    assert_eq!(queue.remove(&domain("example.org"), Removal::Bounce).await, Ok(messages(1)));
+    assert_eq!(queue.remove(&domain("example.org"), Removal::Bounce, "test").await, Ok(messages(1)));
     queue.close().await;
     disk.crash(3);
     let queue = open(&disk);

@@ -192,6 +192,7 @@ impl Rooms {
             engines: Arc::clone(&self.engines),
             releaser,
             background: self.background.clone(),
+            events: self.events.clone(),
         }
     }
 

@@ -87,6 +87,8 @@ fn every_command_works_on_a_running_server_and_on_a_stopped_one() {
     let outcome = server.cli(["queue", "retry", "--all"]).outcome();
     assert_eq!(outcome.status.code(), Some(69), "{outcome}");
     assert_eq!(json(&server, ["queue", "delete", "--silent", &first])["messages"], 1);
+    let told = server.cli(["explain", &first]).succeed().text();
+    assert!(told.contains("was taken out of the queue, and nobody told, for <me@localhost>"), "{told}");
     assert_eq!(json(&server, ["queue", "release", "--domain", "localhost"])["messages"], 1);
     assert_eq!(json(&server, ["queue", "hold", &second])["messages"], 1);
     assert_eq!(json(&server, ["queue", "release", "--held"])["messages"], 1);
@@ -133,6 +135,12 @@ fn a_deleted_mail_is_gone_for_good_and_the_others_stay() {
     server.cli(["queue", "delete", "--silent", &first]).succeed();
     let outcome = server.cli(["queue", "delete", "--silent", &first]).outcome();
     assert_eq!(outcome.status.code(), Some(1), "{outcome}");
+    let told = server.cli(["explain", &first]).succeed().text();
+    assert!(
+        told.contains("was taken out of the queue, and nobody told, for <me@localhost> by uid "),
+        "{told}"
+    );
+    server.wait_for_log("filter=");
     server.kill();
     server.restart();
     assert_eq!(ids(&json(&server, ["queue", "list"])), [second.as_str()]);

@@ -162,6 +162,14 @@ pub enum What {
         /// Why, with an enhanced status code first.
         reason: String,
     },
+    /// An operator took a recipient's copy out of the queue, and nobody was told.
+    #[serde(rename = "recipient.removed")]
+    Removed {
+        /// Who.
+        recipient: String,
+        /// By whose order.
+        by: String,
+    },
     /// A recipient was not served in this attempt.
     #[serde(rename = "recipient.deferred")]
     Deferred {
@@ -331,6 +339,20 @@ pub enum What {
         /// Which message.
         uid: u32,
     },
+    /// The queue was given an order.
+    #[serde(rename = "queue.ordered")]
+    Ordered {
+        /// By whom.
+        by: String,
+        /// `hold`, `release`, `retry`, `delete` (nobody is told) or `bounce`.
+        order: Cow<'static, str>,
+        /// About which messages, as it stands in the request.
+        filter: String,
+        /// How many it changed.
+        messages: usize,
+        /// How many it would have changed but for a delivery under way.
+        in_delivery: usize,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {
@@ -372,7 +394,7 @@ impl From<&Origin> for About {
 
 impl What {
     /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
-    /// 5 scan engines, 6 the quarantine, 7 mailboxes, 9 the log).
+    /// 5 scan engines, 6 the quarantine, 7 mailboxes, 8 the queue, 9 the log).
     #[must_use]
     pub const fn id(&self) -> u16 {
         match self {
@@ -391,6 +413,7 @@ impl What {
             Self::Deleted { .. } => 403,
             Self::Quarantined { .. } => 404,
             Self::Bounced { .. } => 405,
+            Self::Removed { .. } => 406,
             Self::EngineLoaded { .. } => 501,
             Self::EngineUnloaded { .. } => 502,
             Self::EngineFailed { .. } => 503,
@@ -406,6 +429,7 @@ impl What {
             Self::BackgroundFinished { .. } => 702,
             Self::VirusFound { .. } => 703,
             Self::MailRead { .. } => 704,
+            Self::Ordered { .. } => 801,
             Self::Gap { .. } => 901,
         }
     }

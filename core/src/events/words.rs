@@ -58,6 +58,10 @@ impl fmt::Display for Event {
             What::Bounced { recipient, reason } => {
                 self.outcome(f, "was given up for", recipient, Some(reason))
             }
+            What::Removed { recipient, by } => {
+                self.outcome(f, "was taken out of the queue, and nobody told, for", recipient, None)?;
+                write!(f, " by {by}")
+            }
             What::Stuck { doing, seconds } => {
                 self.mail(f)?;
                 write!(f, " is stuck: {doing} goes on for {seconds} s")
@@ -77,6 +81,7 @@ impl fmt::Display for Event {
             | What::QuarantineWithheld { .. }
             | What::QuarantineDeleted { .. }
             | What::QuarantineExpired { .. } => self.quarantine(f),
+            What::Ordered { .. } => self.queue(f),
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }
@@ -175,6 +180,19 @@ impl Event {
         }
     }
 
+    fn queue(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Ordered { by, order, filter, messages, in_delivery } => {
+                write!(f, "{by} gave the queue the order to {order} {filter}: {messages} messages")?;
+                if *in_delivery > 0 {
+                    write!(f, ", and {in_delivery} in delivery")?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn outcome(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -249,6 +267,8 @@ mod tests {
              22 octets"
         );
         assert_eq!(said(What::Delivered { recipient: "<me@x>".into() }), "mail Q was delivered to <me@x>");
+        let removed = What::Removed { recipient: "<me@x>".into(), by: "uid 0".into() };
+        assert_eq!(said(removed), "mail Q was taken out of the queue, and nobody told, for <me@x> by uid 0");
         let stuck = What::Stuck { doing: "sending it on".into(), seconds: 11_000 };
         assert_eq!(said(stuck), "mail Q is stuck: sending it on goes on for 11000 s");
         let deferred = What::Deferred { recipient: "<me@x>".into(), reason: "4.2.0 busy".into() };

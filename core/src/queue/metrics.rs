@@ -18,6 +18,8 @@ pub struct Metrics {
     refused_closed: IntCounter,
     /// Attempts recorded.
     pub(super) settled: IntCounter,
+    /// Recipients taken out by an operator in silence.
+    pub(super) removed: IntCounter,
     /// Messages carried on from old segments.
     pub(super) carried: IntCounter,
     /// Batches flushed, openings of segments included.
@@ -72,6 +74,10 @@ impl Metrics {
             refused_over_quota: refused.with_label_values(&["over_quota"]),
             refused_closed: refused.with_label_values(&["closed"]),
             settled: counter("gatepost_queue_settled_total", "Delivery attempts recorded.")?,
+            removed: counter(
+                "gatepost_queue_removed_total",
+                "Recipients whose mail an operator took out of the queue without telling anybody.",
+            )?,
             carried: counter(
                 "gatepost_queue_carried_total",
                 "Messages carried on from old segments, so that these could go.",

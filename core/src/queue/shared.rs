@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::clock::now_ms;
 use crate::disk::Disk;
+use crate::events::Log;
 use crate::intake::Spool;
 
 pub(super) struct Shared {
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) due: Notify,
     pub(super) closed: AtomicBool,
     pub(super) counts: Counts,
+    /// Set by whoever wants to know; until then nobody is told.
+    pub(super) events: OnceLock<Log>,
     clock: Mutex<Clock>,
     index: Mutex<Index>,
 }
@@ -109,6 +112,7 @@ impl Shared {
             due: Notify::new(),
             closed: AtomicBool::new(false),
             counts: Counts::default(),
+            events: OnceLock::new(),
             clock: Mutex::new(Clock::new()),
             index: Mutex::new(index),
         }

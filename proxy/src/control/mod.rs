@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use gatepost_core::background::Background;
 use gatepost_core::delivery::remote::Remote;
+use gatepost_core::events::Log;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::Queue;
 use gatepost_core::scan::Ensemble;
@@ -54,4 +55,6 @@ pub struct Rooms {
     pub releaser: Releaser,
     /// Who scans the mailboxes again.
     pub background: Background,
+    /// Told of each order.
+    pub events: Log,
 }

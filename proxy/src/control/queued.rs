@@ -1,5 +1,6 @@
 //! What travels about the queue; the values of `message`, as far as they are the queue's.
 
+use gatepost_core::events::{What, evidence};
 use gatepost_core::queue::{self, Affected, Details, Selection, Summary};
 use serde::{Deserialize, Serialize};
 
@@ -203,8 +204,24 @@ impl Order {
             Self::Hold(_) => "hold",
             Self::Release(_) => "release",
             Self::Retry(_) => "retry",
-            Self::Delete { .. } => "delete",
+            Self::Delete { bounce: false, .. } => "delete",
+            Self::Delete { bounce: true, .. } => "bounce",
         }
+    }
+
+    /// What it is about, as it travels and as logs have it: bounded and escaped.
+    #[must_use]
+    pub fn about(&self) -> String {
+        let (Self::Hold(filter) | Self::Release(filter) | Self::Retry(filter) | Self::Delete { filter, .. }) =
+            self;
+        evidence(&serde_json::to_string(filter).unwrap_or_default())
+    }
+
+    /// The event of an order that came to this.
+    #[must_use]
+    pub fn event(name: &'static str, filter: String, by: &str, affected: Affected) -> What {
+        let Affected { messages, in_delivery } = affected;
+        What::Ordered { by: by.to_owned(), order: name.into(), filter, messages, in_delivery }
     }
 }
 

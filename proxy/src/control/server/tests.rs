@@ -30,7 +30,7 @@ async fn rooms_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
     let releaser = Releaser { quarantine, queue: queue.clone(), scanner, memory };
     let engines = Arc::new(Ensemble::new(EnginePolicy::Any));
     let background = Background::default();
-    (Rooms { queue, remote: None, engines, releaser, background }, ids)
+    (Rooms { queue, remote: None, engines, releaser, background, events: Log::discarding() }, ids)
 }
 
 fn message(id: QueueId, recipient: &str) -> NewMessage {
