@@ -93,7 +93,7 @@ impl Rooms {
         let tls = Arc::new(load_tls(config, folder)?);
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
-        let queue = open_queue(config, folder, registry)?;
+        let queue = open_queue(config, folder, &events, registry)?;
         let overruled = Overruled::default();
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store = Arc::new(open_store(folder, registry)?);

@@ -132,6 +132,18 @@ pub enum What {
         /// Of how many recipients it tells.
         recipients: usize,
     },
+    /// What the disk holds of a mail is not what was written, and it is lost. The mail is named by what can be read.
+    #[serde(rename = "mail.damaged")]
+    Damaged {
+        /// The file in `corrupt/` that has the rest of it.
+        set_aside: String,
+    },
+    /// A mail went with a part of the queue, and nothing says what became of it.
+    #[serde(rename = "mail.missing")]
+    Missing {
+        /// How many recipients are without an end.
+        recipients: usize,
+    },
     /// A recipient has the mail.
     #[serde(rename = "recipient.delivered")]
     Delivered {
@@ -353,6 +365,23 @@ pub enum What {
         /// How many it would have changed but for a delivery under way.
         in_delivery: usize,
     },
+    /// No mail is accepted from now on.
+    #[serde(rename = "queue.refusing")]
+    Refusing {
+        /// Why: `full`, or `failed` behind a write or a flush.
+        reason: Cow<'static, str>,
+    },
+    /// Mail is accepted again.
+    #[serde(rename = "queue.accepting")]
+    Accepting,
+    /// A file of the queue is shorter than it was.
+    #[serde(rename = "queue.cut")]
+    Cut {
+        /// Its name.
+        segment: String,
+        /// How much is gone.
+        octets: u64,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {
@@ -408,6 +437,8 @@ impl What {
             Self::Stripped { .. } => 303,
             Self::Notified { .. } => 304,
             Self::Stuck { .. } => 305,
+            Self::Damaged { .. } => 306,
+            Self::Missing { .. } => 307,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,
@@ -430,6 +461,9 @@ impl What {
             Self::VirusFound { .. } => 703,
             Self::MailRead { .. } => 704,
             Self::Ordered { .. } => 801,
+            Self::Refusing { .. } => 802,
+            Self::Accepting => 803,
+            Self::Cut { .. } => 804,
             Self::Gap { .. } => 901,
         }
     }

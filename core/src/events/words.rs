@@ -81,7 +81,21 @@ impl fmt::Display for Event {
             | What::QuarantineWithheld { .. }
             | What::QuarantineDeleted { .. }
             | What::QuarantineExpired { .. } => self.quarantine(f),
-            What::Ordered { .. } => self.queue(f),
+            What::Damaged { set_aside } => {
+                self.mail(f)?;
+                write!(f, " was damaged on the disk and is lost; the rest of it is in corrupt/{set_aside}")
+            }
+            What::Missing { recipients } => {
+                self.mail(f)?;
+                write!(
+                    f,
+                    " is missing: a part of the queue is gone, and of {recipients} of its recipients "
+                )?;
+                f.write_str("nothing says whether they have it")
+            }
+            What::Ordered { .. } | What::Refusing { .. } | What::Accepting | What::Cut { .. } => {
+                self.queue(f)
+            }
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }
@@ -188,6 +202,11 @@ impl Event {
                     write!(f, ", and {in_delivery} in delivery")?;
                 }
                 Ok(())
+            }
+            What::Refusing { reason } => write!(f, "the queue takes no mail: {reason}"),
+            What::Accepting => f.write_str("the queue takes mail again"),
+            What::Cut { segment, octets } => {
+                write!(f, "{segment} of the queue is shorter than it was; {octets} octets are lost")
             }
             _ => Ok(()),
         }

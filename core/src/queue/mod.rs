@@ -56,8 +56,8 @@ pub use error::OpenError;
 pub use handle::{Queue, Snapshot};
 pub use id::{IdGenerator, QueueId};
 pub use messages::{
-    AppendError, Claim, Details, GIVEN_UP_REASON, NewMessage, Outcome, Quota, Quotas, RecipientSummary,
-    Recovered, Settings, Summary, Turn,
+    AppendError, Claim, Damage, Details, GIVEN_UP_REASON, NewMessage, Outcome, Quota, Quotas,
+    RecipientSummary, Recovered, Settings, Summary, Turn,
 };
 pub use metrics::Metrics;
 pub use orders::{

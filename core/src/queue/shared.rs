@@ -19,7 +19,7 @@ use super::{
 };
 use crate::clock::now_ms;
 use crate::disk::Disk;
-use crate::events::Log;
+use crate::events::{About, Log, What};
 use crate::intake::Spool;
 
 pub(super) struct Shared {
@@ -291,6 +291,11 @@ impl Shared {
         }
         if let Some(metrics) = &self.metrics {
             metrics.corrupt.inc();
+        }
+        if let Some(events) = self.events.get() {
+            let set_aside = recovery::aside_name(place.segment, place.offset);
+            let about = About { queue_id: Some(id.to_string()), ..About::default() };
+            events.record(about, What::Damaged { set_aside });
         }
         self.index().forget(id);
         Loaded::Damaged
