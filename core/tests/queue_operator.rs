@@ -318,32 +318,42 @@ async fn damage_is_found_and_what_is_whole_is_got_out() {
     disk.damage(&segment, find(&disk, &segment, at, b"hello"), 0x10);
     disk.damage(&body, 3, 0x10);
     let verified = Queue::verify(Arc::clone(&shared), root).unwrap();
-    let flaws: Vec<_> = verified.problems.iter().map(|problem| (problem.id, &problem.flaw)).collect();
+    let flaws: Vec<_> =
+        verified.problems.iter().map(|problem| (problem.id, &problem.flaw, problem.was_told)).collect();
     assert!(
-        matches!(flaws[..], [(None, Flaw::Record(_)), (Some(id), Flaw::Mail(_))] if id == large),
+        matches!(
+            flaws[..],
+            [(Some(first), Flaw::Record(_), false), (Some(second), Flaw::Mail(_), false)]
+                if first == hit && second == large
+        ),
         "{flaws:?}"
     );
 
-    // The start sets the damaged record aside, from where it is tried once more.
+    // The start sets the damaged record aside: nothing else can be had from there, and nothing twice.
+    let before = saved(&shared, &disk, "/before");
     drop(open(&disk));
-    let out = Path::new("/out");
-    let salvaged = Queue::salvage(&shared, root, out).unwrap();
-    assert_eq!(salvaged, Salvaged { whole: 1, damaged: 2, lost: 1 });
-    let files: Vec<String> = disk
-        .list(out)
-        .unwrap()
+    let after = saved(&shared, &disk, "/after");
+    assert_eq!(before, after);
+    assert_eq!(after.0, Salvaged { whole: 1, damaged: 2, lost: 0 });
+    let mut expected: Vec<String> = [whole.to_string(), format!("{hit}.damaged"), format!("{large}.damaged")]
         .iter()
-        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .flat_map(|name| [format!("{name}.eml"), format!("{name}.json")])
         .collect();
-    let expected = [
-        format!("{whole}.eml"),
-        format!("{whole}.json"),
-        format!("{hit}.damaged.eml"),
-        format!("{hit}.damaged.json"),
-        format!("{large}.eml"),
-        format!("{large}.json"),
-    ];
-    assert!(expected.iter().all(|name| files.contains(name)), "{files:?}");
+    expected.sort();
+    assert_eq!(after.1, expected);
+    let verified = Queue::verify(Arc::clone(&shared), root).unwrap();
+    let told: Vec<_> = verified.problems.iter().map(|problem| (problem.id, problem.was_told)).collect();
+    assert_eq!(told, [(Some(hit), true), (Some(large), false)]);
+}
+
+/// What a salvage says, and the names of the files that it wrote.
+fn saved(shared: &Arc<dyn Disk>, disk: &SimulatedDisk, to: &str) -> (Salvaged, Vec<String>) {
+    let salvaged = Queue::salvage(shared, Path::new("/queue"), Path::new(to)).unwrap();
+    let listed = disk.list(Path::new(to)).unwrap();
+    let mut names: Vec<String> =
+        listed.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort();
+    (salvaged, names)
 }
 
 fn find(disk: &SimulatedDisk, path: &Path, from: usize, wanted: &[u8]) -> usize {

@@ -91,6 +91,8 @@ pub(super) enum Command {
         form: Form,
     },
     /// Check every record, and every body file that a message needs. Exits with 1 if something is not as it was written.
+    ///
+    /// What a start of the server has found, told and set aside before is shown, and is no reason for 1 any more.
     Verify {
         #[command(flatten)]
         form: Form,
