@@ -262,6 +262,49 @@ async fn the_figures_tell_domains_ages_and_holds_apart() {
 }
 
 #[tokio::test]
+async fn gauges_count_each_mail_by_what_it_waits_for() {
+    let (disk, registry) = (Arc::new(SimulatedDisk::new()), prometheus::Registry::new());
+    let metrics = || Some(gatepost_core::queue::Metrics::register(&prometheus::Registry::new()).unwrap());
+    let settings = settings(Quotas::default());
+    let (queue, _) = Queue::open(disk.clone(), Path::new("/queue"), settings, metrics()).unwrap();
+    append(&queue, "a@example.com", &["x@example.org"]).await;
+    let claim = claim_now(&queue).await.unwrap();
+    let retry = Outcome::Retry { reason: "4.2.0 later".to_owned(), not_before_ms: u64::MAX };
+    queue.settle(claim, vec![(0, retry)]).await.unwrap();
+    append(&queue, "b@example.com", &["x@example.org"]).await;
+    queue
+        .hold(&Selection { sender: Some("b@example.com".to_owned()), ..Selection::default() })
+        .await
+        .unwrap();
+    append(&queue, "c@example.com", &["x@example.org"]).await;
+    queue.close().await;
+    // Counted at the start, and then from time to time.
+    let metrics = gatepost_core::queue::Metrics::register(&registry).unwrap();
+    let (_queue, _) = Queue::open(disk, Path::new("/queue"), settings, Some(metrics)).unwrap();
+    let shown = || {
+        let families = registry.gather();
+        let of =
+            |name: &str| families.iter().find(|family| family.name() == name).unwrap().get_metric().to_vec();
+        let states = of("gatepost_queue_state_messages");
+        let states: Vec<_> = states
+            .iter()
+            .map(|metric| (metric.get_label()[0].value().to_owned(), metric.get_gauge().get_value()))
+            .collect();
+        (states, of("gatepost_queue_oldest_age_seconds")[0].get_gauge().get_value())
+    };
+    for _ in 0..200 {
+        if shown().1 > 0.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (states, oldest) = shown();
+    let states: Vec<_> = states.iter().map(|(state, count)| (state.as_str(), *count)).collect();
+    assert_eq!(states, [("deferred", 1.0), ("held", 1.0), ("in_delivery", 0.0), ("waiting", 1.0)]);
+    assert!(oldest > 1e9, "received in 1970: {oldest}");
+}
+
+#[tokio::test]
 async fn a_quota_refuses_one_user_or_domain_and_no_other() {
     let quotas = Quotas {
         user: Quota { messages: Some(2), octets: None },

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::envelope::decode_stored;
-use super::index::{Due, Entry, Filter, Gathering, Index};
+use super::index::{Due, Entry, Filter, Gathering, Index, Tally};
 use super::record::Kind;
 use super::segment::{Location, read_payload, read_record};
 use super::{
@@ -258,6 +258,24 @@ impl Shared {
             is_stopped: self.counts.is_stopped.load(Ordering::Relaxed),
             ..gathering.finish()
         }
+    }
+
+    /// Has the gauges show what waits for what. Goes through all messages.
+    pub(super) fn measure(&self) {
+        let Some(metrics) = &self.metrics else { return };
+        let (mut tally, mut after) = (Tally::default(), None);
+        loop {
+            after = self.index().tally(after, &mut tally);
+            if after.is_none() {
+                break;
+            }
+        }
+        let age = tally.oldest_s.map_or(0, |at| (now_ms() / 1_000).saturating_sub(u64::from(at)));
+        metrics.waiting.set(tally.waiting);
+        metrics.deferred.set(tally.deferred);
+        metrics.in_delivery.set(tally.in_delivery);
+        metrics.held.set(tally.held);
+        metrics.oldest_age.set(i64::try_from(age).unwrap_or(i64::MAX));
     }
 
     /// All messages, oldest first. Blocking.

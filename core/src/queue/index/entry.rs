@@ -76,6 +76,11 @@ impl Entry {
         }
     }
 
+    /// Whether an attempt was in vain, or it was put off without one.
+    pub(super) const fn is_deferred(&self) -> bool {
+        self.attempts > 0 || self.last_reason.is_some()
+    }
+
     pub(super) fn octets(&self) -> u64 {
         u64::from(self.body_octets)
     }

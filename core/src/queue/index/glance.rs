@@ -28,6 +28,17 @@ pub(in super::super) struct Gathering {
     domains: HashMap<Arc<str>, DomainStats>,
 }
 
+/// Messages by what they wait for; each is counted once.
+#[derive(Debug, Default)]
+pub(in super::super) struct Tally {
+    pub(in super::super) waiting: i64,
+    pub(in super::super) deferred: i64,
+    pub(in super::super) in_delivery: i64,
+    pub(in super::super) held: i64,
+    /// When the oldest one that is not held was received, seconds since 1970.
+    pub(in super::super) oldest_s: Option<u32>,
+}
+
 // === impl Filter ===
 
 impl Filter {
@@ -126,9 +137,36 @@ impl Index {
         last
     }
 
+    /// Counts the next few thousand messages behind `after` by what they wait for: what the gauges show.
+    pub(in super::super) fn tally(&self, after: Option<QueueId>, into: &mut Tally) -> Option<QueueId> {
+        let mut last = None;
+        for (id, entry) in self.part(after) {
+            last = Some(*id);
+            into.count(entry);
+        }
+        last
+    }
+
     fn part(&self, after: Option<QueueId>) -> impl Iterator<Item = (&QueueId, &Entry)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.messages.range((from, Bound::Unbounded)).take(PART_MESSAGES)
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn count(&mut self, entry: &Entry) {
+        let counter = match entry.stage {
+            Stage::Held => &mut self.held,
+            Stage::Claimed => &mut self.in_delivery,
+            Stage::Later | Stage::Due if entry.is_deferred() => &mut self.deferred,
+            Stage::Later | Stage::Due => &mut self.waiting,
+        };
+        *counter = counter.saturating_add(1);
+        if entry.stage != Stage::Held {
+            self.oldest_s = Some(self.oldest_s.map_or(entry.received_at, |at| at.min(entry.received_at)));
+        }
     }
 }
 
@@ -149,8 +187,7 @@ impl Gathering {
         stats.octets = stats.octets.saturating_add(octets);
         stats.held = stats.held.saturating_add(held);
         stats.in_delivery = stats.in_delivery.saturating_add(usize::from(entry.stage == Stage::Claimed));
-        let is_deferred = entry.attempts > 0 || entry.last_reason.is_some();
-        stats.deferred = stats.deferred.saturating_add(usize::from(is_deferred));
+        stats.deferred = stats.deferred.saturating_add(usize::from(entry.is_deferred()));
         stats.oldest_ms = Some(stats.oldest_ms.map_or(received_ms, |oldest| oldest.min(received_ms)));
         let age_ms = now_ms.saturating_sub(received_ms);
         let age = AGE_BOUNDS_MS.iter().take_while(|bound| age_ms >= **bound).count();
