@@ -19,7 +19,7 @@ use gatepost_core::events::{History, Log, What};
 use gatepost_core::intake::{Body, Origin, Submission};
 use gatepost_core::queue::{
     Affected, AppendError, Claim, Flaw, HoldRule, NewMessage, Outcome, Queue, QueueId, Quota, Quotas,
-    Removal, Salvaged, Selection, Settings,
+    Removal, Salvaged, Selection, Settings, State,
 };
 use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
@@ -259,6 +259,41 @@ async fn the_figures_tell_domains_ages_and_holds_apart() {
         stats.domains.iter().map(|it| (&*it.domain, it.messages, it.octets, it.held)).collect();
     assert_eq!(domains, [("example.org", 2, 42, 1), ("example.net", 1, 21, 1)]);
     assert_eq!(stats.domains[0].ages, [0, 0, 0, 0, 0, 2]);
+}
+
+#[tokio::test]
+async fn each_mail_is_in_one_state_and_can_be_chosen_by_it() {
+    let queue = open(&SimulatedDisk::new());
+    let deferred = append(&queue, "a@example.com", &["x@example.org"]).await;
+    let claim = claim_now(&queue).await.unwrap();
+    let retry = Outcome::Retry { reason: "4.2.0 later".to_owned(), not_before_ms: u64::MAX };
+    queue.settle(claim, vec![(0, retry)]).await.unwrap();
+    let claimed = append(&queue, "a@example.com", &["x@example.org"]).await;
+    let claim = claim_now(&queue).await.unwrap();
+    let held = append(&queue, "b@example.com", &["x@example.org"]).await;
+    let waiting = append(&queue, "c@example.com", &["x@example.org"]).await;
+    let bouncing = append(&queue, "d@example.com", &["x@example.org"]).await;
+    let one = |id| Selection { ids: vec![id], ..Selection::default() };
+    queue.hold(&one(held)).await.unwrap();
+    queue.hold(&one(bouncing)).await.unwrap();
+    queue.remove(&one(bouncing), Removal::Bounce, "test").await.unwrap();
+    let expected = [
+        (State::Deferred, deferred),
+        (State::InDelivery, claimed),
+        (State::Held, held),
+        (State::Waiting, waiting),
+        (State::Bouncing, bouncing),
+    ];
+    for (state, id) in expected {
+        let selection = Selection { state: Some(state), ..Selection::default() };
+        assert_eq!(queue.select(&selection).await, [id], "{state:?}");
+        assert_eq!(queue.show(id).await.unwrap().summary.state, state);
+    }
+    // Such a hold is about those that are there.
+    let deferred = Selection { state: Some(State::Deferred), ..Selection::default() };
+    assert_eq!(queue.hold(&deferred).await, Ok(messages(1)));
+    assert!(queue.stats().await.rules.is_empty());
+    drop(claim);
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ fn look_around(server: &Server, first: &str, second: &str) {
     assert_eq!(ids(&json(server, ["queue", "list", "--held", "--newer-than", "1h"])).len(), 2);
     assert_eq!(ids(&json(server, ["queue", "list", "--older-than", "1h"])).len(), 0);
     let text = server.cli(["queue", "list"]).succeed().text();
+    assert_eq!(ids(&json(server, ["queue", "list", "--state", "held"])).len(), 2);
+    assert_eq!(ids(&json(server, ["queue", "list", "--state", "deferred"])).len(), 0);
     assert!(text.contains(first) && text.contains("held") && text.contains("<me@localhost>"), "{text}");
 
     assert_eq!(json(server, ["queue", "show", first])["listener"], "submission");
@@ -305,7 +307,7 @@ fn another_user_is_refused_even_where_the_files_would_let_him() {
                   os.setuid(int(sys.argv[2]))\n\
                   s = socket.socket(socket.AF_UNIX)\n\
                   s.connect(sys.argv[1])\n\
-                  s.sendall(b'{\"version\":2,\"request\":{\"change\":{\"delete\":{\"filter\":{},\"bounce\":false}}}}\\n')\n\
+                  s.sendall(b'{\"version\":3,\"request\":{\"change\":{\"delete\":{\"filter\":{},\"bounce\":false}}}}\\n')\n\
                   print(s.recv(1000).decode())";
     let ask = |uid: &str| {
         let run = Run::new("python3").args(["-c", script]);

@@ -422,6 +422,19 @@ impl From<&Origin> for About {
 // === impl What ===
 
 impl What {
+    /// Whose end this is, and which: `delivered`, `deleted`, `quarantined`, `bounced` or `removed`.
+    #[must_use]
+    pub const fn end_of(&self) -> Option<(&String, &'static str)> {
+        match self {
+            Self::Delivered { recipient } => Some((recipient, "delivered")),
+            Self::Deleted { recipient, .. } => Some((recipient, "deleted")),
+            Self::Quarantined { recipient, .. } => Some((recipient, "quarantined")),
+            Self::Bounced { recipient, .. } => Some((recipient, "bounced")),
+            Self::Removed { recipient, .. } => Some((recipient, "removed")),
+            _ => None,
+        }
+    }
+
     /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
     /// 5 scan engines, 6 the quarantine, 7 mailboxes, 8 the queue, 9 the log).
     #[must_use]

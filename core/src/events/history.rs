@@ -111,11 +111,7 @@ impl History {
         self.search(QUEUE_ID, |event| {
             let change = match &event.what {
                 What::Accepted { recipients, .. } => i64::try_from(*recipients).unwrap_or(i64::MAX),
-                What::Delivered { .. }
-                | What::Deleted { .. }
-                | What::Quarantined { .. }
-                | What::Bounced { .. }
-                | What::Removed { .. } => -1,
+                end if end.end_of().is_some() => -1,
                 What::Damaged { .. } | What::Missing { .. } => i64::MIN,
                 _ => 0,
             };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::shared::Lease;
-use super::{OpenError, QueueId};
+use super::{OpenError, QueueId, State};
 use crate::delivery::Disposition;
 use crate::intake::{Body, Submission};
 use crate::scan::Stamp;
@@ -177,6 +177,8 @@ pub struct Summary {
     pub not_before_ms: u64,
     /// Why the last attempt was in vain.
     pub last_reason: Option<String>,
+    /// Where it stands.
+    pub state: State,
     /// Whether an operator holds it back.
     pub held: bool,
     /// Whether an operator removed it with a bounce, which is still to be sent.

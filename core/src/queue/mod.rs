@@ -61,7 +61,8 @@ pub use messages::{
 };
 pub use metrics::Metrics;
 pub use orders::{
-    AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, Stats,
+    AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, State,
+    Stats,
 };
 pub use salvage::Salvaged;
 pub use schedule::{Backoff, Lane};

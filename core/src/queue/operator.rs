@@ -226,8 +226,9 @@ impl Affected {
 
 /// The standing hold that a selection asks for.
 fn rule(selection: &Selection) -> Option<HoldRule> {
-    let Selection { ids, sender, recipient, domain, before_ms, since_ms, held } = selection;
-    if !ids.is_empty() || recipient.is_some() || before_ms.is_some() || since_ms.is_some() || held.is_some() {
+    let Selection { ids, sender, recipient, domain, before_ms, since_ms, held, state } = selection;
+    let is_of_a_time = before_ms.is_some() || since_ms.is_some() || held.is_some() || state.is_some();
+    if !ids.is_empty() || recipient.is_some() || is_of_a_time {
         return None;
     }
     match (sender, domain) {

@@ -206,6 +206,7 @@ impl Shared {
             attempts: entry.attempts,
             not_before_ms: entry.not_before_ms,
             last_reason: index.last_reason(entry).map(|reason| reason.as_ref().to_owned()),
+            state: entry.state(),
             held: entry.held,
             given_up: entry.given_up,
         };

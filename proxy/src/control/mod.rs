@@ -10,10 +10,10 @@
 //! `failed`.
 //!
 //! ```text
-//! -> {"version":2,"request":{"change":{"hold":{"domain":"example.org"}}}}
+//! -> {"version":3,"request":{"change":{"hold":{"domain":"example.org"}}}}
 //! <- {"affected":{"messages":3,"in_delivery":1}}
 //! <- "done"
-//! -> {"version":2,"request":{"list":{}}}
+//! -> {"version":3,"request":{"list":{}}}
 //! <- {"item":{"id":"1M829761E0000", ...}}
 //! <- "done"
 //! ```

@@ -31,6 +31,25 @@ pub struct Filter {
     /// Held, or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<bool>,
+    /// In this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+}
+
+/// `queue::State` as it travels, and as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Not tried yet.
+    Waiting,
+    /// Being delivered right now.
+    InDelivery,
+    /// Tried in vain, or put off, and tried again later.
+    Deferred,
+    /// Held back by an operator.
+    Held,
+    /// Deleted with a bounce, which is still to be sent.
+    Bouncing,
 }
 
 /// What changes the queue.
@@ -69,6 +88,8 @@ pub struct Item {
     pub attempts: u32,
     /// When it is tried next.
     pub not_before_ms: u64,
+    /// Where it stands.
+    pub state: State,
     /// Whether it is held.
     pub held: bool,
     /// Whether it was deleted with a bounce that is still to be sent.
@@ -84,6 +105,9 @@ pub struct Recipient {
     pub address: String,
     /// Whether he still waits.
     pub pending: bool,
+    /// What became of him otherwise, as far as the event log tells; filled in by who shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub became: Option<String>,
     /// The address of this server that led to him, with angle brackets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_for: Option<String>,
@@ -188,9 +212,50 @@ impl TryFrom<Filter> for Selection {
     type Error = NotAnId;
 
     fn try_from(filter: Filter) -> Result<Self, NotAnId> {
-        let Filter { ids, sender, recipient, domain, before_ms, since_ms, held } = filter;
+        let Filter { ids, sender, recipient, domain, before_ms, since_ms, held, state } = filter;
+        let state = state.map(queue::State::from);
         let ids = ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
-        Ok(Self { ids, sender, recipient, domain, before_ms, since_ms, held })
+        Ok(Self { ids, sender, recipient, domain, before_ms, since_ms, held, state })
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// As it is written on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::InDelivery => "in-delivery",
+            Self::Deferred => "deferred",
+            Self::Held => "held",
+            Self::Bouncing => "bouncing",
+        }
+    }
+}
+
+impl From<State> for queue::State {
+    fn from(state: State) -> Self {
+        match state {
+            State::Waiting => Self::Waiting,
+            State::InDelivery => Self::InDelivery,
+            State::Deferred => Self::Deferred,
+            State::Held => Self::Held,
+            State::Bouncing => Self::Bouncing,
+        }
+    }
+}
+
+impl From<queue::State> for State {
+    fn from(state: queue::State) -> Self {
+        match state {
+            queue::State::Waiting => Self::Waiting,
+            queue::State::InDelivery => Self::InDelivery,
+            queue::State::Deferred => Self::Deferred,
+            queue::State::Held => Self::Held,
+            queue::State::Bouncing => Self::Bouncing,
+        }
     }
 }
 
@@ -239,11 +304,13 @@ impl From<Summary> for Item {
                 .map(|queue::RecipientSummary { address, pending, stands_for }| Recipient {
                     address,
                     pending,
+                    became: None,
                     stands_for,
                 })
                 .collect(),
             attempts: summary.attempts,
             not_before_ms: summary.not_before_ms,
+            state: summary.state.into(),
             held: summary.held,
             given_up: summary.given_up,
             last_reason: summary.last_reason,

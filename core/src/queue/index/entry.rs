@@ -1,9 +1,9 @@
 //! One message in the index.
 
-use super::super::Lane;
 use super::super::facts::SenderKey;
 use super::super::pending::Pending;
 use super::super::segment::{Location, SegmentId};
+use super::super::{Lane, State};
 use super::names::NameId;
 
 /// One message. Its size counts a million times.
@@ -73,6 +73,16 @@ impl Entry {
             (true, ..) | (false, false, 0) => Stage::Due,
             (false, true, _) => Stage::Held,
             (false, false, _) => Stage::Later,
+        }
+    }
+
+    pub(in super::super) const fn state(&self) -> State {
+        match self.stage {
+            Stage::Claimed => State::InDelivery,
+            _ if self.given_up => State::Bouncing,
+            Stage::Held => State::Held,
+            Stage::Later | Stage::Due if self.is_deferred() => State::Deferred,
+            Stage::Later | Stage::Due => State::Waiting,
         }
     }
 

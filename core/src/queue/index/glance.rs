@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::facts::{SenderKey, normal_domain};
-use super::super::{AGE_BOUNDS_MS, DomainStats, QueueId, Selection, Stats};
+use super::super::{AGE_BOUNDS_MS, DomainStats, QueueId, Selection, State, Stats};
 use super::Index;
 use super::entry::{Entry, Stage};
 
@@ -19,6 +19,7 @@ pub(in super::super) struct Filter {
     before: Option<u64>,
     since: Option<u64>,
     held: Option<bool>,
+    state: Option<State>,
 }
 
 /// The figures while they are gathered.
@@ -58,6 +59,7 @@ impl Filter {
             before: selection.before_ms,
             since: selection.since_ms,
             held: selection.held,
+            state: selection.state,
         }
     }
 
@@ -71,6 +73,7 @@ impl Filter {
             && self.before.is_none_or(|before| received_ms < before)
             && self.since.is_none_or(|since| received_ms >= since)
             && self.held.is_none_or(|held| held == entry.held)
+            && self.state.is_none_or(|state| state == entry.state())
             && self.domain.as_ref().is_none_or(goes_to)
             && self.recipient_domain.as_ref().is_none_or(goes_to)
     }
@@ -157,14 +160,15 @@ impl Index {
 
 impl Tally {
     fn count(&mut self, entry: &Entry) {
-        let counter = match entry.stage {
-            Stage::Held => &mut self.held,
-            Stage::Claimed => &mut self.in_delivery,
-            Stage::Later | Stage::Due if entry.is_deferred() => &mut self.deferred,
-            Stage::Later | Stage::Due => &mut self.waiting,
+        let state = entry.state();
+        let counter = match state {
+            State::Held => &mut self.held,
+            State::InDelivery => &mut self.in_delivery,
+            State::Deferred => &mut self.deferred,
+            State::Waiting | State::Bouncing => &mut self.waiting,
         };
         *counter = counter.saturating_add(1);
-        if entry.stage != Stage::Held {
+        if state != State::Held {
             self.oldest_s = Some(self.oldest_s.map_or(entry.received_at, |at| at.min(entry.received_at)));
         }
     }
