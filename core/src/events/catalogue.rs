@@ -144,6 +144,14 @@ pub enum What {
         /// How many recipients are without an end.
         recipients: usize,
     },
+    /// A file in the pickup folder was no mail, or must not be sent; it lies among the bad mail.
+    #[serde(rename = "pickup.refused")]
+    NotSent {
+        /// What it was called.
+        name: String,
+        /// Why, with an enhanced status code first.
+        reason: String,
+    },
     /// A recipient has the mail.
     #[serde(rename = "recipient.delivered")]
     Delivered {
@@ -452,6 +460,7 @@ impl What {
             Self::Stuck { .. } => 305,
             Self::Damaged { .. } => 306,
             Self::Missing { .. } => 307,
+            Self::NotSent { .. } => 308,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,

@@ -93,6 +93,10 @@ impl fmt::Display for Event {
                 )?;
                 f.write_str("nothing says whether they have it")
             }
+            What::NotSent { name, reason } => {
+                self.mail(f)?;
+                write!(f, " was dropped as {name} and is not sent, but lies in badmail/: {reason}")
+            }
             What::Ordered { .. } | What::Refusing { .. } | What::Accepting | What::Cut { .. } => {
                 self.queue(f)
             }
