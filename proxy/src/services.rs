@@ -229,7 +229,11 @@ impl Rooms {
         self.backend.reload(backend_settings(config));
         self.mail_folders.reload(config);
         match (&self.remote, relay::load(config)) {
-            (Some(remote), Ok(Some(settings))) => remote.reload(settings),
+            (Some(remote), Ok(Some(settings))) => {
+                remote.reload(settings);
+                // What waited for the end of a pause need not wait any longer.
+                self.queue.look_again();
+            }
             (_, Err(error)) => tracing::error!(%error, "the new routes cannot be used; the old ones stay"),
             (_, Ok(_)) => (),
         }
