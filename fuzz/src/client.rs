@@ -169,6 +169,7 @@ impl Client {
                     self.session().begin(now, mail).unwrap();
                 }
                 Output::Ready => self.session().quit(now).unwrap(),
+                Output::Replied(reply) => panic!("nothing was handed on: {reply}"),
                 Output::Done(outcomes) => self.done(outcomes),
                 Output::Close(ending) => self.ending = Some(ending),
             }

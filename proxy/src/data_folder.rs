@@ -7,6 +7,7 @@
 //! quarantine/                 infected mail, until an operator decides
 //! store/default.sqlite        mailboxes
 //! directory.sqlite            domains, accounts, aliases
+//! scan/                       only where a command scans: what it writes while it looks at an item
 //! rules/                      YARA rules of the operator, optional
 //! tls-results.state           what came of TLS with other servers and is not reported yet
 //! events/                     what was refused and why, and the way of each mail
@@ -282,6 +283,12 @@ impl DataFolder {
     #[must_use]
     pub fn events(&self) -> PathBuf {
         self.root.join("events")
+    }
+
+    /// Where scan commands write.
+    #[must_use]
+    pub fn scan_scratch(&self) -> PathBuf {
+        self.root.join("scan")
     }
 
     /// What admission knows of peers.

@@ -232,7 +232,7 @@ fn trust_anchor(config: &Config) -> Result<TrustAnchor, RelayError> {
 }
 
 /// Those of a file, or of the machine. Where the machine has none, nobody is verified, and routes that ask for it wait.
-fn roots(file: Option<&Path>) -> Result<RootCertStore, RelayError> {
+pub(crate) fn roots(file: Option<&Path>) -> Result<RootCertStore, RelayError> {
     let path = match file {
         Some(path) => path,
         None => match SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists()) {

@@ -24,6 +24,7 @@ use crate::admission::slots::Slots;
 use crate::admission::stranger::StrangerChecks;
 use crate::authn::Authenticator;
 use crate::backend::Backend;
+use crate::backend::pass_through::PassThrough;
 use crate::connection::buffer::Pool;
 use crate::connection::mailbox_lock::MailboxLocks;
 use crate::connection::{Context, Dialect, PeerClasses, PeerQuirks, Phase};
@@ -88,6 +89,8 @@ pub struct SmtpSettings {
     pub auth: AuthOffer,
     /// Whether BINARYMIME is offered.
     pub binarymime: bool,
+    /// Whether a group of commands is asked about as one: where a server behind answers.
+    pub asks_in_groups: bool,
     /// The bounds of a session.
     pub limits: Limits,
 }
@@ -101,6 +104,8 @@ pub struct Services {
     pub admission: Arc<Admission>,
     /// Takes mails over.
     pub backend: Arc<dyn Backend>,
+    /// The servers behind, for listeners that pass their sessions through.
+    pub pass_through: PassThrough,
     /// Who is this, by SASL?
     pub authenticator: Authenticator,
     /// Who is this, by POP3's USER and PASS?
@@ -357,6 +362,7 @@ fn dialect(hostname: &str, listener: &ListenerSettings) -> Dialect {
             switched_off: smtp.switched_off.clone(),
             auth: smtp.auth.clone(),
             binarymime: smtp.binarymime,
+            asks_in_groups: smtp.asks_in_groups,
             limits: smtp.limits.clone(),
         })),
         Protocol::Pop3(limits) => {

@@ -39,7 +39,9 @@ use crate::control;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys;
 use crate::metrics::EdgeMetrics;
+use crate::pass_through;
 use crate::relay;
+use crate::scan_helper::Helpers;
 use crate::server::Services;
 use crate::state_file::StateFile;
 use crate::telemetry::Metrics;
@@ -49,8 +51,8 @@ pub use clients::check_authorities;
 use mail_folders::MailFolders;
 pub use opening::{OpenError, load_policy, load_tls, start_engines};
 use opening::{
-    open_admission, open_gate, open_queue, open_store, reload_engines, report_on_tls, start_background,
-    start_scanner, start_verifier, start_watchdog,
+    open_admission, open_gate, open_pass_through, open_queue, open_store, reload_engines, report_on_tls,
+    start_background, start_scanner, start_verifier, start_watchdog,
 };
 use settings::{authn_settings, backend_settings, block_list_settings, delivery_policy, tls_files};
 pub use settings::{rules, scan_settings, server_settings};
@@ -87,6 +89,7 @@ impl Rooms {
         config: &Config,
         folder: &DataFolder,
         directory: Directory,
+        helpers: &Helpers,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let registry = metrics.registry();
@@ -94,12 +97,12 @@ impl Rooms {
         let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
             .map_err(OpenError::Events)?;
         let queue = open_queue(config, folder, &events, registry)?;
-        let overruled = Overruled::default();
+        let (overruled, shares) = (Overruled::default(), Shares::new(config));
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store = Arc::new(open_store(folder, registry)?);
-        let shares = Shares::new(config);
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engines, scanner) = start_scanner(config, folder, &shares, overruled, &events, registry)?;
+        let (engines, scanner, rewriter) =
+            start_scanner(config, folder, &shares, helpers, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
@@ -113,6 +116,7 @@ impl Rooms {
             watchdog,
             badmail: Some(mail_folders.badmail().clone()),
             quarantine: mail_folders.quarantine().clone(),
+            rewriter,
             events: events.clone(),
         };
         let settings = delivery::Settings::default();
@@ -136,6 +140,7 @@ impl Rooms {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
             admission: open_admission(config, &shares, registry)?,
             backend: backend.clone(),
+            pass_through: open_pass_through(config, &directory, registry).await?,
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
@@ -241,6 +246,10 @@ impl Rooms {
             Ok(behind) => self.backend.stand_before(behind),
             Err(error) => tracing::error!(%error, "the new recipients cannot be used; the old ones stay"),
         }
+        match pass_through::load(config) {
+            Ok(settings) => self.edge.pass_through.reload(settings),
+            Err(error) => tracing::error!(%error, "the new servers behind cannot be used; the old ones stay"),
+        }
         self.backend.sign_with(signers);
         self.background.reload(&config.scan.background);
         self.edge.verifier.directory().rewrite_with(config.srs.clone());
@@ -273,6 +282,7 @@ mod tests {
     use crate::config::SandboxMode;
     use crate::first_run;
     use crate::sandbox::{self, Sandbox};
+    use crate::scan_helper;
 
     /// An alert on a metric that does not exist never fires.
     #[tokio::test(flavor = "multi_thread")]
@@ -283,7 +293,8 @@ mod tests {
         first_run::make_certificate(&folder, "localhost").unwrap();
         let directory = first_run::open_directory(&folder).unwrap();
         let metrics = Metrics::new().unwrap();
-        let rooms = Rooms::open(&config, &folder, directory, &metrics).await.unwrap();
+        let helpers = scan_helper::start(&config, &folder.scan_scratch()).unwrap();
+        let rooms = Rooms::open(&config, &folder, directory, &helpers, &metrics).await.unwrap();
         let sandbox =
             Sandbox::enter(SandboxMode::Off, sandbox::folders(&config, None, folder.root())).unwrap();
         sandbox::Metrics::register(&sandbox, metrics.registry()).unwrap();

@@ -27,6 +27,7 @@ use crate::admission::stranger::StrangerChecks;
 use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
 use crate::backend::embedded::{Embedded, Settings};
+use crate::backend::pass_through::{self, PassThrough};
 use crate::config;
 use crate::metrics::EdgeMetrics;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, Services, SmtpSettings};
@@ -99,8 +100,12 @@ pub(crate) fn house_with(queue_settings: queue::Settings) -> House {
     let store = folder.path().join("store").join("default.sqlite");
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
-    let settings =
-        Settings { hostname: "mx.example".into(), relay: None, scan_time_max: Some(SCAN_TIME_MAX) };
+    let settings = Settings {
+        hostname: "mx.example".into(),
+        relay: None,
+        scan_time_max: Some(SCAN_TIME_MAX),
+        refuse_infected: true,
+    };
     let memory = MemoryBudget::default();
     let events = Log::start(&folder.path().join("events"), None).unwrap();
     let backend = Arc::new(Embedded::new(
@@ -122,6 +127,10 @@ pub(crate) fn house_with(queue_settings: queue::Settings) -> House {
         block_lists: BlockLists::start(block_lists, dnsbl::Metrics::register(&registry).unwrap()).unwrap(),
         admission: admission(&registry, &config::Admission::default()),
         backend: Arc::clone(&backend) as Arc<_>,
+        pass_through: PassThrough::new(
+            directory.clone(),
+            pass_through::Metrics::register(&registry).unwrap(),
+        ),
         authenticator: Authenticator::new(
             directory.clone(),
             verifier.clone(),
@@ -160,7 +169,14 @@ fn tls(folder: &std::path::Path) -> Tls {
 pub(crate) fn settings() -> ServerSettings {
     let smtp = |rights, auth| {
         let limits = Limits::default();
-        Protocol::Smtp(SmtpSettings { rights, switched_off: Vec::new(), auth, binarymime: false, limits })
+        Protocol::Smtp(SmtpSettings {
+            rights,
+            switched_off: Vec::new(),
+            auth,
+            binarymime: false,
+            asks_in_groups: false,
+            limits,
+        })
     };
     let open = ClassRights::default();
     ServerSettings {

@@ -15,7 +15,7 @@
 //! exchange: a stand-in for one that must not face the internet
 //! fault: a disk that fails or is slow
 //! next_hop: a mail server that misbehaves as a test wants
-//! clamd: a virus scanner; icap: a server that asks it
+//! clamd: a virus scanner; icap: a server that asks it; repairer: one that cleans
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
@@ -48,6 +48,7 @@ pub mod pop3;
 pub mod ports;
 pub mod postfix;
 pub mod process;
+pub mod repairer;
 pub mod scram;
 mod secrets;
 pub mod server;

@@ -176,6 +176,11 @@ impl NextHop {
         self
     }
 
+    /// Does this the next time.
+    pub fn do_once(&self, at: At, reaction: Reaction) {
+        lock(&self.shared.plan).push((at, reaction, 1));
+    }
+
     /// Does what is right from now on.
     pub fn mend(&self) {
         lock(&self.shared.plan).clear();

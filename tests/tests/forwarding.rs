@@ -105,6 +105,51 @@ fn a_mail_that_comes_back_to_its_alias_is_returned() {
     assert_eq!(hop.taken(1).len(), 1, "it did not go on again");
 }
 
+/// Notifications once went to whoever a stranger had named as the sender.
+#[test]
+fn a_stranger_is_not_told_of_what_an_alias_s_server_refuses_and_a_user_is() {
+    let (dns, hop) = (exchangers(), NextHop::start().always(At::Rcpt, Reaction::Say("550 5.1.1 nobody")));
+    let world = NextHop::start();
+    let route = format!("[[route]]\ndomains = [\"remote.example\"]\nhops = [\"{}\"]\n", world.address);
+    let server = forwarder(&dns, &hop, &route);
+    stranger_sends(&server, &["away@localhost"], &mail::small("unwanted"));
+    server.wait_for_log("its sender is a stranger, and is not told");
+    server.wait_for_log("a mail that nobody can be told of is among the bad mail");
+    server.wait_for_empty_queue();
+    assert_eq!(world.connections(), 0, "no notification to whoever was named as the sender");
+    assert_eq!(server.metric("gatepost_delivery_unreported_total"), 1.0);
+    let mut user = server.smtp_as_me();
+    user.mail("me@localhost", &["away@localhost"], &mail::small("mine")).must("250 2.0.0");
+    user.quit();
+    let notification = server.inbox(1).remove(0);
+    let text = String::from_utf8_lossy(&notification);
+    assert!(text.contains("\r\nAction: failed\r\n"), "{text}");
+    server.wait_for_empty_queue();
+}
+
+/// An alias that led to a mailbox here as well was refused as a whole.
+#[test]
+fn a_mailbox_here_gets_its_mail_where_its_alias_leads_elsewhere_too_and_no_mail_leaves() {
+    let (dns, hop) = (exchangers(), NextHop::start());
+    let mut server = forwarder(&dns, &hop, "");
+    server.stop();
+    let config = std::fs::read_to_string(server.config()).unwrap();
+    std::fs::write(
+        server.config(),
+        config.replace("[delivery.remote]\nenabled = true", "[delivery.remote]\nenabled = false"),
+    )
+    .unwrap();
+    server.restart();
+    let mut stranger = server.smtp_open();
+    stranger.say("MAIL FROM:<someone@remote.example>").must("250 2.1.0");
+    stranger.say("RCPT TO:<away@localhost>").must("550 5.7.1");
+    stranger.quit();
+    stranger_sends(&server, &["all@localhost"], &mail::small("for-those-here"));
+    assert_eq!(server.inbox(1).len(), 1);
+    server.wait_for_empty_queue();
+    assert_eq!(hop.connections(), 0);
+}
+
 #[test]
 fn an_alias_leads_nowhere_where_no_mail_leaves_the_server() {
     let server = Setup::new().open_listener().start();

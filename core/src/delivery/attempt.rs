@@ -6,6 +6,7 @@
 
 use super::Disposition;
 use super::retry::Setback;
+use crate::queue::QueueId;
 
 /// What one attempt comes to for one recipient.
 #[must_use]
@@ -47,6 +48,11 @@ impl Attempt {
     pub fn given_up(recipients: &[usize], reason: &str) -> Vec<Self> {
         let bounced = Disposition::Bounced { reason: reason.to_owned() };
         recipients.iter().map(|&recipient| Self::local(recipient, Ok(bounced.clone()))).collect()
+    }
+
+    /// Of those to whom another mail goes instead.
+    pub fn replaced(recipients: &[usize], by: QueueId) -> impl Iterator<Item = Self> {
+        recipients.iter().map(move |&recipient| Self::local(recipient, Ok(Disposition::Replaced { by })))
     }
 
     /// Of those for whom nothing is left to be done.

@@ -5,8 +5,9 @@
 //! what came of it -> conclude: gone or expired is the end; the store's word holds -> told -> queue.settle_with -> report
 //! ```
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,13 +18,14 @@ use tracing::{debug, error, info, warn};
 use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
 use super::schedule_policy::{Next, Schedules, Waiting};
+use super::successor::Successor;
 use super::worker::Rooms;
-use super::{Attempt, Disposition, Metrics, infected, trace};
+use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
 use crate::clock::now_ms;
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
-use crate::queue::{Claim, NewMessage, Outcome, Turn};
+use crate::queue::{Claim, NewMessage, Outcome, QueueId, Turn};
 use crate::scan::InfectedAction;
 
 /// What senders are told, and when a mail is given up.
@@ -43,6 +45,8 @@ pub(super) struct Closing {
     rooms: Rooms,
     policy: Arc<ArcSwap<Policy>>,
     notifier: Notifier,
+    /// Mails that were found to be damaged when they were last tried.
+    damaged: Arc<Mutex<HashSet<QueueId>>>,
     metrics: Option<Metrics>,
 }
 
@@ -53,7 +57,7 @@ impl Closing {
     /// The operating system refuses a thread or randomness.
     pub(super) fn start(rooms: Rooms, policy: Policy, metrics: Option<Metrics>) -> io::Result<Self> {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        Ok(Self { rooms, policy, notifier: Notifier::start()?, metrics })
+        Ok(Self { rooms, policy, notifier: Notifier::start()?, damaged: Arc::default(), metrics })
     }
 
     /// Takes a new policy on; it holds for attempts that end from now on.
@@ -61,9 +65,9 @@ impl Closing {
         self.policy.store(Arc::new(policy));
     }
 
-    /// What becomes of infected mail now.
-    pub(super) fn infected(&self) -> InfectedAction {
-        self.policy.load().infected
+    /// What becomes of infected mail now, and our name.
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
     }
 
     /// The beginning of a mail, with its header section or the beginning of that; empty where it cannot be read now.
@@ -72,12 +76,24 @@ impl Closing {
     }
 
     /// Writes what became of the recipients into the queue, which is their removal where they are done; then lets the
-    /// store forget them. Answers whether the queue could keep it.
-    pub(super) async fn close(&self, claim: Claim, attempted: Vec<Attempt>) -> bool {
+    /// store forget them. `anew` becomes durable with it. Answers whether the queue could keep it.
+    pub(super) async fn close(&self, claim: Claim, attempted: Vec<Attempt>, anew: Option<Anew>) -> bool {
+        self.close_with(claim, attempted, None, anew).await
+    }
+
+    /// As `close`; the mail that takes the place of this one becomes durable with that or not at all.
+    pub(super) async fn close_with(
+        &self,
+        claim: Claim,
+        attempted: Vec<Attempt>,
+        successor: Option<Successor>,
+        anew: Option<Anew>,
+    ) -> bool {
         let (id, message, now_ms) = (claim.id, Arc::clone(&claim.message), now_ms());
         let session = message.submission.origin.session.as_str();
         let policy = self.policy.load_full();
-        let unreported = self.unreported(&message, &attempted);
+        let unreported = self.unreported(&claim, &attempted);
+        let (gone_on, anew) = anew.map_or_else(Default::default, |anew| (anew.recipients, anew.message));
         let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
         let attempted = infected::keep_remembered(&self.rooms.quarantine, &message, attempted).await;
         self.keep_unreturnable(&message, &attempted, &unreported).await;
@@ -87,12 +103,16 @@ impl Closing {
             pending: &claim.pending,
             attempted: &attempted,
             unreported: &unreported,
+            gone_on: &gone_on,
             is_late,
         };
         let notification = self.notify(Arc::clone(&message), &facts, &policy, now_ms).await;
         let outcomes = outcomes(&claim, &attempted, is_late, &policy, now_ms);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
-        let follow_ups = notification.into_iter().map(|(notification, _)| notification).collect();
+        let (successor, rewriting) =
+            successor.map(|successor| (successor.message, successor.rewriting)).unzip();
+        let notification = notification.map(|(notification, _)| notification);
+        let follow_ups = notification.into_iter().chain(successor).chain(anew).collect();
         let turn = turn(&attempted);
         if let Err(error) = self.rooms.queue.settle_with(claim, turn, outcomes, follow_ups).await {
             error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");
@@ -103,6 +123,10 @@ impl Closing {
         }
         self.report(&message, &attempted);
         self.report_silence(&message, &unreported);
+        if let Some(rewriting) = rewriting {
+            trace::record_rewriting(&self.rooms.events, &message, &rewriting);
+            self.rooms.rewriter.count(&rewriting.parts);
+        }
         if let Some((notification, told)) = told {
             trace::record_notification(&self.rooms.events, &message, notification, &told);
             if let Some(metrics) = &self.metrics {
@@ -113,29 +137,32 @@ impl Closing {
         true
     }
 
-    /// Recipients behind this server whom the next hop has refused for good. Who has sent from outside could have been
-    /// refused in his session, where his server would have told him; the address that he gave may well be somebody else's.
-    /// What merely waited for too long is told.
-    fn unreported(&self, message: &NewMessage, attempted: &[Attempt]) -> Vec<usize> {
-        let origin = &message.submission.origin;
+    /// Recipients to whom mail goes on from here, and where it was refused for good: on the server behind, or on one that an
+    /// alias leads to. Who has sent from outside could have given anybody's address; his own server, which he would hear
+    /// of a refusal from in his session, does not hear of this one. What merely waited for too long is told, and so is what an
+    /// operator returns.
+    fn unreported(&self, claim: &Claim, attempted: &[Attempt]) -> Vec<usize> {
+        let submission = &claim.message.submission;
         // What was picked up comes from this machine.
-        if origin.user.is_some() || origin.listener == PICKUP {
+        if claim.given_up || submission.origin.user.is_some() || submission.origin.listener == PICKUP {
             return Vec::new();
         }
         let is_behind = |recipient: usize| {
-            let known = message.submission.envelope.recipients.get(recipient);
+            let known = submission.envelope.recipients.get(recipient);
             known.is_some_and(|recipient| self.rooms.relays(&recipient.path))
         };
         let refused = attempted.iter().filter(|attempt| {
-            attempt.hop.is_some() && matches!(attempt.result, Ok(Disposition::Bounced { .. }))
+            let is_refused = matches!(attempt.result, Ok(Disposition::Bounced { .. }));
+            let stands_for_another = submission.forwards.of(attempt.recipient).is_some();
+            is_refused && (stands_for_another || (attempt.hop.is_some() && is_behind(attempt.recipient)))
         });
-        refused.map(|attempt| attempt.recipient).filter(|recipient| is_behind(*recipient)).collect()
+        refused.map(|attempt| attempt.recipient).collect()
     }
 
     fn report_silence(&self, message: &NewMessage, unreported: &[usize]) {
         let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
         for recipient in unreported {
-            warn!(%queue_id, session, recipient, "refused by the server behind; its sender is a stranger, and is not told");
+            warn!(%queue_id, session, recipient, "refused where it was sent on to; its sender is a stranger, and is not told");
             if let Some(metrics) = &self.metrics {
                 metrics.unreported.inc();
             }
@@ -151,8 +178,9 @@ impl Closing {
         policy: &Policy,
         now_ms: u64,
     ) -> Vec<Attempt> {
+        let is_proven = self.is_damage_proven(claim.id, &attempted);
         let mut attempted: Vec<Attempt> =
-            attempted.into_iter().map(|attempt| give_up(claim, attempt, policy, now_ms)).collect();
+            attempted.into_iter().map(|attempt| give_up(claim, attempt, is_proven, policy, now_ms)).collect();
         let mut bounced: Vec<_> = attempted.iter_mut().filter_map(bounced_here).collect();
         if bounced.is_empty() {
             return attempted;
@@ -170,6 +198,24 @@ impl Closing {
             }
         }
         attempted
+    }
+
+    /// Whether two attempts in a row have read something else than was written. One alone may have met a bit that fell over on
+    /// the way from the disk, however often the mail was tried for other reasons.
+    fn is_damage_proven(&self, id: QueueId, attempted: &[Attempt]) -> bool {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if !attempted.iter().any(|attempt| attempt.result == Err(Setback::Damaged)) {
+            damaged.remove(&id);
+            return false;
+        }
+        if damaged.remove(&id) {
+            return true;
+        }
+        if damaged.len() >= DAMAGED_MAX {
+            damaged.clear();
+        }
+        damaged.insert(id);
+        false
     }
 
     /// A mail that is given up and has the null sender, or one that is not told, has nobody to go back to: it goes to the
@@ -293,9 +339,9 @@ impl Closing {
 }
 
 /// An attempt in vain is the end where the mail has waited long enough.
-fn give_up(claim: &Claim, attempt: Attempt, policy: &Policy, now_ms: u64) -> Attempt {
+fn give_up(claim: &Claim, attempt: Attempt, is_proven: bool, policy: &Policy, now_ms: u64) -> Attempt {
     let Err(setback) = &attempt.result else { return attempt };
-    if *setback == Setback::Damaged && claim.attempts > 0 {
+    if *setback == Setback::Damaged && is_proven {
         let session = claim.message.submission.origin.session.as_str();
         error!(queue_id = %claim.id, session, "the body file of a mail is damaged; it is given up");
         return Attempt { result: Ok(Disposition::Bounced { reason: DAMAGED.to_owned() }), ..attempt };
@@ -395,4 +441,6 @@ const DAMAGED: &str = "5.3.0 the mail was damaged on the disk of this server";
 const EXPIRED: &str = "5.4.7 given up after many attempts; the last one";
 /// The middle of the spread.
 const JITTER_NONE: u32 = 1 << 31;
+/// Mails. Beyond, one that is damaged is looked at once more.
+const DAMAGED_MAX: usize = 10_000;
 const UNDECIDED_PAUSE_MS: u64 = 15 * 60 * 1000;

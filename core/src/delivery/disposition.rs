@@ -1,5 +1,7 @@
 //! The end of a mail for one recipient.
 
+use crate::queue::QueueId;
+
 /// Exactly one terminal value a recipient; its record in the queue is the removal (KB883522 cannot happen).
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,5 +22,11 @@ pub enum Disposition {
     Bounced {
         /// Why, with an enhanced status code first: `5.1.1 ...`.
         reason: String,
+    },
+    /// Another mail in the queue goes to him instead, without what was found in this one. It became durable with the record
+    /// that says so, and has an end of its own.
+    Replaced {
+        /// The other mail.
+        by: QueueId,
     },
 }

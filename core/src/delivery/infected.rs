@@ -57,7 +57,8 @@ pub(super) async fn keep_remembered(
 
 /// The queue has its record of this attempt.
 pub(super) async fn settled(quarantine: &Quarantine, id: QueueId, attempted: &[Attempt]) {
-    if attempted.iter().any(|attempt| quarantined(attempt).is_some())
+    let is_replaced = |attempt: &Attempt| matches!(attempt.result, Ok(Disposition::Replaced { .. }));
+    if attempted.iter().any(|attempt| quarantined(attempt).is_some() || is_replaced(attempt))
         && let Err(error) = quarantine.settled(id).await
     {
         debug!(queue_id = %id, %error, "the quarantine learns at the next start what the queue has recorded");
@@ -68,7 +69,10 @@ pub(super) async fn settled(quarantine: &Quarantine, id: QueueId, attempted: &[A
 pub(super) const fn is_found(attempt: &Attempt) -> bool {
     matches!(
         attempt.result,
-        Ok(Disposition::DeletedByPolicy { .. } | Disposition::Quarantined { .. }) | Err(Setback::Quarantine)
+        Ok(Disposition::DeletedByPolicy { .. }
+            | Disposition::Quarantined { .. }
+            | Disposition::Replaced { .. })
+            | Err(Setback::Quarantine | Setback::Rewriting)
     )
 }
 

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gatepost_smtp::server::Recipient;
 use gatepost_smtp::wire::path::ForwardPath;
 
 use super::loops::delivered_to_value;
-use crate::directory::Resolution;
+use crate::directory::{Forwarding, Resolution};
+use crate::forwarding::has_all;
 use crate::queue::NewMessage;
 use crate::store::MailboxCopy;
 
@@ -22,6 +24,10 @@ pub struct Plan {
     pub foreign: Vec<usize>,
     /// Indices of addresses here whose mail has gone on to other servers, as recipients of its own.
     pub expanded: Vec<usize>,
+    /// Indices of addresses here that lead to other servers only since the mail was accepted.
+    pub late: Vec<usize>,
+    /// As `late`, while no mail leaves this server.
+    pub stuck: Vec<usize>,
     /// Indices of those whose domain is here, but who do not live here (any more).
     pub gone: Vec<usize>,
 }
@@ -33,6 +39,7 @@ impl Plan {
     pub fn new(
         message: &NewMessage,
         pending: &[usize],
+        mail_leaves: bool,
         resolve: impl Fn(&ForwardPath) -> Resolution,
     ) -> Self {
         let mut plan = Self::default();
@@ -40,22 +47,30 @@ impl Plan {
             let recipient = message.submission.envelope.recipients.get(index);
             let mailboxes = match recipient.map(|recipient| resolve(&recipient.path)) {
                 Some(Resolution::Local(mailboxes)) => mailboxes,
-                Some(Resolution::Forwarded(forwarding)) if !forwarding.mailboxes.is_empty() => {
-                    Arc::clone(&forwarding.mailboxes)
-                }
-                // All of it went on when the mail was accepted.
-                Some(Resolution::Forwarded(_))
-                    if recipient.is_some_and(|known| message.submission.forwards.has(&known.path)) =>
-                {
-                    plan.expanded.push(index);
-                    continue;
+                Some(Resolution::Forwarded(forwarding)) => {
+                    let went_on = recipient.is_some_and(|known| has_gone_on(message, known, &forwarding));
+                    match (went_on, forwarding.mailboxes.is_empty()) {
+                        (false, _) if mail_leaves => {
+                            plan.late.push(index);
+                            continue;
+                        }
+                        (false, true) => {
+                            plan.stuck.push(index);
+                            continue;
+                        }
+                        (true, true) => {
+                            plan.expanded.push(index);
+                            continue;
+                        }
+                        // Where no mail leaves, its mailboxes are all that can be served.
+                        (_, false) => Arc::clone(&forwarding.mailboxes),
+                    }
                 }
                 Some(Resolution::Foreign) => {
                     plan.foreign.push(index);
                     continue;
                 }
-                Some(Resolution::Forwarded(_) | Resolution::Rewritten { .. } | Resolution::UnknownLocal)
-                | None => {
+                Some(Resolution::Rewritten { .. } | Resolution::UnknownLocal) | None => {
                     plan.gone.push(index);
                     continue;
                 }
@@ -95,6 +110,13 @@ impl Plan {
         looped.extend(self.served.extract_if(.., |index| !has_copy(index)));
         looped
     }
+}
+
+/// Whether those elsewhere whom an address leads to have the mail, or are recipients of their own. What was accepted for an
+/// address that led elsewhere goes where it led then.
+fn has_gone_on(message: &NewMessage, recipient: &Recipient, forwarding: &Forwarding) -> bool {
+    let submission = &message.submission;
+    submission.forwards.has(&recipient.path) || has_all(&submission.envelope.recipients, forwarding)
 }
 
 /// `Return-Path:` first (RFC 5321 section 4.4: the final delivery adds it), then who got it, then our trace.

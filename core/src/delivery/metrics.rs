@@ -13,9 +13,11 @@ pub struct Metrics {
     deleted_by_policy: IntCounter,
     quarantined: IntCounter,
     bounced: IntCounter,
+    replaced: IntCounter,
     retried_scan: IntCounter,
     retried_store: IntCounter,
     retried_quarantine: IntCounter,
+    retried_rewriting: IntCounter,
     retried_next_hop: IntCounter,
     retried_damaged: IntCounter,
     retried_left_alone: IntCounter,
@@ -64,7 +66,7 @@ impl Metrics {
         )?;
         let unreported = IntCounter::new(
             "gatepost_delivery_unreported_total",
-            "Recipients refused by the server behind, whose outside senders are not told.",
+            "Recipients refused where their mail went on to, whose outside senders are not told.",
         )?;
         let deleted_messages = IntCounter::new(
             "gatepost_virus_scan_messages_deleted_total",
@@ -92,9 +94,11 @@ impl Metrics {
             deleted_by_policy: recipients.with_label_values(&["deleted_by_policy"]),
             quarantined: recipients.with_label_values(&["quarantined"]),
             bounced: recipients.with_label_values(&["bounced"]),
+            replaced: recipients.with_label_values(&["replaced"]),
             retried_scan: retries.with_label_values(&["scan"]),
             retried_store: retries.with_label_values(&["store"]),
             retried_quarantine: retries.with_label_values(&["quarantine"]),
+            retried_rewriting: retries.with_label_values(&["rewriting"]),
             retried_next_hop: retries.with_label_values(&["next_hop"]),
             retried_damaged: retries.with_label_values(&["damaged"]),
             retried_left_alone: retries.with_label_values(&["left_alone"]),
@@ -124,6 +128,7 @@ impl Metrics {
             Disposition::DeletedByPolicy { .. } => self.deleted_by_policy.inc(),
             Disposition::Quarantined { .. } => self.quarantined.inc(),
             Disposition::Bounced { .. } => self.bounced.inc(),
+            Disposition::Replaced { .. } => self.replaced.inc(),
         }
     }
 
@@ -142,6 +147,7 @@ impl Metrics {
             Setback::Scan => self.retried_scan.inc(),
             Setback::Store(_) => self.retried_store.inc(),
             Setback::Quarantine => self.retried_quarantine.inc(),
+            Setback::Rewriting => self.retried_rewriting.inc(),
             Setback::NextHop { .. } => self.retried_next_hop.inc(),
             Setback::Damaged => self.retried_damaged.inc(),
             Setback::LeftAlone { .. } => self.retried_left_alone.inc(),

@@ -3,14 +3,17 @@
 //! ```text
 //! queue.claim -> worker -> scan (unless stamped) -+-> local: directory -> store.deliver | store.record
 //!                                                 +-> infected: store.record -> quarantine
+//!                                                 |   or rewritten: a successor, with the record of this one's end
 //!                                                 +-> remote: route -> mx -> hop: a server's word
 //!                               closing: queue.settle_with <-+-> store.forget
 //!                                        dsn: notifications --^
+//!                  anew: addresses that lead elsewhere by now --^
 //! ```
 //! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
 //! replay gets the answer that was given before and does nothing twice. A next hop remembers nothing for us: a crash
 //! between its 250 and the flush of the queue's record sends the mail twice, which is the window that SMTP leaves.
 
+mod anew;
 pub mod attempt;
 mod closing;
 pub mod disposition;
@@ -27,6 +30,7 @@ pub mod remote;
 pub mod retry;
 pub mod route;
 pub mod schedule_policy;
+mod successor;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tls_policy;
@@ -34,6 +38,7 @@ mod trace;
 pub mod watchdog;
 pub mod worker;
 
+use anew::Anew;
 pub use attempt::{Attempt, HopReport};
 use closing::Closing;
 pub use closing::Policy;

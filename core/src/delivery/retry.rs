@@ -17,6 +17,9 @@ pub enum Setback {
     /// It belongs into the quarantine, which cannot take it now.
     #[error("4.3.0 the quarantine cannot take this message")]
     Quarantine,
+    /// What was found in it is to be taken out, which is not possible now.
+    #[error("4.3.0 the message cannot be rewritten now")]
+    Rewriting,
     /// No next hop has taken it.
     #[error("{reason}")]
     NextHop {
@@ -48,9 +51,12 @@ impl Setback {
     #[must_use]
     pub const fn schedule<'a>(&self, schedules: &'a Schedules) -> &'a Schedule {
         match self {
-            Self::Scan | Self::Store(_) | Self::Quarantine | Self::Damaged | Self::Panicked => {
-                &schedules.local
-            }
+            Self::Scan
+            | Self::Store(_)
+            | Self::Quarantine
+            | Self::Rewriting
+            | Self::Damaged
+            | Self::Panicked => &schedules.local,
             Self::NextHop { .. } | Self::LeftAlone { .. } => &schedules.outbound,
         }
     }

@@ -1,9 +1,11 @@
 //! What an attempt leaves in the event log.
 
 use super::dsn::Told;
+use super::successor::Rewriting;
 use super::{Attempt, Disposition};
 use crate::events::{About, Log, What, evidence};
 use crate::queue::{NewMessage, QueueId};
+use crate::scan::rewrite::Treatment;
 
 /// One event for one recipient.
 pub(super) fn record(log: &Log, message: &NewMessage, attempt: &Attempt) {
@@ -15,10 +17,29 @@ pub(super) fn record(log: &Log, message: &NewMessage, attempt: &Attempt) {
         Ok(Disposition::DeletedByPolicy { threat }) => What::Deleted { recipient, threat: threat.clone() },
         Ok(Disposition::Quarantined { threat }) => What::Quarantined { recipient, threat: threat.clone() },
         Ok(Disposition::Bounced { reason }) => What::Bounced { recipient, reason: evidence(reason) },
+        Ok(Disposition::Replaced { by }) => What::Replaced { recipient, by: by.to_string() },
         Err(setback) => What::Deferred { recipient, reason: setback.to_string() },
     };
     let about = About { queue_id: Some(message.id.to_string()), ..About::from(&submission.origin) };
     log.record(about, what);
+}
+
+/// A mail that took the place of this one: an event for each of the two.
+pub(super) fn record_rewriting(log: &Log, message: &NewMessage, rewriting: &Rewriting) {
+    let Rewriting { by, threat, parts } = rewriting;
+    let count = |treatment| parts.iter().filter(|part| part.treatment == treatment).count();
+    let what = What::Rewritten {
+        original: message.id.to_string(),
+        rewritten_as: by.to_string(),
+        threat: threat.clone(),
+        removed: count(Treatment::Removed),
+        cleaned: count(Treatment::Cleaned),
+        clean_failed: count(Treatment::CleanFailed),
+    };
+    for id in [message.id, *by] {
+        let about = About { queue_id: Some(id.to_string()), ..About::from(&message.submission.origin) };
+        log.record(about, what.clone());
+    }
 }
 
 /// One event for a notification of this mail's sender.

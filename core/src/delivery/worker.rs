@@ -1,5 +1,7 @@
 //! The workers: each takes one due mail after the other to its end.
 
+mod suspect;
+
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io;
@@ -19,16 +21,17 @@ use tracing::{debug, error, warn};
 use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
-use super::{Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to, infected};
+use super::successor::Successor;
+use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to};
 use crate::badmail::Badmail;
 use crate::clock::now_ms;
 use crate::directory::{Directory, Resolution};
 use crate::events::{About, Log, What};
-use crate::forwarding::forward;
+use crate::forwarding::{forward, forward_late};
 use crate::intake::Submission;
 use crate::quarantine::{Evidence, Quarantine};
 use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue, QueueId};
-use crate::scan::{InfectedAction, Priority, Scanner, Stamp, Verdict};
+use crate::scan::{Priority, Rewriter, Scanner, Stamp, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
 
 /// How many workers, and how patient.
@@ -51,7 +54,7 @@ pub struct Rooms {
     pub directory: Directory,
     /// Where it goes.
     pub store: Arc<dyn MailStore>,
-    /// Takes mail to other servers; without it, mail for other domains waits.
+    /// Takes mail to other servers; without it, mail for other domains is given up.
     pub remote: Option<Remote>,
     /// Told of every attempt.
     pub watchdog: Watchdog,
@@ -59,6 +62,8 @@ pub struct Rooms {
     pub badmail: Option<Badmail>,
     /// Takes what is infected.
     pub quarantine: Quarantine,
+    /// Takes what is infected out of a mail.
+    pub rewriter: Rewriter,
     /// Told what becomes of each recipient.
     pub events: Log,
 }
@@ -77,6 +82,10 @@ struct Progress {
     attempted: Vec<Attempt>,
     /// Indices of those who live elsewhere.
     foreign: Vec<usize>,
+    /// What goes to the recipients in place of this mail.
+    successor: Option<Successor>,
+    /// What goes on as a mail of its own.
+    anew: Option<Anew>,
 }
 
 /// Why the workers cannot start.
@@ -144,7 +153,12 @@ impl Rooms {
 
     /// A mail of our own, as the queue is to have it.
     pub(super) fn forward(&self, submission: Submission) -> Submission {
-        forward(&self.directory, submission, |path| self.relays(path))
+        forward(&self.directory, submission, self.remote.is_some(), |path| self.relays(path))
+    }
+
+    /// A mail of its own for recipients whose addresses have come to lead elsewhere.
+    pub(super) fn forward_late(&self, accepted: &Submission, recipients: &[usize]) -> Option<Submission> {
+        forward_late(&self.directory, accepted, recipients, |path| self.relays(path))
     }
 
     /// Whether a recipient lives on a server behind this one.
@@ -248,15 +262,15 @@ impl Worker {
             error!(queue_id = %id, session, "a delivery worker panicked over this mail; the mail is put off");
             Attempt::put_off(&claim.pending, &Setback::Panicked).into()
         });
-        let Progress { mut attempted, foreign } = progress;
+        let Progress { mut attempted, foreign, successor, anew } = progress;
         if foreign.is_empty() {
-            return self.closing.close(claim, attempted).await;
+            return self.closing.close_with(claim, attempted, successor, anew).await;
         }
         match &self.rooms.remote {
-            Some(remote) => self.send_on(remote, claim, attempted, &foreign).await,
+            Some(remote) => self.send_on(remote, claim, attempted, &foreign, anew).await,
             None => {
                 attempted.extend(Attempt::given_up(&foreign, UNROUTABLE));
-                self.closing.close(claim, attempted).await
+                self.closing.close(claim, attempted, anew).await
             }
         }
     }
@@ -269,13 +283,14 @@ impl Worker {
         claim: Claim,
         mut attempted: Vec<Attempt>,
         foreign: &[usize],
+        anew: Option<Anew>,
     ) -> bool {
         match remote.admit(&claim.message, foreign) {
             Admission::Admitted(mut admitted) => {
                 attempted.append(&mut admitted.attempted);
                 admitted.attempted = attempted;
                 let (message, closing) = (Arc::clone(&claim.message), self.closing.clone());
-                let close = async move |attempted| closing.close(claim, attempted).await;
+                let close = async move |attempted| closing.close(claim, attempted, anew).await;
                 let queue = self.rooms.queue.clone();
                 remote.spawn(message, admitted, close, move || queue.look_again());
                 true
@@ -284,7 +299,7 @@ impl Worker {
                 self.rooms.queue.postpone(claim, now_ms().saturating_add(CROWDED_PAUSE_MS));
                 true
             }
-            Admission::Crowded => self.closing.close(claim, attempted).await,
+            Admission::Crowded => self.closing.close(claim, attempted, anew).await,
         }
     }
 
@@ -297,9 +312,7 @@ impl Worker {
         }
         match self.clear(&claim.message).await {
             Clearance::Clean(stamp) => self.deliver(claim, stamp).await,
-            Clearance::Suspect { is_infected, evidence } => {
-                self.put_away(claim, is_infected, evidence).await.into()
-            }
+            Clearance::Suspect { is_infected, evidence } => self.put_away(claim, is_infected, evidence).await,
             Clearance::Unknown => Attempt::put_off(&claim.pending, &Setback::Scan).into(),
         }
     }
@@ -336,8 +349,12 @@ impl Worker {
 
     async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Progress {
         let message = &claim.message;
-        let mut plan = Plan::new(message, &claim.pending, |path| self.rooms.resolve(path));
+        let mail_leaves = self.rooms.remote.is_some();
+        let mut plan = Plan::new(message, &claim.pending, mail_leaves, |path| self.rooms.resolve(path));
         let mut attempted = self.take_out_ended(claim, &mut plan.foreign).await;
+        attempted.extend(self.take_out_ended(claim, &mut plan.late).await);
+        let anew = self.go_on(message, std::mem::take(&mut plan.late), &mut attempted).await;
+        attempted.extend(Attempt::put_off(&plan.stuck, &Setback::NextHop { reason: STUCK.to_owned() }));
         attempted.extend(Attempt::given_up(&plan.gone, GONE));
         attempted.extend(Attempt::delivered(&plan.expanded));
         if plan.can_loop(message) {
@@ -345,7 +362,7 @@ impl Worker {
             attempted.extend(Attempt::given_up(&plan.take_out_loops(message, &been_in), LOOPED));
         }
         if plan.copies.is_empty() {
-            return Progress { attempted, foreign: plan.foreign };
+            return Progress { attempted, foreign: plan.foreign, anew, ..Progress::default() };
         }
         let delivery = Delivery {
             queue_id: claim.id,
@@ -358,10 +375,32 @@ impl Worker {
             Ok(dispositions) => attempted.extend(Attempt::ended(dispositions)),
             Err(error) => attempted.extend(Attempt::put_off(&plan.served, &error.into())),
         }
-        Progress { attempted, foreign: plan.foreign }
+        Progress { attempted, foreign: plan.foreign, anew, ..Progress::default() }
     }
 
-    /// Those who live elsewhere never come by the store, which may know all the same that an earlier scan kept the mail from
+    /// For those whose addresses have come to lead elsewhere, the mail begins anew; what it was is done with them.
+    async fn go_on(
+        &self,
+        message: &NewMessage,
+        late: Vec<usize>,
+        attempted: &mut Vec<Attempt>,
+    ) -> Option<Anew> {
+        if late.is_empty() {
+            return None;
+        }
+        match Anew::make(&self.rooms, message, late.clone()).await {
+            Ok(anew) => {
+                attempted.extend(Attempt::delivered(&late));
+                Some(anew)
+            }
+            Err(setback) => {
+                attempted.extend(Attempt::put_off(&late, &setback));
+                None
+            }
+        }
+    }
+
+    /// Those who live elsewhere do not come by the store, which may know all the same that an earlier scan kept the mail from
     /// them, where a crash kept the queue from knowing.
     async fn take_out_ended(&self, claim: &Claim, foreign: &mut Vec<usize>) -> Vec<Attempt> {
         if foreign.is_empty() {
@@ -376,17 +415,6 @@ impl Worker {
             }
             Err(error) => Attempt::put_off(&std::mem::take(foreign), &Setback::Store(error)),
         }
-    }
-
-    /// Into the quarantine or away, as the policy has it; away only what is infected.
-    async fn put_away(&self, claim: &Claim, is_infected: bool, evidence: Evidence) -> Vec<Attempt> {
-        let (session, threat) = (claim.message.submission.origin.session.as_str(), evidence.threat.clone());
-        warn!(queue_id = %claim.id, session, threat, "the scan found in the queue what must not be delivered");
-        if is_infected && self.closing.infected() == InfectedAction::Delete {
-            return self.end(claim, &Disposition::DeletedByPolicy { threat }).await;
-        }
-        let ended = self.end(claim, &Disposition::Quarantined { threat }).await;
-        infected::keep(&self.rooms.quarantine, &claim.message, evidence, ended).await
     }
 
     /// Ends all that is pending the same way, but for what the store knows to have ended before.
@@ -446,6 +474,10 @@ const GONE: &str = "5.1.1 the mailbox that this was accepted for is gone";
 
 /// RFC 3463: unable to route. Accepted for a mailbox here or while mail left this server, neither of which holds now.
 const UNROUTABLE: &str = "5.4.4 the address is not here, and no mail leaves this server";
+
+/// RFC 3463: unable to route. The alias led to a mailbox here when the mail was accepted: somebody is about to change where
+/// mail goes, and may not be done with it.
+const STUCK: &str = "4.4.4 the address leads to other servers by now, and no mail leaves this one";
 
 /// RFC 3463: routing loop detected.
 const LOOPED: &str = "5.4.6 the mail has been at this address already";

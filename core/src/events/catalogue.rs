@@ -101,6 +101,22 @@ pub enum What {
         /// What it said.
         verdict: String,
     },
+    /// Infected parts of a mail were cleaned or taken out.
+    #[serde(rename = "mail.rewritten")]
+    Rewritten {
+        /// The mail as it was.
+        original: String,
+        /// The mail that goes on in its place.
+        rewritten_as: String,
+        /// What was found.
+        threat: String,
+        /// Parts that a text stands in the place of.
+        removed: usize,
+        /// Parts that an engine has cleaned.
+        cleaned: usize,
+        /// Parts that no engine could clean; a text stands in their place.
+        clean_failed: usize,
+    },
     /// Trust headers were taken out of a mail whose sender has no right to them.
     #[serde(rename = "mail.headers_stripped")]
     Stripped {
@@ -173,6 +189,14 @@ pub enum What {
         recipient: String,
         /// What was found in it.
         threat: String,
+    },
+    /// A recipient gets another mail instead, without what was found in this one.
+    #[serde(rename = "recipient.replaced")]
+    Replaced {
+        /// Who.
+        recipient: String,
+        /// The other mail's queue id.
+        by: String,
     },
     /// A recipient was given up.
     #[serde(rename = "recipient.bounced")]
@@ -430,7 +454,7 @@ impl From<&Origin> for About {
 // === impl What ===
 
 impl What {
-    /// Whose end this is, and which: `delivered`, `deleted`, `quarantined`, `bounced` or `removed`.
+    /// Whose end this is, and which: `delivered`, `deleted`, `quarantined`, `replaced`, `bounced` or `removed`.
     #[must_use]
     pub const fn end_of(&self) -> Option<(&String, &'static str)> {
         match self {
@@ -438,6 +462,7 @@ impl What {
             Self::Deleted { recipient, .. } => Some((recipient, "deleted")),
             Self::Quarantined { recipient, .. } => Some((recipient, "quarantined")),
             Self::Bounced { recipient, .. } => Some((recipient, "bounced")),
+            Self::Replaced { recipient, .. } => Some((recipient, "replaced")),
             Self::Removed { recipient, .. } => Some((recipient, "removed")),
             _ => None,
         }
@@ -458,15 +483,17 @@ impl What {
             Self::Stripped { .. } => 303,
             Self::Notified { .. } => 304,
             Self::Stuck { .. } => 305,
-            Self::Damaged { .. } => 306,
-            Self::Missing { .. } => 307,
-            Self::NotSent { .. } => 308,
+            Self::Rewritten { .. } => 306,
+            Self::Damaged { .. } => 307,
+            Self::Missing { .. } => 308,
+            Self::NotSent { .. } => 309,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,
             Self::Quarantined { .. } => 404,
             Self::Bounced { .. } => 405,
-            Self::Removed { .. } => 406,
+            Self::Replaced { .. } => 406,
+            Self::Removed { .. } => 407,
             Self::EngineLoaded { .. } => 501,
             Self::EngineUnloaded { .. } => 502,
             Self::EngineFailed { .. } => 503,

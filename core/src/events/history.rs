@@ -94,7 +94,9 @@ impl History {
     pub fn of_finding(&self, name: &str) -> io::Result<Found> {
         let is_it = |said: &str| said.eq_ignore_ascii_case(name);
         self.search(QUEUE_ID, |event| match &event.what {
-            What::Deleted { threat, .. } | What::Quarantined { threat, .. } => is_it(threat),
+            What::Deleted { threat, .. }
+            | What::Quarantined { threat, .. }
+            | What::Rewritten { threat, .. } => is_it(threat),
             What::VirusFound { threat, content, .. } => is_it(threat) || is_it(content),
             What::Scanned { verdict } => verdict.strip_prefix(INFECTED).is_some_and(is_it),
             _ => false,

@@ -58,6 +58,8 @@ impl fmt::Display for Event {
             What::Bounced { recipient, reason } => {
                 self.outcome(f, "was given up for", recipient, Some(reason))
             }
+            What::Replaced { recipient, by } => self.outcome(f, "was replaced for", recipient, Some(by)),
+            What::Rewritten { .. } => self.rewritten(f),
             What::Removed { recipient, by } => {
                 self.outcome(f, "was taken out of the queue, and nobody told, for", recipient, None)?;
                 write!(f, " by {by}")
@@ -124,6 +126,16 @@ impl Event {
             write!(f, "; reply {code}")?;
         }
         token.as_ref().map_or(Ok(()), |token| write!(f, " [{token}]"))
+    }
+
+    fn rewritten(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let What::Rewritten { original, rewritten_as, threat, removed, cleaned, clean_failed } = &self.what
+        else {
+            return Ok(());
+        };
+        let removed = removed.saturating_add(*clean_failed);
+        write!(f, "mail {original} was rewritten as {rewritten_as}, since it was infected with {threat}: ")?;
+        write!(f, "parts taken out: {removed}, cleaned: {cleaned}")
     }
 
     fn engine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,17 +7,60 @@ use gatepost_smtp::wire::params::{Notify, OriginalRecipient, RcptParams};
 use gatepost_smtp::wire::path::{Domain, ForwardPath, Mailbox};
 
 use crate::directory::{Directory, Forwarding, Resolution};
-use crate::intake::{Forwards, Submission};
+use crate::intake::{Forwards, Origin, Submission};
 
 /// An accepted mail as the queue is to have it: each recipient that leads to other servers is replaced by those it leads to,
-/// and stays itself for mailboxes here. Whom `lives_behind` knows is not looked up: the server behind knows better.
+/// and stays itself for mailboxes here. Whom `lives_behind` knows is not looked up: the server behind knows better. Where no
+/// mail leaves this server, addresses are left as they are: delivery serves their mailboxes here.
 #[must_use]
 pub fn forward(
     directory: &Directory,
     submission: Submission,
+    mail_leaves: bool,
     lives_behind: impl Fn(&ForwardPath) -> bool,
 ) -> Submission {
+    if !mail_leaves {
+        return submission;
+    }
     let Submission { envelope, origin, .. } = submission;
+    expand(directory, envelope, origin, HashSet::new(), lives_behind)
+}
+
+/// A mail for these recipients of another one, whose addresses lead to other servers only since that was accepted: as if it
+/// were accepted now. Who is a recipient of the other one already does not get it again; `None` where nobody is left.
+#[must_use]
+pub fn forward_late(
+    directory: &Directory,
+    accepted: &Submission,
+    recipients: &[usize],
+    lives_behind: impl Fn(&ForwardPath) -> bool,
+) -> Option<Submission> {
+    let Envelope { reverse_path, params, recipients: all } = &accepted.envelope;
+    let is_late = |index: &usize| recipients.contains(index);
+    let others = all.iter().enumerate().filter(|(index, _)| !is_late(index));
+    let known = others.map(|(_, recipient)| key(&recipient.path)).collect();
+    let recipients = all.iter().enumerate().filter(|(index, _)| is_late(index));
+    let recipients = recipients.map(|(_, recipient)| recipient.clone()).collect();
+    let envelope = Envelope { reverse_path: reverse_path.clone(), params: params.clone(), recipients };
+    let late = expand(directory, envelope, accepted.origin.clone(), known, lives_behind);
+    (!late.envelope.recipients.is_empty()).then_some(late)
+}
+
+/// Whether all whom an address leads to elsewhere are recipients of a mail already.
+#[must_use]
+pub fn has_all(recipients: &[Recipient], forwarding: &Forwarding) -> bool {
+    let named: HashSet<String> = recipients.iter().map(|recipient| key(&recipient.path)).collect();
+    forwarding.targets.iter().all(|target| named.contains(&mailbox_key(target)))
+}
+
+/// `known`: who gets the mail otherwise.
+fn expand(
+    directory: &Directory,
+    envelope: Envelope,
+    origin: Origin,
+    mut known: HashSet<String>,
+    lives_behind: impl Fn(&ForwardPath) -> bool,
+) -> Submission {
     let resolve = |path: &ForwardPath| {
         let resolution = if lives_behind(path) { Resolution::Foreign } else { directory.resolve(path) };
         match resolution {
@@ -37,7 +80,7 @@ pub fn forward(
     let Envelope { reverse_path, params, recipients } = envelope;
     // Whom the sender has named himself is not named by an alias again.
     let named = recipients.iter().zip(&forwardings).filter(|(_, forwarding)| forwarding.is_none());
-    let mut known: HashSet<String> = named.map(|(recipient, _)| key(&recipient.path)).collect();
+    known.extend(named.map(|(recipient, _)| key(&recipient.path)));
     let (mut expanded, mut forwards) = (Vec::new(), Forwards::default());
     for (recipient, forwarding) in recipients.into_iter().zip(&forwardings) {
         let Some(forwarding) = forwarding else {

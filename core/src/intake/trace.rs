@@ -20,6 +20,16 @@ use crate::queue::QueueId;
 #[must_use]
 pub fn received(hostname: &str, id: QueueId, submission: &Submission) -> Vec<u8> {
     let Submission { envelope, origin, .. } = submission;
+    from_peer(hostname, Some(id), envelope, origin)
+}
+
+/// The same for a mail that is only passed through to a server behind, whose own line will have an id.
+#[must_use]
+pub fn passed_through(hostname: &str, envelope: &Envelope, origin: &Origin) -> Vec<u8> {
+    from_peer(hostname, None, envelope, origin)
+}
+
+fn from_peer(hostname: &str, id: Option<QueueId>, envelope: &Envelope, origin: &Origin) -> Vec<u8> {
     let smtputf8 = envelope.params.smtputf8;
     let mut header = format!(
         "Received: from {} ({})\r\n\tby {} with {}",
@@ -31,8 +41,14 @@ pub fn received(hostname: &str, id: QueueId, submission: &Submission) -> Vec<u8>
     if let Some(tls) = &origin.tls {
         header.push_str(&format!(" ({} {})", atom(&tls.version, false), atom(&tls.cipher, false)));
     }
-    header.push_str(&format!("\r\n\tid {id}"));
-    header.push_str(&only_recipient(envelope));
+    let clauses = match id {
+        Some(id) => format!(" id {id}{}", only_recipient(envelope)),
+        None => only_recipient(envelope),
+    };
+    if let Some(clauses) = clauses.strip_prefix(' ') {
+        header.push_str("\r\n\t");
+        header.push_str(clauses);
+    }
     header.push_str(&format!(";\r\n\t{}\r\n", date(origin.received_at_ms)));
     header.into_bytes()
 }

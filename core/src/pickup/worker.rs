@@ -215,7 +215,8 @@ impl Worker {
             };
             match resolution {
                 Resolution::Local(_) => (),
-                Resolution::Forwarded(_) if sends_on => (),
+                // Where no mail leaves, its mailboxes here are served.
+                Resolution::Forwarded(forwarding) if sends_on || !forwarding.mailboxes.is_empty() => (),
                 Resolution::Forwarded(_) => {
                     return Err(format!(
                         "5.7.1 {} leads to another server, and no mail leaves this one",
@@ -262,8 +263,12 @@ impl Worker {
             octets,
             user: None,
         };
-        let submission =
-            forward(&self.rooms.directory, Submission::new(envelope, origin), |path| self.relays(path));
+        let submission = forward(
+            &self.rooms.directory,
+            Submission::new(envelope, origin),
+            self.settings.load().sends_on,
+            |path| self.relays(path),
+        );
         self.append(NewMessage { id, submission, trace, body, stamp: None }).await?;
         info!(queue_id = %id, name = ?file.name, octets, "a dropped mail was queued");
         self.rooms.events.record(about, what);

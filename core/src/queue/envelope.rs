@@ -12,8 +12,9 @@
 //! such an address (4), each: recipient's index (4), the address.
 //!
 //! State and done (kinds 4 and 5): id (8), attempts (4), not before (8), number of changes (4), each: recipient's index
-//! (4), an octet 0 to 6 (retry, delivered, deleted, quarantined, bounced, removed by an operator, retry and the sender
-//! knows), a text (reason, nothing, threat, threat, reason, nothing, reason). Version 1 had 0 to 4.
+//! (4), an octet 0 to 7 (retry, delivered, deleted, quarantined, bounced, removed by an operator, retry and the sender
+//! knows, replaced by another mail), a text (reason, nothing, threat, threat, reason, nothing, reason, the other mail's id).
+//! Version 1 had 0 to 4, version 3 0 to 6.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -168,12 +169,17 @@ impl Change {
         encoder.u32(u32::try_from(self.outcomes.len()).unwrap_or(u32::MAX));
         for (recipient, outcome) in &self.outcomes {
             encoder.u32(*recipient);
+            let replaced_by;
             let (tag, text) = match outcome {
                 Outcome::Retry { reason, .. } => (0, reason.as_str()),
                 Outcome::Done(Disposition::Delivered) => (1, ""),
                 Outcome::Done(Disposition::DeletedByPolicy { threat }) => (2, threat.as_str()),
                 Outcome::Done(Disposition::Quarantined { threat }) => (3, threat.as_str()),
                 Outcome::Done(Disposition::Bounced { reason }) => (4, reason.as_str()),
+                Outcome::Done(Disposition::Replaced { by }) => {
+                    replaced_by = by.to_string();
+                    (7, replaced_by.as_str())
+                }
                 Outcome::Removed => (5, ""),
                 Outcome::Delayed { reason, .. } => (6, reason.as_str()),
             };
@@ -202,6 +208,10 @@ impl Change {
                 4 => Outcome::Done(Disposition::Bounced { reason: text }),
                 5 => Outcome::Removed,
                 6 => Outcome::Delayed { reason: text, not_before_ms },
+                7 => {
+                    let by = text.parse().map_err(|_| Malformed)?;
+                    Outcome::Done(Disposition::Replaced { by })
+                }
                 _ => return Err(Malformed),
             };
             outcomes.push((recipient, outcome));

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use self::golden::{
-    batches_of_version_1, batches_of_version_2, batches_of_version_3, forwarded, golden, next_segment,
+    batches_of_version_1, batches_of_version_2, batches_of_version_3, batches_of_version_4, forwarded,
+    golden, next_segment,
 };
 use super::envelope::{Change, decode_message, encode_message, encode_message_as, message_rest};
 use super::facts::Facts;
@@ -31,6 +32,7 @@ const ROOT: &str = "/queue";
 const GOLDEN_V1: &[u8] = include_bytes!("../../tests/golden/queue-v1.seg");
 const GOLDEN_V2: &[u8] = include_bytes!("../../tests/golden/queue-v2.seg");
 const GOLDEN_V3: &[u8] = include_bytes!("../../tests/golden/queue-v3.seg");
+const GOLDEN_V4: &[u8] = include_bytes!("../../tests/golden/queue-v4.seg");
 const NOT_BEFORE_MS: u64 = 1_800_000_000_000;
 /// Long gone: a start puts nothing off for more than a day.
 const CARRIED_NOT_BEFORE_MS: u64 = 1_700_000_000_000;
@@ -83,13 +85,15 @@ fn ids(shared: &Shared) -> Vec<u64> {
 }
 
 #[test]
-fn this_program_writes_version_3_as_it_was_released() {
-    assert!(golden() == GOLDEN_V3, "the format changed: give it a new version and keep the old file");
+fn this_program_writes_version_4_as_it_was_released() {
+    assert!(golden() == GOLDEN_V4, "the format changed: give it a new version and keep the old file");
     // Records of earlier versions are the same to the octet.
     let batches = segment(&batches_of_version_1());
     assert!(batches[512..] == GOLDEN_V1[512..]);
     let batches = segment(&batches_of_version_2());
     assert!(batches[512..] == GOLDEN_V2[512..batches.len()]);
+    let batches = segment(&batches_of_version_3());
+    assert!(batches[512..] == GOLDEN_V3[512..batches.len()]);
 }
 
 #[test]
@@ -120,6 +124,7 @@ fn the_file_of_version_1_is_read() {
 fn the_files_with_footers_are_read_by_their_records_and_by_their_footers() {
     is_read_both_ways(GOLDEN_V2, &batches_of_version_2(), &[90, 101, 104, 105]);
     is_read_both_ways(GOLDEN_V3, &batches_of_version_3(), &[90, 101, 104, 105, 106]);
+    is_read_both_ways(GOLDEN_V4, &batches_of_version_4(), &[90, 101, 104, 105, 107]);
 }
 
 fn is_read_both_ways(whole: &[u8], batches: &[Vec<Record>], expected: &[u64]) {
@@ -185,12 +190,12 @@ fn a_follow_up_counts_only_with_the_record_of_its_attempt() {
 fn a_newer_version_is_refused_and_left_alone() {
     let disk = SimulatedDisk::new();
     let mut octets = golden();
-    octets[8] = 4;
+    octets[8] = 5;
     let crc = super::record::mask(crc32c::crc32c(&octets[..32]));
     octets[32..36].copy_from_slice(&crc.to_le_bytes());
     put(&disk, &SEGMENT.path(Path::new(ROOT)), &octets);
     let refused = recover(&disk, Path::new(ROOT), &spool(&disk), Mode::Repair).err().unwrap();
-    assert!(matches!(refused, OpenError::NewerVersion { found: 4, known: 3, .. }));
+    assert!(matches!(refused, OpenError::NewerVersion { found: 5, known: 4, .. }));
     assert!(refused.to_string().contains("use a newer Gatepost"));
 }
 
@@ -329,6 +334,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         ".{0,20}".prop_map(|threat| Outcome::Done(Disposition::Quarantined { threat })),
         ".{0,20}".prop_map(|threat| Outcome::Done(Disposition::DeletedByPolicy { threat })),
         ".{0,20}".prop_map(|reason| Outcome::Done(Disposition::Bounced { reason })),
+        any::<u64>().prop_map(|id| Outcome::Done(Disposition::Replaced { by: QueueId(id) })),
         Just(Outcome::Removed),
         ".{0,20}".prop_map(|reason| Outcome::Retry { reason, not_before_ms: 42 }),
         ".{0,20}".prop_map(|reason| Outcome::Delayed { reason, not_before_ms: 42 }),

@@ -238,7 +238,7 @@ pub(super) const HEADER_FIELDS_OCTETS: usize = 36;
 /// Octets before the first record.
 pub(super) const SEGMENT_HEADER_OCTETS: u64 = 512;
 /// What this program writes, and the latest it reads.
-pub(super) const FORMAT_VERSION: u32 = 3;
+pub(super) const FORMAT_VERSION: u32 = 4;
 const MAGIC: &[u8; 8] = b"GPQUEUE\n";
 const SUFFIX: &str = "seg";
 const UNFINISHED_SUFFIX: &str = "new";

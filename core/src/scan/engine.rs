@@ -13,6 +13,12 @@ pub trait Engine: Send + Sync + 'static {
     /// `deadline` answers [`Verdict::TimedOut`]; one that goes on costs its thread, not the waiter's time.
     fn scan(&self, item: &[u8], deadline: Instant) -> Verdict;
 
+    /// Cleans an item in which it finds something. As `scan`, it may block until the deadline. What comes back is
+    /// believed by nobody before it was scanned.
+    fn clean(&self, _item: &[u8], _deadline: Instant) -> Cleaning {
+        Cleaning::NotCleanable
+    }
+
     /// Whether it is worth asking. `false` while an engine outside this process cannot be reached. Never blocks.
     fn is_available(&self) -> bool {
         true
@@ -22,6 +28,18 @@ pub trait Engine: Send + Sync + 'static {
     fn reload(&self) -> Reload {
         Reload::Unchanged
     }
+}
+
+/// What came of an item that was to be cleaned.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cleaning {
+    /// The item without what was found in it.
+    Cleaned(Vec<u8>),
+    /// The engine does not clean, or not this.
+    NotCleanable,
+    /// The engine failed.
+    Failed,
 }
 
 /// What a look for new signatures led to.

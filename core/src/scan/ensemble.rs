@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::examine::scan_contained;
+use super::examine::{clean_contained, scan_contained};
 use super::item_verdicts::ItemVerdicts;
 use super::metrics::EngineMetrics;
-use super::{Engine, EngineIdentity, Reload, Verdict};
+use super::{Cleaning, Engine, EngineIdentity, Reload, Verdict};
 
 /// The engines of a scanner, in the order in which they are asked.
 #[derive(Default)]
@@ -148,6 +148,19 @@ impl Engine for Ensemble {
                 self.first_available().map_or(Verdict::Failed, |member| member.scan(item, deadline))
             }
         }
+    }
+
+    /// The first engine that can. Those that find nothing in it give it back as it is, or not at all.
+    fn clean(&self, item: &[u8], deadline: Instant) -> Cleaning {
+        let mut failed = false;
+        for member in self.members.iter().filter(|member| member.engine.is_available()) {
+            match clean_contained(&*member.engine, item, deadline) {
+                Cleaning::Cleaned(cleaned) => return Cleaning::Cleaned(cleaned),
+                Cleaning::NotCleanable => (),
+                Cleaning::Failed => failed = true,
+            }
+        }
+        if failed { Cleaning::Failed } else { Cleaning::NotCleanable }
     }
 
     fn is_available(&self) -> bool {

@@ -8,7 +8,8 @@ use super::item::ItemName;
 use super::memory::Held;
 use super::plan::{self, Visitor};
 use super::{
-    Engine, Obstacle, POLICY_VERSION, ScanReport, Stamp, UnscannableAction, UnscannablePolicy, Verdict,
+    Cleaning, Engine, Obstacle, POLICY_VERSION, ScanReport, Stamp, UnscannableAction, UnscannablePolicy,
+    Verdict,
 };
 
 /// Scans a message as it was received. `due` is asked before every item, since another waiter may have moved it.
@@ -33,6 +34,11 @@ pub(super) fn stamp_of(engine: &dyn Engine) -> Stamp {
 pub(super) fn scan_contained(engine: &dyn Engine, octets: &[u8], due: Instant) -> Verdict {
     // The engine is not used half-changed afterwards: it is shared and thus takes care of its own locks.
     catch_unwind(AssertUnwindSafe(|| engine.scan(octets, due))).unwrap_or(Verdict::Failed)
+}
+
+/// The same for its cleaning.
+pub(super) fn clean_contained(engine: &dyn Engine, octets: &[u8], due: Instant) -> Cleaning {
+    catch_unwind(AssertUnwindSafe(|| engine.clean(octets, due))).unwrap_or(Cleaning::Failed)
 }
 
 struct Examination<'a> {

@@ -17,6 +17,10 @@ pub struct Metrics {
     pub(super) timeouts: IntCounter,
     pub(super) failures: IntCounter,
     pub(super) turned_away: IntCounter,
+    pub(super) messages_cleaned: IntCounter,
+    pub(super) files_cleaned: IntCounter,
+    pub(super) files_removed: IntCounter,
+    pub(super) clean_failures: IntCounter,
     pub(super) queue_length: IntGauge,
     pub(super) threads_overdue: IntGauge,
     pub(super) seconds: Histogram,
@@ -61,6 +65,22 @@ impl Metrics {
                 registry,
                 "turned_away_total",
                 "Scans not taken because the queue was full.",
+            )?,
+            messages_cleaned: counter(
+                registry,
+                "messages_cleaned_total",
+                "Messages rewritten without what was found in them.",
+            )?,
+            files_cleaned: counter(registry, "files_cleaned_total", "Infected parts that were cleaned.")?,
+            files_removed: counter(
+                registry,
+                "files_removed_total",
+                "Infected parts that a text took the place of.",
+            )?,
+            clean_failures: counter(
+                registry,
+                "clean_failures_total",
+                "Infected parts that no engine could clean.",
             )?,
             queue_length: gauge(registry, "queue_length", "Messages that wait for a scan thread.")?,
             threads_overdue: gauge(

@@ -4,6 +4,7 @@
 //! body -> scanner (priorities, deadline, dedupe) -> pool (threads) -> examine
 //!           examine: plan (mime, archive, coded_text, tnef, sealed) -> item -> ensemble -> verdict -> policy -> report with a stamp
 //!                    ensemble: each engine, unless it has said it of the same octets before
+//! infected -> rewrite: its parts, each on its own -> cleaned, or a notice in its place -> scanner
 //! ```
 //! A clean message gets a [`Stamp`]: the engine, its signatures and the version of our own plan. As long as the stamp is the
 //! current one, nobody scans the message again; once it is not, it counts as unscanned.
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod overruled;
 pub mod plan;
 pub mod policy;
+pub mod rewrite;
 pub mod rules;
 pub mod scanner;
 pub mod stamp;
@@ -35,14 +37,15 @@ mod samples;
 mod sealed;
 mod tnef;
 
-pub use engine::{Engine, EngineIdentity, InvalidIdentity, Reload};
+pub use engine::{Cleaning, Engine, EngineIdentity, InvalidIdentity, Reload};
 pub use engines::{EngineSettings, YaraEngine};
 pub use ensemble::{EnginePolicy, EngineStatus, Ensemble};
 pub use inspect::{Finding, Inspection, inspect};
 pub use item::ItemName;
 pub use metrics::Metrics;
 pub use overruled::{Overruled, Ruling};
-pub use policy::{InfectedAction, UnscannableAction, UnscannablePolicy};
+pub use policy::{Disposal, InfectedAction, Rewriting, UnscannableAction, UnscannablePolicy};
+pub use rewrite::Rewriter;
 pub use scanner::{Priority, Scanner, Settings};
 pub use stamp::{InvalidStamp, POLICY_VERSION, Stamp};
 pub use verdict::{Obstacle, ObstacleKind, ScanReport, Verdict, threat_name};

@@ -11,6 +11,30 @@ pub enum InfectedAction {
     Quarantine,
     /// It is deleted.
     Delete,
+    /// What is infected in it is replaced, and the rest goes its way.
+    Rewrite(Rewriting),
+}
+
+/// How infected mail is rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewriting {
+    /// Whether the engines are asked to clean a part before it is taken out.
+    pub cleans: bool,
+    /// Whether the mail as it was goes into the quarantine as well.
+    pub keeps_original: bool,
+    /// What becomes of mail that cannot be rewritten.
+    pub otherwise: Disposal,
+}
+
+/// What becomes of a whole mail that nobody is to get.
+#[must_use]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Disposal {
+    /// It goes into the quarantine.
+    #[default]
+    Quarantine,
+    /// It is deleted.
+    Delete,
 }
 
 /// One answer for each kind of obstacle.
@@ -46,10 +70,25 @@ pub enum UnscannableAction {
 impl InfectedAction {
     /// As far as the switch for deletion allows: without it, what was to be deleted goes into the quarantine. The classic
     /// name of that switch is `EnableScanDeletion`.
+    /// A part is taken out all the same, and the mail as it was then kept.
     pub const fn allowed(self, deletion: bool) -> Self {
         match self {
-            Self::Delete if deletion => Self::Delete,
-            Self::Delete | Self::Quarantine => Self::Quarantine,
+            Self::Delete if !deletion => Self::Quarantine,
+            Self::Rewrite(rewriting) if !deletion => Self::Rewrite(Rewriting {
+                keeps_original: true,
+                otherwise: Disposal::Quarantine,
+                ..rewriting
+            }),
+            allowed => allowed,
+        }
+    }
+
+    /// What becomes of mail that is not rewritten.
+    pub const fn disposal(self) -> Disposal {
+        match self {
+            Self::Quarantine => Disposal::Quarantine,
+            Self::Delete => Disposal::Delete,
+            Self::Rewrite(rewriting) => rewriting.otherwise,
         }
     }
 }
@@ -92,5 +131,15 @@ mod tests {
         for deletion in [true, false] {
             assert_eq!(InfectedAction::Quarantine.allowed(deletion), InfectedAction::Quarantine);
         }
+    }
+
+    #[test]
+    fn without_the_switch_for_deletion_nothing_of_a_rewritten_mail_is_lost() {
+        let rewriting = Rewriting { cleans: true, keeps_original: false, otherwise: Disposal::Delete };
+        let action = InfectedAction::Rewrite(rewriting);
+        assert_eq!(action.allowed(true), action);
+        assert_eq!(action.disposal(), Disposal::Delete);
+        let kept = Rewriting { cleans: true, keeps_original: true, otherwise: Disposal::Quarantine };
+        assert_eq!(action.allowed(false), InfectedAction::Rewrite(kept));
     }
 }

@@ -42,10 +42,10 @@ pub struct Settings {
 /// A running scan holds the message (up to the message limit) and at most [`super::plan::ITEM_OCTETS_MAX`] of decoded octets.
 #[derive(Clone)]
 pub struct Scanner {
-    engine: Arc<dyn Engine>,
+    pub(super) engine: Arc<dyn Engine>,
     pool: Arc<Pool>,
     overruled: Overruled,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 // === impl Scanner ===

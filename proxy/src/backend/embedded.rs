@@ -42,6 +42,8 @@ pub struct Settings {
     /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
     /// `None`: it does not wait at all.
     pub scan_time_max: Option<Duration>,
+    /// Whether mail that a session finds infected is refused; otherwise the queue does with it what its policy says.
+    pub refuse_infected: bool,
 }
 
 /// Mail for other domains is sent on.

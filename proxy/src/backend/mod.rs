@@ -1,4 +1,5 @@
-//! The seam behind the edge: what takes a mail over.
+//! The seam behind the edge: what takes a mail over. A session that is passed through to a server behind has none: see
+//! `pass_through`.
 //!
 //! One transaction: `Backend::begin` (MAIL), `recipient` (each RCPT), `prepare` (DATA or the first BDAT), octets into
 //! `sink` with `settle` between reads, then `commit`. **250 comes only out of `commit`.** Dropping a transaction before
@@ -6,6 +7,7 @@
 
 pub mod behind;
 pub mod embedded;
+pub mod pass_through;
 mod received;
 
 use gatepost_core::BoxFuture;

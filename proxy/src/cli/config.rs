@@ -13,6 +13,7 @@ use crate::admin::Credential;
 use crate::config::{Admin, Backend, Config, EXAMPLE, Listener, Pop3Tls, Service, SmtpTls};
 use crate::data_folder::{DataFolder, Environment};
 use crate::dkim_keys;
+use crate::pass_through;
 use crate::relay;
 use crate::sandbox;
 use crate::sandbox::accounts::Account;
@@ -70,6 +71,7 @@ fn check(file: Option<&Path>, site: &Site, output: &mut Output) -> Result<(), Fa
     services::load_policy(&config).map_err(|error| wrong(&error))?;
     dkim_keys::load(&config).map_err(|error| wrong(&error))?;
     relay::check(&config).map_err(|error| wrong(&error))?;
+    pass_through::check(&config).map_err(|error| wrong(&error))?;
     if let Some(credential) = config.admin.as_ref().and_then(Admin::credential) {
         Credential::load(credential).map_err(|error| wrong(&error))?;
     }
@@ -123,7 +125,7 @@ fn summarise(config: &Config, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn service(listener: &Listener) -> String {
-    match listener.service {
+    match &listener.service {
         Service::Smtp { tls, require_auth, backend, .. } => {
             let tls = match tls {
                 SmtpTls::StartTls => "STARTTLS",
@@ -134,6 +136,7 @@ fn service(listener: &Listener) -> String {
             let who = match (require_auth, backend) {
                 (true, _) => "AUTH required",
                 (false, Backend::Embedded) => "anybody, for local recipients",
+                (false, Backend::PassThrough(_)) => "anybody, as the server behind says",
                 (false, Backend::Relay) => "anybody, for recipients here and behind",
             };
             format!("SMTP, {tls}, {who}")

@@ -21,6 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::output::{Output, Table, complain, time};
 use super::{Exit, Failure, Site, mbox};
 use crate::private::{self, FILE_MODE};
+use crate::scan_helper::{self, Helpers};
 use crate::services;
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +71,7 @@ pub(super) enum Format {
 struct Reader {
     store: Arc<SqliteStore>,
     gate: ScanGate,
+    helpers: Helpers,
 }
 
 pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Result<(), Failure> {
@@ -84,7 +86,11 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
             }
             Command::Remove { mailbox } => reader.remove(mailbox, site, output).await,
         };
-        reader.store.close().await;
+        let Reader { store, gate, helpers } = reader;
+        store.close().await;
+        // With it the last who could ask them.
+        drop(gate);
+        helpers.finish();
         outcome
     })
 }
@@ -118,13 +124,15 @@ impl Reader {
         // Nobody scrapes a command; the scanner counts all the same.
         let metrics = scan::Metrics::register(&Registry::new()).map_err(Failure::general)?;
         let rules = services::rules(config, &folder);
-        let engines = services::start_engines(config, Some(&rules), &Log::discarding(), &metrics)
+        let helpers =
+            scan_helper::start_apart(config).map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let engines = services::start_engines(config, Some(&rules), &helpers, &Log::discarding(), &metrics)
             .map_err(|error| Failure::new(Exit::Configuration, error))?;
         let overruled = quarantine::overruled(&RealDisk, &folder.quarantine()).map_err(Failure::general)?;
         let settings = scan::Settings { overruled, ..services::scan_settings(config) };
         let scanner = Scanner::start(engines, &settings, metrics).map_err(Failure::general)?;
         let gate = ScanGate::new(store.clone(), scanner, None).waiting(config.scan.reader_budget.duration());
-        Ok(Self { gate, store })
+        Ok(Self { store, gate, helpers })
     }
 
     async fn list_mailboxes(&self, as_json: bool, output: &mut Output) -> Result<(), Failure> {

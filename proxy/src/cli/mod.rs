@@ -26,6 +26,8 @@ pub use exit::{Exit, Failure};
 use output::Output;
 use site::Site;
 
+use crate::scan_helper;
+
 /// Gatepost: an SMTP front end with its own queue, scanner and mailboxes.
 #[derive(Debug, Parser)]
 #[command(name = "gatepost", version, max_term_width = 110, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
@@ -87,6 +89,9 @@ enum Command {
     /// Scan files as the server would scan mail, or mailboxes in the background. Exits with 1 if a file is infected or cannot
     /// be scanned.
     Scan(scan::Arguments),
+    /// What the server starts to run scan commands with.
+    #[command(hide = true)]
+    ScanHelper(scan_helper::Arguments),
 }
 
 /// Parses, does, reports, and says how it went.
@@ -100,6 +105,9 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
+    if let Command::ScanHelper(arguments) = &cli.command {
+        return scan_helper::run(arguments);
+    }
     let mut output = Output::stdout();
     match execute(cli, &mut output).and_then(|()| output.finish()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -126,6 +134,8 @@ fn execute(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Quarantine(command) => quarantine::execute(&command, &site, output),
         Command::Mailbox(command) => mailbox::execute(&command, &site, output),
         Command::Scan(arguments) => scan::execute(&arguments, &site, output),
+        // It has neither a site nor an output.
+        Command::ScanHelper(_) => Ok(()),
     }
 }
 

@@ -21,9 +21,11 @@ use crate::dkim_keys;
 use crate::first_run::{self, FirstRunError};
 use crate::hardening;
 use crate::open_files::OpenFiles;
+use crate::pass_through;
 use crate::relay;
 use crate::sandbox::accounts::Account;
 use crate::sandbox::{self, Sandbox, SandboxError};
+use crate::scan_helper::{self, Helpers};
 use crate::server::{Server, ServerSettings, StartError};
 use crate::service_manager;
 use crate::services::{self, OpenError, Rooms};
@@ -43,6 +45,7 @@ struct Parts {
     folder: DataFolder,
     log: LogHandle,
     sandbox: Sandbox,
+    helpers: Helpers,
     sockets: Sockets,
     control: ControlSocket,
     open_files: OpenFiles,
@@ -86,6 +89,9 @@ pub(super) fn run(site: &Site, arguments: &Arguments, output: &mut Output) -> Re
     if let Some(pickup) = &config.pickup {
         folder.prepare_pickup(pickup).map_err(|error| folder_failure(&error))?;
     }
+    // Afterwards no program can be started.
+    let helpers = scan_helper::start(&config, &folder.scan_scratch())
+        .map_err(|error| Failure::new(Exit::Configuration, error))?;
     let folders = sandbox::folders(&config, site.config_file(), folder.root());
     let sandbox = Sandbox::enter(config.sandbox, folders).map_err(|error| sandbox_failure(&error))?;
     if sandbox.forbids_listening() {
@@ -98,7 +104,7 @@ pub(super) fn run(site: &Site, arguments: &Arguments, output: &mut Output) -> Re
         .map_err(Failure::general)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(Failure::general)?;
-        let parts = Parts { config, folder, log, sandbox, sockets, control, open_files };
+        let parts = Parts { config, folder, log, sandbox, helpers, sockets, control, open_files };
         let mut running = Running::start(parts, site, output).await?;
         while signals.next().await == Request::Reload {
             running.reload(site, arguments);
@@ -159,7 +165,7 @@ impl Arguments {
 
 impl Running {
     async fn start(parts: Parts, site: &Site, output: &mut Output) -> Result<Self, Failure> {
-        let Parts { config, folder, log, sandbox, mut sockets, control, open_files } = parts;
+        let Parts { config, folder, log, sandbox, helpers, mut sockets, control, open_files } = parts;
         let directory = first_run::open_directory(&folder).map_err(|error| first_run_failure(&error))?;
         if site.config_file().is_none() {
             welcome(&config, &folder, &directory, output)?;
@@ -172,8 +178,9 @@ impl Running {
         }
         let metrics = Metrics::new().map_err(Failure::general)?;
         sandbox::Metrics::register(&sandbox, metrics.registry()).map_err(Failure::general)?;
-        let rooms =
-            Rooms::open(&config, &folder, directory, &metrics).await.map_err(|error| open_failure(&error))?;
+        let rooms = Rooms::open(&config, &folder, directory, &helpers, &metrics)
+            .await
+            .map_err(|error| open_failure(&error))?;
         // Before the first octet of a stranger is read.
         sandbox.verify().await.map_err(|error| sandbox_failure(&error))?;
         let is_draining = Arc::new(AtomicBool::new(false));
@@ -233,7 +240,7 @@ impl Running {
         if let Err(error) = services::load_tls(&config, &self.folder) {
             return rejected(&error);
         }
-        if let Err(error) = relay::check(&config) {
+        if let Err(error) = relay::check(&config).and_then(|()| pass_through::check(&config)) {
             return rejected(&error);
         }
         let policy = match services::load_policy(&config) {

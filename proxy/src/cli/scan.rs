@@ -20,6 +20,7 @@ use super::{Exit, Failure, Site};
 use crate::control::Client;
 use crate::control::client::Part;
 use crate::control::message::{Engine, Line, Request};
+use crate::scan_helper::{self, Helpers};
 use crate::services;
 
 #[derive(Debug, Args)]
@@ -67,10 +68,24 @@ pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -
 }
 
 fn scan(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
+    let helpers =
+        scan_helper::start_apart(site.config()?).map_err(|error| Failure::new(Exit::Configuration, error))?;
+    let scanned = scan_with(&helpers, arguments, site, output);
+    helpers.finish();
+    scanned
+}
+
+fn scan_with(
+    helpers: &Helpers,
+    arguments: &Arguments,
+    site: &Site,
+    output: &mut Output,
+) -> Result<(), Failure> {
     // Nobody scrapes a command; the engines count all the same.
     let metrics = Metrics::register(&Registry::new()).map_err(Failure::general)?;
     let rules = rules_folder(site)?;
-    let engines = services::start_engines(site.config()?, rules.as_deref(), &Log::discarding(), &metrics)
+    let (config, events) = (site.config()?, Log::discarding());
+    let engines = services::start_engines(config, rules.as_deref(), helpers, &events, &metrics)
         .map_err(|error| Failure::new(Exit::Configuration, error))?;
     let mut suspects = 0_usize;
     for path in &arguments.files {

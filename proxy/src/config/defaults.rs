@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gatepost_core::delivery::Schedules;
-use gatepost_core::scan::EnginePolicy;
+use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
 
-use super::file::{Infected, SandboxMode};
+use super::file::SandboxMode;
 use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
 use super::{
@@ -66,6 +66,7 @@ impl Config {
             queue: Queue::default(),
             remote: None,
             relay: None,
+            pass_through: None,
             srs: None,
             scan: Scan::default(),
             schedules: Schedules::default(),
@@ -130,8 +131,8 @@ impl Default for Scan {
             session_budget: SESSION_BUDGET_DEFAULT,
             reader_budget: READER_BUDGET_DEFAULT,
             unscannable: Unscannable::default(),
-            infected: Infected::default(),
-            deletion: false,
+            infected: InfectedAction::default(),
+            refuse_infected: true,
             background: gatepost_core::background::Settings::default(),
         }
     }

@@ -11,8 +11,9 @@ use gatepost_core::scan::engines::Address;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::command::{CommandEngine, WrittenCommand};
 use super::problem::Finding;
-use super::values::TimeSpan;
+use super::values::{Octets, TimeSpan};
 
 /// One scan engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum EngineKind {
         /// The path of its service, without a slash in front.
         service: String,
     },
+    /// A program.
+    Command(CommandEngine),
 }
 
 /// How an engine outside this process is reached.
@@ -72,6 +75,15 @@ pub(super) struct WrittenEngine {
     timeout: Option<Spanned<TimeSpan>>,
     retry_delay: Option<Spanned<TimeSpan>>,
     service: Option<Spanned<String>>,
+    command: Option<Spanned<Vec<String>>>,
+    clean: Option<Spanned<Vec<u8>>>,
+    infected: Option<Spanned<Vec<u8>>>,
+    version_command: Option<Spanned<Vec<String>>>,
+    version_files: Option<Spanned<Vec<PathBuf>>>,
+    folders: Option<Spanned<Vec<PathBuf>>>,
+    item_max: Option<Spanned<Octets>>,
+    memory: Option<Spanned<Octets>>,
+    processes: Option<Spanned<u8>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -80,6 +92,7 @@ enum WrittenKind {
     Yara,
     Clamd,
     Icap,
+    Command,
 }
 
 /// `[scan] policy`
@@ -134,16 +147,24 @@ impl ScanEngine {
 // === impl WrittenEngine ===
 
 impl WrittenEngine {
-    fn check(self, findings: &mut Vec<Finding>) -> Option<ScanEngine> {
+    fn check(mut self, findings: &mut Vec<Finding>) -> Option<ScanEngine> {
+        let command = self.take_command();
+        if *self.kind.get_ref() != WrittenKind::Command {
+            command.refuse(findings);
+        }
         let kind = match self.kind.get_ref() {
             WrittenKind::Yara => {
                 self.refuse_outside_keys(findings);
                 EngineKind::Yara
             }
+            WrittenKind::Command => {
+                self.refuse_service(findings);
+                self.refuse_place(findings);
+                let (timeout, retry_delay) = self.times();
+                EngineKind::Command(command.check(self.kind.span(), timeout, retry_delay, findings)?)
+            }
             WrittenKind::Clamd => {
-                if let Some(service) = &self.service {
-                    findings.push(Finding::at(service.span(), "`service` is a setting of ICAP engines"));
-                }
+                self.refuse_service(findings);
                 EngineKind::Clamd(self.outside("socket = \"/run/clamav/clamd.ctl\"", findings)?)
             }
             WrittenKind::Icap => EngineKind::Icap {
@@ -155,6 +176,7 @@ impl WrittenEngine {
             EngineKind::Yara => "yara",
             EngineKind::Clamd(_) => "clamd",
             EngineKind::Icap { .. } => "icap",
+            EngineKind::Command(_) => "command",
         };
         let name = self.name.map_or_else(|| EngineName(default.to_owned()), Spanned::into_inner);
         Some(ScanEngine { name, kind })
@@ -176,11 +198,45 @@ impl WrittenEngine {
     }
 
     fn outside(&self, example: &str, findings: &mut Vec<Finding>) -> Option<Outside> {
-        Some(Outside {
-            address: self.address(example, findings)?,
-            timeout: self.timeout.as_ref().map_or(TIMEOUT_DEFAULT, |it| *it.get_ref()),
-            retry_delay: self.retry_delay.as_ref().map_or(RETRY_DELAY_DEFAULT, |it| *it.get_ref()),
-        })
+        let (timeout, retry_delay) = self.times();
+        Some(Outside { address: self.address(example, findings)?, timeout, retry_delay })
+    }
+
+    /// For one item, and before it is tried again.
+    fn times(&self) -> (TimeSpan, TimeSpan) {
+        let timeout = self.timeout.as_ref().map_or(TIMEOUT_DEFAULT, |it| *it.get_ref());
+        (timeout, self.retry_delay.as_ref().map_or(RETRY_DELAY_DEFAULT, |it| *it.get_ref()))
+    }
+
+    fn take_command(&mut self) -> WrittenCommand {
+        WrittenCommand {
+            command: self.command.take(),
+            clean: self.clean.take(),
+            infected: self.infected.take(),
+            version_command: self.version_command.take(),
+            version_files: self.version_files.take(),
+            folders: self.folders.take(),
+            item_max: self.item_max.take(),
+            memory: self.memory.take(),
+            processes: self.processes.take(),
+        }
+    }
+
+    fn refuse_service(&self, findings: &mut Vec<Finding>) {
+        if let Some(service) = &self.service {
+            findings.push(Finding::at(service.span(), "`service` is a setting of ICAP engines"));
+        }
+    }
+
+    /// A program is started, not reached.
+    fn refuse_place(&self, findings: &mut Vec<Finding>) {
+        let keys = [
+            ("socket", self.socket.as_ref().map(Spanned::span)),
+            ("address", self.address.as_ref().map(Spanned::span)),
+        ];
+        for (key, span) in keys.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+            findings.push(Finding::at(span, format!("`{key}` is no setting of a command")));
+        }
     }
 
     /// A part of a URI: nothing that could end it, or a line.
@@ -337,6 +393,7 @@ mod tests {
             (format!("[[scan.engine]]\ntype = \"icap\"\n{address}"), "which service"),
             (format!("[[scan.engine]]\ntype = \"icap\"\n{address}service = \"a b\"\n"), "not the path"),
             (format!("[[scan.engine]]\ntype = \"icap\"\n{address}service = \"/a\"\n"), "not the path"),
+            (format!("{clamd}{socket}command = [\"/bin/x\"]\n"), "a setting of engines of the type"),
             ("policy = \"most\"\n".to_owned(), "unknown variant"),
         ] {
             let error = parse(&text).unwrap_err();

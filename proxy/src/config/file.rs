@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::admission::Admission;
@@ -14,7 +14,9 @@ use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
+use super::infected::{WrittenInfected, WrittenRewrite};
 use super::network::TrustedNetwork;
+use super::pass_through::{WrittenPassThrough, WrittenUpstream};
 use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
@@ -39,6 +41,8 @@ pub(super) struct File {
     pub(super) delivery: WrittenDelivery,
     pub(super) route: Vec<Spanned<WrittenRoute>>,
     pub(super) relay: Option<Spanned<WrittenRelay>>,
+    pub(super) pass_through: Option<Spanned<WrittenPassThrough>>,
+    pub(super) upstream: Vec<Spanned<WrittenUpstream>>,
     pub(super) srs: Option<WrittenSrs>,
     pub(super) scan: Scan,
     pub(super) dkim: Vec<Spanned<DkimKey>>,
@@ -60,7 +64,7 @@ pub(super) struct Server {
 }
 
 /// How much of the sandbox must hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum SandboxMode {
     /// All of it, or the server does not run.
@@ -86,6 +90,8 @@ pub(super) struct Listener {
     pub(super) pregreet_wait: Option<Spanned<TimeSpan>>,
     pub(super) dnsbl: Option<Spanned<bool>>,
     pub(super) backend: Option<Spanned<Backend>>,
+    pub(super) upstreams: Option<Spanned<Vec<Spanned<ListenerName>>>>,
+    pub(super) trace_header: Option<Spanned<bool>>,
     pub(super) connections: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) proxy_protocol_from: Vec<TrustedNetwork>,
@@ -190,19 +196,10 @@ pub(super) struct Scan {
     pub(super) background: WrittenBackground,
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
-    pub(super) infected: Option<Infected>,
-    pub(super) deletion: Option<bool>,
-}
-
-/// What becomes of infected mail in the queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Infected {
-    /// It goes into the quarantine.
-    #[default]
-    Quarantine,
-    /// It is deleted, where deletion is switched on.
-    Delete,
+    pub(super) infected: WrittenInfected,
+    pub(super) deletion: bool,
+    pub(super) refuse_infected: Option<bool>,
+    pub(super) rewrite: WrittenRewrite,
 }
 
 /// `[pickup]`

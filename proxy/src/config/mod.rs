@@ -9,13 +9,16 @@
 mod admission;
 mod background;
 mod classes;
+mod command;
 mod defaults;
 mod delivery;
 mod dkim;
 mod dnsbl;
 mod engines;
 mod file;
+mod infected;
 pub mod network;
+mod pass_through;
 mod problem;
 mod quarantine;
 mod quirk;
@@ -34,17 +37,19 @@ use std::path::{Path, PathBuf};
 
 use gatepost_core::delivery::Schedules;
 use gatepost_core::forwarding;
-use gatepost_core::scan::EnginePolicy;
+use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
 pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
+pub use command::{CommandEngine, CommandVersion};
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
-pub use file::{Infected, LogFormat, LogLevel, SandboxMode};
+pub use file::{LogFormat, LogLevel, SandboxMode};
 use network::TrustedNetwork;
+pub use pass_through::{PassThrough, Passing, Upstream, UpstreamProof, UpstreamTls};
 pub use problem::{Problem, Problems};
 pub use quarantine::Quarantine;
 pub use quirk::{Quirk, QuirkNetworks};
@@ -90,6 +95,8 @@ pub struct Config {
     pub remote: Option<Remote>,
     /// What listeners stand before whose backend is the relay; set where there is one, and then `remote` is set as well.
     pub relay: Option<Relay>,
+    /// What listeners are a live front of whose backend is the pass-through; set where there is one.
+    pub pass_through: Option<PassThrough>,
     /// How senders of mail are rewritten that goes on from here; `None`: not at all. Where it is set, so is `remote`.
     pub srs: Option<forwarding::srs::Settings>,
     /// How mail is scanned.
@@ -136,7 +143,7 @@ pub struct Listener {
 }
 
 /// A protocol with the settings that make sense for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Service {
     /// Mail comes in.
     Smtp {
@@ -161,13 +168,15 @@ pub enum Service {
 }
 
 /// What stands behind an SMTP listener.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Backend {
     /// The mailboxes here.
     #[default]
     Embedded,
     /// Those too, and the mail server of `Relay`.
     Relay,
+    /// The servers of `PassThrough`, and nothing here.
+    PassThrough(Passing),
 }
 
 /// TLS of an SMTP listener. "AUTH required, but impossible" cannot be written.
@@ -271,10 +280,10 @@ pub struct Scan {
     pub reader_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Unscannable,
-    /// What becomes of infected mail in the queue.
-    pub infected: Infected,
-    /// Whether mail may be deleted for what is found in it; otherwise it goes into the quarantine. `EnableScanDeletion`.
-    pub deletion: bool,
+    /// What becomes of infected mail in the queue, as far as `deletion` allows; the classic `EnableScanDeletion`.
+    pub infected: InfectedAction,
+    /// Whether a session refuses what it finds infected; otherwise that is left to the queue.
+    pub refuse_infected: bool,
     /// How what lies in mailboxes is scanned again.
     pub background: gatepost_core::background::Settings,
 }

@@ -36,7 +36,7 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let Scan { in_session, session_budget, infected, deletion, background, .. } = self.scan;
+        let Scan { in_session, session_budget, infected, refuse_infected, background, .. } = self.scan;
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -55,7 +55,14 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan { in_session, session_budget, infected, deletion, background, ..running.scan.clone() },
+            scan: Scan {
+                in_session,
+                session_budget,
+                infected,
+                refuse_infected,
+                background,
+                ..running.scan.clone()
+            },
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self

@@ -10,12 +10,13 @@ use toml::Spanned;
 use super::defaults::CONNECTIONS_DEFAULT;
 use super::engines::engines;
 use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
+use super::pass_through;
 use super::problem::Finding;
 use super::{
-    Admin, Backend, Badmail, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Pop3Tls, Queue,
-    Scan, Service, SmtpTls, TlsFiles,
+    Admin, Backend, Badmail, ClientCertificates, Config, DkimKey, Limits, Listener, Log, Passing, Pop3Tls,
+    Queue, Scan, Service, SmtpTls, TlsFiles,
 };
-use crate::config::values::{Hostname, Octets};
+use crate::config::values::{Hostname, ListenerName, Octets};
 
 /// Reads and checks a text.
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
@@ -27,6 +28,10 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
     let relayed = relay.as_ref().map_or(&[][..], |relay| &relay.domains);
     let srs = file.srs.and_then(|srs| srs.check(remote.is_some(), relayed, &mut findings));
     check_backends(&file.listener, relay_span, &mut findings);
+    let passing = file.listener.iter().find_map(|listener| passing_span(listener.get_ref()));
+    let named = file.listener.iter().filter_map(|listener| listener.get_ref().upstreams.as_ref());
+    named.for_each(|named| pass_through::check_names(named.get_ref(), &file.upstream, &mut findings));
+    let pass_through = pass_through::check(file.pass_through, file.upstream, passing.as_ref(), &mut findings);
     let config = Config {
         hostname: file.server.hostname.unwrap_or_else(Hostname::of_this_machine),
         data: file.server.data,
@@ -51,6 +56,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         },
         remote,
         relay,
+        pass_through,
         srs,
         dkim: dkim(file.dkim, &mut findings),
         pickup: file.pickup.and_then(|pickup| self::pickup(pickup, &mut findings)),
@@ -109,15 +115,21 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
     let backend = match written.backend.as_ref().map(Spanned::get_ref) {
         None | Some(file::Backend::Embedded) => Backend::Embedded,
         Some(file::Backend::Relay) => Backend::Relay,
-        Some(file::Backend::PassThrough) => {
-            let span = written.backend.as_ref().map(Spanned::span).unwrap_or_default();
-            findings.push(
-                Finding::at(span, "this backend comes with a later version")
-                    .hint("this version has \"embedded\" and \"relay\""),
-            );
-            Backend::Embedded
-        }
+        Some(file::Backend::PassThrough) => Backend::PassThrough(Passing {
+            upstreams: written.upstreams.iter().flat_map(|names| names.get_ref()).map(named).collect(),
+            trace_header: written.trace_header.as_ref().is_some_and(|on| *on.get_ref()),
+        }),
     };
+    if !matches!(backend, Backend::PassThrough(_)) {
+        let of_passing =
+            [written.upstreams.as_ref().map(Spanned::span), written.trace_header.as_ref().map(Spanned::span)];
+        findings.extend(
+            of_passing
+                .into_iter()
+                .flatten()
+                .map(|span| Finding::at(span, "this goes with backend = \"pass-through\"")),
+        );
+    }
     let require_auth = written.require_auth.as_ref().is_none_or(|required| *required.get_ref());
     let scram =
         written.auth_without_tls.as_ref().is_some_and(|auth| *auth.get_ref() == AuthWithoutTls::Scram);
@@ -161,6 +173,16 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
     // Those who must log in are often at home, and the lists are full of such addresses.
     let dnsbl = written.dnsbl.as_ref().map_or(!require_auth, |on| *on.get_ref());
     Some(Service::Smtp { tls, require_auth, binarymime, pregreet_wait, dnsbl, backend })
+}
+
+fn named(name: &Spanned<ListenerName>) -> ListenerName {
+    name.get_ref().clone()
+}
+
+/// Where a listener says that its backend is the pass-through.
+fn passing_span(listener: &file::Listener) -> Option<Range<usize>> {
+    let backend = listener.backend.as_ref()?;
+    (*backend.get_ref() == file::Backend::PassThrough).then(|| backend.span())
 }
 
 fn check_client_certificates(
@@ -224,6 +246,8 @@ fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         written.dnsbl.as_ref().map(|value| ("dnsbl", value.span())),
         written.xclient_from.as_ref().map(|value| ("xclient_from", value.span())),
         written.backend.as_ref().map(|value| ("backend", value.span())),
+        written.upstreams.as_ref().map(|value| ("upstreams", value.span())),
+        written.trace_header.as_ref().map(|value| ("trace_header", value.span())),
         written.rights.as_ref().map(|value| ("rights", value.span())),
         written.peers.as_ref().map(|value| ("peers", value.span())),
         written.client_certificates.as_ref().map(|value| ("client_certificates", value.span())),
@@ -334,8 +358,8 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
         unscannable: written.unscannable,
-        infected: written.infected.unwrap_or(default.infected),
-        deletion: written.deletion.unwrap_or(default.deletion),
+        infected: written.infected.action(written.rewrite, written.deletion),
+        refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
         background: written.background.into(),
     }
 }

@@ -14,6 +14,7 @@ mod drive;
 pub mod ending;
 mod machine;
 pub(crate) mod mailbox_lock;
+mod passing;
 mod pop3;
 mod quirks;
 mod smtp;

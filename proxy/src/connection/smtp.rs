@@ -1,5 +1,6 @@
 //! SMTP on the driver: the session of `gatepost_smtp`, and the rooms that answer its questions.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,26 +21,29 @@ use gatepost_smtp::wire::xclient::{Attribute, Xclient};
 
 use super::drive::now;
 use super::machine::{Machine, Step};
-use super::{Ending, Peer};
+use super::{Ending, Peer, passing};
 use crate::admission::verdict::Refused;
 use crate::authn::{self, Channel, ChannelBinding, Exchange};
+use crate::backend::pass_through::Passage;
 use crate::backend::{Discard, Transaction};
 use crate::tls::Proof;
 
 /// One SMTP session and what it holds.
 pub(super) struct SmtpMachine {
-    session: Session,
+    pub(super) session: Session,
     config: Arc<Config>,
-    peer: Peer,
+    pub(super) peer: Peer,
     tls: Option<(TlsFacts, Proof)>,
     /// From AUTH to its last word.
     exchange: Option<Box<(Mechanism, Exchange)>>,
+    /// Where sessions are passed through to a server behind.
+    pub(super) passage: Option<Box<Passage>>,
     /// From MAIL to commit or abort.
     transaction: Option<Box<dyn Transaction>>,
     /// Of the transaction, for its one log line.
-    sender: Option<ReversePath>,
-    /// What the answer outside of the session was decided on, where it was a refusal.
-    evidence: Option<String>,
+    pub(super) sender: Option<ReversePath>,
+    /// What the answers outside of the session were decided on, where they were refusals that were not told yet.
+    pub(super) evidence: VecDeque<String>,
 }
 
 // === impl SmtpMachine ===
@@ -62,7 +66,18 @@ impl SmtpMachine {
         if tls.as_ref().is_some_and(|(_, proof)| proof.client.is_some()) {
             session = session.with_certificate();
         }
-        Self { session, config, peer, tls, exchange: None, transaction: None, sender: None, evidence: None }
+        let passage = peer.context.services.pass_through.passage(&peer.context.listener);
+        Self {
+            session: before(session, passage.as_deref()),
+            config,
+            peer,
+            tls,
+            exchange: None,
+            passage,
+            transaction: None,
+            sender: None,
+            evidence: VecDeque::new(),
+        }
     }
 
     /// `None` where no answer is awaited.
@@ -77,6 +92,7 @@ impl SmtpMachine {
                 self.exchange = None;
                 return None;
             }
+            // Where there is a passage, the answer is not found here: `passing`.
             Question::Mail { reverse_path, params } => self.begin(reverse_path, &params).await,
             Question::Recipient { path, params } => {
                 let result = self.recipient(&path, &params).await;
@@ -172,7 +188,8 @@ impl SmtpMachine {
         };
         self.peer.context.metrics.authenticated(mechanism.name(), outcome);
         if matches!(answer, Answer::Refused(_)) {
-            self.evidence = Some(self.told_of(mechanism));
+            let told = self.told_of(mechanism);
+            self.evidence.push_back(told);
         }
         if outcome != "ok" {
             // Without the name: people type their password where it belongs.
@@ -237,7 +254,7 @@ impl SmtpMachine {
         }
     }
 
-    fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> Origin {
         Origin {
             session: self.peer.session.to_string(),
             listener: self.peer.context.listener.clone(),
@@ -251,11 +268,15 @@ impl SmtpMachine {
     }
 
     /// The answer, and where it is a refusal what it was decided on.
-    fn judged(&mut self, result: Result<(), Refusal>, evidence_of: impl FnOnce() -> String) -> Answer {
+    pub(super) fn judged(
+        &mut self,
+        result: Result<(), Refusal>,
+        evidence_of: impl FnOnce() -> String,
+    ) -> Answer {
         match result {
             Ok(()) => Answer::Accepted,
             Err(refusal) => {
-                self.evidence = Some(evidence(&evidence_of()));
+                self.evidence.push_back(evidence(&evidence_of()));
                 Answer::Refused(refusal)
             }
         }
@@ -268,7 +289,7 @@ impl SmtpMachine {
             Notice::Refused { rule, verb, code, evidence, limit, token } => {
                 metrics.refused(rule, code);
                 let evidence = match evidence.is_empty() {
-                    true => self.evidence.take(),
+                    true => self.evidence.pop_front(),
                     false => Some(evidence.to_string()),
                 };
                 let (limit, token) = (limit.map(|it| it.to_string()), token.map(|it| it.to_string()));
@@ -297,6 +318,14 @@ impl SmtpMachine {
                 let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
                 self.peer.record_mail(Some(queue_id), What::Accepted { sender, recipients, octets, user });
             }
+            Notice::HandedOn { octets, recipients } => {
+                metrics.mail_accepted(octets);
+                let user = self.session.identity().map(|identity| identity.user.as_str());
+                let sender = self.sender.as_ref().map(ToString::to_string);
+                tracing::info!(%session, user, sender, recipients, octets, "mail passed through");
+                let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
+                self.peer.record(What::Accepted { sender, recipients, octets, user });
+            }
             Notice::Authenticated { user, mechanism } => {
                 tracing::debug!(%session, ?user, mechanism = mechanism.name(), "authenticated");
                 let user = evidence(&user);
@@ -311,14 +340,18 @@ impl Machine for SmtpMachine {
 
     fn feed(&mut self, now: Instant, octets: &[u8]) -> usize {
         let mut nowhere = Discard;
-        let body: &mut dyn BodySink = match self.transaction.as_mut() {
-            Some(transaction) => transaction.sink(),
-            None => &mut nowhere,
+        let body: &mut dyn BodySink = match (self.passage.as_deref_mut(), self.transaction.as_mut()) {
+            (Some(passage), _) => passage,
+            (None, Some(transaction)) => transaction.sink(),
+            (None, None) => &mut nowhere,
         };
         self.session.feed(now, octets, body)
     }
 
     fn settle(&mut self) -> Option<BoxFuture<'_, ()>> {
+        if let Some(passage) = self.passage.as_deref_mut() {
+            return passage.wants_settling().then(|| Box::pin(passage.settle()) as BoxFuture<'_, ()>);
+        }
         self.transaction.as_mut().filter(|transaction| transaction.wants_settling()).map(|it| it.settle())
     }
 
@@ -329,7 +362,7 @@ impl Machine for SmtpMachine {
                 Output::Ask(ticket, question) => Step::Ask((ticket, question)),
                 Output::Upgrade => Step::Upgrade,
                 Output::Notice(notice) => {
-                    let is_mail = matches!(notice, Notice::Stored { .. });
+                    let is_mail = matches!(notice, Notice::Stored { .. } | Notice::HandedOn { .. });
                     self.note(notice);
                     if !is_mail {
                         continue;
@@ -342,6 +375,9 @@ impl Machine for SmtpMachine {
     }
 
     fn resolve(&mut self, (ticket, question): Self::Question) -> BoxFuture<'_, ()> {
+        if self.passage.is_some() && passing::is_for_behind(&question) {
+            return Box::pin(self.pass(ticket, question));
+        }
         Box::pin(async move {
             let answer = match tokio::time::timeout(ANSWER_TIME_MAX, self.find(question)).await {
                 Ok(Some(answer)) => answer,
@@ -386,15 +422,24 @@ impl Machine for SmtpMachine {
             session = session.with_certificate();
         }
         Self {
-            session,
+            session: before(session, self.passage.as_deref()),
             config: self.config,
             peer: self.peer,
             tls: Some((facts, proof)),
             exchange: None,
+            passage: self.passage,
             transaction: None,
             sender: None,
-            evidence: None,
+            evidence: VecDeque::new(),
         }
+    }
+}
+
+/// What is offered where somebody behind takes part.
+fn before(session: Session, passage: Option<&Passage>) -> Session {
+    match passage {
+        Some(passage) => session.before(passage.offered()),
+        None => session,
     }
 }
 

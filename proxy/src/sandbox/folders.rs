@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Folders;
 use crate::config::{Admin, Admission, Config};
-use crate::relay;
+use crate::{pass_through, relay};
 
 /// What a server with this configuration needs, the configuration's own file included: a reload reads it again.
 #[must_use]
@@ -27,7 +27,7 @@ pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let authorities = clients.map(|clients| clients.authorities.as_path());
     let lists = [trusted_files, allow_files, deny_files].into_iter().flatten().map(PathBuf::as_path);
     let dkim = config.dkim.iter().map(|key| key.key.as_path());
-    let others = lists.chain(relay::files(config)).chain(dkim);
+    let others = lists.chain(relay::files(config)).chain(pass_through::files(config)).chain(dkim);
     tls.chain(authorities).chain(config.admin.as_ref().and_then(Admin::credential)).chain(others)
 }
 

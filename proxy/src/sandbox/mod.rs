@@ -14,6 +14,7 @@ mod folders;
 mod landlock;
 mod metrics;
 mod privileges;
+pub mod programs;
 mod seccomp;
 mod self_test;
 mod syscalls;

@@ -35,6 +35,59 @@ pub(super) fn confine() -> Result<(), SeccompError> {
     Ok(())
 }
 
+/// Confines the calling thread, and all processes that it will start, for good: what is listed is refused.
+pub(super) fn refuse(calls: impl IntoIterator<Item = Refusal>) -> Result<(), SeccompError> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| SeccompError::Processor)?;
+    for filter in [hide_clone3(arch)?, deny_list(calls, arch)?] {
+        apply_filter(&filter)?;
+    }
+    Ok(())
+}
+
+/// A call that a program must not make.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    Always(libc::c_long),
+    /// Where this argument is one of these.
+    Where(libc::c_long, u8, &'static [libc::c_int]),
+    /// Where this argument has this bit.
+    Bit(libc::c_long, u8, libc::c_int),
+    /// Unless this argument is zero.
+    UnlessZero(libc::c_long, u8),
+}
+
+fn deny_list(calls: impl IntoIterator<Item = Refusal>, arch: TargetArch) -> Result<BpfProgram, SeccompError> {
+    let mut rules = Rules::new();
+    for refusal in calls {
+        let (call, tests) = match refusal {
+            Refusal::Always(call) => (call, Vec::new()),
+            Refusal::Where(call, argument, values) => {
+                (call, values.iter().map(|value| equal(argument, bits(*value))).collect())
+            }
+            Refusal::Bit(call, argument, bit) => (call, vec![with(argument, bits(bit))]),
+            Refusal::UnlessZero(call, argument) => {
+                (call, vec![Test { argument, operator: SeccompCmpOp::Ne, ..DWORD }])
+            }
+        };
+        let mut numbers = vec![call];
+        if arch == TargetArch::x86_64 {
+            numbers.push(call | X32);
+        }
+        for number in numbers {
+            let listed = rules.entry(number).or_default();
+            for test in &tests {
+                listed.push(all_of(std::slice::from_ref(test))?);
+            }
+        }
+    }
+    if arch == TargetArch::x86_64 {
+        rules.extend(X32_ONLY.map(|call| (call | X32, Vec::new())));
+    }
+    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?;
+    Ok(filter.try_into()?)
+}
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// A filter cannot look into the memory that `clone3` points to. With ENOSYS the C library falls back to `clone`, whose
@@ -136,6 +189,9 @@ const fn bits(value: libc::c_int) -> u64 {
     value.unsigned_abs() as u64
 }
 
+/// Kernels with the x32 ABI take each call under a second number, and some under one that only it has.
+const X32: libc::c_long = 0x4000_0000;
+const X32_ONLY: std::ops::Range<libc::c_long> = 512..548;
 /// The part of `socket`'s second argument that is not a flag.
 const SOCKET_KIND: u64 = 0xf;
 /// Names of threads and of memory areas, and questions about our own confinement.

@@ -156,7 +156,7 @@ impl Deed {
     }
 
     /// Tries it; harmless where it succeeds. A thread that is out of descriptors cannot do it either, and is no hole.
-    fn is_possible(self) -> bool {
+    pub(super) fn is_possible(self) -> bool {
         match self {
             // "No such file" means that the kernel has looked for it.
             Self::StartProgram => Command::new(NO_PROGRAM)

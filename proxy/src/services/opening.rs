@@ -13,7 +13,7 @@ use gatepost_core::events::{About, History, Log, What};
 use gatepost_core::findings::Findings;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Damage, Queue};
-use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Scanner, engines};
+use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Rewriter, Scanner, engines};
 use gatepost_core::store::{self, SqliteStore};
 use gatepost_core::tlsrpt::Ledger;
 
@@ -23,10 +23,12 @@ use crate::admission::dnsbl::UnusableResolver;
 use crate::admission::networks::NetworkFileError;
 use crate::admission::{self, Admission, Policy};
 use crate::backend::embedded::Embedded;
+use crate::backend::pass_through::{self, PassThrough};
 use crate::config::Config;
 use crate::data_folder::DataFolder;
 use crate::dkim_keys::KeyFileError;
 use crate::relay::RelayError;
+use crate::scan_helper::Helpers;
 use crate::tls::{Tls, TlsError};
 use crate::tls_results::TlsResults;
 
@@ -102,6 +104,17 @@ pub(super) fn report_on_tls(
     TlsResults::start(config, folder, ledger, queue.clone(), signers, registry)
 }
 
+pub(super) async fn open_pass_through(
+    config: &Config,
+    directory: &Directory,
+    registry: &prometheus::Registry,
+) -> Result<PassThrough, OpenError> {
+    let metrics = pass_through::Metrics::register(registry)?;
+    let opened = PassThrough::new(directory.clone(), metrics);
+    opened.start(crate::pass_through::load(config)?).await;
+    Ok(opened)
+}
+
 pub(super) fn open_queue(
     config: &Config,
     folder: &DataFolder,
@@ -161,28 +174,31 @@ pub(super) fn start_scanner(
     config: &Config,
     folder: &DataFolder,
     shares: &Shares,
+    helpers: &Helpers,
     overruled: Overruled,
     events: &Log,
     registry: &prometheus::Registry,
-) -> Result<(Arc<Ensemble>, Scanner), OpenError> {
+) -> Result<(Arc<Ensemble>, Scanner, Rewriter), OpenError> {
     let metrics = scan::Metrics::register(registry)?;
-    let engines = start_engines(config, Some(&rules(config, folder)), events, &metrics)?;
+    let engines = start_engines(config, Some(&rules(config, folder)), helpers, events, &metrics)?;
     let settings = scan::Settings { memory: shares.scans.clone(), overruled, ..scan_settings(config) };
     let scanner = Scanner::start(engines.clone(), &settings, metrics).map_err(OpenError::Scanner)?;
-    Ok((engines, scanner))
+    let rewriter = shares.rewriter(&scanner).map_err(OpenError::Scanner)?;
+    Ok((engines, scanner, rewriter))
 }
 
-/// Starts the engines that the configuration has, the embedded one with the rules of this folder.
+/// Starts the engines that the configuration has, the embedded one with the rules of this folder, commands with these helpers.
 ///
 /// # Errors
 /// The first that cannot be started.
 pub fn start_engines(
     config: &Config,
     rules: Option<&Path>,
+    helpers: &Helpers,
     events: &Log,
     metrics: &scan::Metrics,
 ) -> Result<Arc<Ensemble>, engines::StartError> {
-    engines::start(&engine_settings(config, rules), config.scan.policy, events, metrics)
+    engines::start(&engine_settings(config, rules, helpers), config.scan.policy, events, metrics)
 }
 
 pub(super) fn reload_engines(engines: &Ensemble) {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use gatepost_core::access::pop3;
 use gatepost_core::delivery;
 use gatepost_core::queue::{self, Quota, Quotas};
-use gatepost_core::scan::engines::{OutsideSettings, clamd, icap};
-use gatepost_core::scan::{self, EngineSettings, InfectedAction, UnscannableAction, UnscannablePolicy};
+use gatepost_core::scan::engines::{OutsideSettings, clamd, command, icap};
+use gatepost_core::scan::{self, EngineSettings, UnscannableAction, UnscannablePolicy};
 use gatepost_smtp::server::{Mechanism, TlsMode};
 
 use super::clients;
@@ -15,9 +15,10 @@ use crate::admission::stranger::StrangerChecks;
 use crate::authn;
 use crate::backend::embedded::{self, Relay};
 use crate::config::values::{Octets, TimeSpan};
-use crate::config::{self, Answer, Config, EngineKind, Infected, Listener, Pop3Tls, Service, SmtpTls};
+use crate::config::{self, Answer, Backend, Config, EngineKind, Listener, Pop3Tls, Service, SmtpTls};
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
+use crate::scan_helper::Helpers;
 use crate::server::{ListenerSettings, Protocol, ServerSettings, SmtpSettings};
 use crate::tls::{ClientCertificates, Tls, TlsError};
 
@@ -41,17 +42,18 @@ pub(super) fn listener_settings(
     listener: &Listener,
     clients: Option<ClientCertificates>,
 ) -> ListenerSettings {
-    let (tls, protocol) = match listener.service {
-        Service::Smtp { tls, require_auth, binarymime, .. } => {
+    let (tls, protocol) = match &listener.service {
+        &Service::Smtp { tls, require_auth, binarymime, ref backend, .. } => {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
             let mut auth = authn_settings(config).offer(scram_outside_tls);
             if clients.is_some() {
                 auth.inside_tls.insert(0, Mechanism::External);
             }
+            let asks_in_groups = matches!(backend, Backend::PassThrough(_));
             let limits = smtp_limits(config);
             let rights = if require_auth { listener.rights.requiring_auth() } else { listener.rights };
             let switched_off = listener.switched_off.iter().map(|verb| verb.verb()).collect();
-            let smtp = SmtpSettings { rights, switched_off, auth, binarymime, limits };
+            let smtp = SmtpSettings { rights, switched_off, auth, binarymime, asks_in_groups, limits };
             (smtp_tls(tls), Protocol::Smtp(smtp))
         }
         Service::Pop3 { tls: Pop3Tls::Stls } => (TlsMode::StartTls, Protocol::Pop3(pop3::Limits::default())),
@@ -64,7 +66,7 @@ pub(super) fn listener_settings(
         address: listener.address,
         tls,
         relays: listener.xclient_from.iter().map(|it| it.network()).collect(),
-        stranger_checks: stranger_checks(listener.service),
+        stranger_checks: stranger_checks(&listener.service),
         classes: classes(listener),
         clients,
         quirks: quirks(config),
@@ -74,9 +76,9 @@ pub(super) fn listener_settings(
     }
 }
 
-fn stranger_checks(service: Service) -> StrangerChecks {
+fn stranger_checks(service: &Service) -> StrangerChecks {
     match service {
-        Service::Smtp { pregreet_wait, dnsbl, .. } => {
+        &Service::Smtp { pregreet_wait, dnsbl, .. } => {
             StrangerChecks { pregreet_wait: pregreet_wait.map(TimeSpan::duration), dnsbl }
         }
         Service::Pop3 { .. } => StrangerChecks::default(),
@@ -139,18 +141,15 @@ pub(super) fn backend_settings(config: &Config) -> embedded::Settings {
         hostname: config.hostname.to_string(),
         relay: config.remote.as_ref().map(|remote| Relay { internal: remote.internal_addresses }),
         scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
+        refuse_infected: config.scan.refuse_infected,
     }
 }
 
 pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
-    let infected = match config.scan.infected {
-        Infected::Quarantine => InfectedAction::Quarantine,
-        Infected::Delete => InfectedAction::Delete,
-    };
     delivery::Policy {
         hostname: config.hostname.to_string(),
         schedules: config.schedules,
-        infected: infected.allowed(config.scan.deletion),
+        infected: config.scan.infected,
     }
 }
 
@@ -189,26 +188,38 @@ pub fn scan_settings(config: &Config) -> scan::Settings {
     scan::Settings { unscannable, ..scan::Settings::default() }
 }
 
-/// The engines, the embedded one with the rules of this folder.
-pub(super) fn engine_settings(config: &Config, rules: Option<&Path>) -> Vec<EngineSettings> {
+/// The engines, the embedded one with the rules of this folder, commands with these helpers. A command without a helper is
+/// left out: `scan_helper::start` has one for each, or fails.
+pub(super) fn engine_settings(
+    config: &Config,
+    rules: Option<&Path>,
+    helpers: &Helpers,
+) -> Vec<EngineSettings> {
+    let message_octets = config.limits.message.max(config.limits.message_bypass).count();
     let settings = |engine: &config::ScanEngine| match &engine.kind {
-        EngineKind::Yara => EngineSettings::Yara(rules.map(Path::to_path_buf)),
-        EngineKind::Clamd(how) => EngineSettings::Clamd(clamd::Settings {
-            outside: outside(&engine.name, how),
+        EngineKind::Yara => Some(EngineSettings::Yara(rules.map(Path::to_path_buf))),
+        EngineKind::Clamd(how) => Some(EngineSettings::Clamd(clamd::Settings {
+            outside: outside(&engine.name, how.timeout, how.retry_delay),
             address: how.address.clone(),
-            message_octets: config.limits.message.max(config.limits.message_bypass).count(),
-        }),
-        EngineKind::Icap { outside: how, service } => EngineSettings::Icap(icap::Settings {
-            outside: outside(&engine.name, how),
+            message_octets,
+        })),
+        EngineKind::Icap { outside: how, service } => Some(EngineSettings::Icap(icap::Settings {
+            outside: outside(&engine.name, how.timeout, how.retry_delay),
             address: how.address.clone(),
             service: service.clone(),
-        }),
+        })),
+        EngineKind::Command(how) => Some(EngineSettings::Command(command::Settings {
+            outside: outside(&engine.name, how.timeout, how.retry_delay),
+            helper: helpers.of(engine.name.as_str())?,
+            processes: how.processes.into(),
+            item_octets_max: how.item_max.map_or(message_octets, Octets::count),
+            message_octets,
+        })),
     };
-    config.scan.engines.iter().map(settings).collect()
+    config.scan.engines.iter().filter_map(settings).collect()
 }
 
-fn outside(name: &config::EngineName, how: &config::Outside) -> OutsideSettings {
-    let config::Outside { timeout, retry_delay, .. } = how;
+fn outside(name: &config::EngineName, timeout: TimeSpan, retry_delay: TimeSpan) -> OutsideSettings {
     let (timeout, retry_delay) = (timeout.duration(), retry_delay.duration());
     OutsideSettings { name: name.to_string(), timeout, retry_delay }
 }

@@ -1,6 +1,9 @@
 //! The memory that peers may make us hold, by its uses.
 
+use std::io;
+
 use gatepost_core::memory::MemoryBudget;
+use gatepost_core::scan::{Rewriter, Scanner};
 
 use crate::admission::memory::Memory;
 use crate::config::Config;
@@ -20,6 +23,11 @@ impl Shares {
         let bodies = whole.share(config.limits.body_memory.count());
         let scans = whole.share(config.limits.memory.half().count());
         Self { memory: Memory { whole, bodies }, scans }
+    }
+
+    /// Rewrites mails in what is left of the whole.
+    pub(super) fn rewriter(&self, scanner: &Scanner) -> io::Result<Rewriter> {
+        Rewriter::start(scanner.clone(), self.memory.whole.share(u64::MAX))
     }
 
     pub(super) fn resize(&self, config: &Config) {

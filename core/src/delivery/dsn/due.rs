@@ -17,6 +17,8 @@ pub(in crate::delivery) struct Facts<'a> {
     pub(in crate::delivery) attempted: &'a [Attempt],
     /// Whose failure the sender is not told of.
     pub(in crate::delivery) unreported: &'a [usize],
+    /// Whom the mail goes on for as one of its own, which tells what becomes of it.
+    pub(in crate::delivery) gone_on: &'a [usize],
     /// Whether the sender is to hear now, and for the first time, that his mail is late.
     pub(in crate::delivery) is_late: bool,
 }
@@ -35,6 +37,7 @@ pub(in crate::delivery) fn told(facts: &Facts<'_>) -> Vec<Told> {
         let attempt = of(recipient);
         let hop = attempt.and_then(|attempt| attempt.hop.clone());
         let (action, text) = match attempt.map(|attempt| &attempt.result) {
+            _ if facts.gone_on.contains(&recipient) => return None,
             Some(Ok(Disposition::Delivered))
                 if success && facts.message.submission.forwards.has(&known.path) =>
             {
@@ -98,8 +101,14 @@ mod tests {
         message.submission.envelope.recipients[0].params =
             gatepost_smtp::wire::params::RcptParams::parse(params).unwrap();
         let attempted = [Attempt { recipient: 0, result, hop }];
-        let facts =
-            Facts { message: &message, pending: &[0], attempted: &attempted, is_late: true, unreported: &[] };
+        let facts = Facts {
+            message: &message,
+            pending: &[0],
+            attempted: &attempted,
+            is_late: true,
+            unreported: &[],
+            gone_on: &[],
+        };
         let told = told(&facts);
         assert!(told.len() <= 1);
         told.into_iter().map(|told| told.action).next()
@@ -154,6 +163,7 @@ mod tests {
             attempted: &attempted,
             is_late: false,
             unreported: &[],
+            gone_on: &[],
         };
         let actions: Vec<_> = told(&facts).into_iter().map(|told| told.action).collect();
         assert_eq!(actions, [Action::Expanded, Action::Delivered]);
@@ -163,8 +173,14 @@ mod tests {
     fn the_null_sender_hears_nothing() {
         let message = message("<>", "");
         let attempted = [Attempt::local(0, bounced())];
-        let facts =
-            Facts { message: &message, pending: &[0], attempted: &attempted, is_late: true, unreported: &[] };
+        let facts = Facts {
+            message: &message,
+            pending: &[0],
+            attempted: &attempted,
+            is_late: true,
+            unreported: &[],
+            gone_on: &[],
+        };
         assert_eq!(told(&facts), []);
     }
 
@@ -184,6 +200,7 @@ mod tests {
                 attempted: &attempted,
                 is_late: false,
                 unreported: &[],
+                gone_on: &[],
             };
             assert_eq!(told(&facts).len(), 1);
         }
@@ -199,6 +216,7 @@ mod tests {
             attempted: &attempted,
             is_late: true,
             unreported: &[0],
+            gone_on: &[],
         };
         assert_eq!(told(&facts).iter().map(|told| told.recipient).collect::<Vec<_>>(), [1]);
     }
@@ -206,8 +224,14 @@ mod tests {
     #[test]
     fn a_recipient_whom_the_attempt_did_not_reach_is_late_too() {
         let message = message("<sender@example.org>", "");
-        let facts =
-            Facts { message: &message, pending: &[0, 1], attempted: &[], is_late: true, unreported: &[] };
+        let facts = Facts {
+            message: &message,
+            pending: &[0, 1],
+            attempted: &[],
+            is_late: true,
+            unreported: &[],
+            gone_on: &[],
+        };
         let told = told(&facts);
         assert_eq!(told.iter().map(|told| told.recipient).collect::<Vec<_>>(), [0, 1]);
         assert!(

@@ -8,7 +8,7 @@ use gatepost_smtp::wire::path::ForwardPath;
 
 use super::source::{self, Source};
 use super::wire::{Conversation, Stop, Stream, Wire, is_silent, now};
-use super::{Consignment, HopFailure, Served, Verdict, seven_bit};
+use super::{Consignment, HopFailure, Live, Served, Verdict, seven_bit};
 use crate::delivery::HopReport;
 use crate::disk::IoPool;
 
@@ -101,6 +101,12 @@ impl Connection {
             self.quit().await;
         }
         conversed.outcomes.unwrap_or_default().pop().unwrap_or_else(aborted)
+    }
+
+    /// For mails that are handed on while they come in.
+    #[must_use]
+    pub fn into_live(self) -> Live {
+        Live::new(self.session, self.stream, self.tls, self.name)
     }
 
     /// Whether a connection that was kept can still be used: the server has neither closed it nor said anything.

@@ -14,6 +14,8 @@
 //! it; `quit` takes leave. What is dropped is closed without a word. Nothing waits longer than `Patience` and
 //! `Settings::connect` say.
 //!
+//! A mail that somebody is just handing in goes over `Connection::into_live`, command by command.
+//!
 //! # The duplicate window
 //! A recipient is delivered when the server has said so after the whole body, and nothing else counts. Where a
 //! connection ends between our end of data and that reply, the server may have the mail all the same; the recipient
@@ -24,6 +26,7 @@ mod connection;
 mod consignment;
 mod courier;
 mod failure;
+mod live;
 mod next_hop;
 mod served;
 mod seven_bit;
@@ -36,6 +39,7 @@ pub use connection::{Connection, Delivered};
 pub use consignment::Consignment;
 pub use courier::{CONNECT_TIME, Courier, Settings, StartError};
 pub use failure::{HopFailure, TlsFailure};
+pub use live::Live;
 pub use next_hop::{InsecureLogin, NextHop};
 pub use served::{Served, Verdict};
 pub use tls::TlsDemand;

@@ -83,6 +83,8 @@ impl<'a> Wire<'a> {
                 Some(Output::Send(octets)) => self.outgoing.extend_from_slice(&octets),
                 Some(Output::NeedBody { octets_max }) => wanted = Some(octets_max),
                 Some(Output::Done(done)) => outcomes = Some(done),
+                // Nothing is handed on here.
+                Some(Output::Replied(_)) => {}
                 Some(Output::Ready) => break Stop::Ready,
                 Some(Output::Upgrade) => break Stop::Upgrade,
                 Some(Output::Prove(challenge)) => break Stop::Prove(challenge),
@@ -216,4 +218,4 @@ pub(super) fn now() -> Instant {
 const INPUT_OCTETS: usize = 4 * 1024;
 
 /// For words that nothing depends on.
-const LAST_WORD_TIME: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORD_TIME: Duration = Duration::from_secs(1);

@@ -352,4 +352,4 @@ const PAUSED_LOOK: Duration = Duration::from_secs(300);
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests;
+pub(in crate::delivery) mod tests;

@@ -57,7 +57,7 @@ impl Fetcher for OneHost {
     }
 }
 
-fn remote(port: u16) -> Remote {
+pub(in crate::delivery) fn remote(port: u16) -> Remote {
     let settings = Settings {
         relayed: Vec::new(),
         routes: Routes::default(),
@@ -84,7 +84,7 @@ fn remote(port: u16) -> Remote {
 }
 
 /// Takes every mail and counts them.
-async fn taker() -> (u16, Arc<AtomicUsize>) {
+pub(in crate::delivery) async fn taker() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let taken = Arc::new(AtomicUsize::new(0));

@@ -4,6 +4,7 @@
 //! in its queue and delivered or scanned it again after each restart. Here the disposition is the removal.
 
 mod faulty_store;
+mod forwarding;
 mod house;
 mod kb883522;
 mod notices;
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering;
 use self::house::{ALICE, BOB, BODY, House, accept_large};
 use super::*;
 use crate::disk::Disk;
-use crate::queue::Summary;
+use crate::queue::{Selection, Summary};
 use crate::store::ScanMark;
 
 fn infected() -> Verdict {
@@ -71,6 +72,48 @@ async fn a_large_mail_whose_file_is_damaged_is_kept_and_not_delivered() {
     assert_eq!(reason, "4.3.0 the mail is damaged on the disk of this server");
     assert_eq!(running.count(ALICE).await, 0);
     running.stop().await;
+}
+
+/// A mail that had waited for another reason was once given up at the first reading that did not fit.
+#[tokio::test]
+async fn one_reading_that_does_not_fit_is_no_proof_of_damage_however_often_the_mail_was_tried() {
+    let house = House::new();
+    let idle = house.start_idle();
+    accept_large(&idle.queue, &vec![b'x'; 1024 * 1024], house.engine.stamp(), &[ALICE]).await;
+    let file = house.disk.list(Path::new("/queue/bodies")).unwrap().remove(0);
+    idle.store.full.store(true, Ordering::SeqCst);
+    let running = idle.with_workers(&house.engine).await;
+    let tried = |count| move |waiting: &[Summary]| waiting.iter().all(|mail| mail.attempts == count);
+    running.until_queue(tried(1)).await;
+
+    house.disk.damage(&file, 4711, 0x20);
+    running.store.full.store(false, Ordering::SeqCst);
+    running.queue.retry_now(&Selection::default()).await;
+    let waiting = running.until_queue(tried(2)).await;
+    let reason = waiting[0].last_reason.as_deref();
+    assert_eq!(reason, Some("4.3.0 the mail is damaged on the disk of this server"));
+
+    house.disk.damage(&file, 4711, 0x20);
+    running.queue.retry_now(&Selection::default()).await;
+    running.until_queue_empty().await;
+    assert_eq!(running.count(ALICE).await, 1);
+    let counters = running.stop().await;
+    assert_eq!(counters.of("gatepost_delivery_recipients_total", "bounced"), 0.0);
+}
+
+#[tokio::test]
+async fn damage_that_two_attempts_in_a_row_have_met_is_told() {
+    let house = House::new();
+    let idle = house.start_idle();
+    accept_large(&idle.queue, &vec![b'x'; 1024 * 1024], house.engine.stamp(), &[ALICE]).await;
+    let file = house.disk.list(Path::new("/queue/bodies")).unwrap().remove(0);
+    house.disk.damage(&file, 4711, 0x20);
+    let running = idle.with_workers(&house.engine).await;
+    running.until_queue(|waiting| waiting.iter().all(|mail| mail.attempts == 1)).await;
+    running.queue.retry_now(&Selection::default()).await;
+    running.until_queue(|waiting| waiting.iter().all(|mail| mail.sender == "<>")).await;
+    let counters = running.stop().await;
+    assert_eq!(counters.of("gatepost_delivery_notified_total", "failed"), 1.0);
 }
 
 #[tokio::test]

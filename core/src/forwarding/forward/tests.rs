@@ -29,7 +29,7 @@ fn submit(recipients: &[(&str, &str)]) -> Submission {
         params: MailParams::default(),
         recipients: recipients.iter().map(recipient).collect(),
     };
-    forward(&directory, Submission::new(envelope, message(1, &[]).submission.origin), |_| false)
+    forward(&directory, Submission::new(envelope, message(1, &[]).submission.origin), true, |_| false)
 }
 
 /// Each recipient, what it was asked for, and what it stands for.
@@ -121,7 +121,7 @@ fn senders_from_elsewhere_are_rewritten_for_whoever_gets_the_mail_by_way_of_us()
     let forwarded = |sender: &str, to: &str| {
         let mut mail = message(1, &[to]).submission;
         mail.envelope.reverse_path = sender.parse().unwrap();
-        forward(&directory, mail, |_| false)
+        forward(&directory, mail, true, |_| false)
     };
     let mail = forwarded("<ann@first.example>", "team@here.example");
     assert_eq!(mail.envelope.reverse_path.to_string(), "<ann@first.example>", "whom we tell of failures");
@@ -144,5 +144,28 @@ fn senders_from_elsewhere_are_rewritten_for_whoever_gets_the_mail_by_way_of_us()
 fn the_server_behind_knows_its_own_addresses_better() {
     let (directory, _folder) = directory();
     let mail = message(1, &["away@here.example"]).submission;
-    assert_eq!(forward(&directory, mail.clone(), |_| true), mail);
+    assert_eq!(forward(&directory, mail.clone(), true, |_| true), mail);
+}
+
+#[test]
+fn where_no_mail_leaves_nobody_elsewhere_becomes_a_recipient() {
+    let mail = message(1, &["both@here.example"]).submission;
+    let (directory, _folder) = directory();
+    assert_eq!(forward(&directory, mail.clone(), false, |_| false), mail);
+    assert_eq!(forward(&directory, mail, true, |_| false).envelope.recipients.len(), 2);
+}
+
+#[test]
+fn an_address_that_leads_elsewhere_late_is_expanded_without_those_who_have_the_mail() {
+    let (directory, _folder) = directory();
+    let mail = message(1, &["team@here.example", "b@other.example", "both@here.example"]).submission;
+    let late = |recipients: &[usize]| {
+        let late = forward_late(&directory, &mail, recipients, |_| false)?;
+        Some(late.envelope.recipients.iter().map(|it| it.path.to_string()).collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(late(&[0]).as_deref(), Some("<a@other.example>"));
+    assert_eq!(late(&[2]).as_deref(), Some("<c@other.example> <both@here.example>"));
+    assert_eq!(late(&[0, 2]).as_deref(), Some("<a@other.example> <c@other.example> <both@here.example>"));
+    let mail = message(1, &["away@here.example", "b@other.example"]).submission;
+    assert_eq!(forward_late(&directory, &mail, &[0], |_| false), None);
 }

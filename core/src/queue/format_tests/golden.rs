@@ -68,6 +68,23 @@ pub(super) fn batches_of_version_3() -> Vec<Vec<Record>> {
     batches
 }
 
+/// `core/tests/golden/queue-v4.seg` goes on with a mail that another one takes the place of.
+pub(super) fn batches_of_version_4() -> Vec<Vec<Record>> {
+    let successor = message(QueueId(107), 2, Body::Memory(Bytes::from_static(b"Subject: 107\r\n\r\n")));
+    let successor = encode_message_as(Kind::FollowUp, &successor, &Facts::of_message(&successor));
+    let replaced = Outcome::Done(Disposition::Replaced { by: QueueId(107) });
+    let change = Change {
+        id: QueueId(106),
+        attempts: 1,
+        not_before_ms: 0,
+        outcomes: vec![(0, replaced.clone()), (1, replaced)],
+        leaves_pending: false,
+    };
+    let mut batches = batches_of_version_3();
+    batches.push(vec![successor, change.encode()]);
+    batches
+}
+
 /// To two recipients, the second of whom stands for `sales@here.example` and sees another sender.
 pub(super) fn forwarded() -> NewMessage {
     let mut mail =
@@ -81,7 +98,7 @@ pub(super) fn forwarded() -> NewMessage {
 
 /// The file as the journal leaves it: with its footer, and no zeros behind.
 pub(super) fn golden() -> Vec<u8> {
-    let mut octets = segment(&batches_of_version_3());
+    let mut octets = segment(&batches_of_version_4());
     let footer = footer_of(&octets);
     octets.extend_from_slice(&footer.header(SEGMENT.0, 0));
     octets.extend_from_slice(&[footer.head(), footer.padding()].concat());
@@ -91,7 +108,7 @@ pub(super) fn golden() -> Vec<u8> {
 fn footer_of(octets: &[u8]) -> Record {
     let disk = SimulatedDisk::new();
     put(&disk, &SEGMENT.path(Path::new(ROOT)), octets);
-    let mut batches = batches_of_version_3().into_iter().flatten();
+    let mut batches = batches_of_version_4().into_iter().flatten();
     let mut footer = Footer::default();
     let mut offset = SEGMENT_HEADER_OCTETS;
     while let Some(head) =

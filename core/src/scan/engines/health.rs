@@ -39,6 +39,9 @@ pub(super) enum CallError {
     /// The connection ended.
     #[error("the connection was lost: {0}")]
     Lost(String),
+    /// The process that had the item ended without an answer.
+    #[error("its process ended without an answer")]
+    Crashed,
     /// An answer outside its protocol.
     #[error("its answer makes no sense: {0}")]
     WrongAnswer(String),
@@ -116,7 +119,7 @@ impl Health {
         let reason = error.to_string();
         tracing::warn!(engine = self.name, reason, "a scan engine has failed");
         let engine = self.name.clone();
-        if let CallError::WrongAnswer(_) = error {
+        if let CallError::WrongAnswer(_) | CallError::Crashed = error {
             let what = What::EngineUnexpected { engine: engine.clone(), reason: reason.clone() };
             self.events.record(About::default(), what);
         }
@@ -185,6 +188,7 @@ impl CallError {
             Self::Unreachable(_) => "unreachable",
             Self::Late => "late",
             Self::Lost(_) => "lost",
+            Self::Crashed => "crashed",
             Self::WrongAnswer(_) => "wrong-answer",
             Self::Busy => "busy",
             Self::Refused(_) => "refused",

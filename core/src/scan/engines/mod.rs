@@ -3,14 +3,17 @@
 //! ```text
 //! yara                in this process
 //! clamd, icap -> outside   not in it: sessions over `socket`, a breaker (`health`), a thread that looks after it
+//! command     -> outside   a program for each item, run by a helper process that is there before the sandbox is
 //! ```
 
 pub mod clamd;
+pub mod command;
 pub mod icap;
 pub mod yara;
 
 mod health;
 mod outside;
+mod places;
 mod socket;
 
 use std::path::PathBuf;
@@ -24,7 +27,7 @@ use super::{Engine, EnginePolicy, Ensemble, Metrics};
 use crate::events::{About, Log, What};
 
 /// One engine and how it is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum EngineSettings {
     /// The embedded one, with the rules of a folder besides its own.
     Yara(Option<PathBuf>),
@@ -32,6 +35,8 @@ pub enum EngineSettings {
     Clamd(clamd::Settings),
     /// A scanner behind ICAP.
     Icap(icap::Settings),
+    /// A program.
+    Command(command::Settings),
 }
 
 /// Why the engines cannot be started. One outside of this process that is not there is no reason.
@@ -55,6 +60,7 @@ impl EngineSettings {
             Self::Yara(_) => "yara",
             Self::Clamd(settings) => &settings.outside.name,
             Self::Icap(settings) => &settings.outside.name,
+            Self::Command(settings) => &settings.outside.name,
         }
     }
 }
@@ -83,6 +89,7 @@ pub fn start(
             }
             EngineSettings::Clamd(settings) => clamd::start(settings, events.clone(), of_engine.clone())?,
             EngineSettings::Icap(settings) => icap::start(settings, events.clone(), of_engine.clone())?,
+            EngineSettings::Command(settings) => command::start(settings, events.clone(), of_engine.clone())?,
         };
         ensemble = ensemble.with(name, engine, of_engine);
     }

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use super::health::{CallError, Health, Opened, Task};
 use crate::events::Log;
 use crate::scan::metrics::EngineMetrics;
-use crate::scan::{Engine, EngineIdentity, Obstacle, Reload, Verdict};
+use crate::scan::{Cleaning, Engine, EngineIdentity, Obstacle, Reload, Verdict};
 use crate::threads;
 
 /// What is set up in the same way for all of them.
@@ -55,6 +55,11 @@ pub(super) trait Session: fmt::Debug + Send + 'static {
 
     /// Has an item scanned.
     fn scan(&mut self, item: &[u8], due: Instant) -> Result<Scanned, CallError>;
+
+    /// Has an item cleaned. `None`: it is not, or not by this engine.
+    fn clean(&mut self, _item: &[u8], _due: Instant) -> Result<Option<Vec<u8>>, CallError> {
+        Ok(None)
+    }
 }
 
 /// What came of an item.
@@ -151,10 +156,15 @@ impl<P: Protocol> Outside<P> {
         if is_new { Reload::Replaced } else { Reload::Unchanged }
     }
 
-    fn call(&self, item: &[u8], due: Instant) -> Result<Answer, CallError> {
+    /// One task for a session, over one that lies idle or a new one.
+    fn call<T>(
+        &self,
+        due: Instant,
+        task: impl Fn(&mut P::Session) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         loop {
             if let Some(session) = self.idle_session() {
-                match self.ask(session, item, due) {
+                match self.ask(session, &task) {
                     // Engines close what lay idle too long; or it was restarted.
                     Err(CallError::Lost(_)) => {}
                     answered => return answered,
@@ -163,7 +173,7 @@ impl<P: Protocol> Outside<P> {
             match self.protocol.open(due) {
                 Ok((session, version)) => {
                     let _ = self.saw(&version);
-                    return self.ask(session, item, due);
+                    return self.ask(session, &task);
                 }
                 // Somebody else's session will lie idle soon.
                 Err(CallError::Busy) if Instant::now() < due => thread::sleep(BUSY_PAUSE),
@@ -172,11 +182,12 @@ impl<P: Protocol> Outside<P> {
         }
     }
 
-    fn ask(&self, mut session: P::Session, item: &[u8], due: Instant) -> Result<Answer, CallError> {
-        let Scanned { answer, version } = session.scan(item, due)?;
-        if let Some(version) = version {
-            let _ = self.saw(&version);
-        }
+    fn ask<T>(
+        &self,
+        mut session: P::Session,
+        task: &impl Fn(&mut P::Session) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let answer = task(&mut session)?;
         self.keep(session);
         Ok(answer)
     }
@@ -226,8 +237,11 @@ impl<P: Protocol> Engine for Outside<P> {
             return Verdict::Failed;
         }
         let due = deadline.min(soon(self.settings.timeout));
-        match self.call(item, due) {
-            Ok(answer) => {
+        match self.call(due, |session| session.scan(item, due)) {
+            Ok(Scanned { answer, version }) => {
+                if let Some(version) = version {
+                    let _ = self.saw(&version);
+                }
                 self.health.scanned();
                 verdict(answer)
             }
@@ -239,6 +253,22 @@ impl<P: Protocol> Engine for Outside<P> {
                     self.failed_in_use(Task::Item, &error);
                 }
                 if is_overdue { Verdict::TimedOut } else { Verdict::Failed }
+            }
+        }
+    }
+
+    fn clean(&self, item: &[u8], deadline: Instant) -> Cleaning {
+        if !self.health.is_available() {
+            return Cleaning::Failed;
+        }
+        let due = deadline.min(soon(self.settings.timeout));
+        match self.call(due, |session| session.clean(item, due)) {
+            Ok(Some(cleaned)) => Cleaning::Cleaned(cleaned),
+            Ok(None) => Cleaning::NotCleanable,
+            Err(error) => {
+                // Whether it is of use at all is for its scans to tell.
+                tracing::warn!(engine = self.settings.name, %error, "an item could not be cleaned");
+                Cleaning::Failed
             }
         }
     }

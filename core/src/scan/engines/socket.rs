@@ -63,6 +63,11 @@ impl Socket {
         Ok(Self { stream })
     }
 
+    /// One end of a pair that somebody has made.
+    pub(super) const fn of(stream: UnixStream) -> Self {
+        Self { stream: Stream::Unix(stream) }
+    }
+
     /// Writes as long as the other side reads. `false`: it has said something before it had all, and the rest was not
     /// written.
     pub(super) fn write_while_unanswered(&mut self, octets: &[u8], due: Instant) -> Result<bool, CallError> {

@@ -198,6 +198,10 @@ pub(super) fn remembered(
                 DELETED => Ok(Disposition::DeletedByPolicy { threat: detail }),
                 QUARANTINED => Ok(Disposition::Quarantined { threat: detail }),
                 BOUNCED => Ok(Disposition::Bounced { reason: detail }),
+                REPLACED => match detail.parse() {
+                    Ok(by) => Ok(Disposition::Replaced { by }),
+                    Err(_) => Err(rusqlite::Error::InvalidColumnType(1, detail, rusqlite::types::Type::Text)),
+                },
                 _ => Err(rusqlite::Error::InvalidColumnType(0, kind, rusqlite::types::Type::Text)),
             }
         })
@@ -212,9 +216,10 @@ fn remember(
 ) -> rusqlite::Result<()> {
     let (kind, detail) = match disposition {
         Disposition::Delivered => (DELIVERED, None),
-        Disposition::DeletedByPolicy { threat } => (DELETED, Some(threat)),
-        Disposition::Quarantined { threat } => (QUARANTINED, Some(threat)),
-        Disposition::Bounced { reason } => (BOUNCED, Some(reason)),
+        Disposition::DeletedByPolicy { threat } => (DELETED, Some(threat.clone())),
+        Disposition::Quarantined { threat } => (QUARANTINED, Some(threat.clone())),
+        Disposition::Bounced { reason } => (BOUNCED, Some(reason.clone())),
+        Disposition::Replaced { by } => (REPLACED, Some(by.to_string())),
     };
     db.prepare_cached(
         "INSERT INTO dispositions (queue_id, recipient, kind, detail) VALUES (?1, ?2, ?3, ?4)",
@@ -231,3 +236,4 @@ const DELIVERED: &str = "delivered";
 const DELETED: &str = "deleted-by-policy";
 const QUARANTINED: &str = "quarantined";
 const BOUNCED: &str = "bounced";
+const REPLACED: &str = "replaced";

@@ -25,6 +25,10 @@ pub(super) enum Awaited {
     /// The end of an empty body, for recipients that were all refused (RFC 2920 section 3.1).
     EmptyEnd,
     Quit,
+    /// A command of somebody else's, whose reply is told as it is.
+    HandedOn(Stage),
+    /// A chunk of somebody else's body, before the last.
+    HandedChunk,
 }
 
 /// Where in an AUTH exchange the server's next reply stands.
@@ -57,7 +61,8 @@ impl Awaited {
             Self::Rcpt(_) => Stage::Rcpt,
             // An empty end has nothing in it that could be delivered.
             Self::Data | Self::EmptyEnd => Stage::Data,
-            Self::Chunk => Stage::Body,
+            Self::Chunk | Self::HandedChunk => Stage::Body,
+            Self::HandedOn(stage) => stage,
             Self::End => Stage::EndOfData,
             Self::Quit => Stage::Quit,
         }
@@ -74,7 +79,11 @@ impl Awaited {
             | Self::Reset
             | Self::Mail
             | Self::Rcpt(_)
-            | Self::Chunk => patience.command,
+            | Self::Chunk
+            | Self::HandedChunk => patience.command,
+            Self::HandedOn(Stage::Data) => patience.data,
+            Self::HandedOn(Stage::EndOfData) => patience.end_of_data,
+            Self::HandedOn(_) => patience.command,
             Self::Data => patience.data,
             Self::End | Self::EmptyEnd => patience.end_of_data,
             Self::Quit => patience.quit,

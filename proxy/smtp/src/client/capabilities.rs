@@ -50,6 +50,27 @@ pub enum SizeOffer {
 // === impl Capabilities ===
 
 impl Capabilities {
+    /// What both of two servers offer, whichever of them it will be.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            pipelining: self.pipelining && other.pipelining,
+            eight_bit_mime: self.eight_bit_mime && other.eight_bit_mime,
+            smtputf8: self.smtputf8 && other.smtputf8,
+            chunking: self.chunking && other.chunking,
+            binarymime: self.binarymime && other.binarymime,
+            dsn: self.dsn && other.dsn,
+            requiretls: self.requiretls && other.requiretls,
+            starttls: self.starttls && other.starttls,
+            size: self.size.and(other.size),
+            auth: self.auth && other.auth,
+            auth_scram: self.auth_scram && other.auth_scram,
+            auth_scram_plus: self.auth_scram_plus && other.auth_scram_plus,
+            auth_plain: self.auth_plain && other.auth_plain,
+            auth_login: self.auth_login && other.auth_login,
+        }
+    }
+
     /// Reads the lines of a reply to EHLO behind the first. Lines that are no keyword are passed over.
     #[must_use]
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
@@ -88,6 +109,20 @@ impl Capabilities {
     }
 }
 
+// === impl SizeOffer ===
+
+impl SizeOffer {
+    /// What both take.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Limit(one), Self::Limit(other)) => Self::Limit(one.min(other)),
+            (Self::Limit(limit), _) | (_, Self::Limit(limit)) => Self::Limit(limit),
+            (Self::None, _) | (_, Self::None) => Self::None,
+            (Self::Unlimited, Self::Unlimited) => Self::Unlimited,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +134,15 @@ mod tests {
         assert!(offered.pipelining && offered.eight_bit_mime && offered.auth_plain && offered.auth_login);
         assert_eq!(offered.size, SizeOffer::Limit(1000));
         assert!(!offered.starttls && !offered.chunking);
+    }
+
+    #[test]
+    fn two_servers_offer_what_both_do() {
+        let one = Capabilities::parse(["SIZE 10", "DSN", "8BITMIME", "AUTH PLAIN"]);
+        let other = Capabilities::parse(["SIZE 7", "DSN", "SMTPUTF8", "AUTH LOGIN"]);
+        assert_eq!(one.and(other), Capabilities::parse(["SIZE 7", "DSN", "AUTH"]));
+        assert_eq!(one.and(Capabilities::parse(["SIZE"])).size, SizeOffer::Limit(10));
+        assert_eq!(one.and(one), one);
     }
 
     #[test]

@@ -58,6 +58,9 @@ pub enum Unsuited {
     /// The body, without BINARYMIME and CHUNKING (RFC 3030 section 3).
     #[error("5.6.3 the next hop takes no binary content")]
     Binary,
+    /// Notices were asked for, without DSN (RFC 3461 section 4).
+    #[error("5.5.4 the next hop does not support DSN")]
+    Notices,
     /// REQUIRETLS was asked for (RFC 8689 section 4.2).
     #[error("5.7.30 the next hop does not support REQUIRETLS")]
     RequireTls,
@@ -191,6 +194,9 @@ pub enum Output {
         /// At most so many octets, and at least one of them where this is not 0.
         octets_max: u64,
     },
+    /// What the server has said to the oldest command of those that were handed on: never 421, never a code that the command
+    /// cannot have.
+    Replied(ServerReply),
     /// The mail is over: one outcome a recipient, in the order of the envelope. `Ready` or `Close` follows.
     Done(Vec<Outcome>),
     /// Close the connection: after a good QUIT, or for the reason given.
@@ -276,6 +282,7 @@ impl fmt::Debug for Output {
             Self::Prove(challenge) => f.debug_tuple("Prove").field(challenge).finish(),
             Self::Ready => f.write_str("Ready"),
             Self::NeedBody { octets_max } => write!(f, "NeedBody({octets_max} octets)"),
+            Self::Replied(reply) => f.debug_tuple("Replied").field(reply).finish(),
             Self::Done(outcomes) => f.debug_tuple("Done").field(outcomes).finish(),
             Self::Close(ending) => f.debug_tuple("Close").field(ending).finish(),
         }

@@ -7,6 +7,9 @@
 //! `session` takes them in. Feed one input (`feed`, `into_secured`, `tls_failed`, `proved`, `begin`, `body`, `abort`, `quit`,
 //! `tick`, `eof`), drain `poll` until `None`, then wait for the next input or `deadline`, whichever comes first. `feed` takes all octets.
 //!
+//! A mail that is there as a whole goes by `begin`. One that somebody else is just handing in goes by `hand_on`, command by
+//! command, each answered by the server's own reply.
+//!
 //! # Promises
 //! - The server decides nothing that it was not asked: a reply to no command ends the session, and so does whatever
 //!   stands between 220 to STARTTLS and the handshake.
@@ -22,6 +25,7 @@ mod body;
 pub mod capabilities;
 pub mod config;
 pub mod contract;
+pub mod hand_on;
 mod login;
 mod opening;
 pub mod scram;

@@ -11,6 +11,7 @@ use super::contract::{Failure, Mail, Outcome, Output, Stage};
 use super::scram::{Exchange, Means, Proof};
 use super::transaction::Transaction;
 use super::{Capabilities, Config};
+use crate::wire::data::LineEncoder;
 use crate::wire::path::ForwardPath;
 use crate::wire::reply_parse::{ReplyReader, ServerReply};
 
@@ -28,6 +29,8 @@ pub struct Session {
     pub(super) transaction: Option<Box<Transaction>>,
     pub(super) means: Option<Means>,
     pub(super) exchange: Option<Exchange>,
+    /// Of a body that is handed on behind DATA.
+    pub(super) handed: Option<LineEncoder>,
     reader: ReplyReader,
     outputs: VecDeque<Output>,
     now: Instant,
@@ -236,6 +239,10 @@ impl Session {
         &self.offered
     }
 
+    pub(super) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     fn open(config: Config, now: Instant, is_secured: bool) -> Self {
         let mut session = Self {
             config,
@@ -247,6 +254,7 @@ impl Session {
             transaction: None,
             means: None,
             exchange: None,
+            handed: None,
             reader: ReplyReader::default(),
             outputs: VecDeque::new(),
             now,
@@ -278,6 +286,8 @@ impl Session {
             Awaited::End => self.end_replied(reply),
             Awaited::EmptyEnd => self.empty_end_replied(),
             Awaited::Quit => self.close(Ok(())),
+            Awaited::HandedOn(stage) => self.handed_on_replied(stage, reply),
+            Awaited::HandedChunk => self.handed_chunk_replied(reply),
         }
     }
 
@@ -365,13 +375,23 @@ impl Session {
             (_, None) => Stage::Idle,
             // The last chunk may be there, whatever has become of the reply to an earlier one.
             (_, Some(Awaited::Chunk)) if self.awaited.contains(&Awaited::End) => Stage::EndOfData,
+            (_, Some(Awaited::HandedChunk))
+                if self.awaited.back() == Some(&Awaited::HandedOn(Stage::EndOfData)) =>
+            {
+                Stage::EndOfData
+            }
             (_, Some(awaited)) => awaited.stage(),
         }
     }
 
-    fn arm(&mut self) {
+    pub(super) fn arm(&mut self) {
         let patience = match (self.state, self.awaited.front()) {
             (State::Closed | State::Idle, _) => {
+                self.deadline = None;
+                return;
+            }
+            // How fast it comes is up to whoever hands it in.
+            (State::Body, _) if self.transaction.is_none() => {
                 self.deadline = None;
                 return;
             }

@@ -67,7 +67,9 @@ impl Session {
                 }
                 self.refuse(refusal);
             }
-            Answer::Accepted | Answer::Stored { .. } | Answer::Peer(_) => self.refuse(Refusal::BackendFailed),
+            Answer::Accepted | Answer::Stored { .. } | Answer::Said(_) | Answer::Peer(_) => {
+                self.refuse(Refusal::BackendFailed);
+            }
         }
     }
 

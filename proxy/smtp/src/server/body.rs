@@ -5,6 +5,7 @@ use super::{Answer, BodySink, Notice, Question, Refusal, Session};
 use crate::wire::bdat::ChunkDecoder;
 use crate::wire::data::DataDecoder;
 use crate::wire::reply::Reply;
+use crate::wire::reply_parse::{ReplyClass, ServerReply};
 
 /// A body behind 354.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub(super) struct ChunkBody {
 pub(super) struct RefusedChunk {
     pub(super) remaining: u64,
     pub(super) refusal: Refusal,
+    /// Where a server behind has refused it: what it has said.
+    pub(super) said: Option<Box<ServerReply>>,
     /// Whether it only follows another refused one: then it is no further error.
     pub(super) is_follower: bool,
 }
@@ -87,6 +90,12 @@ impl Session {
                 self.reply(&Reply::queued(&queue_id));
                 self.outputs.notice(Notice::Stored { queue_id, octets, recipients });
             }
+            Answer::Said(said) if said.class() == ReplyClass::Positive => {
+                self.budget.refill_drained();
+                self.reply(&Reply::relayed(&said));
+                self.outputs.notice(Notice::HandedOn { octets, recipients });
+            }
+            Answer::Said(said) => self.relay_body_refusal(&said),
             Answer::Refused(refusal) => self.refuse_body(refusal),
             _ => self.refuse(Refusal::BackendFailed),
         }

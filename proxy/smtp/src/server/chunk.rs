@@ -9,6 +9,7 @@ use crate::wire::bdat::{Chunk, ChunkDecoder};
 use crate::wire::command::Command;
 use crate::wire::params::BodyKind;
 use crate::wire::reply::Reply;
+use crate::wire::reply_parse::{ReplyClass, ServerReply};
 use crate::wire::verb::Verb;
 
 // === impl Session ===
@@ -21,7 +22,7 @@ impl Session {
         };
         let asked = Asked { verb: Verb::Bdat, is_followed: false };
         if let Err(refusal) = self.permit(asked).and_then(|()| self.permit_size(chunk)) {
-            return self.refuse_chunk(chunk, refusal);
+            return self.refuse_chunk(chunk, refusal, None);
         }
         let is_first = self.transaction.as_ref().is_some_and(|transaction| transaction.chunks.is_none());
         if is_first { self.ask_for_body(Pending::FirstChunk(chunk)) } else { self.begin_chunk(chunk, body) }
@@ -39,7 +40,10 @@ impl Session {
                 // Only a chunk without octets ends here, and a body without octets has no last line to end.
                 self.begin_chunk(chunk, &mut Vec::new());
             }
-            (Answer::Refused(refusal), Some(_)) => self.refuse_chunk(chunk, refusal),
+            (Answer::Refused(refusal), Some(_)) => self.refuse_chunk(chunk, refusal, None),
+            (Answer::Said(said), Some(_)) if said.class() >= ReplyClass::Temporary => {
+                self.refuse_chunk(chunk, Refusal::ContentRejected, Some(Box::new(said)));
+            }
             _ => self.refuse(Refusal::BackendFailed),
         }
     }
@@ -111,7 +115,7 @@ impl Session {
     }
 
     /// The whole transaction is lost with one chunk; those that the client has sent behind it get 503.
-    fn refuse_chunk(&mut self, chunk: Chunk, refusal: Refusal) {
+    fn refuse_chunk(&mut self, chunk: Chunk, refusal: Refusal, said: Option<Box<ServerReply>>) {
         let is_follower = self.has_refused_chunk;
         self.abort_transaction();
         if self.budget.spend_drained(chunk.octets, &self.config.limits) == Spend::Spent {
@@ -119,18 +123,25 @@ impl Session {
         }
         self.has_refused_chunk = !chunk.is_last;
         self.deadlines.arm_body(&self.config.limits);
-        self.state = State::RefusedChunk(RefusedChunk { remaining: chunk.octets, refusal, is_follower });
+        self.state =
+            State::RefusedChunk(RefusedChunk { remaining: chunk.octets, refusal, said, is_follower });
         self.end_refused_chunk_if_whole();
     }
 
     fn end_refused_chunk_if_whole(&mut self) {
-        let State::RefusedChunk(RefusedChunk { remaining: 0, refusal, is_follower }) = self.state else {
+        let State::RefusedChunk(RefusedChunk { remaining: 0, refusal, said, is_follower }) = &mut self.state
+        else {
             return;
         };
+        let (refusal, said, is_follower) = (*refusal, said.take(), *is_follower);
         self.deadlines.end_body();
         self.deadlines.arm_command(&self.config.limits);
         self.state = State::Command;
-        if is_follower { self.tell_refusal(refusal) } else { self.refuse(refusal) }
+        match said {
+            Some(said) => self.relay_refusal(&said),
+            None if is_follower => self.tell_refusal(refusal),
+            None => self.refuse(refusal),
+        }
     }
 }
 

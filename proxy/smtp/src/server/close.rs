@@ -54,6 +54,7 @@ impl Session {
         self.abort_authentication();
         self.abort_transaction();
         self.reader = LineReader::default();
+        self.group = None;
         self.state = State::Closed;
         self.outputs.close(reason);
     }

@@ -91,6 +91,8 @@ pub struct Config {
     pub auth: AuthOffer,
     /// Whether BINARYMIME is offered.
     pub binarymime: bool,
+    /// Whether a MAIL and the RCPTs that came with it are asked about together, before the first is answered.
+    pub asks_in_groups: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -186,6 +188,7 @@ impl Default for Config {
             switched_off: Vec::new(),
             auth: AuthOffer::default(),
             binarymime: false,
+            asks_in_groups: false,
             limits: Limits::default(),
         }
     }

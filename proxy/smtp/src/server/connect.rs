@@ -8,6 +8,7 @@ use super::deadline::Deadlines;
 use super::outputs::Outputs;
 use super::session::State;
 use super::{Config, PeerFacts, Session};
+use crate::client::Capabilities;
 use crate::wire::client_name::ClientName;
 use crate::wire::reply::Reply;
 use crate::wire::token::Tokens;
@@ -51,6 +52,13 @@ impl Session {
         self
     }
 
+    /// A server stands behind that offers this: the session offers and takes no more. To be said again inside TLS.
+    #[must_use]
+    pub fn before(mut self, behind: Capabilities) -> Self {
+        self.behind = Some(behind);
+        self
+    }
+
     /// A session that has heard nothing yet.
     pub(super) fn fresh(
         config: Arc<Config>,
@@ -79,6 +87,8 @@ impl Session {
             verb: Verb::Unknown,
             has_tried_auth: false,
             tokens: None,
+            behind: None,
+            group: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::wire::extension::{Exch50, LinkState};
 use crate::wire::line::LineReader;
 use crate::wire::params::{MailParams, RcptParams};
 use crate::wire::path::{ForwardPath, ReversePath};
+use crate::wire::reply_parse::ServerReply;
 use crate::wire::token::Token;
 use crate::wire::verb::Verb;
 use crate::wire::xclient::Xclient;
@@ -77,26 +78,26 @@ pub enum Question {
     },
     /// The exchange was cancelled (`*`) or broken off: forget its state. No answer is awaited.
     AuthenticateAbort,
-    /// MAIL: begin a transaction. Answer: Accepted or Refused.
+    /// MAIL: begin a transaction. Answer: Accepted, Refused or Said.
     Mail {
         /// From whom.
         reverse_path: ReversePath,
         /// With which parameters.
         params: MailParams,
     },
-    /// RCPT. Answer: Accepted or Refused.
+    /// RCPT. Answer: Accepted, Refused or Said.
     Recipient {
         /// To whom.
         path: ForwardPath,
         /// With which parameters.
         params: RcptParams,
     },
-    /// DATA or the first BDAT: make ready for the body. Answer: Accepted or Refused.
+    /// DATA or the first BDAT: make ready for the body. Answer: Accepted or Refused, or Said with a refusal.
     Body {
         /// The envelope so far.
         envelope: Envelope,
     },
-    /// The body is whole and legal. Answer: Stored or Refused.
+    /// The body is whole and legal. Answer: Stored, Refused or Said.
     Commit,
     /// A verb between servers, from a peer with the right to it, where `Config::extensions` lets it through. Answer: Accepted
     /// or Refused. Behind an accepted XEXCH50 its blob goes to `BodySink::put_blob`, then `ExtensionEnd` is asked.
@@ -145,6 +146,8 @@ pub enum Answer {
     Refused(Refusal),
     /// The session begins anew with this peer; its `tls` is ignored, that of the connection stays.
     Peer(PeerFacts),
+    /// What a server behind has said to the same command: for MAIL, RCPT, a refused body and the end of one.
+    Said(ServerReply),
     /// Durable under this queue id, which goes into the 250 reply.
     Stored {
         /// At most 32 characters of `[0-9A-Z]`.
@@ -207,6 +210,13 @@ pub enum Notice {
     Stored {
         /// Its queue id.
         queue_id: String,
+        /// Octets of the body.
+        octets: u64,
+        /// Accepted recipients.
+        recipients: usize,
+    },
+    /// A transaction was taken by a server behind.
+    HandedOn {
         /// Octets of the body.
         octets: u64,
         /// Accepted recipients.

@@ -8,6 +8,7 @@ use super::session::{Pending, State};
 use super::{Answer, BodySink, Notice, Refusal, Session};
 use crate::wire::data::DataDecoder;
 use crate::wire::reply::Reply;
+use crate::wire::reply_parse::ReplyClass;
 
 // === impl Session ===
 
@@ -26,6 +27,10 @@ impl Session {
                     false => DataDecoder::default(),
                 };
                 self.state = State::Data(DataBody { decoder, ..DataBody::default() });
+            }
+            Answer::Said(said) if said.class() >= ReplyClass::Temporary => {
+                self.abort_transaction();
+                self.relay_refusal(said);
             }
             &Answer::Refused(refusal) => {
                 self.abort_transaction();

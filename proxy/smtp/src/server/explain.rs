@@ -16,6 +16,12 @@ pub enum Refusal {
     RecipientUnverified,
     /// 553 5.6.7: the sender or this recipient is outside of ASCII, and the server behind takes no such address.
     NoSmtpUtf8Behind,
+    /// 451 4.4.1: the server behind cannot be reached.
+    BehindUnavailable,
+    /// 451 4.4.2: the connection to the server behind was lost, or it has taken too long.
+    BehindLost,
+    /// 451 4.3.0: the server behind has less now than what was offered for it.
+    LessBehind,
     /// 550 5.7.1: neither a local domain nor a right to relay.
     RelayDenied,
     /// 550 5.7.1: the user may not send as this address.
@@ -169,6 +175,9 @@ impl Refusal {
             Self::UnknownRecipient
                 | Self::RecipientUnverified
                 | Self::NoSmtpUtf8Behind
+                | Self::BehindUnavailable
+                | Self::BehindLost
+                | Self::LessBehind
                 | Self::RelayDenied
                 | Self::SenderNotOwned
                 | Self::AuthenticationFailed
@@ -235,6 +244,15 @@ impl Refusal {
                 explain("rcpt.unverified", Us, 451, 4, 3, "Cannot verify the recipient now, try later")
             }
             Self::RelayDenied => explain("rcpt.relay_denied", Peer, 550, 7, 1, "Relaying denied"),
+            Self::BehindUnavailable => {
+                explain("behind.unavailable", Us, 451, 4, 1, "No connection to the mail server, try later")
+            }
+            Self::BehindLost => {
+                explain("behind.lost", Us, 451, 4, 2, "Lost the connection to the mail server, try later")
+            }
+            Self::LessBehind => {
+                explain("behind.less", Us, 451, 3, 0, "The mail server cannot take this now, try later")
+            }
             Self::SenderNotOwned => explain("mail.not_owner", Peer, 550, 7, 1, "Not your sender address"),
             Self::AuthenticationFailed => explain("auth.failed", Peer, 535, 7, 8, "Authentication failed"),
             Self::AuthenticationUnavailable => {

@@ -7,6 +7,7 @@ use super::{Answer, Envelope, Question, Refusal, Right, Session, offer};
 use crate::wire::params::{AuthParam, BodyKind, MailParams};
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
+use crate::wire::reply_parse::ReplyClass;
 
 /// From an accepted MAIL to the commit or the abort.
 #[derive(Debug)]
@@ -37,17 +38,18 @@ impl Session {
     }
 
     pub(super) fn mail_answered(&mut self, reverse_path: ReversePath, params: MailParams, answer: &Answer) {
-        match answer {
-            Answer::Accepted => {
-                let envelope = Envelope { reverse_path, params, recipients: Vec::new() };
-                let transaction = Transaction { envelope, has_refused_recipient: false, chunks: None };
-                self.transaction = Some(Box::new(transaction));
-                self.has_refused_chunk = false;
-                self.reply(&Reply::fixed(250, 1, 0, "Sender OK"));
-            }
-            &Answer::Refused(refusal) => self.refuse(refusal),
-            _ => self.refuse(Refusal::BackendFailed),
-        }
+        let reply = match answer {
+            Answer::Accepted => Reply::fixed(250, 1, 0, "Sender OK"),
+            Answer::Said(said) if said.class() == ReplyClass::Positive => Reply::relayed(said),
+            Answer::Said(said) => return self.relay_refusal(said),
+            &Answer::Refused(refusal) => return self.refuse(refusal),
+            _ => return self.refuse(Refusal::BackendFailed),
+        };
+        let envelope = Envelope { reverse_path, params, recipients: Vec::new() };
+        let transaction = Transaction { envelope, has_refused_recipient: false, chunks: None };
+        self.transaction = Some(Box::new(transaction));
+        self.has_refused_chunk = false;
+        self.reply(&reply);
     }
 
     /// Drops the transaction, if there is one.
@@ -66,7 +68,15 @@ impl Session {
             return Err(Refusal::ParameterNotOffered);
         }
         let is_in_the_clear = !offer::takes_requiretls(self);
-        if (params.requiretls && is_in_the_clear) || (is_binary && !self.config.binarymime) {
+        if (params.requiretls && is_in_the_clear) || (is_binary && !offer::takes_binarymime(self)) {
+            return Err(Refusal::ParameterNotOffered);
+        }
+        let is_eight_bit = params.body == BodyKind::EightBitMime;
+        let asks_for_notices = params.ret.is_some() || params.envid.is_some();
+        if (is_eight_bit && !offer::takes(self, |it| it.eight_bit_mime))
+            || (params.smtputf8 && !offer::takes(self, |it| it.smtputf8))
+            || (asks_for_notices && !offer::takes(self, |it| it.dsn))
+        {
             return Err(Refusal::ParameterNotOffered);
         }
         let sender_needs = match reverse_path {

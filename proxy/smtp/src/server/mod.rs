@@ -3,7 +3,7 @@
 //! `config` says what a listener allows, `rights` what a class of peers may do. `contract` holds the values that cross the
 //! border, and `session` takes them in. `precedence` is the order in which a command can be refused; it asks `verb_table`
 //! what each verb needs. The other files tell the story of a session in order, a file per state: `connect`, `hello`,
-//! `starttls`, `auth`, `mail`, `rcpt`, `extension`, `body` (`data`, `chunk`), `close`. `explain` is the only place that knows
+//! `starttls`, `auth`, `mail`, `rcpt`, `group`, `extension`, `body` (`data`, `chunk`), `close`. `explain` is the only place that knows
 //! what a refusal sounds like.
 
 mod auth;
@@ -21,6 +21,7 @@ pub mod envelope;
 pub mod evidence;
 pub mod explain;
 mod extension;
+mod group;
 mod hello;
 mod mail;
 mod offer;

@@ -1,6 +1,7 @@
 //! What EHLO lists, and so what the machine accepts.
 
 use super::{Mechanism, Session, TlsMode};
+use crate::client::Capabilities;
 use crate::wire::verb::Verb;
 use crate::wire::xclient;
 
@@ -17,17 +18,19 @@ pub(super) fn keywords(session: &Session) -> Vec<String> {
     if may_authenticate && session.offers(Verb::Auth) {
         keywords.push(format!("AUTH {names}"));
     }
-    keywords.extend(["ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8"].map(str::to_owned));
+    keywords.push("ENHANCEDSTATUSCODES".to_owned());
+    keywords.extend(takes(session, |it| it.eight_bit_mime).then(|| "8BITMIME".to_owned()));
+    keywords.extend(takes(session, |it| it.smtputf8).then(|| "SMTPUTF8".to_owned()));
     // BINARYMIME needs it (RFC 3030 section 3).
     let has_chunking = session.offers(Verb::Bdat);
     if has_chunking {
         keywords.push("CHUNKING".to_owned());
     }
-    keywords.push("DSN".to_owned());
+    keywords.extend(takes(session, |it| it.dsn).then(|| "DSN".to_owned()));
     if takes_requiretls(session) {
         keywords.push("REQUIRETLS".to_owned());
     }
-    if session.config.binarymime && has_chunking {
+    if takes_binarymime(session) && has_chunking {
         keywords.push("BINARYMIME".to_owned());
     }
     let extensions = Verb::all().filter(|verb| !matches!(verb, Verb::StartTls | Verb::Auth | Verb::Bdat));
@@ -48,7 +51,17 @@ pub(super) fn may_start_tls(session: &Session) -> bool {
 /// Whether a sender may ask that his mail goes on in verified TLS only: nobody can ask for that in the clear (RFC 8689
 /// section 2).
 pub(super) fn takes_requiretls(session: &Session) -> bool {
-    session.tls().is_some()
+    session.tls().is_some() && takes(session, |it| it.requiretls)
+}
+
+/// Whether content may come that is not lines. Behind, such content needs chunks as well (RFC 3030 section 3).
+pub(super) fn takes_binarymime(session: &Session) -> bool {
+    session.config.binarymime && takes(session, |it| it.binarymime && it.chunking)
+}
+
+/// Whether whoever stands behind has this extension; what we are to keep ourselves has all.
+pub(super) fn takes(session: &Session, has: impl Fn(&Capabilities) -> bool) -> bool {
+    session.behind.as_ref().is_none_or(has)
 }
 
 /// The SASL mechanisms that are offered now. EXTERNAL needs a certificate that was verified. One that binds to the TLS channel needs TLS 1.3: in TLS 1.2 the exporter is

@@ -74,6 +74,17 @@ impl Outputs {
         self.queue.push_back(Output::Close(reason));
     }
 
+    /// The next output where it asks about a recipient.
+    pub(super) fn pop_recipient(&mut self) -> Option<(Ticket, Question)> {
+        match self.queue.pop_front()? {
+            Output::Ask(ticket, question @ Question::Recipient { .. }) => Some((ticket, question)),
+            other => {
+                self.queue.push_front(other);
+                None
+            }
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Option<Output> {
         let output = self.queue.pop_front();
         if self.queue.is_empty() {

@@ -35,6 +35,13 @@ impl Session {
         PRECEDENCE.iter().try_for_each(|(_, check)| check(self, asked))
     }
 
+    /// Whether this verb may be used by this peer, wherever the session stands.
+    pub(super) fn permit_anywhere(&self, asked: Asked) -> Result<(), Refusal> {
+        self.permit_verb(asked)?;
+        self.permit_right(asked)?;
+        self.permit_need(asked)
+    }
+
     /// Whether EHLO lists this verb.
     pub(super) fn offers(&self, verb: Verb) -> bool {
         let is_of_use = match verb_table::row(verb).map(|row| row.offer) {

@@ -22,6 +22,7 @@ use super::contract::Extension;
 use super::deadline::Deadlines;
 use super::explain::{AtFault, Explanation};
 use super::extension::Blob;
+use super::group::Group;
 use super::mail::Transaction;
 use super::outputs::Outputs;
 use super::precedence::Asked;
@@ -30,6 +31,7 @@ use super::{
     Answer, BodySink, CloseReason, Config, Evidence, Identity, Mechanism, Notice, Output, PeerClass,
     PeerFacts, Question, Recipient, Refusal, Right, Rights, Ticket, TlsFacts,
 };
+use crate::client::{Capabilities, SizeOffer};
 use crate::wire::bdat::Chunk;
 use crate::wire::command::{Command, SyntaxError, quirk_space_after_colon};
 use crate::wire::limits;
@@ -37,6 +39,7 @@ use crate::wire::line::{LineReader, LineStep};
 use crate::wire::params::MailParams;
 use crate::wire::path::ReversePath;
 use crate::wire::reply::Reply;
+use crate::wire::reply_parse::{ReplyClass, ServerReply};
 use crate::wire::token::Tokens;
 use crate::wire::verb::Verb;
 
@@ -69,6 +72,10 @@ pub struct Session {
     pub(super) has_tried_auth: bool,
     /// For the replies to refusals by policy.
     pub(super) tokens: Option<Tokens>,
+    /// What the server behind offers, where one takes part in the session.
+    pub(super) behind: Option<Capabilities>,
+    /// In a box, since it is there while answers are awaited alone.
+    pub(super) group: Option<Box<Group>>,
 }
 
 /// What the next octets, or the next answer, will be taken for.
@@ -128,7 +135,10 @@ impl Session {
                 State::Chunk(_) => self.feed_chunk(rest, body),
                 State::RefusedChunk(_) => self.feed_refused_chunk(rest),
                 State::Blob(_) => self.feed_blob(rest, body),
-                State::Waiting(..) => break,
+                State::Waiting(..) => match self.feed_group(rest) {
+                    0 => break,
+                    taken => taken,
+                },
                 State::Upgrading => self.feed_upgrading(),
                 // The last reply is on its way; what still comes in is dropped.
                 State::Closed => rest.len(),
@@ -151,11 +161,18 @@ impl Session {
                 return;
             }
         };
+        self.go_on_waiting();
         self.deadlines.arm_command(&self.config.limits);
         match pending {
             Pending::Authenticate(mechanism) => self.authenticate_answered(mechanism, answer),
-            Pending::Mail(reverse_path, params) => self.mail_answered(reverse_path, params, &answer),
-            Pending::Recipient(recipient) => self.recipient_answered(recipient, &answer),
+            Pending::Mail(reverse_path, params) => {
+                self.verb = Verb::Mail;
+                self.mail_answered(reverse_path, params, &answer);
+            }
+            Pending::Recipient(recipient) => {
+                self.verb = Verb::Rcpt;
+                self.recipient_answered(recipient, &answer);
+            }
             Pending::Data => self.data_answered(&answer),
             Pending::FirstChunk(chunk) => self.first_chunk_answered(chunk, answer),
             Pending::Commit { octets, recipients } => self.commit_answered(octets, recipients, answer),
@@ -163,6 +180,7 @@ impl Session {
             Pending::Extension => self.extension_answered(&answer),
             Pending::Xclient => self.xclient_answered(answer),
         }
+        self.take_held();
         self.close_if_shutting_down();
     }
 
@@ -194,6 +212,13 @@ impl Session {
         if self.is_receiving_body() {
             self.refuse(Refusal::TooSlow);
         }
+    }
+
+    /// The next thing to do where it is a question about a recipient: the rest of a group whose MAIL, or first RCPT, came out of
+    /// `poll`. Its answers are to be fed in the order of the questions.
+    #[must_use]
+    pub fn poll_recipient(&mut self) -> Option<(Ticket, Question)> {
+        self.outputs.pop_recipient()
     }
 
     /// The next thing to do.
@@ -254,7 +279,11 @@ impl Session {
 
     /// The largest message that it may hand in, octets.
     pub(super) fn message_octets_max(&self) -> u64 {
-        self.config.limits.message_octets_of(self.rights())
+        let octets_max = self.config.limits.message_octets_of(self.rights());
+        match self.behind.as_ref().map(|behind| behind.size) {
+            Some(SizeOffer::Limit(behind)) => octets_max.min(behind),
+            None | Some(SizeOffer::None | SizeOffer::Unlimited) => octets_max,
+        }
     }
 
     /// The TLS connection, if there is one.
@@ -274,6 +303,12 @@ impl Session {
         if self.reader.take_normalised() {
             self.outputs.notice(Notice::BARE_LF);
         }
+        self.on_step(step, taken < octets.len(), body);
+        taken
+    }
+
+    /// A line, or what came instead.
+    pub(super) fn on_step(&mut self, step: LineStep<'_>, is_followed: bool, body: &mut dyn BodySink) {
         let drain_octets = self.config.limits.drain_octets;
         match step {
             // First, however the line ends: the same octets in one piece must hear the same.
@@ -282,12 +317,11 @@ impl Session {
             }
             LineStep::Overlong { octets, .. } if octets > drain_octets => self.refuse(Refusal::DrainLimit),
             LineStep::Partial => {}
-            LineStep::Line(line) if is_response => self.on_response(&line),
-            LineStep::Line(line) => self.on_line(&line, taken < octets.len(), body),
+            LineStep::Line(line) if matches!(self.state, State::AuthResponse(_)) => self.on_response(&line),
+            LineStep::Line(line) => self.on_line(&line, is_followed, body),
             LineStep::Overlong { octets, start } => self.on_overlong_line(octets, &start),
             LineStep::Fault(fault) => self.refuse(Refusal::CommandFraming(fault)),
         }
-        taken
     }
 
     /// A command, and with a refusal of it the words that were refused.
@@ -400,7 +434,11 @@ impl Session {
     pub(super) fn wait_for(&mut self, question: Question, pending: Pending) {
         let ticket = self.outputs.ask(question);
         self.deadlines.arm_answer();
-        self.state = State::Waiting(ticket, pending);
+        if matches!(self.state, State::Waiting(..)) {
+            self.wait_as_well(ticket, pending);
+        } else {
+            self.state = State::Waiting(ticket, pending);
+        }
     }
 
     /// Refuses a command: counts it, and answers 421 instead where the error budget is spent.
@@ -420,6 +458,31 @@ impl Session {
         self.tell_refusal(refusal);
     }
 
+    /// What a server behind has said no with. It counts as our own no would.
+    pub(super) fn relay_refusal(&mut self, said: &ServerReply) {
+        let is_countable = said.class() == ReplyClass::Permanent;
+        if is_countable && self.budget.spend_error(&self.config.limits) == Spend::Spent {
+            return self.tell_refusal(Refusal::TooManyErrors);
+        }
+        self.tell_said(said);
+    }
+
+    /// The same for a whole body: see `refuse_body`.
+    pub(super) fn relay_body_refusal(&mut self, said: &ServerReply) {
+        if said.class() == ReplyClass::Permanent {
+            let _ = self.budget.spend_error(&self.config.limits);
+        }
+        self.tell_said(said);
+    }
+
+    fn tell_said(&mut self, said: &ServerReply) {
+        let reply = Reply::relayed(said);
+        let (rule, verb, code) = (SAID_RULE, self.verb.name(), reply.code());
+        self.outputs.reply(&reply);
+        let evidence = Evidence::default();
+        self.outputs.notice(Notice::Refused { rule, verb, code, evidence, limit: None, token: None });
+    }
+
     /// The reply and the notice of a refusal, and the end of the session where it has that.
     pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
         let Explanation { rule, reply, .. } = refusal.explain();
@@ -437,3 +500,6 @@ impl Session {
         }
     }
 }
+
+/// The stable name of every refusal that a server behind has decided on.
+const SAID_RULE: &str = "behind.refused";

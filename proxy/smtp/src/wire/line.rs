@@ -101,6 +101,20 @@ pub enum LineStep<'a> {
     Fault(Fault),
 }
 
+// === impl LineStep ===
+
+impl LineStep<'_> {
+    /// For later.
+    pub(crate) fn into_owned(self) -> LineStep<'static> {
+        match self {
+            Self::Partial => LineStep::Partial,
+            Self::Line(line) => LineStep::Line(Cow::Owned(line.into_owned())),
+            Self::Overlong { octets, start } => LineStep::Overlong { octets, start },
+            Self::Fault(fault) => LineStep::Fault(fault),
+        }
+    }
+}
+
 // === impl LineReader ===
 
 impl LineReader {

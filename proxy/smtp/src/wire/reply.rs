@@ -1,8 +1,11 @@
 //! Replies (RFC 5321 section 4.2) with enhanced status codes (RFC 3463, RFC 2034).
 //!
-//! No field takes a peer's octets: what is not fixed text is ours and typed.
+//! No field takes a peer's octets: what is not fixed text is ours and typed. What a server behind us has said goes by a
+//! `ServerReply`, which only `ReplyReader` makes, out of printable ASCII; here its text is bounded once more, so that a line
+//! of it is a line of ours (RFC 5321 section 4.5.3.1.5).
 
 use super::auth::encode_challenge;
+use super::reply_parse::ServerReply;
 use super::token::Token;
 
 /// One reply of one or more lines; it is written whole.
@@ -17,8 +20,8 @@ pub struct Reply<'a> {
 /// `class "." subject "." detail` (RFC 3463 section 2); the class is the first digit of the reply's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Enhanced {
-    subject: u8,
-    detail: u8,
+    subject: u16,
+    detail: u16,
 }
 
 /// The text behind the codes.
@@ -29,6 +32,7 @@ enum Text<'a> {
     Queued(&'a str),
     Challenge(&'a [u8]),
     Hello(&'a str, &'a [String]),
+    Said(&'a ServerReply),
 }
 
 // === impl Reply ===
@@ -42,7 +46,7 @@ impl<'a> Reply<'a> {
 
     /// A reply with `subject.detail` of its enhanced code.
     #[must_use]
-    pub const fn fixed(code: u16, subject: u8, detail: u8, text: &'static str) -> Self {
+    pub const fn fixed(code: u16, subject: u16, detail: u16, text: &'static str) -> Self {
         Self { code, enhanced: Some(Enhanced { subject, detail }), text: Text::Fixed(text), token: None }
     }
 
@@ -71,6 +75,20 @@ impl<'a> Reply<'a> {
     #[must_use]
     pub const fn challenge(octets: &'a [u8]) -> Self {
         Self { code: 334, enhanced: None, text: Text::Challenge(octets), token: None }
+    }
+
+    /// What a server behind us has said: its code and its enhanced code, `X.0.0` where it has none, since we promise one
+    /// (RFC 2034 section 4). Its 421 is the end of its session and not of ours: 451. A positive code that our client could
+    /// not place is 250.
+    #[must_use]
+    pub fn relayed(said: &'a ServerReply) -> Self {
+        let code = match said.code() {
+            code @ (250..=252 | 400..=420 | 422..) => code,
+            200..=299 => 250,
+            _ => 451,
+        };
+        let (subject, detail) = said.enhanced().and_then(subject_and_detail).unwrap_or_default();
+        Self { code, enhanced: Some(Enhanced { subject, detail }), text: Text::Said(said), token: None }
     }
 
     /// With a token behind its fixed text: `550 5.1.1 No such mailbox here [7K3F9Q]`.
@@ -114,6 +132,19 @@ impl<'a> Reply<'a> {
                 }
                 self.line(out, ' ', &[last]);
             }
+            Text::Said(said) => self.said(said, out),
+        }
+    }
+
+    /// Its lines, without the enhanced code that each of ours has.
+    fn said(&self, said: &ServerReply, out: &mut Vec<u8>) {
+        let status = said.enhanced();
+        let mut lines = said.lines().iter().take(SAID_LINES_MAX).peekable();
+        while let Some(line) = lines.next() {
+            let text = status.and_then(|status| line.strip_prefix(status)).unwrap_or(line).trim();
+            // All of it is ASCII: a character is an octet.
+            let text = text.get(..SAID_OCTETS_MAX).unwrap_or(text);
+            self.line(out, if lines.peek().is_some() { '-' } else { ' ' }, &[text]);
         }
     }
 
@@ -135,6 +166,18 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// Of an enhanced status code, `5.1.1`.
+fn subject_and_detail(status: &str) -> Option<(u16, u16)> {
+    let (_class, rest) = status.split_once('.')?;
+    let (subject, detail) = rest.split_once('.')?;
+    Some((subject.parse().ok()?, detail.parse().ok()?))
+}
+
+/// With code, enhanced code and CRLF a line has 512 octets at most (RFC 5321 section 4.5.3.1.5).
+const SAID_OCTETS_MAX: usize = 480;
+/// More is not for programs, and nobody reads it.
+const SAID_LINES_MAX: usize = 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +198,32 @@ mod tests {
         assert_eq!(written(&Reply::queued("a\r\n250 b")), "250 2.0.0 Queued\r\n");
         assert_eq!(written(&Reply::challenge(b"")), "334 \r\n");
         assert_eq!(written(&Reply::challenge(b"x")), "334 eA==\r\n");
+    }
+
+    fn said(octets: &[u8]) -> ServerReply {
+        crate::wire::reply_parse::ReplyReader::default().read(octets).unwrap().1.unwrap()
+    }
+
+    #[test]
+    fn a_reply_of_a_server_behind_keeps_its_codes_and_is_bounded() {
+        for (theirs, ours) in [
+            ("250 2.1.5 Ok\r\n", "250 2.1.5 Ok\r\n"),
+            ("250 Ok\r\n", "250 2.0.0 Ok\r\n"),
+            ("250\r\n", "250 2.0.0 \r\n"),
+            ("550-5.7.999 a\r\n550 5.7.999 b\r\n", "550-5.7.999 a\r\n550 5.7.999 b\r\n"),
+            ("421 4.3.2 closing\r\n", "451 4.3.2 closing\r\n"),
+            ("221 2.0.0 what?\r\n", "250 2.0.0 what?\r\n"),
+            ("354 go\r\n", "451 4.0.0 go\r\n"),
+            ("550 4.1.1 odd \x1b[2J\r\n", "550 5.0.0 4.1.1 odd ?[2J\r\n"),
+        ] {
+            assert_eq!(written(&Reply::relayed(&said(theirs.as_bytes()))), ours, "{theirs}");
+        }
+        let long = "554-".to_owned() + &"x".repeat(1_900) + "\r\n";
+        let long = said((long.repeat(7) + "554 end\r\n").as_bytes());
+        assert!(written(&Reply::relayed(&long)).split_inclusive('\n').all(|line| line.len() <= 512));
+        let many = "554-x\r\n".repeat(99) + "554 x\r\n";
+        let many = said(many.as_bytes());
+        assert_eq!(written(&Reply::relayed(&many)).lines().count(), SAID_LINES_MAX);
     }
 
     #[test]

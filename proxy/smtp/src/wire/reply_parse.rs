@@ -170,7 +170,7 @@ impl fmt::Display for ServerReply {
 }
 
 /// The first digit of a reply's code (RFC 5321 section 4.2.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReplyClass {
     /// 2yz.
     Positive,

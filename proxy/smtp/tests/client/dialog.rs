@@ -23,6 +23,8 @@ pub(crate) struct Dialog {
     pub(crate) challenge: Option<Challenge>,
     pub(crate) outcomes: Option<Vec<Outcome>>,
     pub(crate) ending: Option<Result<(), Failure>>,
+    /// To commands that were handed on.
+    replies: Vec<String>,
 }
 
 pub(crate) fn config() -> Config {
@@ -105,6 +107,7 @@ impl Dialog {
             challenge: None,
             outcomes: None,
             ending: None,
+            replies: Vec::new(),
         };
         dialog.drain();
         dialog
@@ -130,6 +133,25 @@ impl Dialog {
         let now = self.now;
         self.session().feed(now, octets);
         self.drain();
+        self
+    }
+
+    /// Somebody hands something on; what it writes is said.
+    pub(crate) fn hands_on<E: std::fmt::Debug>(
+        mut self,
+        step: impl FnOnce(&mut Session, Instant, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Self {
+        let (now, mut out) = (self.now, Vec::new());
+        step(self.session(), now, &mut out).unwrap();
+        self.unheard.push_str(std::str::from_utf8(&out).unwrap());
+        self.drain();
+        self
+    }
+
+    /// The replies that were told since the last time.
+    #[track_caller]
+    pub(crate) fn tells(mut self, expected: &[&str]) -> Self {
+        assert_eq!(std::mem::take(&mut self.replies), expected, "{:?}", self.ending);
         self
     }
 
@@ -259,6 +281,7 @@ impl Dialog {
                     let part: Vec<_> = self.body.drain(..part).collect();
                     session.body(self.now, &part);
                 }
+                Output::Replied(reply) => self.replies.push(reply.to_string()),
                 Output::Done(outcomes) => assert!(self.outcomes.replace(outcomes).is_none(), "done once"),
                 Output::Close(ending) => self.ending = Some(ending),
             }

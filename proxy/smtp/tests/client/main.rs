@@ -12,6 +12,7 @@
 mod body;
 mod dialog;
 mod failures;
+mod hand_on;
 mod lmtp;
 mod opening;
 mod properties;

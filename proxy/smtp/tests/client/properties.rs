@@ -131,7 +131,9 @@ proptest! {
                     prop_assert!(ending.is_err() && begun == done);
                 }
                 Some(Output::Send(_)) => prop_assert!(!is_closed),
-                Some(Output::Upgrade | Output::Prove(_)) => prop_assert!(false, "it was not offered"),
+                Some(Output::Upgrade | Output::Prove(_) | Output::Replied(_)) => {
+                    prop_assert!(false, "it was not asked for");
+                }
                 None if is_closed => break,
                 None => match script.next() {
                     Some(reply) => session.feed(now, reply.as_bytes()),

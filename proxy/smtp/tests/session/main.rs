@@ -17,6 +17,7 @@ mod deadline;
 mod evidence;
 mod extension;
 mod framing;
+mod group;
 mod hello;
 mod mail;
 mod properties;

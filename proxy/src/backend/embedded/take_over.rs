@@ -40,7 +40,8 @@ impl Rooms {
         let submission = Submission::new(envelope, origin);
         let mut trace = trace::received(&settings.hostname, id, &submission);
         trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
-        let submission = forward(&self.directory, submission, |path| self.lives_behind(path));
+        let submission =
+            forward(&self.directory, submission, settings.relay.is_some(), |path| self.lives_behind(path));
         let message = NewMessage { id, submission, trace, body, stamp };
         let queue_id = self.queue.append(message).await.map_err(refusal)?;
         self.tell_stripped(about, &stripped);
@@ -57,6 +58,10 @@ impl Rooms {
         }
         match report.verdict {
             Verdict::Clean => Ok(Some(report.stamp)),
+            Verdict::Infected { threat } if !self.settings.load().refuse_infected => {
+                tracing::info!(session, user, threat, "an infected mail is left to the queue");
+                Ok(None)
+            }
             Verdict::Infected { threat } => {
                 tracing::info!(session, user, peer = %origin.peer, threat, "an infected mail was refused");
                 Err(Refusal::Infected)

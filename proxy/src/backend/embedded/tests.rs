@@ -129,7 +129,12 @@ async fn a_scan_that_takes_too_long_leaves_the_mail_unstamped() {
 #[tokio::test]
 async fn without_a_scan_in_the_session_the_mail_is_left_to_the_queue() {
     let house = house();
-    house.backend.reload(Settings { hostname: "mx.example".into(), relay: None, scan_time_max: None });
+    house.backend.reload(Settings {
+        hostname: "mx.example".into(),
+        relay: None,
+        scan_time_max: None,
+        refuse_infected: true,
+    });
     let body = format!("Subject: x\r\n\r\n{VIRUS}\r\n");
     let id = send(&house, body.as_bytes()).await.unwrap();
     let details = house.queue.show(id.parse().unwrap()).await.unwrap();
@@ -251,7 +256,12 @@ async fn an_alias_that_leads_elsewhere_is_for_everybody_where_mail_may_leave() {
     let params = RcptParams::default();
     assert_eq!(stranger.recipient(&path, &params).await, Err(Refusal::RelayDenied));
     let relay = Some(Relay { internal: false });
-    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    house.backend.reload(Settings {
+        hostname: "mx.example".into(),
+        relay,
+        scan_time_max: None,
+        refuse_infected: true,
+    });
     assert_eq!(stranger.recipient(&path, &params).await, Ok(()));
     assert_eq!(stranger.recipient(&forward("a@other.example"), &params).await, Err(Refusal::RelayDenied));
     let recipients = vec![Recipient { path: path.clone(), params }];
@@ -273,7 +283,12 @@ async fn an_alias_that_leads_elsewhere_is_for_everybody_where_mail_may_leave() {
 async fn bounces_to_rewritten_senders_are_taken_and_what_only_looks_like_them_is_not() {
     let house = house();
     let relay = Some(Relay { internal: false });
-    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    house.backend.reload(Settings {
+        hostname: "mx.example".into(),
+        relay,
+        scan_time_max: None,
+        refuse_infected: true,
+    });
     let settings = |bounces_only| srs::Settings {
         domain: "back.example".parse().unwrap(),
         days: 21,
@@ -352,7 +367,12 @@ async fn a_recipient_elsewhere_draws_and_has_a_quota_as_one_here() {
     let quotas = queue::Quotas { domain, ..queue::Quotas::default() };
     let house = house_with(queue::Settings { quotas, ..queue_settings() });
     let relay = Some(Relay { internal: false });
-    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    house.backend.reload(Settings {
+        hostname: "mx.example".into(),
+        relay,
+        scan_time_max: None,
+        refuse_infected: true,
+    });
     let params = RcptParams::default();
     let (first, second) = (forward("a@full.example"), forward("b@other.example"));
     let mut transaction = begin(&house, Some("me@localhost"), &reverse("me@localhost")).await.unwrap();
@@ -375,7 +395,12 @@ async fn a_recipient_elsewhere_draws_and_has_a_quota_as_one_here() {
 async fn an_alias_draws_for_its_targets_once_in_a_transaction_and_nothing_when_refused() {
     let house = house();
     let relay = Some(Relay { internal: false });
-    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scan_time_max: None });
+    house.backend.reload(Settings {
+        hostname: "mx.example".into(),
+        relay,
+        scan_time_max: None,
+        refuse_infected: true,
+    });
     house.directory.add_aliases("away@localhost", &["a@other.example", "b@other.example"]).unwrap();
     house.directory.add_alias("far@localhost", "c@other.example").unwrap();
     house.memory.resize(5 * RECIPIENT_OCTETS);

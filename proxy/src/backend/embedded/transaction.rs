@@ -125,7 +125,16 @@ impl EmbeddedTransaction {
     /// An alias may be written to by everybody who may write to users here: who gets its mail is the administrator's choice.
     fn admit(&mut self, path: &ForwardPath, alias: Option<Arc<Forwarding>>) -> Result<(), Refusal> {
         let alias = alias.filter(|alias| !self.aliases.contains(alias));
-        let targets = alias.as_ref().map_or(&[][..], |alias| &alias.targets);
+        let mail_leaves = self.rooms.settings.load().relay.is_some();
+        let targets = match &alias {
+            // Whom it leads to here must not lose mail because none may leave.
+            Some(alias) if !mail_leaves && !alias.mailboxes.is_empty() => {
+                tracing::warn!(?path, "an alias leads to another server too, and no mail leaves this one");
+                &[]
+            }
+            Some(alias) => alias.targets.as_slice(),
+            None => &[],
+        };
         let user = self.origin.user.as_deref();
         let mut octets = RECIPIENT_OCTETS;
         for target in targets {

@@ -18,7 +18,7 @@ use crate::intake::{Body, BodyBuffer, Origin, Submission};
 use crate::memory::MemoryBudget;
 use crate::quarantine::{self, Quarantine};
 use crate::queue::{self, AppendError, QueueId, Summary};
-use crate::scan::{self, Engine, Overruled};
+use crate::scan::{self, Engine, InfectedAction, Overruled};
 use crate::store::{self, SqliteStore};
 
 pub(super) const ALICE: &str = "alice@localhost";
@@ -84,6 +84,7 @@ impl House {
             infected: InfectedAction::Delete,
             quarantine: self.quarantine(&overruled),
             overruled,
+            remote: None,
             badmail,
         }
     }
@@ -111,12 +112,14 @@ pub(super) struct Idle {
     pub(super) infected: InfectedAction,
     pub(super) quarantine: Quarantine,
     pub(super) overruled: Overruled,
+    pub(super) remote: Option<Remote>,
     badmail: Badmail,
 }
 
 impl Idle {
     pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
-        let Self { queue, store, directory, schedules, infected, quarantine, overruled, badmail } = self;
+        let Self { queue, store, directory, schedules, infected, quarantine, overruled, remote, badmail } =
+            self;
         let registry = prometheus::Registry::new();
         let scanner = Scanner::start(
             Arc::clone(engine) as Arc<dyn Engine>,
@@ -129,10 +132,11 @@ impl Idle {
             scanner: scanner.clone(),
             directory: directory.clone(),
             store: Arc::clone(&store) as Arc<dyn MailStore>,
-            remote: None,
+            remote,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             badmail: Some(badmail),
             quarantine: quarantine.clone(),
+            rewriter: Rewriter::start(scanner.clone(), MemoryBudget::default()).unwrap(),
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();

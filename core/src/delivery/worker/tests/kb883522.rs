@@ -1,11 +1,14 @@
 //! The cases of KB883522: a mail that the scanner wants deleted is deleted once, or lies in quarantine once, and never comes
 //! back.
 
+mod rewriting;
+
 use super::house::{ALICE, BOB, House, Mail, Running};
 use super::notices::{fetch, hasty};
 use super::*;
 use crate::delivery::Schedule;
 use crate::quarantine::{Record, Selection};
+use crate::scan::InfectedAction;
 
 fn infected() -> Verdict {
     Verdict::Infected { threat: "Late".into() }

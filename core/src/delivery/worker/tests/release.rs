@@ -6,6 +6,7 @@ use crate::disk::Fault;
 use crate::memory::MemoryBudget;
 use crate::quarantine::{ReleaseError, Released, Releaser, Selection};
 use crate::queue::QueueId;
+use crate::scan::InfectedAction;
 use crate::scan::Obstacle;
 
 fn found(threat: &str) -> Verdict {

@@ -15,9 +15,10 @@ use crate::delivery::{Retries, Schedule, Schedules};
 use crate::disk::{Dice, Disk, Fault, SimulatedDisk};
 use crate::events::Log;
 use crate::intake::Body;
+use crate::memory::MemoryBudget;
 use crate::quarantine::{self, Quarantine, Selection};
 use crate::queue::{self, Backoff, QueueId};
-use crate::scan::{self, Engine};
+use crate::scan::{self, Disposal, Engine, InfectedAction, Rewriting};
 use crate::store::{Delivery, Listing, MailboxTotals, ScanMark, StoredMessage, Summary};
 
 /// A store of which a crash keeps what was committed.
@@ -206,6 +207,7 @@ impl MailStore for ModelStore {
 struct Site {
     house: House,
     scanner: Scanner,
+    rewriter: Rewriter,
 }
 
 /// One seed's world.
@@ -217,6 +219,10 @@ struct World<'a> {
     /// How many recipients each acknowledged mail has.
     acknowledged: BTreeMap<QueueId, u32>,
     forgets: bool,
+    /// Whether what is infected is taken out, rather than the mail put away.
+    rewrites: bool,
+    /// Acknowledged mails by what stands in each of them, and whose mailboxes they are for.
+    marked: Vec<(String, Vec<&'static str>)>,
 }
 
 // === impl Site ===
@@ -227,7 +233,8 @@ impl Site {
         let engine = Arc::clone(&house.engine) as Arc<dyn Engine>;
         let metrics = scan::Metrics::register(&prometheus::Registry::new()).unwrap();
         let scanner = Scanner::start(engine, &scan::Settings::default(), metrics).unwrap();
-        Self { house, scanner }
+        let rewriter = Rewriter::start(scanner.clone(), MemoryBudget::default()).unwrap();
+        Self { house, scanner, rewriter }
     }
 }
 
@@ -263,7 +270,7 @@ impl World<'_> {
             // Where the power goes before they start, nobody works in this life.
             if let Ok(quarantine) = self.quarantine() {
                 let rooms = self.rooms(&queue, &store, quarantine);
-                let policy = policy(self.dice.chance(1, 2));
+                let policy = if self.rewrites { rewriting() } else { policy(self.dice.chance(1, 2)) };
                 if let Ok(workers) = Workers::start(rooms, &Settings::default(), policy, None).await {
                     self.work(workers, &queue, &store, last).await;
                 }
@@ -306,6 +313,7 @@ impl World<'_> {
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             badmail: None,
             quarantine,
+            rewriter: self.site.rewriter.clone(),
         }
     }
 
@@ -324,12 +332,20 @@ impl World<'_> {
     }
 
     async fn accept(&mut self, queue: &Queue) {
-        let everybody = [(ALICE, ""), (BOB, ""), ("gone@localhost", "")];
+        let everybody = [(ALICE, ""), (BOB, ""), (GONE, "")];
         let recipients: Vec<_> = everybody.into_iter().filter(|_| self.dice.chance(2, 3)).collect();
         let count = u32::try_from(recipients.len()).unwrap();
         let text =
             if self.dice.chance(1, 2) { "Subject: a\r\n\r\nMARK\r\n" } else { "Subject: b\r\n\r\nfine\r\n" };
-        let body = Body::Memory(text.into());
+        let (token, body) = if self.rewrites {
+            let token = format!("token-{}.", self.dice.below(u64::MAX));
+            (token.clone(), in_parts(&token))
+        } else {
+            (String::new(), text.to_owned())
+        };
+        let body = Body::Memory(body.into());
+        let mailboxes: Vec<_> =
+            recipients.iter().map(|(name, _)| *name).filter(|name| *name != GONE).collect();
         let stamp = self.dice.chance(1, 2).then(|| self.site.house.engine.stamp());
         if count > 0 {
             let mail = Mail {
@@ -343,6 +359,7 @@ impl World<'_> {
             };
             if let Ok(id) = mail.try_accept(queue).await {
                 self.acknowledged.insert(id, count);
+                self.marked.push((token, mailboxes));
             }
         }
     }
@@ -378,10 +395,34 @@ impl World<'_> {
         }
         findings
     }
+
+    /// As above, where what is infected is taken out: whatever it is called in the queue in the end, everybody has the rest of
+    /// it, and has it once.
+    fn findings_of_rewriting(&self) -> Vec<String> {
+        let durable = self.durable.lock().unwrap();
+        let mut findings = Vec::new();
+        for (token, mailboxes) in &self.marked {
+            for mailbox in mailboxes {
+                let has = |(_, of, mail): &&(QueueId, String, Vec<u8>)| {
+                    // What comes back of the mail for who is gone has no body.
+                    of == mailbox && String::from_utf8_lossy(mail).contains(token)
+                };
+                let copies = durable.copies.iter().filter(has).count();
+                if copies != 1 {
+                    findings.push(format!("{token} {mailbox}: {copies} copies"));
+                }
+            }
+        }
+        findings
+    }
 }
 
 /// Several lives of a world, the last one without faults, and what is wrong behind them.
 async fn history(site: &Site, seed: u64, forgets: bool) -> Vec<String> {
+    lived(site, seed, forgets, false).await.findings().await
+}
+
+async fn lived(site: &Site, seed: u64, forgets: bool, rewrites: bool) -> World<'_> {
     let mut world = World {
         site,
         disk: SimulatedDisk::new(),
@@ -389,12 +430,26 @@ async fn history(site: &Site, seed: u64, forgets: bool) -> Vec<String> {
         dice: Dice::new(seed),
         acknowledged: BTreeMap::new(),
         forgets,
+        rewrites,
+        marked: Vec::new(),
     };
     for _ in 0..=world.dice.below(3) {
         world.live(false).await;
     }
     world.live(true).await;
-    world.findings().await
+    world
+}
+
+/// A mail of which one part may be infected.
+fn in_parts(token: &str) -> String {
+    format!(
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n{token}\r\n--b\r\n\r\nMARK\r\n--b--\r\n"
+    )
+}
+
+fn rewriting() -> Policy {
+    let rewriting = Rewriting { cleans: true, keeps_original: false, otherwise: Disposal::Delete };
+    Policy { infected: InfectedAction::Rewrite(rewriting), ..policy(true) }
 }
 
 fn policy(deletion: bool) -> Policy {
@@ -419,6 +474,15 @@ async fn every_recipient_has_one_end_wherever_the_power_goes() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_rewritten_arrives_once_wherever_the_power_goes() {
+    let site = Site::new();
+    for seed in 0..SEEDS {
+        let findings = lived(&site, seed, false, true).await.findings_of_rewriting();
+        assert!(findings.is_empty(), "seed {seed}: {findings:#?}");
+    }
+}
+
 /// The test above would have caught KB883522: with a store that tells nobody what it has deleted, and does not remember,
 /// it fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -434,3 +498,4 @@ async fn kb883522_the_simulation_finds_the_old_behaviour() {
 }
 
 const SEEDS: u64 = 60;
+const GONE: &str = "gone@localhost";

@@ -6,12 +6,12 @@ mod session;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use self::session::IcapSession;
 use super::health::CallError;
 use super::outside::{Outside, OutsideSettings, Protocol};
+use super::places::Places;
 use super::socket::Address;
 use crate::events::Log;
 use crate::scan::Engine;
@@ -40,13 +40,8 @@ struct Service {
     uri: String,
     host: String,
     /// As many as the server wants at most (`Max-Connections`), once it has said so.
-    connections_max: AtomicUsize,
-    connections: AtomicUsize,
+    connections: Arc<Places>,
 }
-
-/// The place of one connection.
-#[derive(Debug)]
-struct Place(Arc<Service>);
 
 /// Looks for the server, and goes on looking where it is not there. Blocks for some seconds at most.
 ///
@@ -59,8 +54,7 @@ pub fn start(settings: &Settings, events: Log, metrics: EngineMetrics) -> io::Re
         Address::Unix(_) => "localhost".to_owned(),
     };
     let uri = format!("icap://{host}/{service}");
-    let connections_max = AtomicUsize::new(usize::MAX);
-    let service = Arc::new(Service { uri, host, connections_max, connections: AtomicUsize::new(0) });
+    let service = Arc::new(Service { uri, host, connections: Places::new(usize::MAX) });
     Ok(Outside::start(Icap { address, service }, outside, events, metrics)?)
 }
 
@@ -70,25 +64,8 @@ impl Protocol for Icap {
     type Session = IcapSession;
 
     fn open(&self, due: Instant) -> Result<(IcapSession, String), CallError> {
-        let place = Place::take(&self.service).ok_or(CallError::Busy)?;
-        IcapSession::open(&self.address, place, due)
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    fn take(service: &Arc<Service>) -> Option<Self> {
-        let most = service.connections_max.load(Ordering::Relaxed).max(1);
-        let one_more = |count: usize| count.checked_add(1).filter(|count| *count <= most);
-        let taken = service.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.is_ok().then(|| Self(Arc::clone(service)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        let place = self.service.connections.take().ok_or(CallError::Busy)?;
+        IcapSession::open(&self.address, Arc::clone(&self.service), place, due)
     }
 }
 

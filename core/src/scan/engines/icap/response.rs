@@ -78,6 +78,13 @@ impl Head {
         (count > 0).then(|| threat_name(facts.nth(1).unwrap_or_default()))
     }
 
+    /// Whether the server says that what it sends is not the item repaired: `Resolution=0` is "not fixed", 2 is "blocked".
+    pub(super) fn is_blocked(&self) -> bool {
+        let found = self.field("x-infection-found").unwrap_or_default();
+        let resolution = found.split(';').find_map(|part| part.trim().strip_prefix("Resolution="));
+        resolution.is_some_and(|resolution| resolution.trim() != "1")
+    }
+
     /// Where the body of what the server sends instead begins.
     pub(super) fn encapsulated(&self) -> Option<Encapsulated> {
         let (name, offset) = self.field("encapsulated")?.rsplit(',').next()?.split_once('=')?;

@@ -1,18 +1,20 @@
 //! A persistent connection to an ICAP server: OPTIONS first, then RESPMOD for each item, with a preview where it wants one.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Service;
 use super::response::{Encapsulated, Head};
-use super::{Place, Service};
 use crate::scan::engines::health::CallError;
 use crate::scan::engines::outside::{Answer, Scanned, Session};
+use crate::scan::engines::places::Place;
 use crate::scan::engines::socket::{Address, Socket};
 
 #[derive(Debug)]
 pub(super) struct IcapSession {
     socket: Socket,
-    place: Place,
+    service: Arc<Service>,
+    _place: Place,
     /// How much the server wants to see before it says whether it needs the rest (section 4.5).
     preview: Option<usize>,
     /// Read, and not looked at yet.
@@ -33,16 +35,22 @@ enum Sent {
 // === impl IcapSession ===
 
 impl IcapSession {
-    pub(super) fn open(address: &Address, place: Place, due: Instant) -> Result<(Self, String), CallError> {
+    pub(super) fn open(
+        address: &Address,
+        service: Arc<Service>,
+        place: Place,
+        due: Instant,
+    ) -> Result<(Self, String), CallError> {
         let socket = Socket::connect(address, due)?;
-        let mut session = Self { socket, place, preview: None, buffer: Vec::new(), keeps: true };
+        let mut session =
+            Self { socket, service, _place: place, preview: None, buffer: Vec::new(), keeps: true };
         let tag = session.version(due)?;
         Ok((session, tag))
     }
 
     /// OPTIONS (section 4.10).
     fn options(&mut self, due: Instant) -> Result<Head, CallError> {
-        let Service { uri, host, .. } = &*self.place.0;
+        let Service { uri, host, .. } = &*self.service;
         let request = format!(
             "OPTIONS {uri} ICAP/1.0\r\nHost: {host}\r\nUser-Agent: Gatepost\r\nEncapsulated: null-body=0\r\n\r\n"
         );
@@ -89,7 +97,7 @@ impl IcapSession {
     }
 
     fn request(&self, octets: usize, preview: Option<usize>) -> String {
-        let Service { uri, host, .. } = &*self.place.0;
+        let Service { uri, host, .. } = &*self.service;
         let asked = "GET /item HTTP/1.1\r\nHost: gatepost\r\n\r\n";
         let answered = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {octets}\r\n\r\n"
@@ -128,24 +136,13 @@ impl IcapSession {
     /// Whether the server sends the item back as it was. Some do so instead of 204, and what they change they have
     /// objected to.
     fn sends_back(&mut self, item: &[u8], head: &Head, due: Instant) -> Result<bool, CallError> {
-        let Some(Encapsulated::Body(at)) = head.encapsulated() else { return Ok(false) };
-        if at > HEAD_OCTETS_MAX {
-            return Err(CallError::WrongAnswer("header sections without end".to_owned()));
-        }
-        let sections = self.exactly(at, due)?;
-        // A page of another status is about the item, not the item.
-        if !sections.starts_with(b"HTTP/1.1 200 ") && !sections.starts_with(b"HTTP/1.0 200 ") {
+        if self.sections(head, due)?.is_none() {
             return Ok(false);
         }
         let mut rest = item;
         loop {
-            let line = self.until(b"\r\n", CHUNK_LINE_MAX, due)?;
-            let size = std::str::from_utf8(&line).ok().and_then(|line| line.split(';').next());
-            let Some(size) = size.and_then(|size| usize::from_str_radix(size.trim(), 16).ok()) else {
-                return Err(CallError::wrong_answer(&String::from_utf8_lossy(&line)));
-            };
+            let size = self.chunk_size(due)?;
             if size == 0 {
-                self.until(b"\r\n", CHUNK_LINE_MAX, due)?;
                 return Ok(rest.is_empty());
             }
             let Some((expected, more)) = rest.split_at_checked(size) else {
@@ -158,6 +155,58 @@ impl IcapSession {
             }
             rest = more;
         }
+    }
+
+    /// What the server sends in the item's place; `None` where that is a page about it, as its type or its length shows.
+    fn replacement(
+        &mut self,
+        head: &Head,
+        octets_max: usize,
+        due: Instant,
+    ) -> Result<Option<Vec<u8>>, CallError> {
+        let Some(sections) = self.sections(head, due)? else { return Ok(None) };
+        if !is_of_our_type(&sections) {
+            return Ok(None);
+        }
+        let mut octets = Vec::new();
+        loop {
+            let size = self.chunk_size(due)?;
+            if size == 0 {
+                return Ok(Some(octets));
+            }
+            if octets.len().saturating_add(size) > octets_max {
+                return Ok(None);
+            }
+            octets.extend(self.exactly(size, due)?);
+            if self.exactly(2, due)? != b"\r\n" {
+                return Err(CallError::WrongAnswer("a chunk of another length".to_owned()));
+            }
+        }
+    }
+
+    /// The header sections in front of a body that is in the item's place; `None` where there is none.
+    fn sections(&mut self, head: &Head, due: Instant) -> Result<Option<Vec<u8>>, CallError> {
+        let Some(Encapsulated::Body(at)) = head.encapsulated() else { return Ok(None) };
+        if at > HEAD_OCTETS_MAX {
+            return Err(CallError::WrongAnswer("header sections without end".to_owned()));
+        }
+        let sections = self.exactly(at, due)?;
+        // A page of another status is about the item, not the item.
+        let is_item = sections.starts_with(b"HTTP/1.1 200 ") || sections.starts_with(b"HTTP/1.0 200 ");
+        Ok(is_item.then_some(sections))
+    }
+
+    /// The size of the next chunk; behind the last one, 0, also what ends the body.
+    fn chunk_size(&mut self, due: Instant) -> Result<usize, CallError> {
+        let line = self.until(b"\r\n", CHUNK_LINE_MAX, due)?;
+        let size = std::str::from_utf8(&line).ok().and_then(|line| line.split(';').next());
+        let Some(size) = size.and_then(|size| usize::from_str_radix(size.trim(), 16).ok()) else {
+            return Err(CallError::wrong_answer(&String::from_utf8_lossy(&line)));
+        };
+        if size == 0 {
+            self.until(b"\r\n", CHUNK_LINE_MAX, due)?;
+        }
+        Ok(size)
     }
 
     /// What comes before this mark, which is taken off.
@@ -204,7 +253,7 @@ impl Session for IcapSession {
             return Err(CallError::refused("the service does not offer RESPMOD"));
         }
         if let Some(most) = head.field("max-connections").and_then(|most| most.parse().ok()) {
-            self.place.0.connections_max.store(most, Ordering::Relaxed);
+            self.service.connections.limit(most);
         }
         self.preview = head.field("preview").and_then(|octets| octets.parse().ok()).map(cut_preview);
         match head.tag() {
@@ -242,6 +291,30 @@ impl Session for IcapSession {
         self.keeps &= head.status != 413;
         Ok(Scanned { answer, version: head.tag().map(str::to_owned) })
     }
+
+    /// A server that repairs an item sends it in the item's place (RFC 3507 section 4.9), and where it says what it did, says
+    /// that it has repaired it.
+    fn clean(&mut self, item: &[u8], due: Instant) -> Result<Option<Vec<u8>>, CallError> {
+        let (head, sent) = self.respmod(item, due)?;
+        if head.status != 200 || sent != Sent::All || head.is_blocked() {
+            self.keeps = false;
+            return Ok(None);
+        }
+        let octets_max = item.len().saturating_mul(2).saturating_add(GROWTH_OCTETS_MAX);
+        let cleaned = self.replacement(&head, octets_max, due)?.filter(|cleaned| cleaned != item);
+        self.keeps &= cleaned.is_some();
+        Ok(cleaned)
+    }
+}
+
+/// Whether an answer still calls its body what the request has called the item. A page for people is a text.
+fn is_of_our_type(sections: &[u8]) -> bool {
+    let mut lines = sections.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii);
+    let kind = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+        name.eq_ignore_ascii_case(b"content-type").then_some(value)
+    });
+    kind.is_some_and(|value| value.get(1..).unwrap_or_default().trim_ascii() == b"application/octet-stream")
 }
 
 /// RFC 3507 leaves it open; scanners ask for a few KiB.
@@ -255,6 +328,8 @@ const PREVIEW_IS_ALL: &[u8] = b"0; ieof\r\n\r\n";
 /// A head has a dozen fields, and those of a finding one line each.
 const HEAD_OCTETS_MAX: usize = 16 * 1024;
 const CHUNK_LINE_MAX: usize = 128;
+/// What a repaired item may have more than twice the item's length.
+const GROWTH_OCTETS_MAX: usize = 64 * 1024;
 const PREVIEW_MAX: usize = 1024 * 1024;
 /// Many servers close what lay idle for a minute or more.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(20);

@@ -11,7 +11,7 @@ use prometheus::Registry;
 use tempfile::TempDir;
 
 use super::*;
-use crate::scan::{Metrics, Obstacle, Verdict};
+use crate::scan::{Cleaning, Metrics, Obstacle, Verdict};
 
 /// A server that answers every item as the test wants; of one that begins with `skip` it wants the preview alone.
 struct Fake {
@@ -282,4 +282,31 @@ fn no_more_connections_are_opened_than_the_server_wants() {
     });
     assert_eq!(fake.items().len(), 8);
     assert!(fake.state.most_at_once.load(Ordering::SeqCst) <= 2);
+}
+
+#[test]
+fn what_comes_in_the_place_of_an_item_is_the_item_cleaned_unless_it_is_a_page_about_it() {
+    const OURS: &str = "200 OK\r\nContent-Type: application/octet-stream";
+    let long = "x".repeat(100_000);
+    for (fields, status, content, expected) in [
+        ("", OURS, "clean", Some("clean")),
+        ("X-Infection-Found: Type=0; Resolution=1; Threat=T;\r\n", OURS, "clean", Some("clean")),
+        ("X-Infection-Found: Type=0; Resolution=2; Threat=T;\r\n", OURS, "clean", None),
+        ("", "200 OK\r\nContent-Type: text/html", "clean", None),
+        ("", "403 Forbidden\r\nContent-Type: application/octet-stream", "clean", None),
+        ("", OURS, "dirty", None),
+        ("", OURS, &long, None),
+    ] {
+        let answer = page(fields, status, content.as_bytes());
+        let fake = Fake::start(OPTIONS, move |_| answer.clone());
+        let expected = expected.map_or(Cleaning::NotCleanable, |octets| Cleaning::Cleaned(octets.into()));
+        assert_eq!(fake.engine().clean(b"dirty", patient()), expected, "{fields}{status}");
+    }
+    let fake = Fake::start(OPTIONS, |_| unchanged());
+    assert_eq!(fake.engine().clean(b"clean", patient()), Cleaning::NotCleanable);
+    let preview = page("", OURS, b"cleaned preview");
+    let fake = Fake::start(&format!("{OPTIONS}Preview: 4\r\n"), move |_| preview.clone());
+    assert_eq!(fake.engine().clean(b"skip the rest", patient()), Cleaning::NotCleanable);
+    let fake = Fake::start(OPTIONS, |_| b"HTTP/1.1 what\r\n\r\n".to_vec());
+    assert_eq!(fake.engine().clean(b"item", patient()), Cleaning::Failed);
 }

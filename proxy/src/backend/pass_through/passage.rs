@@ -1,0 +1,205 @@
+//! A client's session on its way through.
+
+use std::sync::Arc;
+
+use gatepost_core::intake::{Origin, trace};
+use gatepost_smtp::client::hand_on::NotHandedOn;
+use gatepost_smtp::client::{Capabilities, Failure, Unsuited};
+use gatepost_smtp::server::{Answer, BodySink, Envelope, Refusal, Rights};
+use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
+
+use super::road::Road;
+use super::upstream::Link;
+
+/// One session of a client, and while a mail goes through, the one behind. Dropped in the middle of a mail, it closes the
+/// connection behind: a body that has not ended is none.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    road: Arc<Road>,
+    link: Option<Link>,
+}
+
+/// Who hands in a mail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Who<'a> {
+    /// The account that it logged in as.
+    pub(crate) user: Option<&'a str>,
+    /// What it may do.
+    pub(crate) rights: Rights,
+}
+
+// === impl Passage ===
+
+impl Passage {
+    pub(super) const fn new(road: Arc<Road>) -> Self {
+        Self { road, link: None }
+    }
+
+    /// What can be offered to the client, as far as it is up to the servers behind.
+    pub(crate) fn offered(&self) -> Capabilities {
+        self.road.offered()
+    }
+
+    /// Whether commands may be sent before the replies to others.
+    pub(crate) fn takes_groups(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.live.capabilities().pipelining)
+    }
+
+    /// MAIL: has a connection and puts the command. `None`: `reply` has the answer.
+    pub(crate) async fn mail(
+        &mut self,
+        who: Who<'_>,
+        path: &ReversePath,
+        params: &MailParams,
+    ) -> Option<Answer> {
+        if !self.road.may_send(who.user, who.rights, path) {
+            return Some(Answer::Refused(Refusal::SenderNotOwned));
+        }
+        self.rest();
+        let mut link = match self.road.link().await {
+            Ok(link) => link,
+            Err(refusal) => return Some(Answer::Refused(refusal)),
+        };
+        let put = link.live.mail(path, params);
+        self.link = Some(link);
+        put.err().map(|error| self.not_put(error))
+    }
+
+    /// RCPT: puts the command. `None`: `reply` has the answer.
+    pub(crate) fn rcpt(&mut self, who: Who<'_>, path: &ForwardPath, params: &RcptParams) -> Option<Answer> {
+        if !self.road.may_reach(who.rights, path) {
+            return Some(Answer::Refused(Refusal::RelayDenied));
+        }
+        let Some(link) = &mut self.link else { return Some(Answer::Refused(Refusal::BehindLost)) };
+        let put = link.live.rcpt(path, params);
+        put.err().map(|error| self.not_put(error))
+    }
+
+    /// The answer to the oldest command that has none.
+    pub(crate) async fn reply(&mut self) -> Answer {
+        let Some(link) = &mut self.link else { return Answer::Refused(Refusal::BehindLost) };
+        match link.live.reply().await {
+            Ok(said) => Answer::Said(said),
+            Err(failure) => self.lose(&failure),
+        }
+    }
+
+    /// Whether each mail gets a line that says where it came from.
+    pub(crate) fn wants_trace(&self) -> bool {
+        self.road.trace_header
+    }
+
+    /// DATA or the first BDAT: has the server make ready for the body. With an origin, a line about it comes first.
+    pub(crate) async fn prepare(&mut self, envelope: Envelope, origin: Option<Origin>) -> Answer {
+        let Some(link) = &mut self.link else { return Answer::Refused(Refusal::BehindLost) };
+        if envelope.params.body == BodyKind::BinaryMime {
+            link.live.chunks();
+        } else {
+            if link.live.data().is_err() {
+                return self.lose(&Failure::Aborted(gatepost_smtp::client::Stage::Data));
+            }
+            match link.live.reply().await {
+                Ok(said) if said.class() == ReplyClass::Intermediate => {}
+                Ok(said) => return Answer::Said(said),
+                Err(failure) => return self.lose(&failure),
+            }
+        }
+        if let Some(origin) = origin {
+            link.live.put(&trace::passed_through(&self.road.hostname, &envelope, &origin));
+        }
+        Answer::Accepted
+    }
+
+    /// Whether `settle` has something to do before more octets are put.
+    pub(crate) fn wants_settling(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.live.wants_push())
+    }
+
+    /// Has the server take what has come of the body.
+    pub(crate) async fn settle(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.live.push(self.road.block_time).await;
+        }
+    }
+
+    /// The body is whole: the server's reply is ours.
+    pub(crate) async fn commit(&mut self) -> Answer {
+        let Some(link) = &mut self.link else { return Answer::Refused(Refusal::BehindLost) };
+        match link.live.end().await {
+            Ok(said) => {
+                let metrics = link.upstream().metrics();
+                let is_taken = said.class() == ReplyClass::Positive;
+                if is_taken {
+                    metrics.mails_taken.inc();
+                } else {
+                    metrics.mails_refused.inc();
+                }
+                self.rest();
+                Answer::Said(said)
+            }
+            Err(failure) => {
+                let metrics = link.upstream().metrics();
+                let is_lost = refusal_of(&failure).is_none();
+                if is_lost {
+                    metrics.mails_lost.inc();
+                } else {
+                    metrics.mails_refused.inc();
+                }
+                self.lose(&failure)
+            }
+        }
+    }
+
+    /// The transaction is over: the connection is for the next one, whoever has it, or closed in the middle of a body.
+    pub(crate) fn rest(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.release();
+        }
+    }
+
+    /// Something has come between. The connection is closed; what the client hears is that it should come again, or what the
+    /// server has said at last.
+    fn lose(&mut self, failure: &Failure) -> Answer {
+        if let Some(link) = self.link.take() {
+            let upstream = link.upstream();
+            tracing::info!(upstream = upstream.name(), %failure, "lost a session with a server behind");
+            if matches!(failure, Failure::TimedOut(_)) {
+                upstream.set_down();
+            }
+        }
+        refusal_of(failure).map_or(Answer::Refused(Refusal::BehindLost), |said| Answer::Said(said.clone()))
+    }
+
+    /// Nothing was sent. What the session behind lacks was offered by another one, or before.
+    fn not_put(&mut self, error: NotHandedOn) -> Answer {
+        match error {
+            NotHandedOn::Unsuited(Unsuited::TooLarge) => Answer::Refused(Refusal::MessageTooLarge),
+            NotHandedOn::Unsuited(_) => Answer::Refused(Refusal::LessBehind),
+            NotHandedOn::NotReady(_) => self.lose(&Failure::Aborted(gatepost_smtp::client::Stage::Idle)),
+        }
+    }
+}
+
+impl BodySink for Passage {
+    fn put(&mut self, octets: &[u8]) {
+        if let Some(link) = &mut self.link {
+            link.live.put(octets);
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+/// What the server has said no with, where it is that which has ended the session. What it may not say is not told.
+fn refusal_of(failure: &Failure) -> Option<&ServerReply> {
+    match failure {
+        Failure::Refused { reply, .. } | Failure::ServiceClosing { reply, .. } => Some(reply),
+        _ => None,
+    }
+}

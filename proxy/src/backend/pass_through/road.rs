@@ -1,0 +1,166 @@
+//! How one listener passes its sessions through: whose mail, and to which servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost_core::delivery::route::DomainPattern;
+use gatepost_core::directory::Directory;
+use gatepost_smtp::client::Capabilities;
+use gatepost_smtp::server::{Refusal, Right, Rights};
+use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+
+use super::choice::{Candidate, Turns, choose};
+use super::upstream::{Link, Upstream};
+use super::{ListenerSettings, Settings};
+
+/// What all passages of a listener share.
+#[derive(Debug)]
+pub(super) struct Road {
+    pub(super) hostname: String,
+    pub(super) trace_header: bool,
+    pub(super) block_time: Duration,
+    domains: Vec<DomainPattern>,
+    directory: Directory,
+    upstreams: Vec<Arc<Upstream>>,
+    turns: Turns,
+}
+
+// === impl Road ===
+
+impl Road {
+    pub(super) fn new(
+        settings: &Settings,
+        listener: &ListenerSettings,
+        upstreams: Vec<Arc<Upstream>>,
+        directory: Directory,
+    ) -> Self {
+        Self {
+            hostname: settings.hostname.clone(),
+            trace_header: listener.trace_header,
+            block_time: settings.block_time,
+            domains: settings.domains.clone(),
+            directory,
+            upstreams,
+            turns: Turns::default(),
+        }
+    }
+
+    pub(super) fn upstream(&self, name: &str) -> Option<Arc<Upstream>> {
+        self.upstreams.iter().find(|upstream| upstream.name() == name).cloned()
+    }
+
+    /// What every server offers that was ever met; nothing where none was. Which of them a session will meet is not known
+    /// before its first mail.
+    pub(super) fn offered(&self) -> Capabilities {
+        let mut known = self.upstreams.iter().filter_map(|upstream| upstream.offered());
+        let first = known.next().unwrap_or_default();
+        known.fold(first, Capabilities::and)
+    }
+
+    /// Whether somebody may hand in mail from this address: a user as himself, others as whom their class may send as.
+    pub(super) fn may_send(&self, user: Option<&str>, rights: Rights, path: &ReversePath) -> bool {
+        if user.is_some_and(|user| self.directory.may_send_as(user, path)) {
+            return true;
+        }
+        let is_ours = match path {
+            ReversePath::Null => false,
+            ReversePath::Mailbox(mailbox) => self.is_ours(&ForwardPath::Mailbox(mailbox.clone())),
+        };
+        rights.contains(Right::AcceptAnySender)
+            && (!is_ours || rights.contains(Right::AcceptAuthoritativeDomainSender))
+    }
+
+    /// Whether somebody may hand in mail for this address. The server behind takes what comes from here for trusted, as
+    /// often as not; so who may relay is decided here.
+    pub(super) fn may_reach(&self, rights: Rights, path: &ForwardPath) -> bool {
+        *path == ForwardPath::Postmaster || rights.contains(Right::AcceptAnyRecipient) || self.is_ours(path)
+    }
+
+    /// A connection for a transaction that has not begun: to the next server, or to another where it has none.
+    ///
+    /// # Errors
+    /// No server has one.
+    pub(super) async fn link(&self) -> Result<Link, Refusal> {
+        let turn = self.turns.next();
+        // More servers than the mask has bits are not asked; nobody has them.
+        let mut tried = 0_u64;
+        let bit = |index: usize| 1_u64.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
+        loop {
+            let candidates =
+                self.upstreams.iter().enumerate().take(UPSTREAMS_MAX).map(|(index, upstream)| Candidate {
+                    weight: upstream.weight(),
+                    is_up: upstream.is_up(),
+                    is_tried: tried & bit(index) != 0,
+                });
+            let Some((index, upstream)) =
+                choose(&candidates, turn).and_then(|index| Some((index, self.upstreams.get(index)?)))
+            else {
+                return Err(Refusal::BehindUnavailable);
+            };
+            match upstream.link().await {
+                Ok(link) => return Ok(link),
+                Err(error) => {
+                    tracing::debug!(upstream = upstream.name(), %error, "asking another server behind");
+                }
+            }
+            tried |= bit(index);
+        }
+    }
+
+    fn is_ours(&self, path: &ForwardPath) -> bool {
+        self.domains.iter().any(|domain| domain.is_of(path))
+    }
+}
+
+/// Those that one listener can have.
+const UPSTREAMS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use gatepost_smtp::server::{ClassRights, PeerClass};
+
+    use super::*;
+    use crate::testing::{House, house};
+
+    fn road(house: &House, domains: &[DomainPattern]) -> Road {
+        Road {
+            hostname: "mx.example".into(),
+            trace_header: false,
+            block_time: Duration::from_secs(1),
+            domains: domains.to_vec(),
+            directory: house.directory.clone(),
+            upstreams: Vec::new(),
+            turns: Turns::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_may_write_to_whom_as_whom() {
+        let house = house();
+        let behind = road(&house, &[DomainPattern::Exactly("behind.example".into())]);
+        let rights = |class| ClassRights::default().of(class);
+        let (stranger, partner, user, server) = (
+            rights(PeerClass::Anonymous),
+            rights(PeerClass::Partner),
+            rights(PeerClass::User),
+            rights(PeerClass::Server),
+        );
+        let reaches = |rights, path: &str| behind.may_reach(rights, &path.parse().unwrap());
+        assert!(reaches(stranger, "<ann@Behind.Example>") && reaches(stranger, "<Postmaster>"));
+        assert!(!reaches(stranger, "<ann@sub.behind.example>") && !reaches(stranger, "<ann@[127.0.0.1]>"));
+        assert!(reaches(user, "<ann@elsewhere.example>") && reaches(server, "<ann@elsewhere.example>"));
+        let sends = |name, rights, path: &str| behind.may_send(name, rights, &path.parse().unwrap());
+        assert!(sends(None, stranger, "<a@elsewhere.example>") && sends(None, stranger, "<>"));
+        assert!(
+            sends(None, stranger, "<ann@behind.example>"),
+            "a right of strangers, unless it is taken from them"
+        );
+        assert!(!sends(None, partner, "<ann@behind.example>"));
+        assert!(sends(Some("me@localhost"), user, "<me@localhost>"));
+        assert!(!sends(Some("me@localhost"), user, "<ann@behind.example>"));
+        assert!(
+            road(&house, &[DomainPattern::Any])
+                .may_reach(stranger, &"<ann@elsewhere.example>".parse().unwrap())
+        );
+    }
+}

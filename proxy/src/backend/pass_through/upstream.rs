@@ -1,0 +1,240 @@
+//! One server behind: its connections, what it offers, whether it is there.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use gatepost_core::delivery::hop::{Courier, HopFailure, Live, NextHop};
+use gatepost_smtp::client::Capabilities;
+use prometheus::IntGauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
+
+use super::metrics::{Metrics, UpstreamMetrics};
+use super::{Settings, UpstreamSettings};
+
+/// A server.
+pub(super) struct Upstream {
+    hop: NextHop,
+    weight: u16,
+    courier: Courier,
+    idle_time: Duration,
+    places: Arc<Semaphore>,
+    /// The youngest last.
+    idle: Mutex<Vec<Idle>>,
+    offered: Mutex<Option<Capabilities>>,
+    is_up: AtomicBool,
+    metrics: UpstreamMetrics,
+}
+
+/// A connection that nobody uses right now.
+struct Idle {
+    live: Live,
+    place: Place,
+    since: Instant,
+}
+
+/// A connection that a session uses. Dropped, it is closed.
+pub(super) struct Link {
+    pub(super) live: Live,
+    upstream: Arc<Upstream>,
+    place: Place,
+}
+
+/// One of the connections that a server may have; counted as long as it is there.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    connections: IntGauge,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoLink {
+    /// It has as many as it may.
+    #[error("all of its connections are taken")]
+    Busy,
+    /// It cannot be reached, or is not what it must be.
+    #[error(transparent)]
+    Failed(#[from] HopFailure),
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Probes it from now on, until nobody has it any more. What is known of the one that had its name before counts until
+    /// the first answer, where it is the same server.
+    pub(super) fn start(
+        written: &UpstreamSettings,
+        settings: &Settings,
+        metrics: &Metrics,
+        before: Option<&Self>,
+    ) -> Arc<Self> {
+        let before = before.filter(|before| before.hop.address() == written.hop.address());
+        let upstream = Arc::new(Self {
+            hop: written.hop.clone(),
+            weight: written.weight,
+            courier: settings.courier.clone(),
+            idle_time: settings.idle_time,
+            places: Arc::new(Semaphore::new(written.connections)),
+            idle: Mutex::default(),
+            offered: Mutex::new(before.and_then(Self::offered)),
+            is_up: AtomicBool::new(before.is_none_or(Self::is_up)),
+            metrics: metrics.of(written.hop.name()),
+        });
+        tokio::spawn(keep_probing(Arc::downgrade(&upstream), settings.probe_interval));
+        upstream
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.hop.name()
+    }
+
+    pub(super) const fn weight(&self) -> u16 {
+        self.weight
+    }
+
+    /// Whether it has answered when it was asked last.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// What it has offered last; `None` where it was never met.
+    pub(super) fn offered(&self) -> Option<Capabilities> {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that a transaction can begin on: one that is there, or a new one.
+    ///
+    /// # Errors
+    /// See `NoLink`.
+    pub(super) async fn link(self: &Arc<Self>) -> Result<Link, NoLink> {
+        while let Some(Idle { mut live, place, since }) = self.take_idle() {
+            let is_fresh = since.elapsed() < self.idle_time;
+            if is_fresh && live.is_usable().await && live.clear().await.is_ok() {
+                return Ok(Link::new(live, self, place));
+            }
+        }
+        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| NoLink::Busy)?;
+        let place = Place::new(permit, &self.metrics.connections);
+        Ok(Link::new(self.connect().await?, self, place))
+    }
+
+    /// Asks whether it is there and what it offers, and closes connections that were kept for long enough.
+    pub(super) async fn probe(&self) {
+        for live in self.take_expired() {
+            live.quit().await;
+        }
+        if let Ok(live) = self.connect().await {
+            live.quit().await;
+        }
+    }
+
+    /// Something has gone wrong with it that is not a matter of one mail: others go first until it answers again.
+    pub(super) fn set_down(&self) {
+        self.set_up(false);
+    }
+
+    pub(super) const fn metrics(&self) -> &UpstreamMetrics {
+        &self.metrics
+    }
+
+    async fn connect(&self) -> Result<Live, HopFailure> {
+        let connected = self.courier.connect(&self.hop).await;
+        self.set_up(connected.is_ok());
+        match connected {
+            Ok(connection) => {
+                self.metrics.connects_ok.inc();
+                let offered = Some(*connection.capabilities());
+                *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = offered;
+                Ok(connection.into_live())
+            }
+            Err(failure) => {
+                self.metrics.connects_failed.inc();
+                tracing::debug!(upstream = self.name(), %failure, "no connection to a server behind");
+                Err(failure)
+            }
+        }
+    }
+
+    fn set_up(&self, is_up: bool) {
+        let was_up = self.is_up.swap(is_up, Ordering::Relaxed);
+        self.metrics.up.set(i64::from(is_up));
+        match (was_up, is_up) {
+            (true, false) => tracing::warn!(upstream = self.name(), "a server behind does not answer"),
+            (false, true) => tracing::info!(upstream = self.name(), "a server behind answers again"),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn take_idle(&self) -> Option<Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn take_expired(&self) -> Vec<Live> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.extract_if(.., |idle| idle.since.elapsed() >= self.idle_time).map(|idle| idle.live).collect()
+    }
+
+    fn give_back(&self, live: Live, place: Place) {
+        let idle = Idle { live, place, since: Instant::now() };
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("hop", &self.hop).field("is_up", &self.is_up).finish_non_exhaustive()
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    fn new(live: Live, upstream: &Arc<Upstream>, place: Place) -> Self {
+        Self { live, upstream: Arc::clone(upstream), place }
+    }
+
+    pub(super) const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// For the next mail, whoever hands it in, where it can have one.
+    pub(super) fn release(self) {
+        let Self { live, upstream, place } = self;
+        if live.is_between_mails() {
+            upstream.give_back(live, place);
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit, connections: &IntGauge) -> Self {
+        connections.inc();
+        Self { _permit: permit, connections: connections.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.dec();
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("live", &self.live).finish_non_exhaustive()
+    }
+}
+
+async fn keep_probing(upstream: Weak<Upstream>, interval: Duration) {
+    loop {
+        sleep(interval).await;
+        match upstream.upgrade() {
+            Some(upstream) => upstream.probe().await,
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `infected`, `deletion` and `[scan.rewrite]`: what becomes of mail in which something was found.
+
+use gatepost_core::scan::{Disposal, InfectedAction, Rewriting};
+use serde::Deserialize;
+
+/// `infected`, as it is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenInfected {
+    /// It goes into the quarantine.
+    #[default]
+    Quarantine,
+    /// It is deleted, where deletion is switched on.
+    Delete,
+    /// A text takes the place of each infected part.
+    DeletePart,
+    /// Infected parts are cleaned; what cannot be is treated as by `DeletePart`.
+    Clean,
+}
+
+/// `[scan.rewrite]`, as it is written.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WrittenRewrite {
+    otherwise: Option<WrittenDisposal>,
+    keep_original: Option<bool>,
+}
+
+/// What becomes of mail that cannot be rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WrittenDisposal {
+    Quarantine,
+    Delete,
+}
+
+// === impl WrittenInfected ===
+
+impl WrittenInfected {
+    /// What holds: nothing of a mail is lost for good without the switch for deletion.
+    pub(super) fn action(self, rewrite: WrittenRewrite, deletion: bool) -> InfectedAction {
+        let rewriting = |cleans| {
+            InfectedAction::Rewrite(Rewriting {
+                cleans,
+                keeps_original: rewrite.keep_original.unwrap_or(true),
+                otherwise: match rewrite.otherwise {
+                    Some(WrittenDisposal::Delete) => Disposal::Delete,
+                    Some(WrittenDisposal::Quarantine) | None => Disposal::Quarantine,
+                },
+            })
+        };
+        let action = match self {
+            Self::Quarantine => InfectedAction::Quarantine,
+            Self::Delete => InfectedAction::Delete,
+            Self::DeletePart => rewriting(false),
+            Self::Clean => rewriting(true),
+        };
+        action.allowed(deletion)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn action(scan: &str) -> InfectedAction {
+        let listener = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\nprotocol = \"smtp\"\ntls = \"starttls\"\n";
+        Config::parse(Path::new("test"), &format!("{listener}[scan]\n{scan}")).unwrap().scan.infected
+    }
+
+    #[test]
+    fn nothing_is_lost_for_good_unless_deletion_is_switched_on() {
+        assert_eq!(action(""), InfectedAction::Quarantine);
+        assert_eq!(action("infected = \"delete\""), InfectedAction::Quarantine);
+        assert_eq!(action("infected = \"delete\"\ndeletion = true"), InfectedAction::Delete);
+        let safe = Rewriting { cleans: false, keeps_original: true, otherwise: Disposal::Quarantine };
+        let rewrite = "[scan.rewrite]\notherwise = \"delete\"\nkeep_original = false";
+        assert_eq!(action("infected = \"delete-part\""), InfectedAction::Rewrite(safe));
+        assert_eq!(action(&format!("infected = \"delete-part\"\n{rewrite}")), InfectedAction::Rewrite(safe));
+        let lossy = Rewriting { cleans: true, keeps_original: false, otherwise: Disposal::Delete };
+        let switched = format!("infected = \"clean\"\ndeletion = true\n{rewrite}");
+        assert_eq!(action(&switched), InfectedAction::Rewrite(lossy));
+    }
+}

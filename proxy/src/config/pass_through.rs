@@ -1,0 +1,377 @@
+//! `[pass_through]` and `[[upstream]]`: the servers that listeners with `backend = "pass-through"` are a live front of.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use gatepost_core::delivery::route::DomainPattern;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::delivery::Pattern;
+use super::problem::Finding;
+use super::values::{Hostname, ListenerName, TimeSpan};
+
+/// What all listeners that pass sessions through share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassThrough {
+    /// Whose mail strangers may hand in; at least one.
+    pub domains: Vec<DomainPattern>,
+    /// For a connection.
+    pub connect_time: TimeSpan,
+    /// For each reply but that to a whole body.
+    pub command_time: TimeSpan,
+    /// For the reply to a whole body.
+    pub data_time: TimeSpan,
+    /// How long a connection is kept for the next mail.
+    pub idle_time: TimeSpan,
+    /// How often a server is asked whether it is there, and what it offers.
+    pub probe_interval: TimeSpan,
+    /// The servers: at least one, and no two of a name.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// One server behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name in logs and metrics.
+    pub name: ListenerName,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What is asked of TLS with it.
+    pub tls: UpstreamTls,
+    /// Its share of the mail against the others'; 0: only where no other works.
+    pub weight: u16,
+    /// Connections at a time.
+    pub connections: NonZeroU32,
+}
+
+/// TLS with a server behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// None is begun: for a network that nobody else is in.
+    None,
+    /// STARTTLS where it is offered, in the clear where it fails.
+    Opportunistic,
+    /// STARTTLS or no mail, whosever certificate it is.
+    Required,
+    /// STARTTLS, and a certificate that proves who it is.
+    Verified(UpstreamProof),
+    /// The same, but TLS comes before the first word (RFC 8314).
+    Implicit(UpstreamProof),
+}
+
+/// What a certificate must prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamProof {
+    /// That an authority vouches for it.
+    Authorities {
+        /// For this name; `None`: for the address.
+        name: Option<Hostname>,
+        /// Who vouches; `None`: whom the machine trusts.
+        file: Option<PathBuf>,
+    },
+    /// That its key is one of these: SHA-256 of the public key (SPKI); at least one.
+    Pins {
+        /// Who is asked for (SNI); `None`: nobody.
+        name: Option<Hostname>,
+        /// The digests.
+        digests: Vec<[u8; 32]>,
+    },
+}
+
+/// How one listener passes its sessions through.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passing {
+    /// To which servers; empty: to all.
+    pub upstreams: Vec<ListenerName>,
+    /// Whether each mail gets a `Received:` line of ours.
+    pub trace_header: bool,
+}
+
+/// `[pass_through]`, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenPassThrough {
+    domains: Spanned<Vec<Pattern>>,
+    connect_timeout: Option<TimeSpan>,
+    command_timeout: Option<TimeSpan>,
+    data_timeout: Option<TimeSpan>,
+    idle_time: Option<TimeSpan>,
+    probe_interval: Option<TimeSpan>,
+}
+
+/// `[[upstream]]`, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenUpstream {
+    name: Spanned<ListenerName>,
+    address: Spanned<SocketAddr>,
+    tls: Option<WrittenTls>,
+    tls_name: Option<Spanned<Hostname>>,
+    authorities: Option<Spanned<PathBuf>>,
+    pins: Option<Spanned<Vec<Pin>>>,
+    weight: Option<u16>,
+    connections: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WrittenTls {
+    None,
+    #[default]
+    Opportunistic,
+    Required,
+    Verified,
+    Implicit,
+}
+
+/// `sha256:` and 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Pin([u8; 32]);
+
+/// Why a value was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a pin (write sha256: and the 64 hexadecimal digits of a public key's SHA-256): {0:?}")]
+struct InvalidPin(String);
+
+/// The servers, and who hands sessions on to them: both or neither.
+pub(super) fn check(
+    written: Option<Spanned<WrittenPassThrough>>,
+    upstreams: Vec<Spanned<WrittenUpstream>>,
+    listener: Option<&Range<usize>>,
+    findings: &mut Vec<Finding>,
+) -> Option<PassThrough> {
+    let span = written.as_ref().map(Spanned::span).or_else(|| upstreams.first().map(Spanned::span));
+    match (&written, listener) {
+        (Some(_), Some(_)) if !upstreams.is_empty() => {}
+        (None, None) if upstreams.is_empty() => return None,
+        (_, None) => findings.push(
+            Finding::at(span.unwrap_or_default(), "no listener passes its sessions through")
+                .hint("backend = \"pass-through\" in a [[listener]]"),
+        ),
+        (None, Some(span)) => findings.push(
+            Finding::at(span.clone(), "nobody has said whose mail may be passed through here").hint(
+                "domains = [\"example.org\"] in [pass_through]; [\"*\"] leaves it to the server behind",
+            ),
+        ),
+        (Some(_), Some(span)) => findings.push(
+            Finding::at(span.clone(), "there is no server to pass sessions through to")
+                .hint("name its address in an [[upstream]]"),
+        ),
+    }
+    let mut names = HashSet::new();
+    for upstream in upstreams.iter().map(Spanned::get_ref) {
+        if !names.insert(upstream.name.get_ref().clone()) {
+            findings.push(Finding::at(upstream.name.span(), "two upstreams have this name"));
+        }
+        if upstream.address.get_ref().port() == 0 {
+            findings.push(Finding::at(upstream.address.span(), "no server listens at port 0"));
+        }
+    }
+    let upstreams = upstreams.into_iter().map(|upstream| upstream.into_inner().check(findings)).collect();
+    let written = written?.into_inner();
+    if written.domains.get_ref().is_empty() {
+        findings.push(
+            Finding::at(written.domains.span(), "nobody's mail would be passed through")
+                .hint("[\"*\"] leaves it to the server behind"),
+        );
+    }
+    Some(PassThrough {
+        domains: written.domains.into_inner().into_iter().map(|pattern| pattern.0).collect(),
+        connect_time: written.connect_timeout.unwrap_or(CONNECT_TIME_DEFAULT),
+        command_time: written.command_timeout.unwrap_or(COMMAND_TIME_DEFAULT),
+        data_time: written.data_timeout.unwrap_or(DATA_TIME_DEFAULT),
+        idle_time: written.idle_time.unwrap_or(IDLE_TIME_DEFAULT),
+        probe_interval: written.probe_interval.unwrap_or(PROBE_INTERVAL_DEFAULT),
+        upstreams,
+    })
+}
+
+/// Whether every upstream that a listener names is there.
+pub(super) fn check_names(
+    named: &[Spanned<ListenerName>],
+    upstreams: &[Spanned<WrittenUpstream>],
+    findings: &mut Vec<Finding>,
+) {
+    let is_there = |name: &ListenerName| upstreams.iter().any(|it| it.get_ref().name.get_ref() == name);
+    for name in named.iter().filter(|name| !is_there(name.get_ref())) {
+        findings.push(Finding::at(name.span(), "there is no [[upstream]] of this name"));
+    }
+}
+
+// === impl WrittenUpstream ===
+
+impl WrittenUpstream {
+    fn check(self, findings: &mut Vec<Finding>) -> Upstream {
+        let written = self.tls.unwrap_or_default();
+        let is_verified = matches!(written, WrittenTls::Verified | WrittenTls::Implicit);
+        let of_proof = [
+            self.tls_name.as_ref().map(Spanned::span),
+            self.authorities.as_ref().map(Spanned::span),
+            self.pins.as_ref().map(Spanned::span),
+        ];
+        findings.extend(of_proof.into_iter().flatten().filter(|_| !is_verified).map(|span| {
+            Finding::at(span, "no certificate is verified here")
+                .hint("tls = \"verified\" or tls = \"implicit\"")
+        }));
+        if let (Some(authorities), Some(_)) = (&self.authorities, &self.pins) {
+            findings
+                .push(Finding::at(authorities.span(), "a key that is pinned needs nobody to vouch for it"));
+        }
+        if let Some(pins) = self.pins.as_ref().filter(|pins| pins.get_ref().is_empty()) {
+            findings.push(Finding::at(pins.span(), "no key at all would be taken"));
+        }
+        let name = self.tls_name.map(Spanned::into_inner);
+        let proof = match self.pins {
+            None => UpstreamProof::Authorities { name, file: self.authorities.map(Spanned::into_inner) },
+            Some(pins) => {
+                let digests = pins.into_inner().into_iter().map(|pin| pin.0).collect();
+                UpstreamProof::Pins { name, digests }
+            }
+        };
+        Upstream {
+            name: self.name.into_inner(),
+            address: self.address.into_inner(),
+            tls: match written {
+                WrittenTls::None => UpstreamTls::None,
+                WrittenTls::Opportunistic => UpstreamTls::Opportunistic,
+                WrittenTls::Required => UpstreamTls::Required,
+                WrittenTls::Verified => UpstreamTls::Verified(proof),
+                WrittenTls::Implicit => UpstreamTls::Implicit(proof),
+            },
+            weight: self.weight.unwrap_or(1),
+            connections: self.connections.unwrap_or(CONNECTIONS_DEFAULT),
+        }
+    }
+}
+
+// === impl Pin ===
+
+impl TryFrom<String> for Pin {
+    type Error = InvalidPin;
+
+    fn try_from(text: String) -> Result<Self, InvalidPin> {
+        let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 64 && digits.is_ascii());
+        let mut pin = [0; 32];
+        let read = digits.is_some_and(|digits| {
+            pin.iter_mut().zip(digits.as_bytes().chunks(2)).all(|(octet, pair)| {
+                let pair = std::str::from_utf8(pair).unwrap_or_default();
+                let is_hex = pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+                u8::from_str_radix(pair, 16).map(|value| *octet = value).is_ok() && is_hex
+            })
+        });
+        if read { Ok(Self(pin)) } else { Err(InvalidPin(text)) }
+    }
+}
+
+/// A server of one's own is near, and a client waits.
+const CONNECT_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(5);
+/// A server that looks a recipient up answers within.
+const COMMAND_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(60);
+/// Just below the ten minutes that a client waits itself (RFC 5321 section 4.5.3.2.6): whoever gives up first makes a
+/// duplicate.
+const DATA_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(9 * 60);
+/// Below the time that any server gives an idle client.
+const IDLE_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(30);
+/// A server that is gone is known to be before many have waited for it.
+const PROBE_INTERVAL_DEFAULT: TimeSpan = TimeSpan::seconds(10);
+/// What servers take of one client: Postfix 50 by default, Exchange 20, neither of a network that they trust.
+const CONNECTIONS_DEFAULT: NonZeroU32 = NonZeroU32::new(100).expect("a hundred is not zero");
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Backend, Config, Service};
+    use super::*;
+
+    const LISTENER: &str = "[[listener]]\nname = \"a\"\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\
+        tls = \"starttls\"\nrequire_auth = false\nbackend = \"pass-through\"\n";
+    const BEHIND: &str = "[pass_through]\ndomains = [\"example.org\"]\n";
+    const UPSTREAM: &str = "[[upstream]]\nname = \"b\"\naddress = \"192.0.2.25:25\"\n";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("g.toml"), text).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn the_example_is_a_live_front() {
+        let example = include_str!("../../../deploy/pass-through.toml");
+        let config = Config::parse(Path::new("pass-through.toml"), example).unwrap();
+        let behind = config.pass_through.unwrap();
+        assert_eq!(behind.upstreams.len(), 2);
+        assert!(example.lines().filter(|line| line.contains(" = ")).count() > 15);
+    }
+
+    /// A commented key that does not exist would teach something wrong.
+    #[test]
+    fn every_commented_setting_of_the_example_is_a_real_one() {
+        let example = include_str!("../../../deploy/pass-through.toml");
+        let is_key = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        let is_setting = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+        let mut seen = 0;
+        for commented in example.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting) {
+            seen += 1;
+            let text = example.replace(&format!("# {commented}"), commented);
+            let read = Config::parse(Path::new("pass-through.toml"), &text);
+            let problem = read.err().map(|problems| problems.to_string()).unwrap_or_default();
+            assert!(!problem.contains("unknown"), "{commented}: {problem}");
+        }
+        assert!(seen > 3, "{seen}");
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_safe_value() {
+        let config = parse(&format!("{LISTENER}{BEHIND}{UPSTREAM}")).unwrap();
+        let Service::Smtp { backend: Backend::PassThrough(passing), .. } = &config.listeners[0].service
+        else {
+            panic!("no pass-through");
+        };
+        assert_eq!(*passing, Passing::default());
+        let behind = config.pass_through.unwrap();
+        assert_eq!(behind.upstreams[0].tls, UpstreamTls::Opportunistic);
+        assert_eq!((behind.upstreams[0].weight, behind.upstreams[0].connections.get()), (1, 100));
+    }
+
+    #[test]
+    fn keys_are_pinned_by_their_digest() {
+        let pin = |pin: &str| {
+            let upstream = format!("{UPSTREAM}tls = \"verified\"\npins = [\"{pin}\"]\n");
+            parse(&format!("{LISTENER}{BEHIND}{upstream}"))
+        };
+        let config = pin(&format!("sha256:{}", "0f".repeat(32))).unwrap();
+        let expected = UpstreamProof::Pins { name: None, digests: vec![[15; 32]] };
+        assert_eq!(config.pass_through.unwrap().upstreams[0].tls, UpstreamTls::Verified(expected));
+        for bad in ["", "0f", &"0f".repeat(32), &format!("sha256:{}", "+f".repeat(32))] {
+            assert!(pin(bad).unwrap_err().contains("not a pin"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_work_or_would_be_open_is_refused() {
+        let whole = format!("{LISTENER}{BEHIND}{UPSTREAM}");
+        let plain = LISTENER.replace("backend = \"pass-through\"\n", "");
+        for (text, why) in [
+            (format!("{LISTENER}{UPSTREAM}"), "whose mail may be passed through"),
+            (format!("{LISTENER}{BEHIND}"), "there is no server"),
+            (format!("{plain}{BEHIND}{UPSTREAM}"), "no listener passes"),
+            (format!("{plain}trace_header = true\n"), "goes with backend"),
+            (whole.replace("[\"example.org\"]", "[]"), "nobody's mail"),
+            (whole.replace(":25\"", ":0\""), "port 0"),
+            (format!("{whole}{UPSTREAM}"), "two upstreams"),
+            (format!("{whole}tls_name = \"x.example\"\n"), "no certificate is verified"),
+            (format!("{whole}tls = \"verified\"\npins = []\n"), "no key at all"),
+            (
+                whole.replace("tls = \"starttls\"", "tls = \"starttls\"\nupstreams = [\"c\"]"),
+                "no [[upstream]] of this",
+            ),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A session that is passed through: the server behind answers the questions about a mail.
+//!
+//! What is asked of it is bounded in time by the passage, which knows what is waited for; what is asked of nobody behind is
+//! answered as in every session.
+
+use gatepost_core::events::evidence;
+use gatepost_smtp::server::{Answer, Question, Refusal, Ticket};
+use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
+
+use super::drive::now;
+use super::smtp::SmtpMachine;
+use crate::backend::pass_through::Who;
+
+/// Whether a server behind has the answer.
+pub(super) const fn is_for_behind(question: &Question) -> bool {
+    matches!(
+        question,
+        Question::Mail { .. }
+            | Question::Recipient { .. }
+            | Question::Body { .. }
+            | Question::Commit
+            | Question::Abort
+    )
+}
+
+/// A question that was put, and who it is about. Its answer is there, or comes with the next reply.
+struct Put {
+    ticket: Ticket,
+    answer: Option<Answer>,
+    about: About,
+}
+
+enum About {
+    Sender,
+    Recipient(String),
+}
+
+// === impl SmtpMachine ===
+
+impl SmtpMachine {
+    /// Asks the server behind, and feeds its answer.
+    pub(super) async fn pass(&mut self, ticket: Ticket, question: Question) {
+        let answer = match question {
+            Question::Mail { .. } | Question::Recipient { .. } => {
+                return self.pass_group(ticket, question).await;
+            }
+            Question::Body { envelope } => {
+                let wants_trace = self.passage.as_deref().is_some_and(|passage| passage.wants_trace());
+                let origin = wants_trace.then(|| self.origin());
+                match self.passage.as_deref_mut() {
+                    Some(passage) => passage.prepare(envelope, origin).await,
+                    None => Answer::Refused(Refusal::LocalError),
+                }
+            }
+            Question::Commit => self.pass_commit().await,
+            _ => {
+                if let Some(passage) = self.passage.as_deref_mut() {
+                    passage.rest();
+                }
+                return;
+            }
+        };
+        self.note_refusal(&answer, "the body");
+        self.session.answer(now(), ticket, answer);
+    }
+
+    /// A MAIL and the RCPTs that came with it leave together, where the server takes them so.
+    async fn pass_group(&mut self, ticket: Ticket, question: Question) {
+        let mut group = vec![self.put(ticket, question).await];
+        while self.passage.as_deref().is_some_and(|passage| passage.takes_groups())
+            && let Some((ticket, question)) = self.session.poll_recipient()
+        {
+            group.push(self.put(ticket, question).await);
+        }
+        for Put { ticket, answer, about } in group {
+            let answer = match (answer, self.passage.as_deref_mut()) {
+                (Some(answer), _) => answer,
+                (None, Some(passage)) => passage.reply().await,
+                (None, None) => Answer::Refused(Refusal::LocalError),
+            };
+            match about {
+                About::Sender => {
+                    let sender = self.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+                    self.note_refusal(&answer, &sender);
+                }
+                About::Recipient(path) => {
+                    self.note_refusal(&answer, &path);
+                    if is_of_nobody(&answer) {
+                        self.peer.guest.unknown_recipient().await;
+                    }
+                }
+            }
+            self.session.answer(now(), ticket, answer);
+        }
+    }
+
+    async fn put(&mut self, ticket: Ticket, question: Question) -> Put {
+        let user = self.session.identity().map(|identity| identity.user.as_str());
+        let who = Who { user, rights: self.session.rights() };
+        let guest = &self.peer.guest;
+        let (answer, about) = match (question, self.passage.as_deref_mut()) {
+            (Question::Mail { reverse_path, params }, Some(passage)) => {
+                let answer = match guest.message() {
+                    Ok(()) => passage.mail(who, &reverse_path, &params).await,
+                    Err(_) => Some(Answer::Refused(Refusal::RateLimited)),
+                };
+                self.sender = Some(reverse_path);
+                (answer, About::Sender)
+            }
+            (Question::Recipient { path, params }, Some(passage)) => {
+                let answer = match guest.recipient() {
+                    Ok(()) => passage.rcpt(who, &path, &params),
+                    Err(_) => Some(Answer::Refused(Refusal::RateLimited)),
+                };
+                (answer, About::Recipient(path.to_string()))
+            }
+            _ => (Some(Answer::Refused(Refusal::LocalError)), About::Sender),
+        };
+        Put { ticket, answer, about }
+    }
+
+    async fn pass_commit(&mut self) -> Answer {
+        let Some(passage) = self.passage.as_deref_mut() else { return Answer::Refused(Refusal::LocalError) };
+        let started_at = now();
+        let answer = passage.commit().await;
+        self.peer.context.metrics.committed(now().saturating_duration_since(started_at));
+        answer
+    }
+
+    fn note_refusal(&mut self, answer: &Answer, about: &str) {
+        match answer {
+            Answer::Said(said) if said.class() >= ReplyClass::Temporary => {
+                self.evidence.push_back(evidence(&format!("{about}: {said}")));
+            }
+            Answer::Refused(_) => self.evidence.push_back(evidence(about)),
+            _ => {}
+        }
+    }
+}
+
+/// Whether there is no such mailbox behind: who asks for many of those guesses.
+fn is_of_nobody(answer: &Answer) -> bool {
+    let is_unknown = |said: &ServerReply| {
+        said.code() == 550 && said.enhanced().is_none_or(|status| status == "5.1.1" || status == "5.1.10")
+    };
+    matches!(answer, Answer::Said(said) if is_unknown(said))
+}
