@@ -45,25 +45,14 @@ impl fmt::Display for Event {
                 let plural = if *recipients == 1 { "" } else { "s" };
                 write!(f, ": {sender} is told of {recipients} recipient{plural} ({action}) in {notification}")
             }
-            What::Delivered { recipient } => self.outcome(f, "was delivered to", recipient, None),
-            What::Deferred { recipient, reason } => {
-                self.outcome(f, "could not be delivered yet to", recipient, Some(reason))
-            }
-            What::Deleted { recipient, threat } => {
-                self.outcome(f, "was deleted by policy for", recipient, Some(threat))
-            }
-            What::Quarantined { recipient, threat } => {
-                self.outcome(f, "was put into quarantine for", recipient, Some(threat))
-            }
-            What::Bounced { recipient, reason } => {
-                self.outcome(f, "was given up for", recipient, Some(reason))
-            }
-            What::Replaced { recipient, by } => self.outcome(f, "was replaced for", recipient, Some(by)),
+            What::Delivered { .. }
+            | What::Deferred { .. }
+            | What::Deleted { .. }
+            | What::Quarantined { .. }
+            | What::Bounced { .. }
+            | What::Replaced { .. }
+            | What::Removed { .. } => self.recipient(f),
             What::Rewritten { .. } => self.rewritten(f),
-            What::Removed { recipient, by } => {
-                self.outcome(f, "was taken out of the queue, and nobody told, for", recipient, None)?;
-                write!(f, " by {by}")
-            }
             What::Stuck { doing, seconds } => {
                 self.mail(f)?;
                 write!(f, " is stuck: {doing} goes on for {seconds} s")
@@ -83,22 +72,7 @@ impl fmt::Display for Event {
             | What::QuarantineWithheld { .. }
             | What::QuarantineDeleted { .. }
             | What::QuarantineExpired { .. } => self.quarantine(f),
-            What::Damaged { set_aside } => {
-                self.mail(f)?;
-                write!(f, " was damaged on the disk and is lost; the rest of it is in corrupt/{set_aside}")
-            }
-            What::Missing { recipients } => {
-                self.mail(f)?;
-                write!(
-                    f,
-                    " is missing: a part of the queue is gone, and of {recipients} of its recipients "
-                )?;
-                f.write_str("nothing says whether they have it")
-            }
-            What::NotSent { name, reason } => {
-                self.mail(f)?;
-                write!(f, " was dropped as {name} and is not sent, but lies in badmail/: {reason}")
-            }
+            What::Damaged { .. } | What::Missing { .. } | What::NotSent { .. } => self.lost(f),
             What::Ordered { .. } | What::Refusing { .. } | What::Accepting | What::Cut { .. } => {
                 self.queue(f)
             }
@@ -206,6 +180,52 @@ impl Event {
             }
             What::QuarantineDeleted { by } => write!(f, " was deleted from the quarantine by {by}"),
             What::QuarantineExpired { why } => write!(f, " was removed from the quarantine: {why}"),
+            _ => Ok(()),
+        }
+    }
+
+    fn recipient(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Delivered { recipient } => self.outcome(f, "was delivered to", recipient, None),
+            What::Deferred { recipient, reason } => {
+                self.outcome(f, "could not be delivered yet to", recipient, Some(reason))
+            }
+            What::Deleted { recipient, threat } => {
+                self.outcome(f, "was deleted by policy for", recipient, Some(threat))
+            }
+            What::Quarantined { recipient, threat } => {
+                self.outcome(f, "was put into quarantine for", recipient, Some(threat))
+            }
+            What::Bounced { recipient, reason } => {
+                self.outcome(f, "was given up for", recipient, Some(reason))
+            }
+            What::Replaced { recipient, by } => self.outcome(f, "was replaced for", recipient, Some(by)),
+            What::Removed { recipient, by } => {
+                self.outcome(f, "was taken out of the queue, and nobody told, for", recipient, None)?;
+                write!(f, " by {by}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn lost(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Damaged { set_aside } => {
+                self.mail(f)?;
+                write!(f, " was damaged on the disk and is lost; the rest of it is in corrupt/{set_aside}")
+            }
+            What::Missing { recipients } => {
+                self.mail(f)?;
+                write!(
+                    f,
+                    " is missing: a part of the queue is gone, and of {recipients} of its recipients "
+                )?;
+                f.write_str("nothing says whether they have it")
+            }
+            What::NotSent { name, reason } => {
+                self.mail(f)?;
+                write!(f, " was dropped as {name} and is not sent, but lies in badmail/: {reason}")
+            }
             _ => Ok(()),
         }
     }
