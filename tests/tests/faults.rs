@@ -17,11 +17,14 @@ fn killed_with(subjects: &[&str], octets: usize) -> (Server, Vec<String>) {
     let mut server = Server::start();
     server.cli(["queue", "hold", "--all"]).succeed();
     let mut smtp = server.smtp_as_me();
-    let ids = subjects
+    let ids: Vec<String> = subjects
         .iter()
         .map(|subject| smtp.mail("me@localhost", &["me@localhost"], &mail::large(subject, octets)).queue_id())
         .collect();
     smtp.quit();
+    // Which a kill may cost its last moments.
+    let last = ids.last().expect("mails");
+    wait_until("the event log has them", || server.cli(["explain", last]).outcome().code() == 0);
     server.kill();
     (server, ids)
 }
