@@ -1,5 +1,7 @@
 //! What travels about the queue; the values of `message`, as far as they are the queue's.
 
+use std::fmt;
+
 use gatepost_core::events::{What, evidence};
 use gatepost_core::queue::{self, Affected, Details, Selection, Summary};
 use serde::{Deserialize, Serialize};
@@ -219,6 +221,28 @@ impl TryFrom<Filter> for Selection {
     }
 }
 
+/// As logs have it: `domain=example.org held=true`.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ids, sender, recipient, domain, before_ms, since_ms, held, state } = self;
+        let text = |text: &Option<String>| text.as_deref().map(evidence);
+        let words = [
+            ("ids", Some(ids).filter(|ids| !ids.is_empty()).map(|ids| evidence(&ids.join(",")))),
+            ("from", text(sender)),
+            ("to", text(recipient)),
+            ("domain", text(domain)),
+            ("before_ms", before_ms.map(|at| at.to_string())),
+            ("since_ms", since_ms.map(|at| at.to_string())),
+            ("held", held.map(|held| held.to_string())),
+            ("state", state.map(|state| state.name().to_owned())),
+        ];
+        let given = words.into_iter().filter_map(|(key, word)| Some(format!("{key}={}", word?)));
+        let given: Vec<_> = given.collect();
+        f.write_str(if given.is_empty() { "everything" } else { "" })?;
+        f.write_str(&given.join(" "))
+    }
+}
+
 // === impl State ===
 
 impl State {
@@ -274,12 +298,12 @@ impl Order {
         }
     }
 
-    /// What it is about, as it travels and as logs have it: bounded and escaped.
+    /// What it is about, for logs: bounded and escaped.
     #[must_use]
     pub fn about(&self) -> String {
         let (Self::Hold(filter) | Self::Release(filter) | Self::Retry(filter) | Self::Delete { filter, .. }) =
             self;
-        evidence(&serde_json::to_string(filter).unwrap_or_default())
+        filter.to_string()
     }
 
     /// The event of an order that came to this.
@@ -387,5 +411,18 @@ impl From<queue::HoldRule> for Hold {
             queue::HoldRule::Sender(address) => Self::Sender(address),
             queue::HoldRule::Domain(domain) => Self::Domain(domain),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_told_in_words() {
+        assert_eq!(Filter::default().to_string(), "everything");
+        let (sender, state) = (Some(String::new()), Some(State::InDelivery));
+        let filter = Filter { sender, state, held: Some(true), ..Filter::default() };
+        assert_eq!(filter.to_string(), "from= held=true state=in-delivery");
     }
 }

@@ -278,11 +278,12 @@ fn report(recovered: &queue::Recovered) {
 /// knows, and neither queue nor event log tells the end of, is named.
 fn tell_of_damage(damage: &[Damage], queue: &Queue, folder: &DataFolder, events: &Log) {
     let about = |queue_id: Option<String>| About { queue_id, ..About::default() };
-    let mut is_cut = false;
+    let (mut is_cut, mut named) = (false, BTreeSet::new());
     for found in damage {
         match found {
             Damage::Record { set_aside, probably } => {
                 let id = probably.map(|id| id.to_string());
+                named.extend(id.clone());
                 events.record(about(id), What::Damaged { set_aside: set_aside.clone() });
             }
             Damage::Cut { segment, octets } => {
@@ -295,7 +296,7 @@ fn tell_of_damage(damage: &[Damage], queue: &Queue, folder: &DataFolder, events:
     if !is_cut {
         return;
     }
-    let queued: BTreeSet<String> = queue.ids().iter().map(ToString::to_string).collect();
+    named.extend(queue.ids().iter().map(ToString::to_string));
     let unfinished = match History::open(&folder.events()).unfinished() {
         Ok(unfinished) => unfinished,
         Err(error) => {
@@ -303,7 +304,7 @@ fn tell_of_damage(damage: &[Damage], queue: &Queue, folder: &DataFolder, events:
             return;
         }
     };
-    for (id, recipients) in unfinished.into_iter().filter(|(id, _)| !queued.contains(id)) {
+    for (id, recipients) in unfinished.into_iter().filter(|(id, _)| !named.contains(id)) {
         tracing::error!(queue_id = id, recipients, "a mail went with a part of the queue");
         events.record(about(Some(id)), What::Missing { recipients });
     }
