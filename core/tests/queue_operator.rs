@@ -15,10 +15,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatepost_core::delivery::Disposition;
 use gatepost_core::disk::{Disk, SimulatedDisk};
+use gatepost_core::events::{History, Log, What};
 use gatepost_core::intake::{Body, Origin, Submission};
 use gatepost_core::queue::{
     Affected, AppendError, Claim, Flaw, HoldRule, NewMessage, Outcome, Queue, QueueId, Quota, Quotas,
-    Removal, Salvaged, Selection, Settings,
+    Removal, Salvaged, Selection, Settings, State,
 };
 use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
@@ -171,7 +172,7 @@ async fn what_is_removed_in_silence_is_gone_with_its_body_file() {
     let kept = append(&queue, "b@example.com", &["x@example.org"]).await;
     let selection = Selection { sender: Some("a@example.com".to_owned()), ..Selection::default() };
     assert_eq!(queue.select(&selection).await, [large]);
-    assert_eq!(queue.remove(&selection, Removal::Silent).await, Ok(messages(1)));
+    assert_eq!(queue.remove(&selection, Removal::Silent, "test").await, Ok(messages(1)));
     assert_eq!(queue.ids(), [kept]);
     queue.close().await;
     disk.crash(2);
@@ -180,13 +181,30 @@ async fn what_is_removed_in_silence_is_gone_with_its_body_file() {
     assert!(disk.list(Path::new("/queue/bodies")).unwrap().is_empty());
 }
 
+/// Nobody else will ever tell what became of it.
+#[tokio::test]
+async fn what_is_removed_in_silence_is_in_the_event_log_with_recipient_and_operator() {
+    let (disk, folder) = (SimulatedDisk::new(), tempfile::tempdir().unwrap());
+    let queue = open(&disk);
+    let events = Log::start(folder.path(), None).unwrap();
+    queue.report_to(events.clone());
+    let id = append(&queue, "a@example.com", &["x@example.org", "y@example.net"]).await;
+    let claim = claim_now(&queue).await.unwrap();
+    queue.settle(claim, vec![(0, Outcome::Done(Disposition::Delivered))]).await.unwrap();
+    assert_eq!(queue.remove(&Selection::default(), Removal::Silent, "uid 7").await, Ok(messages(1)));
+    let found = History::open(folder.path()).of_mail(&id.to_string()).unwrap();
+    let told: Vec<_> = found.events.iter().map(|event| event.what.clone()).collect();
+    // The other one had his mail.
+    assert_eq!(told, [What::Removed { recipient: "<y@example.net>".into(), by: "uid 7".into() }]);
+}
+
 #[tokio::test]
 async fn what_is_removed_with_a_bounce_is_due_at_once_and_says_so() {
     let disk = SimulatedDisk::new();
     let queue = open(&disk);
     let id = append(&queue, "a@example.com", &["x@example.org"]).await;
     queue.hold(&Selection::default()).await.unwrap();
-    assert_eq!(queue.remove(&domain("example.org"), Removal::Bounce).await, Ok(messages(1)));
+    assert_eq!(queue.remove(&domain("example.org"), Removal::Bounce, "test").await, Ok(messages(1)));
     queue.close().await;
     disk.crash(3);
     let queue = open(&disk);
@@ -213,6 +231,20 @@ async fn filters_combine_and_a_recipient_is_compared_by_its_address() {
     assert_eq!(select(domain("example.net")).await, [one]);
 }
 
+/// Each asks for what holds already: it must not become an order about everything else.
+#[tokio::test]
+async fn a_hold_of_what_is_held_and_a_release_of_what_is_not_change_nothing() {
+    let queue = open(&SimulatedDisk::new());
+    let free = append(&queue, "a@example.com", &["x@example.org"]).await;
+    let of = |held| Selection { held: Some(held), ..Selection::default() };
+    assert_eq!(queue.hold(&of(true)).await, Ok(messages(0)));
+    assert_eq!(queue.hold(&Selection { held: Some(true), ..domain("example.org") }).await, Ok(messages(0)));
+    assert_eq!((queue.select(&of(false)).await, queue.select(&of(true)).await), (vec![free], vec![]));
+    assert_eq!(queue.hold(&of(false)).await, Ok(messages(1)));
+    assert_eq!(queue.thaw(&of(false)).await, Ok(messages(0)));
+    assert_eq!(queue.select(&of(true)).await, [free]);
+}
+
 #[tokio::test]
 async fn the_figures_tell_domains_ages_and_holds_apart() {
     let queue = open(&SimulatedDisk::new());
@@ -227,6 +259,84 @@ async fn the_figures_tell_domains_ages_and_holds_apart() {
         stats.domains.iter().map(|it| (&*it.domain, it.messages, it.octets, it.held)).collect();
     assert_eq!(domains, [("example.org", 2, 42, 1), ("example.net", 1, 21, 1)]);
     assert_eq!(stats.domains[0].ages, [0, 0, 0, 0, 0, 2]);
+}
+
+#[tokio::test]
+async fn each_mail_is_in_one_state_and_can_be_chosen_by_it() {
+    let queue = open(&SimulatedDisk::new());
+    let deferred = append(&queue, "a@example.com", &["x@example.org"]).await;
+    let claim = claim_now(&queue).await.unwrap();
+    let retry = Outcome::Retry { reason: "4.2.0 later".to_owned(), not_before_ms: u64::MAX };
+    queue.settle(claim, vec![(0, retry)]).await.unwrap();
+    let claimed = append(&queue, "a@example.com", &["x@example.org"]).await;
+    let claim = claim_now(&queue).await.unwrap();
+    let held = append(&queue, "b@example.com", &["x@example.org"]).await;
+    let waiting = append(&queue, "c@example.com", &["x@example.org"]).await;
+    let bouncing = append(&queue, "d@example.com", &["x@example.org"]).await;
+    let one = |id| Selection { ids: vec![id], ..Selection::default() };
+    queue.hold(&one(held)).await.unwrap();
+    queue.hold(&one(bouncing)).await.unwrap();
+    queue.remove(&one(bouncing), Removal::Bounce, "test").await.unwrap();
+    let expected = [
+        (State::Deferred, deferred),
+        (State::InDelivery, claimed),
+        (State::Held, held),
+        (State::Waiting, waiting),
+        (State::Bouncing, bouncing),
+    ];
+    for (state, id) in expected {
+        let selection = Selection { state: Some(state), ..Selection::default() };
+        assert_eq!(queue.select(&selection).await, [id], "{state:?}");
+        assert_eq!(queue.show(id).await.unwrap().summary.state, state);
+    }
+    // Such a hold is about those that are there.
+    let deferred = Selection { state: Some(State::Deferred), ..Selection::default() };
+    assert_eq!(queue.hold(&deferred).await, Ok(messages(1)));
+    assert!(queue.stats().await.rules.is_empty());
+    drop(claim);
+}
+
+#[tokio::test]
+async fn gauges_count_each_mail_by_what_it_waits_for() {
+    let (disk, registry) = (Arc::new(SimulatedDisk::new()), prometheus::Registry::new());
+    let metrics = || Some(gatepost_core::queue::Metrics::register(&prometheus::Registry::new()).unwrap());
+    let settings = settings(Quotas::default());
+    let (queue, _) = Queue::open(disk.clone(), Path::new("/queue"), settings, metrics()).unwrap();
+    append(&queue, "a@example.com", &["x@example.org"]).await;
+    let claim = claim_now(&queue).await.unwrap();
+    let retry = Outcome::Retry { reason: "4.2.0 later".to_owned(), not_before_ms: u64::MAX };
+    queue.settle(claim, vec![(0, retry)]).await.unwrap();
+    append(&queue, "b@example.com", &["x@example.org"]).await;
+    queue
+        .hold(&Selection { sender: Some("b@example.com".to_owned()), ..Selection::default() })
+        .await
+        .unwrap();
+    append(&queue, "c@example.com", &["x@example.org"]).await;
+    queue.close().await;
+    // Counted at the start, and then from time to time.
+    let metrics = gatepost_core::queue::Metrics::register(&registry).unwrap();
+    let (_queue, _) = Queue::open(disk, Path::new("/queue"), settings, Some(metrics)).unwrap();
+    let shown = || {
+        let families = registry.gather();
+        let of =
+            |name: &str| families.iter().find(|family| family.name() == name).unwrap().get_metric().to_vec();
+        let states = of("gatepost_queue_state_messages");
+        let states: Vec<_> = states
+            .iter()
+            .map(|metric| (metric.get_label()[0].value().to_owned(), metric.get_gauge().get_value()))
+            .collect();
+        (states, of("gatepost_queue_oldest_age_seconds")[0].get_gauge().get_value())
+    };
+    for _ in 0..200 {
+        if shown().1 > 0.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (states, oldest) = shown();
+    let states: Vec<_> = states.iter().map(|(state, count)| (state.as_str(), *count)).collect();
+    assert_eq!(states, [("deferred", 1.0), ("held", 1.0), ("in_delivery", 0.0), ("waiting", 1.0)]);
+    assert!(oldest > 1e9, "received in 1970: {oldest}");
 }
 
 #[tokio::test]
@@ -286,32 +396,42 @@ async fn damage_is_found_and_what_is_whole_is_got_out() {
     disk.damage(&segment, find(&disk, &segment, at, b"hello"), 0x10);
     disk.damage(&body, 3, 0x10);
     let verified = Queue::verify(Arc::clone(&shared), root).unwrap();
-    let flaws: Vec<_> = verified.problems.iter().map(|problem| (problem.id, &problem.flaw)).collect();
+    let flaws: Vec<_> =
+        verified.problems.iter().map(|problem| (problem.id, &problem.flaw, problem.was_told)).collect();
     assert!(
-        matches!(flaws[..], [(None, Flaw::Record(_)), (Some(id), Flaw::Mail(_))] if id == large),
+        matches!(
+            flaws[..],
+            [(Some(first), Flaw::Record(_), false), (Some(second), Flaw::Mail(_), false)]
+                if first == hit && second == large
+        ),
         "{flaws:?}"
     );
 
-    // The start sets the damaged record aside, from where it is tried once more.
+    // The start sets the damaged record aside: nothing else can be had from there, and nothing twice.
+    let before = saved(&shared, &disk, "/before");
     drop(open(&disk));
-    let out = Path::new("/out");
-    let salvaged = Queue::salvage(&shared, root, out).unwrap();
-    assert_eq!(salvaged, Salvaged { whole: 1, damaged: 2, lost: 1 });
-    let files: Vec<String> = disk
-        .list(out)
-        .unwrap()
+    let after = saved(&shared, &disk, "/after");
+    assert_eq!(before, after);
+    assert_eq!(after.0, Salvaged { whole: 1, damaged: 2, lost: 0 });
+    let mut expected: Vec<String> = [whole.to_string(), format!("{hit}.damaged"), format!("{large}.damaged")]
         .iter()
-        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .flat_map(|name| [format!("{name}.eml"), format!("{name}.json")])
         .collect();
-    let expected = [
-        format!("{whole}.eml"),
-        format!("{whole}.json"),
-        format!("{hit}.damaged.eml"),
-        format!("{hit}.damaged.json"),
-        format!("{large}.eml"),
-        format!("{large}.json"),
-    ];
-    assert!(expected.iter().all(|name| files.contains(name)), "{files:?}");
+    expected.sort();
+    assert_eq!(after.1, expected);
+    let verified = Queue::verify(Arc::clone(&shared), root).unwrap();
+    let told: Vec<_> = verified.problems.iter().map(|problem| (problem.id, problem.was_told)).collect();
+    assert_eq!(told, [(Some(hit), true), (Some(large), false)]);
+}
+
+/// What a salvage says, and the names of the files that it wrote.
+fn saved(shared: &Arc<dyn Disk>, disk: &SimulatedDisk, to: &str) -> (Salvaged, Vec<String>) {
+    let salvaged = Queue::salvage(shared, Path::new("/queue"), Path::new(to)).unwrap();
+    let listed = disk.list(Path::new(to)).unwrap();
+    let mut names: Vec<String> =
+        listed.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort();
+    (salvaged, names)
 }
 
 fn find(disk: &SimulatedDisk, path: &Path, from: usize, wanted: &[u8]) -> usize {

@@ -152,6 +152,7 @@ pub fn load(config: &Config) -> Result<Option<remote::Settings>, RelayError> {
         dane: remote.dane,
         mta_sts: remote.mta_sts,
         rate: remote.rate,
+        paused: remote.paused,
     }))
 }
 

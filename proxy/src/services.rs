@@ -96,7 +96,7 @@ impl Rooms {
         let registry = metrics.registry();
         let tls = Arc::new(load_tls(config, folder)?);
         let events = open_events(folder, registry)?;
-        let queue = open_queue(config, folder, registry)?;
+        let queue = open_queue(config, folder, &events, registry)?;
         let (overruled, shares) = (Overruled::default(), Shares::new(config));
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store = Arc::new(open_store(folder, registry)?);
@@ -196,6 +196,7 @@ impl Rooms {
             engines: Arc::clone(&self.engines),
             releaser,
             background: self.mailbox_scans.background(),
+            events: self.events.clone(),
         }
     }
 
@@ -232,7 +233,11 @@ impl Rooms {
         self.backend.reload(backend_settings(config));
         self.mail_folders.reload(config);
         match (&self.remote, relay::load(config)) {
-            (Some(remote), Ok(Some(settings))) => remote.reload(settings),
+            (Some(remote), Ok(Some(settings))) => {
+                remote.reload(settings);
+                // What waited for the end of a pause need not wait any longer.
+                self.queue.look_again();
+            }
             (_, Err(error)) => tracing::error!(%error, "the new routes cannot be used; the old ones stay"),
             (_, Ok(_)) => (),
         }

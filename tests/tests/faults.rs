@@ -17,11 +17,14 @@ fn killed_with(subjects: &[&str], octets: usize) -> (Server, Vec<String>) {
     let mut server = Server::start();
     server.cli(["queue", "hold", "--all"]).succeed();
     let mut smtp = server.smtp_as_me();
-    let ids = subjects
+    let ids: Vec<String> = subjects
         .iter()
         .map(|subject| smtp.mail("me@localhost", &["me@localhost"], &mail::large(subject, octets)).queue_id())
         .collect();
     smtp.quit();
+    // Which a kill may cost its last moments.
+    let last = ids.last().expect("mails");
+    wait_until("the event log has them", || server.cli(["explain", last]).outcome().code() == 0);
     server.kill();
     (server, ids)
 }
@@ -75,6 +78,17 @@ fn a_flipped_bit_costs_its_own_mail_which_is_named_and_the_rest_goes_on() {
     });
     assert!(told, "the log names the mail");
     assert_eq!(server.metric("gatepost_queue_corrupt_records_total"), 1.0);
+    let explained = server.cli(["explain", &ids[1]]).succeed().text();
+    assert!(
+        explained.contains("was damaged on the disk and is lost; the rest of it is in corrupt/"),
+        "{explained}"
+    );
+    let verified = server.cli(["queue", "verify"]).outcome();
+    assert_eq!(verified.code(), 0, "what was set aside is nothing new: {verified}");
+    assert!(
+        verified.text().contains(&format!("{}: ", ids[1])) && verified.text().contains("set aside"),
+        "{verified}"
+    );
     assert_eq!(ids_in_queue(&server), [&*ids[0], &*ids[2], &*ids[3]]);
     let (aside, _) = find(&queue.join("corrupt"), b"Subject: two\r\n");
     assert_eq!(fs::metadata(aside).expect("a file").permissions().mode() & 0o777, 0o600);
@@ -117,6 +131,12 @@ fn a_truncated_segment_costs_what_lay_in_the_rest_and_that_is_told() {
         .expect("it is cut");
     server.restart();
     assert!(server.log().contains("a segment is shorter than it was"), "it is told");
+    for lost in &ids[2..] {
+        let explained = server.cli(["explain", lost]).succeed().text();
+        let is_named = [" is missing: ", " was damaged on the disk "].iter().any(|it| explained.contains(it));
+        assert!(is_named, "{explained}");
+    }
+    assert_eq!(server.cli(["queue", "verify"]).outcome().code(), 0, "it was told");
     assert_eq!(ids_in_queue(&server), ids[..2]);
     server.cli(["queue", "release", "--all"]).succeed();
     let mut smtp = server.smtp_as_me();

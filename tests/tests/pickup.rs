@@ -1,9 +1,10 @@
 //! Files that are dropped into the pickup folder are sent, or kept with their reason, through the sandbox and crashes.
 
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gatepost_tests::process::gatepost;
 use gatepost_tests::server::Server;
@@ -29,10 +30,12 @@ impl Office {
         self.outer.path().join("pickup")
     }
 
-    /// As the documentation says: written elsewhere, renamed in.
+    /// As the documentation says: written elsewhere, renamed in. It has stood still for a while already.
     fn drop_file(&self, name: &str, contents: &[u8]) {
         let draft = self.outer.path().join(name);
         fs::write(&draft, contents).expect("a draft can be written");
+        let before = SystemTime::now() - Duration::from_secs(10);
+        fs::File::options().append(true).open(&draft).and_then(|it| it.set_modified(before)).expect("a time");
         fs::rename(draft, self.pickup().join(name)).expect("it can be renamed into the folder");
     }
 
@@ -84,6 +87,24 @@ fn the_envelope_can_stand_before_the_mail_and_blind_copies_stay_blind() {
     assert!(!text.contains("secret@") && !text.contains("X-Receiver"), "{text}");
 }
 
+/// By a program that knows of no drafts, and has the mail in two pieces.
+#[test]
+fn a_mail_that_is_written_in_the_folder_itself_is_sent_whole() {
+    let office = Office::open();
+    let mut file = fs::File::create(office.pickup().join("slow")).expect("a file");
+    let text = to_me("in two pieces");
+    let (first, second) = text.split_at(20);
+    for piece in [first, second] {
+        std::thread::sleep(Duration::from_millis(1_200));
+        file.write_all(piece.as_bytes()).expect("it can be written");
+    }
+    drop(file);
+    let inbox = office.server.inbox(1);
+    assert_eq!(mail::field(&inbox[0], "Subject").as_deref(), Some("in two pieces"));
+    office.wait_until_empty();
+    assert_eq!(names(&office.badmail()), Vec::<String>::new());
+}
+
 #[test]
 fn what_must_not_be_sent_is_kept_with_its_reason() {
     let office = Office::open();
@@ -105,6 +126,9 @@ fn what_must_not_be_sent_is_kept_with_its_reason() {
     }
     assert!(reasons.iter().all(|reason| reason["cause"] == "pickup"));
     office.server.assert_no_mail();
+    let id = reasons[0]["id"].as_str().expect("an id");
+    let explained = office.server.cli(["explain", id]).succeed().text();
+    assert!(explained.contains(" and is not sent, but lies in badmail/: "), "{explained}");
     for name in names(&office.badmail()) {
         let mode = fs::metadata(office.badmail().join(&name)).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o7777, 0o600, "{name}");

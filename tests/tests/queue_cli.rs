@@ -43,6 +43,8 @@ fn look_around(server: &Server, first: &str, second: &str) {
     assert_eq!(ids(&json(server, ["queue", "list", "--held", "--newer-than", "1h"])).len(), 2);
     assert_eq!(ids(&json(server, ["queue", "list", "--older-than", "1h"])).len(), 0);
     let text = server.cli(["queue", "list"]).succeed().text();
+    assert_eq!(ids(&json(server, ["queue", "list", "--state", "held"])).len(), 2);
+    assert_eq!(ids(&json(server, ["queue", "list", "--state", "deferred"])).len(), 0);
     assert!(text.contains(first) && text.contains("held") && text.contains("<me@localhost>"), "{text}");
 
     assert_eq!(json(server, ["queue", "show", first])["listener"], "submission");
@@ -54,6 +56,7 @@ fn look_around(server: &Server, first: &str, second: &str) {
 
     let stats = json(server, ["queue", "stats"]);
     assert_eq!((&stats["messages"], &stats["held"]), (&2.into(), &2.into()));
+    assert_eq!((&stats["in_delivery"], &stats["deferred"]), (&0.into(), &0.into()));
     assert_eq!(stats["domains"][0]["domain"], "localhost");
     assert_eq!(stats["domains"][0]["ages"][0], 2);
     assert_eq!(stats["holds"][0]["domain"], "localhost");
@@ -86,6 +89,8 @@ fn every_command_works_on_a_running_server_and_on_a_stopped_one() {
     let outcome = server.cli(["queue", "retry", "--all"]).outcome();
     assert_eq!(outcome.status.code(), Some(69), "{outcome}");
     assert_eq!(json(&server, ["queue", "delete", "--silent", &first])["messages"], 1);
+    let told = server.cli(["explain", &first]).succeed().text();
+    assert!(told.contains("was taken out of the queue, and nobody told, for <me@localhost>"), "{told}");
     assert_eq!(json(&server, ["queue", "release", "--domain", "localhost"])["messages"], 1);
     assert_eq!(json(&server, ["queue", "hold", &second])["messages"], 1);
     assert_eq!(json(&server, ["queue", "release", "--held"])["messages"], 1);
@@ -132,6 +137,12 @@ fn a_deleted_mail_is_gone_for_good_and_the_others_stay() {
     server.cli(["queue", "delete", "--silent", &first]).succeed();
     let outcome = server.cli(["queue", "delete", "--silent", &first]).outcome();
     assert_eq!(outcome.status.code(), Some(1), "{outcome}");
+    let told = server.cli(["explain", &first]).succeed().text();
+    assert!(
+        told.contains("was taken out of the queue, and nobody told, for <me@localhost> by uid "),
+        "{told}"
+    );
+    server.wait_for_log("filter=");
     server.kill();
     server.restart();
     assert_eq!(ids(&json(&server, ["queue", "list"])), [second.as_str()]);
@@ -227,6 +238,29 @@ fn a_damaged_queue_is_told_by_verify_and_saved_as_far_as_it_goes() {
     assert_eq!(mail::field(&server.inbox(1)[0], "Subject").as_deref(), Some("second"));
 }
 
+/// In an incident the file is being edited, and the queue is what has to be looked after.
+#[test]
+fn a_mistake_in_the_configuration_does_not_stand_between_the_operator_and_the_queue() {
+    let server = Server::start();
+    server.cli(["queue", "hold", "--all"]).succeed();
+    let id = send(&server, "held");
+    let good = fs::read_to_string(server.config()).expect("the configuration");
+    fs::write(server.config(), format!("{good}\n[limits]\nmesage = \"1 MiB\"\n")).expect("it can be written");
+    assert_eq!(server.cli(["config", "check"]).outcome().status.code(), Some(78));
+    let outcome = server.cli(["queue", "list"]).outcome();
+    assert_eq!(outcome.status.code(), Some(0), "{outcome}");
+    assert!(outcome.text().contains(&id) && outcome.stderr.contains("mesage"), "{outcome}");
+    // Not even TOML: then somebody has to say where the folder is.
+    fs::write(server.config(), "[server\n").expect("it can be written");
+    assert_eq!(server.cli(["queue", "list"]).outcome().status.code(), Some(78));
+    let data = server.data().to_str().expect("UTF-8").to_owned();
+    let outcome = server.cli(["queue", "list", "--data", &data]).outcome();
+    assert_eq!((outcome.status.code(), outcome.stderr.as_str()), (Some(0), ""), "{outcome}");
+    assert!(outcome.text().contains(&id), "{outcome}");
+    assert!(server.cli(["explain", &id, "--data", &data]).succeed().text().contains("accepted"));
+    assert_eq!(server.cli(["run", "--data", &data]).outcome().status.code(), Some(78));
+}
+
 #[test]
 fn garbage_on_the_socket_is_answered_and_harms_nobody() {
     let server = Server::start();
@@ -273,7 +307,7 @@ fn another_user_is_refused_even_where_the_files_would_let_him() {
                   os.setuid(int(sys.argv[2]))\n\
                   s = socket.socket(socket.AF_UNIX)\n\
                   s.connect(sys.argv[1])\n\
-                  s.sendall(b'{\"version\":2,\"request\":{\"change\":{\"delete\":{\"filter\":{},\"bounce\":false}}}}\\n')\n\
+                  s.sendall(b'{\"version\":3,\"request\":{\"change\":{\"delete\":{\"filter\":{},\"bounce\":false}}}}\\n')\n\
                   print(s.recv(1000).decode())";
     let ask = |uid: &str| {
         let run = Run::new("python3").args(["-c", script]);

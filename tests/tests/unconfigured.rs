@@ -45,6 +45,23 @@ fn a_terminal_is_shown_the_password_once_and_lines_that_work() {
     assert!(read.contains("Subject: ") && read.contains("Delivered-To: me@localhost"), "{read}");
 }
 
+/// As above, but the README's: what it shows is the first thing that anybody tries.
+#[test]
+fn what_the_readme_says_to_try_works_as_it_stands_there() {
+    let server = Server::start_without_configuration();
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = fs::read_to_string(readme).expect("the README");
+    let mut blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let script = blocks.find(|block| block.contains("--upload-file")).expect("lines that send a mail");
+    let named = format!("--user {}", server.me().name);
+    assert_eq!(script.matches(&named).count(), 2, "one to send, one to read: {script}");
+    let script = script.replace(&named, &format!("{named}:{}", server.me().password));
+    // The mail may reach the mailbox a moment behind its 250.
+    let script = script.replace("\n\ncurl", "\n\nsleep 1\ncurl");
+    let read = Run::new("sh").env("HOME", server.folder()).args(["-ec", &script]).succeed().text();
+    assert!(read.contains("Subject: hello") && read.contains("It works."), "{read}");
+}
+
 /// The indented lines that begin with a program, those that go on behind a backslash joined.
 fn pasteable_lines(shown: &str) -> Vec<String> {
     let joined = shown.replace("\\\n", " ");

@@ -156,6 +156,26 @@ pub enum What {
         /// What `fail` of its listener makes of it: `open`, `closed` or `hold`.
         fail: Cow<'static, str>,
     },
+    /// What the disk holds of a mail is not what was written, and it is lost. The mail is named by what can be read.
+    #[serde(rename = "mail.damaged")]
+    Damaged {
+        /// The file in `corrupt/` that has the rest of it.
+        set_aside: String,
+    },
+    /// A mail went with a part of the queue, and nothing says what became of it.
+    #[serde(rename = "mail.missing")]
+    Missing {
+        /// How many recipients are without an end.
+        recipients: usize,
+    },
+    /// A file in the pickup folder was no mail, or must not be sent; it lies among the bad mail.
+    #[serde(rename = "pickup.refused")]
+    NotSent {
+        /// What it was called.
+        name: String,
+        /// Why, with an enhanced status code first.
+        reason: String,
+    },
     /// A recipient has the mail.
     #[serde(rename = "recipient.delivered")]
     Delivered {
@@ -193,6 +213,14 @@ pub enum What {
         recipient: String,
         /// Why, with an enhanced status code first.
         reason: String,
+    },
+    /// An operator took a recipient's copy out of the queue, and nobody was told.
+    #[serde(rename = "recipient.removed")]
+    Removed {
+        /// Who.
+        recipient: String,
+        /// By whose order.
+        by: String,
     },
     /// A recipient was not served in this attempt.
     #[serde(rename = "recipient.deferred")]
@@ -387,6 +415,37 @@ pub enum What {
         /// Which message.
         uid: u32,
     },
+    /// The queue was given an order.
+    #[serde(rename = "queue.ordered")]
+    Ordered {
+        /// By whom.
+        by: String,
+        /// `hold`, `release`, `retry`, `delete` (nobody is told) or `bounce`.
+        order: Cow<'static, str>,
+        /// About which messages, as it stands in the request.
+        filter: String,
+        /// How many it changed.
+        messages: usize,
+        /// How many it would have changed but for a delivery under way.
+        in_delivery: usize,
+    },
+    /// No mail is accepted from now on.
+    #[serde(rename = "queue.refusing")]
+    Refusing {
+        /// Why: `full`, or `failed` behind a write or a flush.
+        reason: Cow<'static, str>,
+    },
+    /// Mail is accepted again.
+    #[serde(rename = "queue.accepting")]
+    Accepting,
+    /// A file of the queue is shorter than it was.
+    #[serde(rename = "queue.cut")]
+    Cut {
+        /// Its name.
+        segment: String,
+        /// How much is gone.
+        octets: u64,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {
@@ -427,8 +486,22 @@ impl From<&Origin> for About {
 // === impl What ===
 
 impl What {
+    /// Whose end this is, and which: `delivered`, `deleted`, `quarantined`, `replaced`, `bounced` or `removed`.
+    #[must_use]
+    pub const fn end_of(&self) -> Option<(&String, &'static str)> {
+        match self {
+            Self::Delivered { recipient } => Some((recipient, "delivered")),
+            Self::Deleted { recipient, .. } => Some((recipient, "deleted")),
+            Self::Quarantined { recipient, .. } => Some((recipient, "quarantined")),
+            Self::Bounced { recipient, .. } => Some((recipient, "bounced")),
+            Self::Replaced { recipient, .. } => Some((recipient, "replaced")),
+            Self::Removed { recipient, .. } => Some((recipient, "removed")),
+            _ => None,
+        }
+    }
+
     /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
-    /// 5 scan engines, 6 the quarantine, 7 mailboxes, 9 the log).
+    /// 5 scan engines, 6 the quarantine, 7 mailboxes, 8 the queue, 9 the log).
     #[must_use]
     pub const fn id(&self) -> u16 {
         match self {
@@ -444,12 +517,16 @@ impl What {
             Self::Stuck { .. } => 305,
             Self::Rewritten { .. } => 306,
             Self::Unscanned { .. } => 310,
+            Self::Damaged { .. } => 307,
+            Self::Missing { .. } => 308,
+            Self::NotSent { .. } => 309,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,
             Self::Quarantined { .. } => 404,
             Self::Bounced { .. } => 405,
             Self::Replaced { .. } => 406,
+            Self::Removed { .. } => 407,
             Self::EngineLoaded { .. } => 501,
             Self::EngineUnloaded { .. } => 502,
             Self::EngineFailed { .. } => 503,
@@ -466,6 +543,10 @@ impl What {
             Self::VirusFound { .. } => 703,
             Self::MailRead { .. } => 704,
             Self::Remedied { .. } => 705,
+            Self::Ordered { .. } => 801,
+            Self::Refusing { .. } => 802,
+            Self::Accepting => 803,
+            Self::Cut { .. } => 804,
             Self::Gap { .. } => 901,
         }
     }

@@ -1,7 +1,7 @@
 //! The way back from a token, a session or a queue id to what happened. Reads the files themselves, so it works beside
 //! a running server and without one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -105,8 +105,33 @@ impl History {
         })
     }
 
+    /// The mails that were accepted and of whose recipients some have no end here, and how many those are. Reads the whole
+    /// log. A mail whose events were lost may be among them.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn unfinished(&self) -> io::Result<BTreeMap<String, usize>> {
+        let mut without_end: BTreeMap<String, i64> = BTreeMap::new();
+        self.search(QUEUE_ID, |event| {
+            let change = match &event.what {
+                What::Accepted { recipients, .. } => i64::try_from(*recipients).unwrap_or(i64::MAX),
+                end if end.end_of().is_some() => -1,
+                What::Damaged { .. } | What::Missing { .. } => i64::MIN,
+                _ => 0,
+            };
+            if let Some(id) = event.about.queue_id.as_ref().filter(|_| change != 0) {
+                // The end may be noted before the beginning: they come from different threads.
+                let count = without_end.entry(id.clone()).or_default();
+                *count = count.saturating_add(change);
+            }
+            false
+        })?;
+        let left = without_end.into_iter().filter(|(_, count)| *count > 0);
+        Ok(left.map(|(id, count)| (id, usize::try_from(count).unwrap_or(usize::MAX))).collect())
+    }
+
     /// `needle` stands in every line that can match: the others are not parsed.
-    fn search(&self, needle: &str, matches: impl Fn(&Event) -> bool) -> io::Result<Found> {
+    fn search(&self, needle: &str, mut matches: impl FnMut(&Event) -> bool) -> io::Result<Found> {
         let mut found = Found::default();
         let needles = [needle, GAP].map(memmem::Finder::new);
         for path in self.files()? {
@@ -123,7 +148,7 @@ impl History {
                     || needles.iter().any(|needle| needle.find(&line).is_some())
                     || !line.ends_with(b"}")
                 {
-                    found.take(&line, &matches);
+                    found.take(&line, &mut matches);
                 }
             }
         }
@@ -143,7 +168,7 @@ impl History {
 // === impl Found ===
 
 impl Found {
-    fn take(&mut self, line: &[u8], matches: impl Fn(&Event) -> bool) {
+    fn take(&mut self, line: &[u8], mut matches: impl FnMut(&Event) -> bool) {
         let Ok(event) = serde_json::from_slice::<Event>(line) else {
             self.unreadable = self.unreadable.saturating_add(1);
             return;
@@ -253,6 +278,28 @@ mod tests {
         assert!(mails("late>").is_empty());
         let both = BTreeSet::from(["Q1".to_owned(), "Q3".to_owned()]);
         assert_eq!(history.of_mails(&both).unwrap().events.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_mail_is_unfinished_until_each_of_its_recipients_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::start(folder.path(), None).unwrap();
+        let accepted =
+            |recipients| What::Accepted { sender: "<a@b>".into(), recipients, octets: 1, user: None };
+        let to = || "<me@x>".to_owned();
+        let record = |id: &str, what: What| log.record(about("S1", Some(id)), what);
+        record("Q1", What::Delivered { recipient: to() });
+        record("Q1", accepted(1));
+        record("Q2", accepted(3));
+        record("Q2", What::Bounced { recipient: to(), reason: "5.1.1 x".into() });
+        record("Q2", What::Deferred { recipient: to(), reason: "4.2.0 x".into() });
+        record("Q3", accepted(1));
+        record("Q3", What::Removed { recipient: to(), by: "uid 0".into() });
+        record("Q4", accepted(2));
+        record("Q4", What::Damaged { set_aside: "x".into() });
+        log.flush().await;
+        let unfinished = History::open(folder.path()).unfinished().unwrap();
+        assert_eq!(unfinished, BTreeMap::from([("Q2".to_owned(), 2)]));
     }
 
     #[tokio::test]

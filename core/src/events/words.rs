@@ -43,20 +43,13 @@ impl fmt::Display for Event {
                 let plural = if *recipients == 1 { "" } else { "s" };
                 write!(f, ": {sender} is told of {recipients} recipient{plural} ({action}) in {notification}")
             }
-            What::Delivered { recipient } => self.outcome(f, "was delivered to", recipient, None),
-            What::Deferred { recipient, reason } => {
-                self.outcome(f, "could not be delivered yet to", recipient, Some(reason))
-            }
-            What::Deleted { recipient, threat } => {
-                self.outcome(f, "was deleted by policy for", recipient, Some(threat))
-            }
-            What::Quarantined { recipient, threat } => {
-                self.outcome(f, "was put into quarantine for", recipient, Some(threat))
-            }
-            What::Bounced { recipient, reason } => {
-                self.outcome(f, "was given up for", recipient, Some(reason))
-            }
-            What::Replaced { recipient, by } => self.outcome(f, "was replaced for", recipient, Some(by)),
+            What::Delivered { .. }
+            | What::Deferred { .. }
+            | What::Deleted { .. }
+            | What::Quarantined { .. }
+            | What::Bounced { .. }
+            | What::Replaced { .. }
+            | What::Removed { .. } => self.recipient(f),
             What::Rewritten { .. } => self.rewritten(f),
             What::Stuck { doing, seconds } => {
                 self.mail(f)?;
@@ -78,6 +71,10 @@ impl fmt::Display for Event {
             | What::QuarantineWithheld { .. }
             | What::QuarantineDeleted { .. }
             | What::QuarantineExpired { .. } => self.quarantine(f),
+            What::Damaged { .. } | What::Missing { .. } | What::NotSent { .. } => self.lost(f),
+            What::Ordered { .. } | What::Refusing { .. } | What::Accepting | What::Cut { .. } => {
+                self.queue(f)
+            }
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }
@@ -204,6 +201,70 @@ impl Event {
         }
     }
 
+    fn recipient(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Delivered { recipient } => self.outcome(f, "was delivered to", recipient, None),
+            What::Deferred { recipient, reason } => {
+                self.outcome(f, "could not be delivered yet to", recipient, Some(reason))
+            }
+            What::Deleted { recipient, threat } => {
+                self.outcome(f, "was deleted by policy for", recipient, Some(threat))
+            }
+            What::Quarantined { recipient, threat } => {
+                self.outcome(f, "was put into quarantine for", recipient, Some(threat))
+            }
+            What::Bounced { recipient, reason } => {
+                self.outcome(f, "was given up for", recipient, Some(reason))
+            }
+            What::Replaced { recipient, by } => self.outcome(f, "was replaced for", recipient, Some(by)),
+            What::Removed { recipient, by } => {
+                self.outcome(f, "was taken out of the queue, and nobody told, for", recipient, None)?;
+                write!(f, " by {by}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn lost(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Damaged { set_aside } => {
+                self.mail(f)?;
+                write!(f, " was damaged on the disk and is lost; the rest of it is in corrupt/{set_aside}")
+            }
+            What::Missing { recipients } => {
+                self.mail(f)?;
+                write!(
+                    f,
+                    " is missing: a part of the queue is gone, and of {recipients} of its recipients "
+                )?;
+                f.write_str("nothing says whether they have it")
+            }
+            What::NotSent { name, reason } => {
+                self.mail(f)?;
+                write!(f, " was dropped as {name} and is not sent, but lies in badmail/: {reason}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn queue(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Ordered { by, order, filter, messages, in_delivery } => {
+                write!(f, "{by} gave the queue the order to {order} {filter}: {messages} messages")?;
+                if *in_delivery > 0 {
+                    write!(f, ", and {in_delivery} in delivery")?;
+                }
+                Ok(())
+            }
+            What::Refusing { reason } => write!(f, "the queue takes no mail: {reason}"),
+            What::Accepting => f.write_str("the queue takes mail again"),
+            What::Cut { segment, octets } => {
+                write!(f, "{segment} of the queue is shorter than it was; {octets} octets are lost")
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn outcome(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -278,6 +339,8 @@ mod tests {
              22 octets"
         );
         assert_eq!(said(What::Delivered { recipient: "<me@x>".into() }), "mail Q was delivered to <me@x>");
+        let removed = What::Removed { recipient: "<me@x>".into(), by: "uid 0".into() };
+        assert_eq!(said(removed), "mail Q was taken out of the queue, and nobody told, for <me@x> by uid 0");
         let stuck = What::Stuck { doing: "sending it on".into(), seconds: 11_000 };
         assert_eq!(said(stuck), "mail Q is stuck: sending it on goes on for 11000 s");
         let deferred = What::Deferred { recipient: "<me@x>".into(), reason: "4.2.0 busy".into() };

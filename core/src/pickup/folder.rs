@@ -4,10 +4,11 @@
 //! the mail is in the queue already, and what one server has taken nobody changes any more by its old name.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -17,6 +18,8 @@ use crate::queue::QueueId;
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     root: PathBuf,
+    /// How long a file must have stood still before it is taken.
+    rest: Duration,
 }
 
 /// What lies there and may be a mail.
@@ -58,11 +61,12 @@ pub(super) enum NotTaken {
 // === impl Folder ===
 
 impl Folder {
-    pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+    pub(super) const fn new(root: PathBuf, rest: Duration) -> Self {
+        Self { root, rest }
     }
 
-    /// Up to `FILES_MAX` files. Names that begin with a dot or end in `.tmp` or `.part` are still being written.
+    /// Up to `FILES_MAX` files. Names that begin with a dot or end in `.tmp` or `.part` are still being written, and so is
+    /// what was changed a moment ago; one without a single octet has hardly been begun.
     /// What is known to be hopeless is left out, so that it does not hide the rest.
     pub(super) fn look(&self, hopeless: &HashSet<PathBuf>) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
@@ -75,12 +79,25 @@ impl Folder {
                 continue;
             }
             let taken_as = name.strip_suffix(TAKEN).and_then(|id| id.parse().ok());
+            if taken_as.is_none() && !self.has_come_to_rest(&entry)? {
+                continue;
+            }
             found.push(Found { path: entry.path(), taken_as });
             if found.len() >= FILES_MAX {
                 break;
             }
         }
         Ok(found)
+    }
+
+    fn has_come_to_rest(&self, entry: &DirEntry) -> io::Result<bool> {
+        let metadata = match entry.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            read => read?,
+        };
+        let rest = if metadata.len() == 0 { self.rest.saturating_mul(EMPTY_RESTS) } else { self.rest };
+        // A time to come says nothing: programs can set it.
+        Ok(metadata.modified()?.elapsed().map_or(true, |age| age >= rest))
     }
 
     /// Makes it ours. `None`: it has gone meanwhile.
@@ -151,11 +168,16 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 
 const TAKEN: &str = ".taken";
 const DRAFTS: [&str; 2] = [".tmp", ".part"];
+/// Who makes a file and then thinks about what to write.
+const EMPTY_RESTS: u32 = 30;
 /// In one look: the next one is a moment later, and the names are in memory.
 const FILES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -169,13 +191,37 @@ mod tests {
         fs::create_dir(root.join("folder")).unwrap();
         fs::write(outer.path().join("secret"), "x").unwrap();
         std::os::unix::fs::symlink(outer.path().join("secret"), root.join("link")).unwrap();
-        let mut found = Folder::new(root.clone()).look(&HashSet::new()).unwrap();
+        let mut found = Folder::new(root.clone(), Duration::ZERO).look(&HashSet::new()).unwrap();
         found.sort_by_key(|found| found.path.clone());
         let names: Vec<_> =
             found.iter().map(|found| found.path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["0000000000005.taken", "mail.eml"]);
         assert_eq!(found[0].taken_as, Some(QueueId(5)));
         assert_eq!(found[1].taken_as, None);
+    }
+
+    /// By `cp`, and by programs that know nothing of drafts: half a mail must not be sent, and the other half lost.
+    #[test]
+    fn a_file_that_is_being_written_is_left_alone_until_it_stands_still() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path().to_owned(), Duration::from_secs(2));
+        let seen = || folder.look(&HashSet::new()).unwrap().len();
+        let file = File::create(root.path().join("a")).unwrap();
+        let age = |seconds| file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+        assert_eq!(seen(), 0);
+        age(30);
+        assert_eq!(seen(), 0, "nothing is in it yet");
+        (&file).write_all(b"From: me").unwrap();
+        assert_eq!(seen(), 0);
+        age(3);
+        assert_eq!(seen(), 1);
+        file.set_modified(SystemTime::now() + Duration::from_secs(3_600)).unwrap();
+        assert_eq!(seen(), 1, "a time to come does not keep it for ever");
+        file.set_len(0).unwrap();
+        age(120);
+        assert_eq!(seen(), 1, "an empty one is told in the end");
+        fs::write(root.path().join("0000000000005.taken"), "x").unwrap();
+        assert_eq!(seen(), 2, "what is ours nobody writes to");
     }
 
     #[test]
@@ -187,7 +233,7 @@ mod tests {
         fs::write(&secret, "x").unwrap();
         fs::hard_link(&secret, root.join("hard")).unwrap();
         std::os::unix::fs::symlink(&secret, root.join("soft")).unwrap();
-        let folder = Folder::new(root.clone());
+        let folder = Folder::new(root.clone(), Duration::ZERO);
         for name in ["hard", "soft"] {
             let found = Found { path: root.join(name), taken_as: None };
             assert!(folder.take(&found, QueueId(1)).is_err(), "{name}");
@@ -199,7 +245,7 @@ mod tests {
     fn a_taken_file_has_the_name_of_its_mail_and_is_read_up_to_the_limit() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("a"), "12345").unwrap();
-        let folder = Folder::new(root.path().to_owned());
+        let folder = Folder::new(root.path().to_owned(), Duration::ZERO);
         let found = folder.look(&HashSet::new()).unwrap().remove(0);
         let mut taken = folder.take(&found, QueueId(7)).unwrap().unwrap();
         assert_eq!((taken.name.as_str(), taken.id), ("a", QueueId(7)));

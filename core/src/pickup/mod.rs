@@ -4,7 +4,8 @@
 //! folder (look, take) -> message (lines, header, envelope) -> directory, header firewall -> queue -> removed
 //!                                   \__________________________\______ what must not be sent -> badmail
 //! ```
-//! - A mail is written elsewhere and renamed into the folder, or written there under a name that ends in `.tmp`.
+//! - A mail is written elsewhere and renamed into the folder, or written there under a name that ends in `.tmp`. One that is
+//!   written there under its own name is left alone until it has stood still for two seconds.
 //! - Its sender must live here, and its recipients must be ones that a user of ours could reach. It is scanned in the
 //!   queue, as everything is that comes there without a scan.
 //! - It is removed when it is durable in the queue. A crash in between is noticed by its name, which is its queue id then;
@@ -19,6 +20,7 @@ mod worker;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -90,7 +92,7 @@ impl Pickup {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let (stop, stopped) = watch::channel(false);
         let pool = IoPool::start("gatepost-pickup", 1)?;
-        let folder = Folder::new(folder.to_owned());
+        let folder = Folder::new(folder.to_owned(), REST);
         let worker = Worker::new(folder, rooms, Arc::clone(&settings), metrics, pool, stopped);
         Ok(Self { settings, stop, task: tokio::spawn(worker.run()) })
     }
@@ -108,3 +110,7 @@ impl Pickup {
         }
     }
 }
+
+/// Programs that copy a file do not pause for so long. Who writes in pieces over a longer time has to use a draft's name: nothing
+/// else tells that he has not finished.
+const REST: Duration = Duration::from_secs(2);

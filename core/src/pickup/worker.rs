@@ -284,7 +284,7 @@ impl Worker {
 
     async fn discard(&self, file: &Taken, reason: String) -> Result<(), Trouble> {
         warn!(name = ?file.name, reason, "a dropped file must not be sent; it goes to the bad mail");
-        let content: File = file.file.try_clone()?;
+        let (content, refusal): (File, String) = (file.file.try_clone()?, evidence(&reason));
         let bad = BadMessage {
             id: file.id,
             cause: Cause::Pickup,
@@ -294,6 +294,13 @@ impl Worker {
             content: Box::new(content),
         };
         self.rooms.badmail.keep(bad).await.map_err(Trouble::Badmail)?;
+        let about = About {
+            queue_id: Some(file.id.to_string()),
+            listener: Some(LISTENER.to_owned()),
+            ..About::default()
+        };
+        let name = evidence(&file.name);
+        self.rooms.events.record(about, What::NotSent { name, reason: refusal });
         if let Some(metrics) = &self.metrics {
             metrics.bad.inc();
         }

@@ -13,6 +13,7 @@ use super::shared::{Lease, Shared};
 use super::standing::{Marks, Rules};
 use super::{AppendError, Claim, HoldRule, NewMessage, Quotas};
 use crate::disk::FreeSpace;
+use crate::events::{self, What};
 use crate::intake::Body;
 
 /// The journal and what has to follow it.
@@ -24,6 +25,8 @@ pub(super) struct Committer {
     quotas: Quotas,
     /// Whether something that was followed waits for a worker now or later.
     has_waiting: bool,
+    /// What the event log was told last: why no mail is accepted.
+    refusing: Option<&'static str>,
 }
 
 /// What a session, a worker or an operator hands in, its records made already on its own thread.
@@ -90,7 +93,8 @@ impl Committer {
         free_space: Option<Arc<FreeSpace>>,
         quotas: Quotas,
     ) -> Self {
-        Self { journal, shared, carrying: Carrying::default(), free_space, quotas, has_waiting: false }
+        let (carrying, has_waiting, refusing) = (Carrying::default(), false, None);
+        Self { journal, shared, carrying, free_space, quotas, has_waiting, refusing }
     }
 
     /// One result for each piece of work, in order.
@@ -149,11 +153,12 @@ impl Committer {
     }
 
     /// Asks for the free space, so that those who do not wait for an answer know it.
-    pub(super) fn look_at_space(&self) {
+    pub(super) fn look_at_space(&mut self) {
         if let Some(space) = &self.free_space {
             // The answer is kept.
             let _low = space.is_low();
         }
+        self.report();
     }
 
     pub(super) fn close(&mut self) {
@@ -267,7 +272,8 @@ impl Committer {
         self.shared.disk.flush_folder(&self.shared.root)
     }
 
-    fn report(&self) {
+    fn report(&mut self) {
+        self.tell_of_refusals();
         self.shared.counts.is_stopped.store(self.journal.is_stopped(), Ordering::Relaxed);
         let Some(metrics) = &self.shared.metrics else { return };
         let index = self.shared.index();
@@ -275,4 +281,27 @@ impl Committer {
         metrics.segments.set(i64::try_from(index.segments().len()).unwrap_or(i64::MAX));
         metrics.stopped.set(i64::from(self.journal.is_stopped()));
     }
+
+    /// Once for each change.
+    fn tell_of_refusals(&mut self) {
+        let Some(events) = self.shared.events.get() else { return };
+        let is_full = || self.free_space.as_ref().is_some_and(|space| space.was_low());
+        let refusing = if self.journal.is_stopped() {
+            Some(FAILED)
+        } else if is_full() {
+            Some(FULL)
+        } else {
+            None
+        };
+        if refusing != self.refusing {
+            let refusal = |reason: &'static str| What::Refusing { reason: reason.into() };
+            events.record(events::About::default(), refusing.map_or(What::Accepting, refusal));
+            self.refusing = refusing;
+        }
+    }
 }
+
+/// A write or a flush was.
+const FAILED: &str = "failed";
+/// Of the file system.
+const FULL: &str = "full";

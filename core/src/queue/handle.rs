@@ -23,6 +23,7 @@ use super::{
 };
 use crate::clock::now_ms;
 use crate::disk::{Disk, FreeSpace, IoPool};
+use crate::events::Log;
 use crate::intake::Spool;
 
 /// The queue. Cheap to clone; the writer ends with `close` or with the last clone.
@@ -92,9 +93,16 @@ impl Queue {
     pub fn inspect(disk: Arc<dyn Disk>, root: &Path) -> Result<Snapshot, OpenError> {
         let bodies = root.join(BODIES_FOLDER);
         let spool = Spool::inline(Arc::clone(&disk), &bodies).map_err(OpenError::io(&bodies))?;
-        let state = recover(&*disk, root, &spool, Mode::Look)?;
+        let mut state = recover(&*disk, root, &spool, Mode::Look)?;
+        state.index.schedule_all(now_ms().saturating_add(PUT_OFF_MS_MAX));
         let ids = Arc::new(IdGenerator::above(state.id_floor));
         Ok(Snapshot { shared: Shared::new(disk, root.to_owned(), spool, ids, state.index, None) })
+    }
+
+    /// Has the event log told from now on of what the queue does on its own and of what operators take out. Once a queue.
+    pub fn report_to(&self, events: Log) {
+        // A second log would hear nothing that the first does not.
+        let _first_stays = self.shared.events.set(events);
     }
 
     /// Where bodies of this queue are collected: `BodyBuffer::new(queue.spool(), budget)`.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use self::entry::Domains;
 pub(super) use self::entry::{Entry, Stage};
-pub(super) use self::glance::{Filter, Gathering};
+pub(super) use self::glance::{Filter, Gathering, Tally};
 use self::lanes::Lanes;
 use self::names::Names;
 use self::segments::Segments;

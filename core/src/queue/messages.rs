@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::shared::Lease;
-use super::{OpenError, QueueId};
+use super::{OpenError, QueueId, State};
 use crate::delivery::Disposition;
 use crate::intake::{Body, Submission};
 use crate::scan::Stamp;
@@ -133,8 +133,29 @@ pub struct Recovered {
     pub segments: usize,
     /// Octets of torn tails that were cut.
     pub torn_octets: u64,
-    /// Damaged records set aside in `corrupt/`.
+    /// Damaged records set aside in `corrupt/`; not those that an earlier start has set aside.
     pub corrupt_records: usize,
+    /// Which, up to a bound.
+    pub damage: Vec<Damage>,
+}
+
+/// What recovery found damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Damage {
+    /// A record.
+    Record {
+        /// The file in `corrupt/` with what is left of it.
+        set_aside: String,
+        /// The mail that it was about, as far as its octets tell.
+        probably: Option<QueueId>,
+    },
+    /// A segment is shorter than it was.
+    Cut {
+        /// Its file.
+        segment: String,
+        /// How many octets are gone.
+        octets: u64,
+    },
 }
 
 /// One line of `queue list`.
@@ -156,6 +177,8 @@ pub struct Summary {
     pub not_before_ms: u64,
     /// Why the last attempt was in vain.
     pub last_reason: Option<String>,
+    /// Where it stands.
+    pub state: State,
     /// Whether an operator holds it back.
     pub held: bool,
     /// Whether an operator removed it with a bounce, which is still to be sent.
@@ -226,6 +249,9 @@ impl Settings {
 
 /// Below this the headers would be a part worth mentioning. A record that is larger gets a larger segment.
 const SEGMENT_OCTETS_MIN: u64 = 4096;
+
+/// Each is a line in memory until it is told; a disk that has lost more is a case for `verify`.
+pub(super) const DAMAGE_TOLD_MAX: usize = 10_000;
 
 /// Large enough that a new segment is rare (16,000 mails of 4 KiB), small enough that an old one is soon free again.
 const SEGMENT_OCTETS_DEFAULT: u64 = 64 * 1024 * 1024;

@@ -1,6 +1,8 @@
 //! Counters of the queue.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use super::AppendError;
 
@@ -18,6 +20,8 @@ pub struct Metrics {
     refused_closed: IntCounter,
     /// Attempts recorded.
     pub(super) settled: IntCounter,
+    /// Recipients taken out by an operator in silence.
+    pub(super) removed: IntCounter,
     /// Messages carried on from old segments.
     pub(super) carried: IntCounter,
     /// Batches flushed, openings of segments included.
@@ -28,6 +32,16 @@ pub struct Metrics {
     pub(super) commit_seconds: Histogram,
     /// Messages with a pending recipient.
     pub(super) messages: IntGauge,
+    /// Those of them that wait for their first attempt,
+    pub(super) waiting: IntGauge,
+    /// or for a later one,
+    pub(super) deferred: IntGauge,
+    /// or for the end of one,
+    pub(super) in_delivery: IntGauge,
+    /// or for an operator.
+    pub(super) held: IntGauge,
+    /// Seconds since the oldest one that is not held was received.
+    pub(super) oldest_age: IntGauge,
     /// Segments on disk.
     pub(super) segments: IntGauge,
     /// 1 while nothing is accepted after a failed flush.
@@ -59,6 +73,14 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
+        let by_state = IntGaugeVec::new(
+            Opts::new(
+                "gatepost_queue_state_messages",
+                "Messages with a pending recipient, by what they wait for; counted every 15 seconds.",
+            ),
+            &["state"],
+        )?;
+        registry.register(Box::new(by_state.clone()))?;
         let histogram = |name: &str, help: &str, buckets: Vec<f64>| -> prometheus::Result<Histogram> {
             let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
             registry.register(Box::new(histogram.clone()))?;
@@ -72,6 +94,10 @@ impl Metrics {
             refused_over_quota: refused.with_label_values(&["over_quota"]),
             refused_closed: refused.with_label_values(&["closed"]),
             settled: counter("gatepost_queue_settled_total", "Delivery attempts recorded.")?,
+            removed: counter(
+                "gatepost_queue_removed_total",
+                "Recipients whose mail an operator took out of the queue without telling anybody.",
+            )?,
             carried: counter(
                 "gatepost_queue_carried_total",
                 "Messages carried on from old segments, so that these could go.",
@@ -88,6 +114,14 @@ impl Metrics {
                 prometheus::exponential_buckets(0.000_1, 2.5, 12)?,
             )?,
             messages: gauge("gatepost_queue_messages", "Messages with a pending recipient.")?,
+            waiting: by_state.with_label_values(&["waiting"]),
+            deferred: by_state.with_label_values(&["deferred"]),
+            in_delivery: by_state.with_label_values(&["in_delivery"]),
+            held: by_state.with_label_values(&["held"]),
+            oldest_age: gauge(
+                "gatepost_queue_oldest_age_seconds",
+                "Seconds since the oldest message that is not held was received; 0 where there is none.",
+            )?,
             segments: gauge("gatepost_queue_segments", "Segments on disk.")?,
             stopped: gauge("gatepost_queue_stopped", "1 while nothing is accepted after a failed flush.")?,
             corrupt: counter("gatepost_queue_corrupt_records_total", "Damaged records found.")?,

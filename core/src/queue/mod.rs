@@ -56,12 +56,13 @@ pub use error::OpenError;
 pub use handle::{Queue, Snapshot};
 pub use id::{IdGenerator, QueueId};
 pub use messages::{
-    AppendError, Claim, Details, GIVEN_UP_REASON, NewMessage, Outcome, Quota, Quotas, RecipientSummary,
-    Recovered, Settings, Summary, Turn,
+    AppendError, Claim, Damage, Details, GIVEN_UP_REASON, NewMessage, Outcome, Quota, Quotas,
+    RecipientSummary, Recovered, Settings, Summary, Turn,
 };
 pub use metrics::Metrics;
 pub use orders::{
-    AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, Stats,
+    AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, State,
+    Stats,
 };
 pub use salvage::Salvaged;
 pub use schedule::{Backoff, Lane};

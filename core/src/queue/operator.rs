@@ -10,18 +10,24 @@ use super::index::Stage;
 use super::shared::{Lease, Loaded};
 use super::standing::{Mark, Marks};
 use super::{
-    Affected, AppendError, HOLD_RULES_MAX, HoldRule, OrderError, QueueId, Removal, Selection, Stats,
+    Affected, AppendError, HOLD_RULES_MAX, HoldRule, OrderError, QueueId, RecipientSummary, Removal,
+    Selection, Stats,
 };
+use crate::events::{About, What, evidence};
 
 // === impl Queue ===
 
 impl Queue {
     /// Holds messages back until `thaw`. A selection by a sender alone, a domain alone or nothing at all is a standing
-    /// hold as well. An attempt that is under way goes to its end. Survives a restart.
+    /// hold as well. An attempt that is under way goes to its end. What is held already is left as it is. Survives a
+    /// restart.
     ///
     /// # Errors
     /// What could not be made durable: a part of the messages may be held all the same.
     pub async fn hold(&self, selection: &Selection) -> Result<Affected, OrderError> {
+        if selection.held == Some(true) {
+            return Ok(Affected::default());
+        }
         if let Some(rule) = rule(selection) {
             self.change_rules(|rules| rules.push(rule)).await?;
         }
@@ -33,6 +39,9 @@ impl Queue {
     /// # Errors
     /// As `hold`.
     pub async fn thaw(&self, selection: &Selection) -> Result<Affected, OrderError> {
+        if selection.held == Some(false) {
+            return Ok(Affected::default());
+        }
         match rule(selection) {
             Some(HoldRule::Everything) => self.change_rules(Vec::clear).await?,
             Some(lifted) => self.change_rules(|rules| rules.retain(|rule| *rule != lifted)).await?,
@@ -57,17 +66,22 @@ impl Queue {
     }
 
     /// Takes messages out of the queue for good. Those in delivery are left alone by `Silent`; `Bounce` reaches them when
-    /// their attempt ends in vain.
+    /// their attempt ends in vain. `by` stands in the event of each recipient who gets nothing and hears nothing.
     ///
     /// # Errors
     /// What could not be made durable: a part of the messages may have gone all the same.
-    pub async fn remove(&self, selection: &Selection, removal: Removal) -> Result<Affected, OrderError> {
+    pub async fn remove(
+        &self,
+        selection: &Selection,
+        removal: Removal,
+        by: &str,
+    ) -> Result<Affected, OrderError> {
         match removal {
             Removal::Bounce => self.mark(selection, Mark::GiveUp).await,
             Removal::Silent => {
                 let mut affected = Affected::default();
-                for ids in self.select(selection).await.chunks(ORDER_MESSAGES) {
-                    self.remove_some(ids, &mut affected).await?;
+                for ids in self.select(selection).await.chunks(REMOVED_AT_ONCE) {
+                    self.remove_some(ids, by, &mut affected).await?;
                 }
                 Ok(affected)
             }
@@ -129,7 +143,12 @@ impl Queue {
         ids.iter().filter(claimed).count()
     }
 
-    async fn remove_some(&self, ids: &[QueueId], affected: &mut Affected) -> Result<(), OrderError> {
+    async fn remove_some(
+        &self,
+        ids: &[QueueId],
+        by: &str,
+        affected: &mut Affected,
+    ) -> Result<(), OrderError> {
         let mut removals = Vec::with_capacity(ids.len());
         for id in ids {
             let Some((lease, has_file)) = self.take_for_removal(*id) else {
@@ -137,15 +156,42 @@ impl Queue {
                 continue;
             };
             let message = if has_file { self.read_for_removal(*id).await } else { None };
+            let obituary = self.obituary(*id, by).await;
             let Some(change) = self.shared.index().plan_removal(*id) else { continue };
-            removals.push(self.hand_in(Work::remove(change, message, lease)).await?);
+            let recipients = change.outcomes.len() as u64;
+            removals.push((self.hand_in(Work::remove(change, message, lease)).await?, recipients, obituary));
         }
         // All of them share a few flushes.
-        for removal in removals {
+        for (removal, recipients, obituary) in removals {
             removal.await.unwrap_or(Err(AppendError::Closed))?;
             affected.count(true);
+            if let Some(metrics) = &self.shared.metrics {
+                metrics.removed.inc_by(recipients);
+            }
+            if let Some(events) = self.shared.events.get() {
+                obituary.into_iter().for_each(|(about, what)| events.record(about, what));
+            }
+        }
+        if let Some(events) = self.shared.events.get() {
+            // More than the log's channel holds would be lost.
+            events.flush().await;
         }
         Ok(())
+    }
+
+    /// What the event log is to say of a message once it is gone: whose it was, only its record tells.
+    async fn obituary(&self, id: QueueId, by: &str) -> Vec<(About, What)> {
+        if self.shared.events.get().is_none() {
+            return Vec::new();
+        }
+        let Some(details) = self.show(id).await else { return Vec::new() };
+        let about = About { queue_id: Some(id.to_string()), ..About::from(&details.submission.origin) };
+        let pending = details.summary.recipients.into_iter().filter(|recipient| recipient.pending);
+        let removed = |recipient: RecipientSummary| What::Removed {
+            recipient: evidence(&recipient.address),
+            by: by.to_owned(),
+        };
+        pending.map(|recipient| (about.clone(), removed(recipient))).collect()
     }
 
     /// Takes a message as a worker would.
@@ -180,8 +226,9 @@ impl Affected {
 
 /// The standing hold that a selection asks for.
 fn rule(selection: &Selection) -> Option<HoldRule> {
-    let Selection { ids, sender, recipient, domain, before_ms, since_ms, held } = selection;
-    if !ids.is_empty() || recipient.is_some() || before_ms.is_some() || since_ms.is_some() || held.is_some() {
+    let Selection { ids, sender, recipient, domain, before_ms, since_ms, held, state } = selection;
+    let is_of_a_time = before_ms.is_some() || since_ms.is_some() || held.is_some() || state.is_some();
+    if !ids.is_empty() || recipient.is_some() || is_of_a_time {
         return None;
     }
     match (sender, domain) {
@@ -192,5 +239,7 @@ fn rule(selection: &Selection) -> Option<HoldRule> {
     }
 }
 
-/// Under one lock, in one record (32 KiB), or waiting for one flush.
+/// Under one lock, or in one record (32 KiB).
 const ORDER_MESSAGES: usize = 4_096;
+/// Waiting for one flush, and for the event log.
+const REMOVED_AT_ONCE: usize = 1_024;

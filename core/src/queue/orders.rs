@@ -19,6 +19,23 @@ pub struct Selection {
     pub since_ms: Option<u64>,
     /// Held, or not.
     pub held: Option<bool>,
+    /// In this state.
+    pub state: Option<State>,
+}
+
+/// Where a message stands; each is in one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It has not been tried yet.
+    Waiting,
+    /// A worker has it.
+    InDelivery,
+    /// An attempt was in vain, or it was put off without one; another one follows.
+    Deferred,
+    /// An operator holds it back.
+    Held,
+    /// An operator removed it with a bounce, which is still to be sent.
+    Bouncing,
 }
 
 /// A standing hold: it covers what comes in later too, until it is lifted.

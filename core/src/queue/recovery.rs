@@ -15,6 +15,7 @@ use super::facts::Facts;
 use super::footer::{self, Note};
 use super::index::{Entry, Index};
 use super::journal::Opened;
+use super::messages::DAMAGE_TOLD_MAX;
 use super::reader::{Extent, SegmentReader};
 use super::record::{ALIGNMENT, HEADER_OCTETS, Kind};
 use super::said::Said;
@@ -22,7 +23,7 @@ use super::segment::{
     self, FORMAT_VERSION, HEADER_FIELDS_OCTETS, HeaderFound, Location, SEGMENT_HEADER_OCTETS, SegmentId,
     decode_header,
 };
-use super::{OpenError, QueueId, Recovered, survey};
+use super::{Damage, OpenError, QueueId, Recovered, survey};
 use crate::disk::Disk;
 use crate::intake::Spool;
 
@@ -142,9 +143,8 @@ impl Recovery<'_> {
         let Some(mut reader) = self.reader(segment)? else { return Ok(()) };
         let path = segment.path(self.root);
         let known = self.known_ends.get(&segment).copied();
-        if known.is_some_and(|end| end > reader.len()) {
-            tracing::error!(segment = %path.display(), "a segment is shorter than it was; what lay in the rest is lost");
-            self.count_corrupt();
+        if let Some(end) = known.filter(|end| *end > reader.len()) {
+            self.note_cut(segment, &path, reader.len(), end).map_err(OpenError::io(&path))?;
         }
         self.awaiting.clear();
         if let Some(end) = known
@@ -305,7 +305,8 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Copies damaged octets to `corrupt/` and says whose mail they probably were.
+    /// Copies damaged octets to `corrupt/` and says whose mail they probably were. Where an earlier start has done so, nothing
+    /// is new.
     fn set_aside(
         &mut self,
         segment: SegmentId,
@@ -313,17 +314,43 @@ impl Recovery<'_> {
         from: u64,
         to: u64,
     ) -> io::Result<()> {
-        self.count_corrupt();
-        let id_at = from.saturating_add(HEADER_OCTETS as u64);
-        let id = reader.octets(id_at, 8)?.and_then(|octets| octets.try_into().ok()).map(u64::from_le_bytes);
-        let id = id.map(|id| QueueId(id).to_string()).unwrap_or_default();
-        tracing::error!(segment = %segment.path(self.root).display(), offset = from, octets = to.saturating_sub(from), probably = %id, "a damaged record was set aside");
-        if self.mode == Mode::Look {
-            return Ok(());
-        }
+        let probably = probable_id(reader, from)?;
         let count = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(ASIDE_OCTETS_MAX);
         let octets = reader.octets(from, count)?.unwrap_or_default();
-        set_aside(self.disk, self.root, segment, from, octets)
+        if self.keep_aside(segment, from, octets)? {
+            let (path, name) = (segment.path(self.root), aside_name(segment, from));
+            let id = probably.map(|id| id.to_string()).unwrap_or_default();
+            tracing::error!(segment = %path.display(), offset = from, octets = to.saturating_sub(from), probably = %id, "a damaged record was set aside");
+            self.tell(Damage::Record { set_aside: name, probably });
+        }
+        Ok(())
+    }
+
+    /// The end of a segment is gone. An empty file in `corrupt/` keeps that it was told.
+    fn note_cut(&mut self, segment: SegmentId, path: &Path, at: u64, end: u64) -> io::Result<()> {
+        if self.keep_aside(segment, at, &[])? {
+            let octets = end.saturating_sub(at);
+            tracing::error!(segment = %path.display(), octets, "a segment is shorter than it was; what lay in the rest is lost, and mail whose delivery was noted there comes again");
+            let segment = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.tell(Damage::Cut { segment, octets });
+        }
+        Ok(())
+    }
+
+    /// Whether it is new: beside a running server nothing is kept, so nothing is.
+    fn keep_aside(&mut self, segment: SegmentId, from: u64, octets: &[u8]) -> io::Result<bool> {
+        let is_new = self.mode == Mode::Repair && set_aside(self.disk, self.root, segment, from, octets)?;
+        if is_new {
+            self.count_corrupt();
+        }
+        Ok(is_new)
+    }
+
+    fn tell(&mut self, damage: Damage) {
+        let told = &mut self.state.recovered.damage;
+        if told.len() < DAMAGE_TOLD_MAX {
+            told.push(damage);
+        }
     }
 
     fn count_corrupt(&mut self) {
@@ -341,25 +368,40 @@ impl Recovery<'_> {
     }
 }
 
-/// Writes damaged octets to a file of their own. One that is there already is from an earlier start.
+/// Writes damaged octets to a file of their own. `false` where it is there already, from an earlier start.
 pub(super) fn set_aside(
     disk: &dyn Disk,
     root: &Path,
     segment: SegmentId,
     offset: u64,
     octets: &[u8],
-) -> io::Result<()> {
-    let folder = root.join("corrupt");
+) -> io::Result<bool> {
+    let folder = root.join(CORRUPT_FOLDER);
     disk.make_folder(&folder)?;
-    let path = folder.join(format!("{:016x}-{offset:08x}.record", segment.0));
+    let path = folder.join(aside_name(segment, offset));
     let file = match disk.create(&path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
         created => created?,
     };
     file.write_all_at(0, &[IoSlice::new(octets)])?;
     file.flush()?;
-    disk.flush_folder(&folder)
+    disk.flush_folder(&folder)?;
+    Ok(true)
 }
 
+/// What such a file is called.
+pub(super) fn aside_name(segment: SegmentId, offset: u64) -> String {
+    format!("{:016x}-{offset:08x}.record", segment.0)
+}
+
+/// The mail that a damaged record at that place was about: payloads of mails and of what became of them begin with its id.
+pub(super) fn probable_id(reader: &mut SegmentReader, offset: u64) -> io::Result<Option<QueueId>> {
+    let octets = reader.octets(offset.saturating_add(HEADER_OCTETS as u64), 8)?;
+    let id = octets.and_then(|octets| octets.try_into().ok()).map(u64::from_le_bytes);
+    Ok(id.filter(|id| *id != 0).map(QueueId))
+}
+
+/// Of the queue's folder.
+pub(super) const CORRUPT_FOLDER: &str = "corrupt";
 /// More than any record has.
-const ASIDE_OCTETS_MAX: usize = 16 * 1024 * 1024;
+pub(super) const ASIDE_OCTETS_MAX: usize = 16 * 1024 * 1024;

@@ -3,14 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::envelope::decode_stored;
-use super::index::{Due, Entry, Filter, Gathering, Index};
+use super::index::{Due, Entry, Filter, Gathering, Index, Tally};
 use super::record::Kind;
 use super::segment::{Location, read_payload, read_record};
 use super::{
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::clock::now_ms;
 use crate::disk::Disk;
+use crate::events::{About, Log, What};
 use crate::intake::Spool;
 
 pub(super) struct Shared {
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) due: Notify,
     pub(super) closed: AtomicBool,
     pub(super) counts: Counts,
+    /// Set by whoever wants to know; until then nobody is told.
+    pub(super) events: OnceLock<Log>,
     clock: Mutex<Clock>,
     index: Mutex<Index>,
 }
@@ -109,6 +112,7 @@ impl Shared {
             due: Notify::new(),
             closed: AtomicBool::new(false),
             counts: Counts::default(),
+            events: OnceLock::new(),
             clock: Mutex::new(Clock::new()),
             index: Mutex::new(index),
         }
@@ -202,6 +206,7 @@ impl Shared {
             attempts: entry.attempts,
             not_before_ms: entry.not_before_ms,
             last_reason: index.last_reason(entry).map(|reason| reason.as_ref().to_owned()),
+            state: entry.state(),
             held: entry.held,
             given_up: entry.given_up,
         };
@@ -256,6 +261,24 @@ impl Shared {
         }
     }
 
+    /// Has the gauges show what waits for what. Goes through all messages.
+    pub(super) fn measure(&self) {
+        let Some(metrics) = &self.metrics else { return };
+        let (mut tally, mut after) = (Tally::default(), None);
+        loop {
+            after = self.index().tally(after, &mut tally);
+            if after.is_none() {
+                break;
+            }
+        }
+        let age = tally.oldest_s.map_or(0, |at| (now_ms() / 1_000).saturating_sub(u64::from(at)));
+        metrics.waiting.set(tally.waiting);
+        metrics.deferred.set(tally.deferred);
+        metrics.in_delivery.set(tally.in_delivery);
+        metrics.held.set(tally.held);
+        metrics.oldest_age.set(i64::try_from(age).unwrap_or(i64::MAX));
+    }
+
     /// All messages, oldest first. Blocking.
     pub(super) fn describe_all(&self) -> Vec<Summary> {
         let ids = self.index().ids();
@@ -287,6 +310,11 @@ impl Shared {
         }
         if let Some(metrics) = &self.metrics {
             metrics.corrupt.inc();
+        }
+        if let Some(events) = self.events.get() {
+            let set_aside = recovery::aside_name(place.segment, place.offset);
+            let about = About { queue_id: Some(id.to_string()), ..About::default() };
+            events.record(about, What::Damaged { set_aside });
         }
         self.index().forget(id);
         Loaded::Damaged

@@ -1,6 +1,6 @@
 //! All whole records on disk, read without believing anything: for `verify` and `salvage`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -65,6 +65,15 @@ impl Survey {
         self.ends.extend(opening.into_iter().flat_map(|opening| opening.ends));
         Ok(())
     }
+}
+
+/// The names of the files in a folder; none where there is no such folder.
+pub(super) fn names(disk: &dyn Disk, folder: &Path) -> io::Result<BTreeSet<String>> {
+    let listed = match disk.list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        listed => listed?,
+    };
+    Ok(listed.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
 }
 
 /// A segment; `None` where it has gone meanwhile, beside a running server.

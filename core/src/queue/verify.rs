@@ -1,10 +1,12 @@
 //! Looks at every octet that counts, beside a running server or without one.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::handle::Queue;
+use super::recovery::{CORRUPT_FOLDER, aside_name, probable_id};
 use super::said::Said;
 use super::segment::{SEGMENT_HEADER_OCTETS, SegmentId};
 use super::shared::{Loaded, Shared};
@@ -37,10 +39,12 @@ pub struct Problem {
     pub path: PathBuf,
     /// Where in it.
     pub offset: u64,
-    /// The message that it concerns, where that is known.
+    /// The message that it concerns, as far as its octets tell.
     pub id: Option<QueueId>,
     /// What is wrong.
     pub flaw: Flaw,
+    /// Whether a start, or delivery, has found and told it before: what is left of it lies in `corrupt/`.
+    pub was_told: bool,
 }
 
 /// What may be wrong.
@@ -73,11 +77,13 @@ impl Queue {
     /// A segment of a newer version, or a folder that cannot be read. Damage is no error: see `Verified::problems`.
     pub fn verify(disk: Arc<dyn Disk>, root: &Path) -> Result<Verified, OpenError> {
         let survey = Survey::new(&*disk, root)?;
+        let corrupt = root.join(CORRUPT_FOLDER);
+        let aside = survey::names(&*disk, &corrupt).map_err(OpenError::io(&corrupt))?;
         let mut verified = Verified::default();
         for segment in &survey.segments {
             let path = segment.path(root);
             verified
-                .look_at(&*disk, root, &survey, *segment)
+                .look_at(&*disk, root, &survey, &aside, *segment)
                 .map_err(|source| OpenError::Io { path, source })?;
         }
         let snapshot = Self::inspect(disk, root)?;
@@ -99,13 +105,15 @@ impl Verified {
         disk: &dyn Disk,
         root: &Path,
         survey: &Survey,
+        aside: &BTreeSet<String>,
         segment: SegmentId,
     ) -> io::Result<()> {
         let Some(mut reader) = survey::open(disk, root, segment)? else { return Ok(()) };
         let path = segment.path(root);
         let mut problems = Vec::new();
         let mut report = |offset, flaw| {
-            problems.push(Problem { path: path.clone(), offset, id: None, flaw });
+            let was_told = aside.contains(&aside_name(segment, offset));
+            problems.push(Problem { path: path.clone(), offset, id: None, flaw, was_told });
         };
         if survey.headless.contains(&segment) {
             report(0, Flaw::Header);
@@ -128,6 +136,11 @@ impl Verified {
             }
             Finding::Damage(octets) => report(offset, Flaw::Record(octets)),
         })?;
+        for problem in &mut problems {
+            if matches!(problem.flaw, Flaw::Record(_) | Flaw::Meaning) {
+                problem.id = probable_id(&mut reader, problem.offset)?;
+            }
+        }
         self.segments = self.segments.saturating_add(1);
         self.records = self.records.saturating_add(records);
         self.octets = self.octets.saturating_add(end.saturating_sub(SEGMENT_HEADER_OCTETS));
@@ -153,7 +166,8 @@ impl Verified {
         };
         if let Some(why) = failed {
             let path = place.segment.path(&shared.root);
-            self.problems.push(Problem { path, offset: place.offset, id: Some(id), flaw: Flaw::Mail(why) });
+            let (offset, flaw) = (place.offset, Flaw::Mail(why));
+            self.problems.push(Problem { path, offset, id: Some(id), flaw, was_told: false });
         }
     }
 }

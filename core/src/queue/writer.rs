@@ -6,13 +6,14 @@
 //! it join the batch.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::committer::{Committer, Work};
+use super::shared::Shared;
 use super::teller::{Reply, Teller};
 use crate::threads;
 
@@ -31,11 +32,11 @@ pub(super) enum Message {
 pub(super) fn start(committer: Committer) -> io::Result<mpsc::Sender<Message>> {
     let (sender, inbox) = mpsc::channel(WAITING_MAX);
     let is_busy = Arc::new(AtomicBool::new(false));
-    let teller = Teller::start();
+    let (teller, shared) = (Teller::start(), Arc::downgrade(&committer.shared));
     let writer = Writer { committer, inbox, teller, lift_tried: None, is_busy: Arc::clone(&is_busy) };
     threads::spawn("gatepost-queue", move || writer.run())?;
     let (bell, is_busy) = (sender.downgrade(), Arc::clone(&is_busy));
-    threads::spawn("gatepost-tend", move || ring(&bell, &is_busy))?;
+    threads::spawn("gatepost-tend", move || ring(&bell, &is_busy, &shared))?;
     Ok(sender)
 }
 
@@ -48,9 +49,16 @@ struct Writer {
     is_busy: Arc<AtomicBool>,
 }
 
-/// Rings for `Tend` until the queue is gone. A full inbox is no time for it.
-fn ring(bell: &mpsc::WeakSender<Message>, is_busy: &AtomicBool) {
+/// Rings for `Tend` until the queue is gone. A full inbox is no time for it. The gauges are measured here, where nobody waits.
+fn ring(bell: &mpsc::WeakSender<Message>, is_busy: &AtomicBool, shared: &Weak<Shared>) {
+    let mut measured: Option<Instant> = None;
     loop {
+        if measured.is_none_or(|at| at.elapsed() >= MEASURE_PAUSE)
+            && let Some(shared) = shared.upgrade()
+        {
+            shared.measure();
+            measured = Some(Instant::now());
+        }
         let pause = if is_busy.load(Ordering::Relaxed) { TEND_PAUSE_BUSY } else { TEND_PAUSE };
         std::thread::sleep(pause);
         let Some(sender) = bell.upgrade() else { return };
@@ -159,5 +167,7 @@ const BATCH_RECORDS_MAX: usize = 1024;
 const LIFT_PAUSE: Duration = Duration::from_secs(1);
 /// Nothing is urgent.
 const TEND_PAUSE: Duration = Duration::from_secs(1);
+/// As often as metrics are usually read. A million messages take some tens of milliseconds, and the lock a millisecond at a time.
+const MEASURE_PAUSE: Duration = Duration::from_secs(15);
 /// While an old segment is emptied: see `carry` for the pace.
 const TEND_PAUSE_BUSY: Duration = Duration::from_millis(50);

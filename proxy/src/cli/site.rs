@@ -1,12 +1,13 @@
 //! What most commands need first: the configuration and the data folder.
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gatepost_core::directory::Directory;
 
+use super::output::complain;
 use super::{Exit, Failure, Place};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::data_folder::{DataFolder, Environment, FolderError};
 use crate::first_run;
 
@@ -56,9 +57,10 @@ impl Site {
         DataFolder::prepare(self.locate_data()?).map_err(|error| folder_failure(&error))
     }
 
-    /// The data folder, which must be there.
+    /// The data folder, which must be there. It is all that is wanted, so a mistake elsewhere in the configuration is told and
+    /// stands in nobody's way: the queue of a running server is looked after while somebody mends its configuration.
     pub(super) fn data(&self) -> Result<DataFolder, Failure> {
-        DataFolder::open(self.locate_data()?).map_err(|error| folder_failure(&error))
+        DataFolder::open(self.find_data()?).map_err(|error| folder_failure(&error))
     }
 
     /// The directory of the data folder, which must be there.
@@ -72,10 +74,35 @@ impl Site {
     }
 
     /// Where the data folder is to be.
-    pub(super) fn locate_data(&self) -> Result<std::path::PathBuf, Failure> {
-        let named = self.place.data.as_deref().or(self.config()?.data.as_deref());
-        DataFolder::locate(named, &Environment::of_this_process()).map_err(|error| folder_failure(&error))
+    pub(super) fn locate_data(&self) -> Result<PathBuf, Failure> {
+        let named = match &self.place.data {
+            Some(named) => Some(named.as_path()),
+            None => self.config()?.data.as_deref(),
+        };
+        locate(named)
     }
+
+    /// As `locate_data`, out of a configuration with mistakes as well, as long as it says where the folder is.
+    fn find_data(&self) -> Result<PathBuf, Failure> {
+        let failure = match (&self.place.data, self.config()) {
+            (Some(named), _) => return locate(Some(named)),
+            (None, Ok(config)) => return locate(config.data.as_deref()),
+            (None, Err(failure)) => failure,
+        };
+        let Some(named) = self.place.config.as_deref().and_then(config::data_beside_mistakes) else {
+            return Err(failure);
+        };
+        let found = locate(named.as_deref())?;
+        let folder = found.display();
+        complain(&format_args!(
+            "{failure}\ngatepost: the configuration has mistakes; going on with {folder}"
+        ));
+        Ok(found)
+    }
+}
+
+fn locate(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    DataFolder::locate(named, &Environment::of_this_process()).map_err(|error| folder_failure(&error))
 }
 
 /// Which exit code an unusable data folder gives.

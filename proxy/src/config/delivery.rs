@@ -35,6 +35,8 @@ pub struct Remote {
     pub https_port: u16,
     /// Mails a minute to one destination, at the most.
     pub rate: Option<NonZeroU32>,
+    /// Whether mail for other servers is taken and waits.
+    pub paused: bool,
     /// Who vouches for certificates; `None`: whom the machine trusts.
     pub authorities: Option<PathBuf>,
     /// How long next hops are waited for.
@@ -79,6 +81,7 @@ pub(super) struct WrittenRemote {
     mta_sts: Option<bool>,
     https_port: Option<Spanned<u16>>,
     rate: Option<NonZeroU32>,
+    paused: bool,
     authorities: Option<PathBuf>,
     timeouts: WrittenTimeouts,
     tls_reports: Option<TlsReports>,
@@ -171,6 +174,7 @@ impl WrittenRemote {
             mta_sts,
             https_port,
             rate,
+            paused,
             authorities,
             timeouts,
             tls_reports,
@@ -201,6 +205,7 @@ impl WrittenRemote {
             mta_sts,
             https_port,
             rate,
+            paused,
             authorities,
             timeouts,
             tls_reports,
@@ -365,6 +370,8 @@ mod tests {
         let on = remote("[delivery.remote]\nenabled = true\n").unwrap().unwrap();
         assert_eq!((on.port, on.internal_addresses, on.rate, on.routes.len()), (25, false, None, 0));
         assert_eq!((on.dane, on.mta_sts, on.https_port), (Dane::WhereProven, true, 443));
+        let paused = remote("[delivery.remote]\nenabled = true\npaused = true\n").unwrap().unwrap();
+        assert_eq!((on.paused, paused.paused), (false, true));
         let dane =
             |written: &str| remote(&format!("[delivery.remote]\nenabled = true\ndane = \"{written}\"\n"));
         assert_eq!(dane("on").unwrap().unwrap().dane, Dane::Always);

@@ -176,6 +176,6 @@ impl From<EngineStatus> for Engine {
 }
 
 /// Of what travels. It rises when an older side would misunderstand a newer one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Octets of a request: some 4,000 ids.
 pub const REQUEST_OCTETS_MAX: u64 = 64 * 1024;

@@ -10,10 +10,10 @@
 //! `failed`.
 //!
 //! ```text
-//! -> {"version":2,"request":{"change":{"hold":{"domain":"example.org"}}}}
+//! -> {"version":3,"request":{"change":{"hold":{"domain":"example.org"}}}}
 //! <- {"affected":{"messages":3,"in_delivery":1}}
 //! <- "done"
-//! -> {"version":2,"request":{"list":{}}}
+//! -> {"version":3,"request":{"list":{}}}
 //! <- {"item":{"id":"1M829761E0000", ...}}
 //! <- "done"
 //! ```
@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use gatepost_core::background::Background;
 use gatepost_core::delivery::remote::Remote;
+use gatepost_core::events::Log;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::Queue;
 use gatepost_core::scan::Ensemble;
@@ -54,4 +55,6 @@ pub struct Rooms {
     pub releaser: Releaser,
     /// Who scans the mailboxes again.
     pub background: Background,
+    /// Told of each order.
+    pub events: Log,
 }

@@ -1,5 +1,8 @@
 //! What travels about the queue; the values of `message`, as far as they are the queue's.
 
+use std::fmt;
+
+use gatepost_core::events::{What, evidence};
 use gatepost_core::queue::{self, Affected, Details, Selection, Summary};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +33,25 @@ pub struct Filter {
     /// Held, or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<bool>,
+    /// In this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+}
+
+/// `queue::State` as it travels, and as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Not tried yet.
+    Waiting,
+    /// Being delivered right now.
+    InDelivery,
+    /// Tried in vain, or put off, and tried again later.
+    Deferred,
+    /// Held back by an operator.
+    Held,
+    /// Deleted with a bounce, which is still to be sent.
+    Bouncing,
 }
 
 /// What changes the queue.
@@ -68,6 +90,8 @@ pub struct Item {
     pub attempts: u32,
     /// When it is tried next.
     pub not_before_ms: u64,
+    /// Where it stands.
+    pub state: State,
     /// Whether it is held.
     pub held: bool,
     /// Whether it was deleted with a bounce that is still to be sent.
@@ -83,6 +107,9 @@ pub struct Recipient {
     pub address: String,
     /// Whether he still waits.
     pub pending: bool,
+    /// What became of him otherwise, as far as the event log tells; filled in by who shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub became: Option<String>,
     /// The address of this server that led to him, with angle brackets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_for: Option<String>,
@@ -187,9 +214,72 @@ impl TryFrom<Filter> for Selection {
     type Error = NotAnId;
 
     fn try_from(filter: Filter) -> Result<Self, NotAnId> {
-        let Filter { ids, sender, recipient, domain, before_ms, since_ms, held } = filter;
+        let Filter { ids, sender, recipient, domain, before_ms, since_ms, held, state } = filter;
+        let state = state.map(queue::State::from);
         let ids = ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
-        Ok(Self { ids, sender, recipient, domain, before_ms, since_ms, held })
+        Ok(Self { ids, sender, recipient, domain, before_ms, since_ms, held, state })
+    }
+}
+
+/// As logs have it: `domain=example.org held=true`.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ids, sender, recipient, domain, before_ms, since_ms, held, state } = self;
+        let text = |text: &Option<String>| text.as_deref().map(evidence);
+        let words = [
+            ("ids", Some(ids).filter(|ids| !ids.is_empty()).map(|ids| evidence(&ids.join(",")))),
+            ("from", text(sender)),
+            ("to", text(recipient)),
+            ("domain", text(domain)),
+            ("before_ms", before_ms.map(|at| at.to_string())),
+            ("since_ms", since_ms.map(|at| at.to_string())),
+            ("held", held.map(|held| held.to_string())),
+            ("state", state.map(|state| state.name().to_owned())),
+        ];
+        let given = words.into_iter().filter_map(|(key, word)| Some(format!("{key}={}", word?)));
+        let given: Vec<_> = given.collect();
+        f.write_str(if given.is_empty() { "everything" } else { "" })?;
+        f.write_str(&given.join(" "))
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// As it is written on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::InDelivery => "in-delivery",
+            Self::Deferred => "deferred",
+            Self::Held => "held",
+            Self::Bouncing => "bouncing",
+        }
+    }
+}
+
+impl From<State> for queue::State {
+    fn from(state: State) -> Self {
+        match state {
+            State::Waiting => Self::Waiting,
+            State::InDelivery => Self::InDelivery,
+            State::Deferred => Self::Deferred,
+            State::Held => Self::Held,
+            State::Bouncing => Self::Bouncing,
+        }
+    }
+}
+
+impl From<queue::State> for State {
+    fn from(state: queue::State) -> Self {
+        match state {
+            queue::State::Waiting => Self::Waiting,
+            queue::State::InDelivery => Self::InDelivery,
+            queue::State::Deferred => Self::Deferred,
+            queue::State::Held => Self::Held,
+            queue::State::Bouncing => Self::Bouncing,
+        }
     }
 }
 
@@ -203,8 +293,24 @@ impl Order {
             Self::Hold(_) => "hold",
             Self::Release(_) => "release",
             Self::Retry(_) => "retry",
-            Self::Delete { .. } => "delete",
+            Self::Delete { bounce: false, .. } => "delete",
+            Self::Delete { bounce: true, .. } => "bounce",
         }
+    }
+
+    /// What it is about, for logs: bounded and escaped.
+    #[must_use]
+    pub fn about(&self) -> String {
+        let (Self::Hold(filter) | Self::Release(filter) | Self::Retry(filter) | Self::Delete { filter, .. }) =
+            self;
+        filter.to_string()
+    }
+
+    /// The event of an order that came to this.
+    #[must_use]
+    pub fn event(name: &'static str, filter: String, by: &str, affected: Affected) -> What {
+        let Affected { messages, in_delivery } = affected;
+        What::Ordered { by: by.to_owned(), order: name.into(), filter, messages, in_delivery }
     }
 }
 
@@ -222,11 +328,13 @@ impl From<Summary> for Item {
                 .map(|queue::RecipientSummary { address, pending, stands_for }| Recipient {
                     address,
                     pending,
+                    became: None,
                     stands_for,
                 })
                 .collect(),
             attempts: summary.attempts,
             not_before_ms: summary.not_before_ms,
+            state: summary.state.into(),
             held: summary.held,
             given_up: summary.given_up,
             last_reason: summary.last_reason,
@@ -303,5 +411,18 @@ impl From<queue::HoldRule> for Hold {
             queue::HoldRule::Sender(address) => Self::Sender(address),
             queue::HoldRule::Domain(domain) => Self::Domain(domain),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_told_in_words() {
+        assert_eq!(Filter::default().to_string(), "everything");
+        let (sender, state) = (Some(String::new()), Some(State::InDelivery));
+        let filter = Filter { sender, state, held: Some(true), ..Filter::default() };
+        assert_eq!(filter.to_string(), "from= held=true state=in-delivery");
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use gatepost_core::BoxFuture;
+use gatepost_core::events::About;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::{Affected, OrderError, Queue, QueueId, Removal, Selection};
 use gatepost_core::scan::{Ensemble, Reload};
@@ -54,16 +55,12 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
             Ok(())
         }
         Request::ScanReload => reload(rooms, answer).await?,
-        Request::Change(order) => match obey(order, rooms).await {
-            Ok(Affected { messages, in_delivery }) => {
-                tracing::info!(order = name, uid, messages, in_delivery, "the queue was given an order");
-                answer.line(&Line::Affected(Affected { messages, in_delivery }.into())).await?;
+        Request::Change(order) => match change(order, uid, rooms).await {
+            Ok(affected) => {
+                answer.line(&Line::Affected(affected.into())).await?;
                 Ok(())
             }
-            Err(refused) => {
-                tracing::warn!(order = name, uid, reason = refused.text, "an order to the queue failed");
-                Err(refused)
-            }
+            Err(refused) => Err(refused),
         },
     };
     match answered {
@@ -72,7 +69,24 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
     }
 }
 
-async fn obey(order: Order, rooms: &Rooms) -> Result<Affected, Refused> {
+/// Does it, and leaves word of who wanted what.
+async fn change(order: Order, uid: u32, rooms: &Rooms) -> Result<Affected, Refused> {
+    let (name, filter, by) = (order.name(), order.about(), format!("uid {uid}"));
+    let obeyed = obey(order, &by, rooms).await;
+    match &obeyed {
+        Ok(affected) => {
+            let Affected { messages, in_delivery } = *affected;
+            tracing::info!(order = name, filter, uid, messages, in_delivery, "the queue was given an order");
+            rooms.events.record(About::default(), Order::event(name, filter, &by, *affected));
+        }
+        Err(refused) => {
+            tracing::warn!(order = name, filter, uid, reason = refused.text, "an order to the queue failed");
+        }
+    }
+    obeyed
+}
+
+async fn obey(order: Order, by: &str, rooms: &Rooms) -> Result<Affected, Refused> {
     let queue = &rooms.queue;
     let reached = match order {
         Order::Hold(filter) => queue.hold(&filter.try_into()?).await?,
@@ -87,7 +101,7 @@ async fn obey(order: Order, rooms: &Rooms) -> Result<Affected, Refused> {
         }
         Order::Delete { filter, bounce } => {
             let removal = if bounce { Removal::Bounce } else { Removal::Silent };
-            queue.remove(&filter.try_into()?, removal).await?
+            queue.remove(&filter.try_into()?, removal, by).await?
         }
     };
     Ok(reached)

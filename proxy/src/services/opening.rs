@@ -1,13 +1,14 @@
 //! How each room is opened, and why one cannot be.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use gatepost_core::delivery::{self, Watchdog, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
-use gatepost_core::events::{self, Log};
-use gatepost_core::queue::{self, Queue};
+use gatepost_core::events::{self, About, History, Log, What};
+use gatepost_core::queue::{self, Damage, Queue};
 use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Rewriter, Scanner, engines};
 use gatepost_core::store::{self, SqliteStore};
 use gatepost_core::tlsrpt::Ledger;
@@ -130,11 +131,14 @@ pub(super) async fn start_workers(
 pub(super) fn open_queue(
     config: &Config,
     folder: &DataFolder,
+    events: &Log,
     registry: &prometheus::Registry,
 ) -> Result<Queue, OpenError> {
     let (disk, metrics) = (Arc::new(RealDisk), Some(queue::Metrics::register(registry)?));
     let (queue, recovered) = Queue::open(disk, &folder.queue(), queue_settings(config), metrics)?;
     report(&recovered);
+    queue.report_to(events.clone());
+    tell_of_damage(&recovered.damage, &queue, folder, events);
     Ok(queue)
 }
 
@@ -249,4 +253,40 @@ fn report(recovered: &queue::Recovered) {
         tracing::error!(corrupt_records, "damaged records of the queue were set aside in corrupt/");
     }
     tracing::info!(messages, segments, torn_octets, "the queue is open");
+}
+
+/// So that `explain` knows what became of these mails. A segment that was cut does not say what lay there: what the event log
+/// knows, and neither queue nor event log tells the end of, is named.
+fn tell_of_damage(damage: &[Damage], queue: &Queue, folder: &DataFolder, events: &Log) {
+    let about = |queue_id: Option<String>| About { queue_id, ..About::default() };
+    let (mut is_cut, mut named) = (false, BTreeSet::new());
+    for found in damage {
+        match found {
+            Damage::Record { set_aside, probably } => {
+                let id = probably.map(|id| id.to_string());
+                named.extend(id.clone());
+                events.record(about(id), What::Damaged { set_aside: set_aside.clone() });
+            }
+            Damage::Cut { segment, octets } => {
+                is_cut = true;
+                let what = What::Cut { segment: segment.clone(), octets: *octets };
+                events.record(about(None), what);
+            }
+        }
+    }
+    if !is_cut {
+        return;
+    }
+    named.extend(queue.ids().iter().map(ToString::to_string));
+    let unfinished = match History::open(&folder.events()).unfinished() {
+        Ok(unfinished) => unfinished,
+        Err(error) => {
+            tracing::error!(%error, "the event log cannot be read, so nobody can name the mails that are lost");
+            return;
+        }
+    };
+    for (id, recipients) in unfinished.into_iter().filter(|(id, _)| !named.contains(id)) {
+        tracing::error!(queue_id = id, recipients, "a mail went with a part of the queue");
+        events.record(about(Some(id)), What::Missing { recipients });
+    }
 }

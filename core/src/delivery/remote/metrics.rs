@@ -22,6 +22,8 @@ pub struct Metrics {
     probes_unavailable: IntCounter,
     destinations_known: IntGauge,
     destinations_put_off: IntGauge,
+    /// 1 while mail waits for an operator to let it go.
+    pub(super) paused: IntGauge,
 }
 
 /// What came of TLS with a next hop.
@@ -86,6 +88,8 @@ impl Metrics {
             Opts::new("gatepost_remote_probes_total", "Recipients that next hops were asked for, by answer."),
             &["answer"],
         )?;
+        let paused = IntGauge::new("gatepost_remote_paused", "1 while mail to other servers is paused.")?;
+        registry.register(Box::new(paused.clone()))?;
         let destinations_known = IntGauge::new(
             "gatepost_remote_destinations",
             "Destinations that mail is or was lately taken to.",
@@ -120,6 +124,7 @@ impl Metrics {
             probes_unavailable: probes.with_label_values(&["unavailable"]),
             destinations_known,
             destinations_put_off,
+            paused,
         })
     }
 

@@ -29,7 +29,7 @@ use rustls::RootCertStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use self::destinations::{Denied, Destinations, Ticket};
 use self::hops::HopHealth;
@@ -41,6 +41,7 @@ use self::throttle::Throttle;
 use super::dns::Resolver;
 use super::hop::{Connection, Courier};
 use super::reach::Ourselves;
+use super::retry::Setback;
 use super::route::{Destination, DomainPattern, Routes};
 use super::tls_policy::{Applied, Fetcher, Policies};
 use super::watchdog::Watchdog;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub mta_sts: bool,
     /// Mails a minute to one destination, at the most.
     pub rate: Option<NonZeroU32>,
+    /// Whether mail waits in the queue until an operator lets it go.
+    pub paused: bool,
 }
 
 /// What it works with.
@@ -152,6 +155,11 @@ impl Remote {
             tasks: Mutex::new(JoinSet::new()),
             unsettled: Mutex::new(HashMap::new()),
         });
+        let is_paused = inner.settings.load().paused;
+        inner.tools.metrics.paused.set(i64::from(is_paused));
+        if is_paused {
+            tell_of_pause(is_paused);
+        }
         // It ends with the last of its owners.
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         Self { inner }
@@ -162,7 +170,11 @@ impl Remote {
         if self.inner.settings.load().rate != settings.rate {
             self.inner.throttle.store(Arc::new(Throttle::new(settings.rate)));
         }
-        self.inner.settings.store(Arc::new(settings));
+        let is_paused = settings.paused;
+        if self.inner.settings.swap(Arc::new(settings)).paused != is_paused {
+            tell_of_pause(is_paused);
+        }
+        self.inner.tools.metrics.paused.set(i64::from(is_paused));
     }
 
     /// Destinations that are left alone are not any more, for the next mail at each of them: an operator wants to know.
@@ -185,7 +197,7 @@ impl Remote {
     /// Whether one more mail may be in delivery.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.inner.slots.available_permits() > 0
+        self.inner.slots.available_permits() > 0 && !self.inner.settings.load().paused
     }
 
     /// Asks for room for these recipients. Those of a destination that is put off, and those who have none, are done with.
@@ -195,6 +207,10 @@ impl Remote {
         attempted.retain(|attempt| recipients.contains(&attempt.recipient));
         let is_open = |recipient: &&usize| !attempted.iter().any(|attempt| attempt.recipient == **recipient);
         let open: Vec<usize> = recipients.iter().filter(is_open).copied().collect();
+        if self.inner.settings.load().paused {
+            attempted.extend(Attempt::put_off(&open, &paused()));
+            return Admission::Admitted(Admitted { groups: Vec::new(), attempted, slot });
+        }
         let (mut groups, mut is_crowded) = (Vec::new(), false);
         for ((destination, _), recipients) in self.by_destination(message, &open) {
             let Some(destination) = destination else {
@@ -285,6 +301,20 @@ impl fmt::Debug for Remote {
     }
 }
 
+/// What recipients elsewhere wait for whose mail has others here, and so is not left in the queue as a whole.
+fn paused() -> Setback {
+    let reason = "4.3.2 mail to other servers is paused by the administrator".to_owned();
+    Setback::LeftAlone { reason, pause: PAUSED_LOOK, failures: 0 }
+}
+
+fn tell_of_pause(is_paused: bool) {
+    if is_paused {
+        warn!("mail to other servers waits: `paused` is set in [delivery.remote]");
+    } else {
+        info!("mail to other servers goes out again");
+    }
+}
+
 /// The domain of the address is none that the DNS can have.
 fn nowhere(recipient: usize) -> Attempt {
     let reason = "5.1.2 the domain of this address is no name of the DNS".to_owned();
@@ -316,6 +346,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const MAILS_MAX: usize = 500;
 /// Below the time that the process has to close its rooms.
 const STOP_TIME: Duration = Duration::from_secs(25);
+/// How soon such a mail is looked at again: each look is a record in the queue.
+const PAUSED_LOOK: Duration = Duration::from_secs(300);
 /// Half the time that a connection is kept.
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
 

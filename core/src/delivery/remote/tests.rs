@@ -67,6 +67,7 @@ pub(in crate::delivery) fn remote(port: u16) -> Remote {
         dane: Dane::WhereProven,
         mta_sts: true,
         rate: None,
+        paused: false,
     };
     let name: ClientName = "us.example".parse().unwrap();
     let tools = Tools {
@@ -149,6 +150,24 @@ async fn what_a_server_has_taken_is_not_sent_again_while_the_queues_disk_fails()
         assert_eq!(taken.load(Ordering::SeqCst), 1, "sent once");
     }
     assert!(lock(&remote.inner.unsettled).is_empty(), "and forgotten with the record");
+    remote.stop().await;
+}
+
+#[tokio::test]
+async fn while_it_is_paused_nothing_goes_out_and_afterwards_all_of_it() {
+    let (port, taken) = taker().await;
+    let remote = remote(port);
+    let settings = Settings::clone(&remote.inner.settings.load());
+    let message = Arc::new(message(1, &["ann@to.example"]));
+    remote.reload(Settings { paused: true, ..settings.clone() });
+    assert!(!remote.has_room(), "the queue keeps what is for other servers alone");
+    let attempted = attempt(&remote, &message, true).await;
+    let setback = attempted[0].result.as_ref().unwrap_err();
+    assert!(setback.to_string().starts_with("4.3.2 ") && !setback.is_of_attempt(), "{setback}");
+    assert_eq!(taken.load(Ordering::SeqCst), 0);
+    remote.reload(settings);
+    assert!(remote.has_room());
+    assert_eq!(attempt(&remote, &message, true).await[0].result, Ok(Disposition::Delivered));
     remote.stop().await;
 }
 

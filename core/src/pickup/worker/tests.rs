@@ -53,7 +53,7 @@ impl House {
         };
         let (stop, stopped) = watch::channel(false);
         let worker = Worker::new(
-            Folder::new(outer.path().join("pickup")),
+            Folder::new(outer.path().join("pickup"), Duration::ZERO),
             rooms,
             Arc::new(ArcSwap::from_pointee(settings)),
             None,

@@ -1,9 +1,9 @@
 //! One message in the index.
 
-use super::super::Lane;
 use super::super::facts::SenderKey;
 use super::super::pending::Pending;
 use super::super::segment::{Location, SegmentId};
+use super::super::{Lane, State};
 use super::names::NameId;
 
 /// One message. Its size counts a million times.
@@ -74,6 +74,21 @@ impl Entry {
             (false, true, _) => Stage::Held,
             (false, false, _) => Stage::Later,
         }
+    }
+
+    pub(in super::super) const fn state(&self) -> State {
+        match self.stage {
+            Stage::Claimed => State::InDelivery,
+            _ if self.given_up => State::Bouncing,
+            Stage::Held => State::Held,
+            Stage::Later | Stage::Due if self.is_deferred() => State::Deferred,
+            Stage::Later | Stage::Due => State::Waiting,
+        }
+    }
+
+    /// Whether an attempt was in vain, or it was put off without one.
+    pub(super) const fn is_deferred(&self) -> bool {
+        self.attempts > 0 || self.last_reason.is_some()
     }
 
     pub(super) fn octets(&self) -> u64 {

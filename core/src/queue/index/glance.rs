@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::facts::{SenderKey, normal_domain};
-use super::super::{AGE_BOUNDS_MS, DomainStats, QueueId, Selection, Stats};
+use super::super::{AGE_BOUNDS_MS, DomainStats, QueueId, Selection, State, Stats};
 use super::Index;
 use super::entry::{Entry, Stage};
 
@@ -19,6 +19,7 @@ pub(in super::super) struct Filter {
     before: Option<u64>,
     since: Option<u64>,
     held: Option<bool>,
+    state: Option<State>,
 }
 
 /// The figures while they are gathered.
@@ -26,6 +27,17 @@ pub(in super::super) struct Filter {
 pub(in super::super) struct Gathering {
     stats: Stats,
     domains: HashMap<Arc<str>, DomainStats>,
+}
+
+/// Messages by what they wait for; each is counted once.
+#[derive(Debug, Default)]
+pub(in super::super) struct Tally {
+    pub(in super::super) waiting: i64,
+    pub(in super::super) deferred: i64,
+    pub(in super::super) in_delivery: i64,
+    pub(in super::super) held: i64,
+    /// When the oldest one that is not held was received, seconds since 1970.
+    pub(in super::super) oldest_s: Option<u32>,
 }
 
 // === impl Filter ===
@@ -47,6 +59,7 @@ impl Filter {
             before: selection.before_ms,
             since: selection.since_ms,
             held: selection.held,
+            state: selection.state,
         }
     }
 
@@ -60,6 +73,7 @@ impl Filter {
             && self.before.is_none_or(|before| received_ms < before)
             && self.since.is_none_or(|since| received_ms >= since)
             && self.held.is_none_or(|held| held == entry.held)
+            && self.state.is_none_or(|state| state == entry.state())
             && self.domain.as_ref().is_none_or(goes_to)
             && self.recipient_domain.as_ref().is_none_or(goes_to)
     }
@@ -126,9 +140,37 @@ impl Index {
         last
     }
 
+    /// Counts the next few thousand messages behind `after` by what they wait for: what the gauges show.
+    pub(in super::super) fn tally(&self, after: Option<QueueId>, into: &mut Tally) -> Option<QueueId> {
+        let mut last = None;
+        for (id, entry) in self.part(after) {
+            last = Some(*id);
+            into.count(entry);
+        }
+        last
+    }
+
     fn part(&self, after: Option<QueueId>) -> impl Iterator<Item = (&QueueId, &Entry)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.messages.range((from, Bound::Unbounded)).take(PART_MESSAGES)
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn count(&mut self, entry: &Entry) {
+        let state = entry.state();
+        let counter = match state {
+            State::Held => &mut self.held,
+            State::InDelivery => &mut self.in_delivery,
+            State::Deferred => &mut self.deferred,
+            State::Waiting | State::Bouncing => &mut self.waiting,
+        };
+        *counter = counter.saturating_add(1);
+        if state != State::Held {
+            self.oldest_s = Some(self.oldest_s.map_or(entry.received_at, |at| at.min(entry.received_at)));
+        }
     }
 }
 
@@ -149,8 +191,7 @@ impl Gathering {
         stats.octets = stats.octets.saturating_add(octets);
         stats.held = stats.held.saturating_add(held);
         stats.in_delivery = stats.in_delivery.saturating_add(usize::from(entry.stage == Stage::Claimed));
-        let is_deferred = entry.attempts > 0 || entry.last_reason.is_some();
-        stats.deferred = stats.deferred.saturating_add(usize::from(is_deferred));
+        stats.deferred = stats.deferred.saturating_add(usize::from(entry.is_deferred()));
         stats.oldest_ms = Some(stats.oldest_ms.map_or(received_ms, |oldest| oldest.min(received_ms)));
         let age_ms = now_ms.saturating_sub(received_ms);
         let age = AGE_BOUNDS_MS.iter().take_while(|bound| age_ms >= **bound).count();

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::arguments::{age, before, domain, parse_id, recipient, sender};
 use super::super::{Exit, Failure};
-use crate::control::queued::Filter;
+use crate::control::queued::{Filter, State};
 
 /// Filters; a message must match all that are given.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -33,8 +33,11 @@ pub(in crate::cli) struct Matching {
     /// Held ones.
     #[arg(long)]
     held: bool,
+    /// In this state.
+    #[arg(long, value_name = "STATE")]
+    state: Option<State>,
     /// All messages.
-    #[arg(long, conflicts_with_all = ["ids", "more_ids", "from", "to", "domain", "older_than", "newer_than", "held"])]
+    #[arg(long, conflicts_with_all = ["ids", "more_ids", "from", "to", "domain", "older_than", "newer_than", "held", "state"])]
     all: bool,
 }
 
@@ -50,7 +53,7 @@ impl Matching {
     pub(super) fn explicit_filter(&self) -> Result<Filter, Failure> {
         let filter = self.filter()?;
         if filter == Filter::default() && !self.all {
-            let text = "which messages? Give ids, or --from, --to, --domain, --older-than, --newer-than, --held, or --all";
+            let text = "which messages? Give ids, or --from, --to, --domain, --older-than, --newer-than, --held, --state, or --all";
             return Err(Failure::new(Exit::Usage, text));
         }
         Ok(filter)
@@ -66,6 +69,7 @@ impl Matching {
             before_ms: self.older_than.map(|age| before(now, age)),
             since_ms: self.newer_than.map(|age| before(now, age)),
             held: self.held.then_some(true),
+            state: self.state,
         })
     }
 }
@@ -102,6 +106,8 @@ mod tests {
         assert_eq!(filter.before_ms, Some((1_000_000 - 86_400) * 1_000));
         assert_eq!(filter.since_ms, Some((1_000_000 - 2 * 86_400 - 3_600) * 1_000));
         assert_eq!(filter.held, Some(true));
+        let filter = matching(&["--state", "in-delivery"]).filter_at(now).unwrap();
+        assert_eq!(filter.state.map(State::name), Some("in-delivery"));
         assert_eq!(matching(&["--from", "<>"]).filter_at(now).unwrap().sender.as_deref(), Some(""));
         assert_eq!(
             matching(&["--to", "Postmaster"]).filter_at(now).unwrap().recipient.as_deref(),

@@ -1,6 +1,7 @@
 //! What only looks.
 
 use gatepost_core::clock::now_ms;
+use gatepost_core::events::{History, evidence};
 use gatepost_core::queue::QueueId;
 use serde_json::json;
 
@@ -9,7 +10,7 @@ use super::super::output::{Output, Table, printable, time};
 use super::source::Source;
 use crate::control::client::Part;
 use crate::control::message::{Line, Request};
-use crate::control::queued::{Detailed, DomainStatistics, Filter, Hold, Item, Statistics};
+use crate::control::queued::{Detailed, DomainStatistics, Filter, Hold, Item, State, Statistics};
 
 pub(super) fn list(
     source: &mut Source,
@@ -31,7 +32,7 @@ pub(super) fn list(
     if messages.is_empty() {
         return output.line(nothing);
     }
-    let mut table = Table::new(&["ID", "RECEIVED", "SIZE", "TRIES", "NEXT", "FROM", "TO", "WHY"]);
+    let mut table = Table::new(&["ID", "RECEIVED", "SIZE", "TRIES", "STATE", "NEXT", "FROM", "TO", "WHY"]);
     for message in &messages {
         let pending: Vec<_> =
             message.recipients.iter().filter(|to| to.pending).map(|to| &*to.address).collect();
@@ -40,6 +41,7 @@ pub(super) fn list(
             &time(message.received_at_ms),
             &message.octets,
             &message.attempts,
+            &message.state.name(),
             &next(message),
             &message.sender,
             &pending.join(" "),
@@ -51,15 +53,28 @@ pub(super) fn list(
 
 pub(super) fn show(
     source: &mut Source,
+    events: &History,
     id: QueueId,
     as_json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
     source.ask(Request::Show(id.to_string()), &mut |part| match part {
-        Part::Line(Line::Details(details)) if as_json => output.json(&json!(details)),
-        Part::Line(Line::Details(details)) => describe(&details, output),
+        Part::Line(Line::Details(mut details)) => {
+            tell_ends(&mut details.item, events);
+            if as_json { output.json(&json!(details)) } else { describe(&details, output) }
+        }
         _ => Ok(()),
     })
+}
+
+/// The queue itself knows of recipients only whether they still wait. Without the event log that has to do.
+fn tell_ends(item: &mut Item, events: &History) {
+    let known = events.of_mail(&item.id).map(|found| found.events).unwrap_or_default();
+    for recipient in item.recipients.iter_mut().filter(|recipient| !recipient.pending) {
+        let address = evidence(&recipient.address);
+        let ends = known.iter().rev().filter_map(|event| event.what.end_of());
+        recipient.became = ends.filter(|(whose, _)| **whose == address).map(|(_, end)| end.to_owned()).next();
+    }
 }
 
 pub(super) fn cat(
@@ -108,13 +123,15 @@ fn describe(details: &Detailed, output: &mut Output) -> Result<(), Failure> {
     output.line(format_args!("user      {user}"))?;
     output.line(format_args!("size      {} octets", item.octets))?;
     output.line(format_args!("scanned   {stamp}"))?;
+    output.line(format_args!("state     {}", item.state.name()))?;
     output.line(format_args!("tries     {}, next {}", item.attempts, next(item)))?;
     if let Some(reason) = &item.last_reason {
         output.line(format_args!("why       {}", printable(reason)))?;
     }
     output.line(format_args!("from      {}", printable(&item.sender)))?;
     for recipient in &item.recipients {
-        let state = if recipient.pending { "pending" } else { "done" };
+        let end = recipient.became.as_deref().unwrap_or("done");
+        let state = if recipient.pending { "pending" } else { end };
         let alias = recipient.stands_for.as_ref().map(|alias| format!(", for {}", printable(alias)));
         let alias = alias.unwrap_or_default();
         output.line(format_args!("to        {} ({state}{alias})", printable(&recipient.address)))?;
@@ -125,7 +142,7 @@ fn describe(details: &Detailed, output: &mut Output) -> Result<(), Failure> {
 fn glance(stats: &Statistics, output: &mut Output) -> Result<(), Failure> {
     let Statistics { messages, octets, held, in_delivery, deferred, .. } = stats;
     output.line(format_args!(
-        "messages {messages}, octets {octets}, held {held}, in delivery {in_delivery}, tried in vain {deferred}"
+        "messages {messages}, octets {octets}, held {held}, in delivery {in_delivery}, put off before {deferred}"
     ))?;
     if let Some(oldest) = stats.oldest_ms {
         output.line(format_args!("the oldest is of {}", time(oldest)))?;
@@ -160,6 +177,8 @@ fn next(item: &Item) -> String {
         "bounces".to_owned()
     } else if item.held {
         "held".to_owned()
+    } else if item.state == State::InDelivery {
+        "-".to_owned()
     } else {
         due(item.not_before_ms)
     }

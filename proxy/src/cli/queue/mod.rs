@@ -10,6 +10,7 @@ pub(super) mod source;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use gatepost_core::events::History;
 use gatepost_core::queue::QueueId;
 
 use super::arguments::Form;
@@ -91,6 +92,8 @@ pub(super) enum Command {
         form: Form,
     },
     /// Check every record, and every body file that a message needs. Exits with 1 if something is not as it was written.
+    ///
+    /// What a start of the server has found, told and set aside before is shown, and is no reason for 1 any more.
     Verify {
         #[command(flatten)]
         form: Form,
@@ -125,7 +128,10 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
         Command::List { matching, form } => {
             look::list(&mut Source::open(&folder)?, matching.filter()?, form.json, output)
         }
-        Command::Show { id, form } => look::show(&mut Source::open(&folder)?, *id, form.json, output),
+        Command::Show { id, form } => {
+            let events = History::open(&folder.events());
+            look::show(&mut Source::open(&folder)?, &events, *id, form.json, output)
+        }
         Command::Cat { id, json } => look::cat(&mut Source::open(&folder)?, *id, *json, output),
         Command::Stats { count, form } => look::stats(&mut Source::open(&folder)?, *count, form.json, output),
         Command::Verify { form } => repair::verify(&folder, form.json, output),

@@ -117,7 +117,8 @@ fn tell(reached: Reached, what: &str, json: bool, output: &mut Output) -> Result
 
 /// Whether such a hold covers what comes in later.
 fn stands(filter: &Filter) -> bool {
-    let Filter { ids, sender, recipient, domain, before_ms, since_ms, held } = filter;
-    let is_about_some = !ids.is_empty() || before_ms.is_some() || since_ms.is_some() || held.is_some();
+    let Filter { ids, sender, recipient, domain, before_ms, since_ms, held, state } = filter;
+    let is_of_a_time = before_ms.is_some() || since_ms.is_some() || held.is_some() || state.is_some();
+    let is_about_some = !ids.is_empty() || is_of_a_time;
     !is_about_some && recipient.is_none() && (sender.is_none() || domain.is_none())
 }

@@ -25,7 +25,7 @@ pub(super) fn verify(folder: &DataFolder, as_json: bool, output: &mut Output) ->
             "{segments} segments, {records} records, {messages} messages, {bodies} body files, {octets} octets read"
         ))?;
     }
-    match verified.problems.len() {
+    match verified.problems.iter().filter(|problem| !problem.was_told).count() {
         0 => Ok(()),
         count => {
             let hint = "`gatepost queue salvage --output FOLDER` gets out what can be read";
@@ -51,9 +51,10 @@ pub(super) fn salvage(
 }
 
 fn one_line(problem: &Problem) -> String {
-    let Problem { path, offset, id, flaw } = problem;
+    let Problem { path, offset, id, flaw, was_told } = problem;
     let mail = id.map_or_else(String::new, |id| format!("{id}: "));
-    printable(&format!("{mail}{flaw} ({} at {offset})", path.display()))
+    let aside = if *was_told { "; was found before and set aside in corrupt/" } else { "" };
+    printable(&format!("{mail}{flaw} ({} at {offset}){aside}", path.display()))
 }
 
 fn verified_json(verified: &Verified) -> Value {
@@ -63,6 +64,7 @@ fn verified_json(verified: &Verified) -> Value {
             "offset": problem.offset,
             "id": problem.id.map(|id| id.to_string()),
             "problem": problem.flaw.to_string(),
+            "set_aside": problem.was_told,
         })
     };
     json!({

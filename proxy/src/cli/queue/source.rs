@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use gatepost_core::disk::RealDisk;
+use gatepost_core::events::{About, Log};
 use gatepost_core::queue::{self, Affected, Queue, Removal, Selection, Snapshot};
 
 use super::super::site::folder_failure;
@@ -121,25 +122,35 @@ pub(in crate::cli) fn lock(folder: &DataFolder) -> Result<FolderLock, Failure> {
 
 /// Opens the queue as a server would, and closes it behind the order.
 fn obey(folder: &DataFolder, order: Order) -> Result<Affected, Failure> {
+    // Asked before the lock is taken, as its owner: root stays root in what is told of him.
+    let user = rustix::process::getuid();
     let _lock = lock(folder)?;
     let settings = queue::Settings::default();
     let (queue, _recovered) =
         Queue::open(Arc::new(RealDisk), &folder.queue(), settings, None).map_err(Failure::general)?;
+    let events = Log::start(&folder.events(), None).map_err(Failure::general)?;
+    queue.report_to(events.clone());
+    let by = format!("uid {}", user.as_raw());
+    let (name, about) = (order.name(), order.about());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.map_err(Failure::general)?.block_on(async {
-        let done = change(&queue, order).await;
+        let done = change(&queue, order, &by).await;
         queue.close().await;
+        if let Ok(affected) = &done {
+            events.record(About::default(), Order::event(name, about, &by, *affected));
+        }
+        events.flush().await;
         done
     })
 }
 
-async fn change(queue: &Queue, order: Order) -> Result<Affected, Failure> {
+async fn change(queue: &Queue, order: Order, by: &str) -> Result<Affected, Failure> {
     match order {
         Order::Hold(filter) => queue.hold(&selection(filter)?).await.map_err(Failure::general),
         Order::Release(filter) => queue.thaw(&selection(filter)?).await.map_err(Failure::general),
         Order::Delete { filter, bounce } => {
             let removal = if bounce { Removal::Bounce } else { Removal::Silent };
-            queue.remove(&selection(filter)?, removal).await.map_err(Failure::general)
+            queue.remove(&selection(filter)?, removal, by).await.map_err(Failure::general)
         }
         // A start of the server would try them at their own time all the same.
         Order::Retry(_) => Err(Failure::new(

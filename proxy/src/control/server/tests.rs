@@ -30,7 +30,7 @@ async fn rooms_with(recipients: &[&str]) -> (Rooms, Vec<String>) {
     let releaser = Releaser { quarantine, queue: queue.clone(), scanner, memory };
     let engines = Arc::new(Ensemble::new(EnginePolicy::Any));
     let background = Background::default();
-    (Rooms { queue, remote: None, engines, releaser, background }, ids)
+    (Rooms { queue, remote: None, engines, releaser, background, events: Log::discarding() }, ids)
 }
 
 fn message(id: QueueId, recipient: &str) -> NewMessage {
@@ -84,7 +84,7 @@ async fn say(rooms: &Rooms, said: &[u8]) -> String {
 }
 
 async fn ask(rooms: &Rooms, request: &str) -> Vec<serde_json::Value> {
-    let heard = say(rooms, format!("{{\"version\":2,\"request\":{request}}}\n").as_bytes()).await;
+    let heard = say(rooms, format!("{{\"version\":3,\"request\":{request}}}\n").as_bytes()).await;
     heard.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -139,7 +139,7 @@ async fn the_quarantine_is_looked_through_released_and_emptied() {
 #[tokio::test]
 async fn several_requests_share_a_connection_and_a_content_keeps_its_octets() {
     let (rooms, ids) = rooms_with(&["<a@x.example>"]).await;
-    let cat = format!("{{\"version\":2,\"request\":{{\"cat\":\"{}\"}}}}\n", ids[0]);
+    let cat = format!("{{\"version\":3,\"request\":{{\"cat\":\"{}\"}}}}\n", ids[0]);
     let heard = say(&rooms, cat.repeat(2).as_bytes()).await;
     assert_eq!(heard.matches("\"done\"\n").count(), 2);
     let content = "Received: x\r\nSubject: y\r\n\r\nz\r\n";
@@ -161,18 +161,18 @@ async fn what_is_no_request_is_refused_and_changes_nothing() {
         (b"EHLO me\n", "bad-request"),
         (b"{}\n", "bad-request"),
         (b"\n", "bad-request"),
-        (b"{\"version\":2,\"request\":\"stats\"}", "bad-request"),
+        (b"{\"version\":3,\"request\":\"stats\"}", "bad-request"),
         (b"{\"version\":3,\"request\":{\"wipe\":true}}\n", "version"),
-        (b"{\"version\":2,\"request\":{\"wipe\":true}}\n", "bad-request"),
+        (b"{\"version\":3,\"request\":{\"wipe\":true}}\n", "bad-request"),
         (
-            b"{\"version\":2,\"request\":{\"change\":{\"delete\":{\"filter\":{\"form\":\"a@b\"},\"bounce\":false}}}}\n",
+            b"{\"version\":3,\"request\":{\"change\":{\"delete\":{\"filter\":{\"form\":\"a@b\"},\"bounce\":false}}}}\n",
             "bad-request",
         ),
         (
-            b"{\"version\":2,\"request\":{\"change\":{\"delete\":{\"filter\":{\"ids\":[\"1\"]},\"bounce\":false}}}}\n",
+            b"{\"version\":3,\"request\":{\"change\":{\"delete\":{\"filter\":{\"ids\":[\"1\"]},\"bounce\":false}}}}\n",
             "bad-request",
         ),
-        (b"{\"version\":2,\"request\":\"stats\",\"filter\":{}}\n", "bad-request"),
+        (b"{\"version\":3,\"request\":\"stats\",\"filter\":{}}\n", "bad-request"),
     ];
     for (said, kind) in refusals {
         let heard = say(&rooms, said).await;
@@ -221,7 +221,7 @@ proptest! {
 
     #[test]
     fn deeply_nested_lines_are_refused(depth in 200_usize..60_000) {
-        let line = "{\"version\":2,\"request\":".to_owned() + &"[".repeat(depth) + "\n";
+        let line = "{\"version\":3,\"request\":".to_owned() + &"[".repeat(depth) + "\n";
         prop_assert!(parse(line.as_bytes()).is_err());
     }
 }

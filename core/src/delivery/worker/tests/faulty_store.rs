@@ -21,6 +21,8 @@ pub(super) struct FaultyStore {
     pub(super) full: AtomicBool,
     /// Every delivery panics.
     pub(super) panics: AtomicBool,
+    /// The old behaviour of KB883522: what became of a recipient is not known any more when it is asked for again.
+    pub(super) forgets: AtomicBool,
     pub(super) committed: Notify,
 }
 
@@ -33,7 +35,14 @@ impl FaultyStore {
             mute: AtomicBool::new(false),
             full: AtomicBool::new(false),
             panics: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
             committed: Notify::new(),
+        }
+    }
+
+    async fn forget_as_of_old(&self, queue_id: QueueId, recipients: impl Iterator<Item = u32>) {
+        if self.forgets.load(Ordering::SeqCst) {
+            self.inner.forget(queue_id, recipients.collect()).await.unwrap();
         }
     }
 
@@ -50,6 +59,7 @@ impl MailStore for FaultyStore {
             if self.full.load(Ordering::SeqCst) {
                 return Err(StoreError::Full);
             }
+            self.forget_as_of_old(delivery.queue_id, delivery.copies.iter().map(|copy| copy.recipient)).await;
             let answer = self.inner.deliver(delivery).await;
             self.told(answer).await
         })
@@ -61,6 +71,7 @@ impl MailStore for FaultyStore {
         dispositions: Vec<(u32, Disposition)>,
     ) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>> {
         Box::pin(async move {
+            self.forget_as_of_old(queue_id, dispositions.iter().map(|(recipient, _)| *recipient)).await;
             let answer = self.inner.record(queue_id, dispositions).await;
             self.told(answer).await
         })
@@ -71,7 +82,10 @@ impl MailStore for FaultyStore {
         queue_id: QueueId,
         recipients: Vec<u32>,
     ) -> BoxFuture<'_, Result<Vec<(u32, Disposition)>, StoreError>> {
-        self.inner.remembered(queue_id, recipients)
+        Box::pin(async move {
+            self.forget_as_of_old(queue_id, recipients.iter().copied()).await;
+            self.inner.remembered(queue_id, recipients).await
+        })
     }
 
     fn forget(&self, queue_id: QueueId, recipients: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -34,20 +34,56 @@ async fn deletion_is_the_end_with_and_without_a_stamp_of_the_session() {
     }
 }
 
-/// One of them had his mail before the signatures changed, and a crash kept the queue from knowing.
-#[tokio::test]
-async fn of_two_recipients_one_keeps_his_mail_and_the_others_is_deleted() {
-    let house = House::new();
+/// One of them had his mail before the signatures changed, and a crash kept the queue from knowing. How many have their mail
+/// in the end, and for how many it was deleted.
+async fn of_two_recipients_one_had_his_mail(house: &House, forgets: bool) -> (f64, f64) {
     let idle = house.start_idle();
+    idle.store.forgets.store(forgets, Ordering::SeqCst);
     let id = idle.accept(Some(house.engine.stamp()), &[ALICE, BOB]).await;
     let _remembered = idle.store.inner.record(id, vec![(0, Disposition::Delivered)]).await.unwrap();
     house.engine.learn("2", infected());
     let running = idle.with_workers(&house.engine).await;
     running.until_queue_empty().await;
     let counters = running.stop().await;
-    assert_eq!(counters.of("gatepost_delivery_recipients_total", "delivered"), 1.0);
-    assert_eq!(counters.of("gatepost_delivery_recipients_total", "deleted_by_policy"), 1.0);
+    let of = |disposition| counters.of("gatepost_delivery_recipients_total", disposition);
+    (of("delivered"), of("deleted_by_policy"))
+}
+
+/// It was deleted for both, a crash kept the queue from knowing, and what is asked next calls it clean. How many mails come
+/// back to life.
+async fn what_was_deleted_is_asked_for_again(house: &House, forgets: bool) -> (usize, usize) {
+    let idle = house.start_idle();
+    idle.store.forgets.store(forgets, Ordering::SeqCst);
+    let id = idle.accept(Some(house.engine.stamp()), &[ALICE, BOB]).await;
+    let deleted = |recipient| (recipient, Disposition::DeletedByPolicy { threat: "Late".into() });
+    let _remembered = idle.store.inner.record(id, vec![deleted(0), deleted(1)]).await.unwrap();
+    house.engine.learn("2", Verdict::Clean);
+    let running = idle.with_workers(&house.engine).await;
+    running.until_queue_empty().await;
+    let back = (running.count(ALICE).await, running.count(BOB).await);
+    running.stop().await;
+    back
+}
+
+#[tokio::test]
+async fn of_two_recipients_one_keeps_his_mail_and_the_others_is_deleted() {
+    let house = House::new();
+    assert_eq!(of_two_recipients_one_had_his_mail(&house, false).await, (1.0, 1.0));
     assert_eq!(house.dispositions(), 0);
+}
+
+#[tokio::test]
+async fn what_was_deleted_stays_deleted_whatever_the_next_scan_says() {
+    let house = House::new();
+    assert_eq!(what_was_deleted_is_asked_for_again(&house, false).await, (0, 0));
+    assert_eq!(house.dispositions(), 0);
+}
+
+/// Or these cases would not be worth much.
+#[tokio::test]
+async fn the_old_behaviour_is_caught() {
+    assert_eq!(of_two_recipients_one_had_his_mail(&House::new(), true).await, (0.0, 2.0));
+    assert_eq!(what_was_deleted_is_asked_for_again(&House::new(), true).await, (1, 1));
 }
 
 #[tokio::test]
