@@ -7,12 +7,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use gatepost_core::delivery::route::DomainPattern;
+use gatepost_smtp::wire::limits;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::delivery::Pattern;
 use super::problem::Finding;
-use super::values::{Hostname, ListenerName, TimeSpan};
+use super::values::{Hostname, ListenerName, Octets, TimeSpan};
 
 /// What all listeners that pass sessions through share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct PassThrough {
     pub idle_time: TimeSpan,
     /// How often a server is asked whether it is there, and what it offers.
     pub probe_interval: TimeSpan,
+    /// The largest blob behind XEXCH50.
+    pub blob: Octets,
     /// The servers: at least one, and no two of a name.
     pub upstreams: Vec<Upstream>,
 }
@@ -46,6 +49,8 @@ pub struct Upstream {
     pub weight: u16,
     /// Connections at a time.
     pub connections: NonZeroU32,
+    /// The file with our own name and password there.
+    pub credentials: Option<PathBuf>,
 }
 
 /// TLS with a server behind.
@@ -89,6 +94,19 @@ pub struct Passing {
     pub upstreams: Vec<ListenerName>,
     /// Whether each mail gets a `Received:` line of ours.
     pub trace_header: bool,
+    /// Who decides on logins.
+    pub auth: PassingAuth,
+}
+
+/// Who decides whether somebody is let in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PassingAuth {
+    /// We, by our own accounts.
+    #[default]
+    Local,
+    /// The server behind: what is said is between the client and it.
+    Upstream,
 }
 
 /// `[pass_through]`, as it is written.
@@ -101,6 +119,7 @@ pub(super) struct WrittenPassThrough {
     data_timeout: Option<TimeSpan>,
     idle_time: Option<TimeSpan>,
     probe_interval: Option<TimeSpan>,
+    blob: Option<Spanned<Octets>>,
 }
 
 /// `[[upstream]]`, as it is written.
@@ -115,6 +134,7 @@ pub(super) struct WrittenUpstream {
     pins: Option<Spanned<Vec<Pin>>>,
     weight: Option<u16>,
     connections: Option<NonZeroU32>,
+    credentials: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -187,6 +207,7 @@ pub(super) fn check(
         data_time: written.data_timeout.unwrap_or(DATA_TIME_DEFAULT),
         idle_time: written.idle_time.unwrap_or(IDLE_TIME_DEFAULT),
         probe_interval: written.probe_interval.unwrap_or(PROBE_INTERVAL_DEFAULT),
+        blob: blob(written.blob.as_ref(), findings),
         upstreams,
     })
 }
@@ -201,6 +222,40 @@ pub(super) fn check_names(
     for name in named.iter().filter(|name| !is_there(name.get_ref())) {
         findings.push(Finding::at(name.span(), "there is no [[upstream]] of this name"));
     }
+}
+
+/// Where a server behind lets people in, nobody may have been let in there before them.
+pub(super) fn check_auth(
+    auth: Option<&Spanned<PassingAuth>>,
+    named: Option<&Spanned<Vec<Spanned<ListenerName>>>>,
+    upstreams: &[Spanned<WrittenUpstream>],
+    findings: &mut Vec<Finding>,
+) {
+    let Some(auth) = auth.filter(|auth| *auth.get_ref() == PassingAuth::Upstream) else { return };
+    let is_used = |upstream: &&Spanned<WrittenUpstream>| {
+        let name = upstream.get_ref().name.get_ref();
+        named.is_none_or(|named| named.get_ref().iter().any(|it| it.get_ref() == name))
+    };
+    if let Some(upstream) =
+        upstreams.iter().filter(is_used).find(|upstream| upstream.get_ref().credentials.is_some())
+    {
+        let name = upstream.get_ref().name.get_ref();
+        findings.push(
+            Finding::at(
+                auth.span(),
+                format!("we log in to the upstream {name}, where clients are to log in"),
+            )
+            .hint("remove its credentials, or name other upstreams for this listener"),
+        );
+    }
+}
+
+fn blob(written: Option<&Spanned<Octets>>, findings: &mut Vec<Finding>) -> Octets {
+    let Some(written) = written else { return BLOB_DEFAULT };
+    if written.get_ref().count() > limits::BLOB_OCTETS_MAX {
+        findings.push(Finding::at(written.span(), "no server takes a blob of more than 1 GiB"));
+    }
+    *written.get_ref()
 }
 
 // === impl WrittenUpstream ===
@@ -218,6 +273,15 @@ impl WrittenUpstream {
             Finding::at(span, "no certificate is verified here")
                 .hint("tls = \"verified\" or tls = \"implicit\"")
         }));
+        if let Some(credentials) = self.credentials.as_ref().filter(|_| !is_verified) {
+            findings.push(
+                Finding::at(
+                    credentials.span(),
+                    "a password goes to a server alone whose certificate is verified",
+                )
+                .hint("tls = \"verified\" or tls = \"implicit\""),
+            );
+        }
         if let (Some(authorities), Some(_)) = (&self.authorities, &self.pins) {
             findings
                 .push(Finding::at(authorities.span(), "a key that is pinned needs nobody to vouch for it"));
@@ -245,6 +309,7 @@ impl WrittenUpstream {
             },
             weight: self.weight.unwrap_or(1),
             connections: self.connections.unwrap_or(CONNECTIONS_DEFAULT),
+            credentials: self.credentials.map(Spanned::into_inner),
         }
     }
 }
@@ -281,6 +346,9 @@ const IDLE_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(30);
 const PROBE_INTERVAL_DEFAULT: TimeSpan = TimeSpan::seconds(10);
 /// What servers take of one client: Postfix 50 by default, Exchange 20, neither of a network that they trust.
 const CONNECTIONS_DEFAULT: NonZeroU32 = NonZeroU32::new(100).expect("a hundred is not zero");
+
+/// Spam level and properties are some kilobytes.
+const BLOB_DEFAULT: Octets = Octets::mebi(1);
 
 #[cfg(test)]
 mod tests {
@@ -362,6 +430,14 @@ mod tests {
             (format!("{plain}trace_header = true\n"), "goes with backend"),
             (whole.replace("[\"example.org\"]", "[]"), "nobody's mail"),
             (whole.replace(":25\"", ":0\""), "port 0"),
+            (format!("{whole}credentials = \"/x\"\n"), "whose certificate is verified"),
+            (
+                format!("{whole}tls = \"verified\"\ncredentials = \"/x\"\n")
+                    .replace("tls = \"starttls\"", "tls = \"starttls\"\nauth = \"upstream\""),
+                "we log in to the upstream b",
+            ),
+            (format!("{plain}auth = \"upstream\"\n"), "goes with backend"),
+            (whole.replace("domains", "blob = \"2 GiB\"\ndomains"), "more than 1 GiB"),
             (format!("{whole}{UPSTREAM}"), "two upstreams"),
             (format!("{whole}tls_name = \"x.example\"\n"), "no certificate is verified"),
             (format!("{whole}tls = \"verified\"\npins = []\n"), "no key at all"),

@@ -31,6 +31,14 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
     let passing = file.listener.iter().find_map(|listener| passing_span(listener.get_ref()));
     let named = file.listener.iter().filter_map(|listener| listener.get_ref().upstreams.as_ref());
     named.for_each(|named| pass_through::check_names(named.get_ref(), &file.upstream, &mut findings));
+    for listener in file.listener.iter().map(Spanned::get_ref) {
+        pass_through::check_auth(
+            listener.auth.as_ref(),
+            listener.upstreams.as_ref(),
+            &file.upstream,
+            &mut findings,
+        );
+    }
     let pass_through = pass_through::check(file.pass_through, file.upstream, passing.as_ref(), &mut findings);
     let config = Config {
         hostname: file.server.hostname.unwrap_or_else(Hostname::of_this_machine),
@@ -118,11 +126,15 @@ fn smtp(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         Some(file::Backend::PassThrough) => Backend::PassThrough(Passing {
             upstreams: written.upstreams.iter().flat_map(|names| names.get_ref()).map(named).collect(),
             trace_header: written.trace_header.as_ref().is_some_and(|on| *on.get_ref()),
+            auth: written.auth.as_ref().map(|auth| *auth.get_ref()).unwrap_or_default(),
         }),
     };
     if !matches!(backend, Backend::PassThrough(_)) {
-        let of_passing =
-            [written.upstreams.as_ref().map(Spanned::span), written.trace_header.as_ref().map(Spanned::span)];
+        let of_passing = [
+            written.upstreams.as_ref().map(Spanned::span),
+            written.trace_header.as_ref().map(Spanned::span),
+            written.auth.as_ref().map(Spanned::span),
+        ];
         findings.extend(
             of_passing
                 .into_iter()
@@ -248,6 +260,7 @@ fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         written.backend.as_ref().map(|value| ("backend", value.span())),
         written.upstreams.as_ref().map(|value| ("upstreams", value.span())),
         written.trace_header.as_ref().map(|value| ("trace_header", value.span())),
+        written.auth.as_ref().map(|value| ("auth", value.span())),
         written.rights.as_ref().map(|value| ("rights", value.span())),
         written.peers.as_ref().map(|value| ("peers", value.span())),
         written.client_certificates.as_ref().map(|value| ("client_certificates", value.span())),

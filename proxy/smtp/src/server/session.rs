@@ -104,6 +104,7 @@ pub(super) enum State {
 /// What an outstanding answer decides.
 #[derive(Debug)]
 pub(super) enum Pending {
+    Behind(Hello),
     Authenticate(Mechanism),
     Mail(ReversePath, MailParams),
     Recipient(Recipient),
@@ -164,6 +165,7 @@ impl Session {
         self.go_on_waiting();
         self.deadlines.arm_command(&self.config.limits);
         match pending {
+            Pending::Behind(hello) => self.behind_answered(hello, &answer),
             Pending::Authenticate(mechanism) => self.authenticate_answered(mechanism, answer),
             Pending::Mail(reverse_path, params) => {
                 self.verb = Verb::Mail;
@@ -476,7 +478,9 @@ impl Session {
     }
 
     fn tell_said(&mut self, said: &ServerReply) {
+        let is_short = self.verb == Verb::Xexch50;
         let reply = Reply::relayed(said);
+        let reply = if is_short { reply.within(limits::XEXCH50_REPLY_OCTETS) } else { reply };
         let (rule, verb, code) = (SAID_RULE, self.verb.name(), reply.code());
         self.outputs.reply(&reply);
         let evidence = Evidence::default();

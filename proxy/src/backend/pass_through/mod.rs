@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use metrics::Metrics;
-pub(crate) use passage::{Passage, Who};
+pub(crate) use passage::{Login, Passage, Who};
 use road::Road;
 use upstream::Upstream;
 
