@@ -100,7 +100,7 @@ impl House {
             let delivery = Delivery {
                 queue_id: QueueId(number),
                 body: Body::Memory(body.into()),
-                stamp: stamp.clone(),
+                stamp: Some(stamp.clone()),
                 received_at_ms: 1_700_000_000_000,
                 copies: vec![MailboxCopy { recipient: 0, mailbox, head: HEAD.into() }],
             };
@@ -121,6 +121,7 @@ impl House {
             scanner: self.scanner.clone(),
             memory: MemoryBudget::default(),
             events: Log::discarding(),
+            remedy: None,
             metrics: None,
         };
         Background::start(vec![database], &rooms).await.unwrap()

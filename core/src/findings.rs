@@ -1,7 +1,7 @@
 //! What is told when a scan finds a virus in a message that lies in mailboxes already: an event for each copy, with all that
 //! leads to where it came from and to whom it went. Who has read it is in the log beside it (`mailbox.read`).
 //!
-//! The message itself stays where it is: its mark keeps it from every reader.
+//! What becomes of the message is another matter (`remedy`): until then its mark keeps it from every reader.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub struct Findings {
 pub enum FoundBy {
     /// By a background scan.
     Background,
+    /// By the scan behind its delivery.
+    Proactive,
     /// Because somebody wanted to read it.
     Access,
 }
@@ -84,9 +86,10 @@ impl Findings {
 // === impl FoundBy ===
 
 impl FoundBy {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Background => "background",
+            Self::Proactive => "proactive",
             Self::Access => "access",
         }
     }

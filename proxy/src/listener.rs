@@ -60,6 +60,8 @@ impl Bound {
     /// # Errors
     /// The system is out of resources.
     pub(crate) fn adopt(socket: std::net::TcpListener) -> io::Result<Self> {
+        // Replies are whole when they are written; waiting for more would only delay them. Connections inherit it.
+        rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
         let socket = TcpListener::from_std(socket)?;
         let address = socket.local_addr()?;
         Ok(Self { socket, address })
@@ -162,9 +164,6 @@ async fn serve(
     place: (Arc<Slots>, Slot),
     alive: Alive,
 ) {
-    // Replies are whole when they are written; waiting for more would only delay them. A failure means that the peer
-    // is gone already, which the first read tells.
-    let _ = stream.set_nodelay(true);
     // On a dual-stack socket an IPv4 peer comes as ::ffff:a.b.c.d; rules and logs want the address itself.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     // On the heap only while it lasts, as the checks below.
@@ -296,3 +295,18 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A place of the reserve is held meanwhile.
 const TURN_AWAY_TIME_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn replies_are_never_held_back_for_more() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let bound = Bound::adopt(socket).unwrap();
+        let _peer = TcpStream::connect(bound.address).await.unwrap();
+        let (stream, _) = bound.socket.accept().await.unwrap();
+        assert!(stream.nodelay().unwrap());
+    }
+}

@@ -9,19 +9,19 @@
 
 mod clients;
 mod mail_folders;
+mod mailbox_scans;
 mod opening;
 mod settings;
 mod shares;
 
 use std::sync::Arc;
 
-use gatepost_core::background::Background;
 use gatepost_core::badmail::Badmail;
 use gatepost_core::delivery::remote::Remote;
 use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::Directory;
 use gatepost_core::dkim::Signers;
-use gatepost_core::events::{self, Log};
+use gatepost_core::events::Log;
 use gatepost_core::filter;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::Queue;
@@ -49,10 +49,11 @@ use crate::tls::Tls;
 use crate::tls_results::TlsResults;
 pub use clients::check_authorities;
 use mail_folders::MailFolders;
+use mailbox_scans::MailboxScans;
 pub use opening::{OpenError, load_policy, load_tls, start_engines};
 use opening::{
-    open_admission, open_gate, open_pass_through, open_queue, open_store, reload_engines, report_on_tls,
-    start_background, start_scanner, start_verifier, start_watchdog,
+    open_admission, open_events, open_pass_through, open_queue, open_store, reload_engines, report_on_tls,
+    start_scanner, start_verifier, start_watchdog, start_workers,
 };
 use settings::{authn_settings, backend_settings, block_list_settings, delivery_policy, tls_files};
 pub use settings::{rules, scan_settings, server_settings};
@@ -72,7 +73,7 @@ pub struct Rooms {
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
-    background: Background,
+    mailbox_scans: MailboxScans,
     tls_results: Option<TlsResults>,
     events: Log,
 }
@@ -94,8 +95,7 @@ impl Rooms {
     ) -> Result<Self, OpenError> {
         let registry = metrics.registry();
         let tls = Arc::new(load_tls(config, folder)?);
-        let events = Log::start(&folder.events(), Some(events::Metrics::register(registry)?))
-            .map_err(OpenError::Events)?;
+        let events = open_events(folder, registry)?;
         let queue = open_queue(config, folder, registry)?;
         let (overruled, shares) = (Overruled::default(), Shares::new(config));
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
@@ -107,7 +107,7 @@ impl Rooms {
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
         let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
-        let rooms = delivery::Rooms {
+        let mut rooms = delivery::Rooms {
             queue: queue.clone(),
             scanner: scanner.clone(),
             directory: directory.clone(),
@@ -117,13 +117,13 @@ impl Rooms {
             badmail: Some(mail_folders.badmail().clone()),
             quarantine: mail_folders.quarantine().clone(),
             rewriter,
+            proactive: None,
             events: events.clone(),
         };
-        let settings = delivery::Settings::default();
-        let workers =
-            Workers::start(rooms.clone(), &settings, delivery_policy(config), Some(delivery_metrics)).await?;
+        let mailbox_scans = MailboxScans::start(config, &rooms, &store, &whole, registry).await?;
+        rooms.proactive = Some(mailbox_scans.proactive());
+        let workers = start_workers(config, rooms.clone(), delivery_metrics).await?;
         mail_folders.watch_pickup(config, rooms, &bodies, registry)?;
-        let background = start_background(config, &store, &scanner, &whole, &events, registry).await?;
         let backend = Arc::new(Embedded::new(
             directory.clone(),
             queue.clone(),
@@ -133,8 +133,7 @@ impl Rooms {
             bodies,
             backend_settings(config),
         ));
-        backend.sign_with(dkim_keys::load(config)?);
-        backend.stand_before(relay::behind(config, remote.as_ref())?);
+        set_up(&backend, config, &workers, remote.as_ref())?;
         directory.rewrite_with(config.srs.clone());
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
@@ -144,7 +143,7 @@ impl Rooms {
             authenticator: Authenticator::new(directory, verifier.clone(), authn_settings(config)),
             verifier,
             store: store.clone(),
-            gate: open_gate(config, &store, &scanner, whole, &events, registry)?,
+            gate: mailbox_scans.gate(),
             tls: Some(tls.clone()),
             events: events.clone(),
             metrics: EdgeMetrics::register(registry)?,
@@ -164,7 +163,7 @@ impl Rooms {
             workers,
             remote,
             mail_folders,
-            background,
+            mailbox_scans,
             tls_results,
             events,
         })
@@ -196,7 +195,7 @@ impl Rooms {
             remote: self.remote.clone(),
             engines: Arc::clone(&self.engines),
             releaser,
-            background: self.background.clone(),
+            background: self.mailbox_scans.background(),
         }
     }
 
@@ -246,7 +245,7 @@ impl Rooms {
             Err(error) => tracing::error!(%error, "the new servers behind cannot be used; the old ones stay"),
         }
         self.backend.sign_with(signers);
-        self.background.reload(&config.scan.background);
+        self.mailbox_scans.reload(config);
         self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
         let engines = Arc::clone(&self.engines);
@@ -256,7 +255,7 @@ impl Rooms {
 
     /// Lets delivery finish what it holds, then closes queue and mailboxes. No session may be left.
     pub async fn close(self) {
-        self.background.close().await;
+        self.mailbox_scans.close().await;
         self.remembered.close().await;
         self.mail_folders.close().await;
         self.workers.stop().await;
@@ -267,6 +266,19 @@ impl Rooms {
         self.store.close().await;
         self.events.flush().await;
     }
+}
+
+/// What the backend needs besides the rooms that it is made of.
+fn set_up(
+    backend: &Embedded,
+    config: &Config,
+    workers: &Workers,
+    remote: Option<&Remote>,
+) -> Result<(), OpenError> {
+    backend.sign_with(dkim_keys::load(config)?);
+    backend.keep_suspects_in(workers.suspects());
+    backend.stand_before(relay::behind(config, remote)?);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::admission::memory::Memory;
 use crate::admission::stranger::StrangerChecks;
 use crate::admission::{self, Admission, Policy};
 use crate::authn::{self, Authenticator};
-use crate::backend::embedded::{Embedded, Settings};
+use crate::backend::embedded::{Embedded, SessionScan, SessionScans, Settings};
 use crate::backend::pass_through::{self, PassThrough};
 use crate::config;
 use crate::metrics::EdgeMetrics;
@@ -100,12 +100,9 @@ pub(crate) fn house_with(queue_settings: queue::Settings) -> House {
     let store = folder.path().join("store").join("default.sqlite");
     let store: Arc<dyn store::MailStore> =
         Arc::new(SqliteStore::open(&store, &store::Settings::default(), None).unwrap());
-    let settings = Settings {
-        hostname: "mx.example".into(),
-        relay: None,
-        scan_time_max: Some(SCAN_TIME_MAX),
-        refuse_infected: true,
-    };
+    let usual = SessionScan { time_max: Some(SCAN_TIME_MAX), ..SessionScan::default() };
+    let scans = SessionScans { usual, ..SessionScans::default() };
+    let settings = Settings { hostname: "mx.example".into(), relay: None, scans };
     let memory = MemoryBudget::default();
     let events = Log::start(&folder.path().join("events"), None).unwrap();
     let backend = Arc::new(Embedded::new(

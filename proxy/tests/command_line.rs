@@ -70,7 +70,7 @@ fn put_mail(home: &Home, mailbox: &str, body: &[u8]) {
     let delivery = Delivery {
         queue_id: QueueId(body.len() as u64),
         body: Body::Memory(Bytes::copy_from_slice(body)),
-        stamp: format!("yara/{}/1", "0".repeat(64)).parse().unwrap(),
+        stamp: Some(format!("yara/{}/1", "0".repeat(64)).parse().unwrap()),
         received_at_ms: 0,
         copies: vec![MailboxCopy { recipient: 0, mailbox: mailbox.to_owned(), head: Bytes::new() }],
     };

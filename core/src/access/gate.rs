@@ -4,16 +4,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Metrics;
+use crate::clock::now_ms;
 use crate::findings::{Findings, FoundBy};
 use crate::intake::Body;
 use crate::memory::{Drawn, MemoryBudget};
 use crate::queue::QueueId;
+use crate::remedy::{Remedied, Remedy};
 use crate::scan::{Priority, Scanner, Verdict};
 use crate::store::{ContentHash, MailStore, ScanMark, StoreError, StoredMessage};
 
@@ -29,9 +32,15 @@ pub struct ScanGate {
     budget: MemoryBudget,
     accounts: Accounts,
     findings: Option<Findings>,
+    age_max: AgeMax,
+    remedy: Option<Remedy>,
     scan_wait: Duration,
     metrics: Option<Metrics>,
 }
+
+/// How old a message may be that was scanned once and is scanned again when somebody wants to read it. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct AgeMax(Arc<ArcSwapOption<Duration>>);
 
 /// What is left of each account's share, for accounts that read now. Clones are the same map.
 #[derive(Clone, Default)]
@@ -71,6 +80,14 @@ pub enum Withheld {
         /// The threat's name, `[A-Za-z0-9._-]`, at most 128.
         threat: String,
     },
+    /// It was infected, and another message has taken its place: POP3 `-ERR [SYS/TEMP]`, since the session does not know that
+    /// one.
+    Replaced {
+        /// The threat's name.
+        threat: String,
+        /// The uid of what is left of it.
+        by: u32,
+    },
     /// It could not be scanned or read in time; later it may be: POP3 `-ERR [SYS/TEMP]`.
     Unavailable,
 }
@@ -89,8 +106,18 @@ impl ScanGate {
     pub fn new(store: Arc<dyn MailStore>, scanner: Scanner, metrics: Option<Metrics>) -> Self {
         let memory = Arc::new(Semaphore::new(BUDGET_UNITS as usize));
         let (accounts, budget) = (Accounts::default(), MemoryBudget::default());
-        let scan_wait = SCAN_WAIT_DEFAULT;
-        Self { store, scanner, memory, budget, accounts, findings: None, scan_wait, metrics }
+        Self {
+            store,
+            scanner,
+            memory,
+            budget,
+            accounts,
+            findings: None,
+            remedy: None,
+            age_max: AgeMax::default(),
+            scan_wait: SCAN_WAIT_DEFAULT,
+            metrics,
+        }
     }
 
     /// Messages on their way to readers are drawn from this budget as well.
@@ -103,6 +130,18 @@ impl ScanGate {
     #[must_use]
     pub fn telling(self, findings: Findings) -> Self {
         Self { findings: Some(findings), ..self }
+    }
+
+    /// What is older than this, and was found clean by whichever signatures, is shown without another scan.
+    #[must_use]
+    pub fn sparing(self, age_max: AgeMax) -> Self {
+        Self { age_max, ..self }
+    }
+
+    /// Something is done about them here.
+    #[must_use]
+    pub fn acting(self, remedy: Remedy) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
 
     /// A reader waits so long for a scan; three minutes unless it is said.
@@ -167,7 +206,10 @@ impl ScanGate {
         if let Some(mark) = &message.mark
             && self.scanner.is_current(&mark.stamp)
         {
-            return judge(mark.threat.clone());
+            return self.judge(mailbox, uid, message, mark.threat.clone()).await;
+        }
+        if self.age_max.spares(message, now_ms()) {
+            return Ok(());
         }
         if let Some(metrics) = &self.metrics {
             metrics.rescans.inc();
@@ -188,7 +230,24 @@ impl ScanGate {
             // The verdict holds all the same; the next reader costs another scan.
             warn!(mailbox, uid, %error, "a scan's verdict could not be kept");
         }
-        judge(threat)
+        self.judge(mailbox, uid, message, threat).await
+    }
+
+    /// What is infected is nothing to read, and may have an end now.
+    async fn judge(
+        &self,
+        mailbox: &str,
+        uid: u32,
+        message: &StoredMessage,
+        threat: Option<String>,
+    ) -> Result<(), Withheld> {
+        let Some(threat) = threat else { return Ok(()) };
+        let Some(remedy) = &self.remedy else { return Err(Withheld::Infected { threat }) };
+        let content = ContentHash::of(&message.body());
+        match remedy.act(content, &threat, FoundBy::Access, Some((mailbox, uid))).await {
+            Some(Remedied::Rewritten(by)) => Err(Withheld::Replaced { threat, by }),
+            Some(Remedied::Gone) | None => Err(Withheld::Infected { threat }),
+        }
     }
 
     /// Tells of a threat that was not known of this body before.
@@ -197,13 +256,6 @@ impl ScanGate {
         if let (Some(findings), Some(threat)) = (&self.findings, threat.filter(|_| threat != known)) {
             findings.tell(ContentHash::of(&message.body()), threat, FoundBy::Access).await;
         }
-    }
-}
-
-fn judge(threat: Option<String>) -> Result<(), Withheld> {
-    match threat {
-        None => Ok(()),
-        Some(threat) => Err(Withheld::Infected { threat }),
     }
 }
 
@@ -218,6 +270,31 @@ impl std::fmt::Debug for ScanGate {
         f.debug_struct("ScanGate")
             .field("memory_left", &self.memory.available_permits())
             .finish_non_exhaustive()
+    }
+}
+
+// === impl AgeMax ===
+
+impl AgeMax {
+    /// `None`: any age.
+    #[must_use]
+    pub fn new(age_max: Option<Duration>) -> Self {
+        let new = Self::default();
+        new.set(age_max);
+        new
+    }
+
+    /// Holds for all clones at once.
+    pub fn set(&self, age_max: Option<Duration>) {
+        self.0.store(age_max.map(Arc::new));
+    }
+
+    /// What nobody has ever scanned is not spared, nor is what is known to be infected: newer signatures may know better.
+    fn spares(&self, message: &StoredMessage, now_ms: u64) -> bool {
+        let Some(age_max) = self.0.load_full() else { return false };
+        let age_max_ms = u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX);
+        let is_known_clean = message.mark.as_ref().is_some_and(|mark| mark.threat.is_none());
+        is_known_clean && now_ms.saturating_sub(message.received_at_ms) > age_max_ms
     }
 }
 

@@ -10,6 +10,7 @@ pub struct Metrics {
     pub(super) rescans: IntCounter,
     released: IntCounter,
     infected: IntCounter,
+    replaced: IntCounter,
     gone: IntCounter,
     unavailable: IntCounter,
 }
@@ -36,6 +37,7 @@ impl Metrics {
             rescans,
             released: requests.with_label_values(&["released"]),
             infected: requests.with_label_values(&["infected"]),
+            replaced: requests.with_label_values(&["replaced"]),
             gone: requests.with_label_values(&["gone"]),
             unavailable: requests.with_label_values(&["unavailable"]),
         })
@@ -45,6 +47,7 @@ impl Metrics {
         match outcome {
             Ok(_) => self.released.inc(),
             Err(Withheld::Infected { .. }) => self.infected.inc(),
+            Err(Withheld::Replaced { .. }) => self.replaced.inc(),
             Err(Withheld::Gone) => self.gone.inc(),
             Err(Withheld::Unavailable) => self.unavailable.inc(),
         }

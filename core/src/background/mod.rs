@@ -28,6 +28,7 @@ pub use settings::Settings;
 
 use crate::events::Log;
 use crate::memory::MemoryBudget;
+use crate::remedy::Remedy;
 use crate::scan::Scanner;
 use crate::store::{SqliteStore, StoreError};
 use task::Task;
@@ -52,6 +53,8 @@ pub struct Rooms {
     pub memory: MemoryBudget,
     /// Told of beginnings and ends.
     pub events: Log,
+    /// Acts on what is found.
+    pub remedy: Option<Remedy>,
     /// Counts.
     pub metrics: Option<Metrics>,
 }

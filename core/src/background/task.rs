@@ -199,6 +199,12 @@ impl Task {
         for (content, threat) in &turn.news {
             findings.tell(*content, threat, FoundBy::Background).await;
         }
+        if let Some(remedy) = &self.rooms.remedy {
+            for BodyMark { content, mark } in &turn.marks {
+                let Some(threat) = &mark.threat else { continue };
+                let _done = remedy.act(*content, threat, FoundBy::Background, None).await;
+            }
+        }
         self.advance(turn);
         if self.marks.len() >= MARKS_WAITING_MAX || self.saved_at.elapsed() >= SAVE_INTERVAL {
             self.save().await?;

@@ -47,6 +47,7 @@ impl House {
             scanner: self.scanner.clone(),
             memory: MemoryBudget::default(),
             events: Log::discarding(),
+            remedy: None,
             metrics: None,
         };
         let background = Background::start(vec![database], &rooms).await.unwrap();
@@ -82,7 +83,7 @@ impl Inhabited {
         let delivery = Delivery {
             queue_id: QueueId(number),
             body: Body::Memory(body.to_owned().into()),
-            stamp,
+            stamp: Some(stamp),
             received_at_ms: NOW_AND_THEN,
             copies: copies.collect(),
         };

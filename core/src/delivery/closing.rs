@@ -5,6 +5,8 @@
 //! what came of it -> conclude: gone or expired is the end; the store's word holds -> told -> queue.settle_with -> report
 //! ```
 
+mod warn;
+
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +21,7 @@ use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
 use super::schedule_policy::{Next, Schedules, Waiting};
 use super::successor::Successor;
+use super::warning::{Pace, Warnings};
 use super::worker::Rooms;
 use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
@@ -37,14 +40,19 @@ pub struct Policy {
     pub schedules: Schedules,
     /// What becomes of infected mail.
     pub infected: InfectedAction,
+    /// Listeners whose mail goes into mailboxes unscanned while no scan can vouch for it (`FailMode::Open`), by name.
+    pub open_listeners: HashSet<String>,
+    /// Who hears of it here.
+    pub warnings: Warnings,
 }
 
 /// Closes attempts. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Closing {
-    rooms: Rooms,
-    policy: Arc<ArcSwap<Policy>>,
+    pub(super) rooms: Rooms,
+    pub(super) policy: Arc<ArcSwap<Policy>>,
     notifier: Notifier,
+    warned: Arc<Pace>,
     /// Mails that were found to be damaged when they were last tried.
     damaged: Arc<Mutex<HashSet<QueueId>>>,
     metrics: Option<Metrics>,
@@ -57,7 +65,8 @@ impl Closing {
     /// The operating system refuses a thread or randomness.
     pub(super) fn start(rooms: Rooms, policy: Policy, metrics: Option<Metrics>) -> io::Result<Self> {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        Ok(Self { rooms, policy, notifier: Notifier::start()?, damaged: Arc::default(), metrics })
+        let (warned, damaged) = (Arc::default(), Arc::default());
+        Ok(Self { rooms, policy, notifier: Notifier::start()?, warned, damaged, metrics })
     }
 
     /// Takes a new policy on; it holds for attempts that end from now on.
@@ -68,6 +77,11 @@ impl Closing {
     /// What becomes of infected mail now, and our name.
     pub(super) fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
+    }
+
+    /// Whether a mail may lie in mailboxes before a scan has vouched for it.
+    pub(super) fn fails_open(&self, message: &NewMessage) -> bool {
+        self.policy.load().open_listeners.contains(&message.submission.origin.listener)
     }
 
     /// The beginning of a mail, with its header section or the beginning of that; empty where it cannot be read now.
@@ -111,8 +125,11 @@ impl Closing {
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
         let (successor, rewriting) =
             successor.map(|successor| (successor.message, successor.rewriting)).unzip();
+        let found = rewriting.as_ref().map(|rewriting| rewriting.threat.as_str());
+        let warned = self.warn(&message, &attempted, found, &policy, now_ms);
+        let warnings = warned.iter().map(|warned| warned.message.clone());
         let notification = notification.map(|(notification, _)| notification);
-        let follow_ups = notification.into_iter().chain(successor).chain(anew).collect();
+        let follow_ups = notification.into_iter().chain(successor).chain(anew).chain(warnings).collect();
         let turn = turn(&attempted);
         if let Err(error) = self.rooms.queue.settle_with(claim, turn, outcomes, follow_ups).await {
             error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");
@@ -123,6 +140,7 @@ impl Closing {
         }
         self.report(&message, &attempted);
         self.report_silence(&message, &unreported);
+        self.report_warnings(&message, &warned);
         if let Some(rewriting) = rewriting {
             trace::record_rewriting(&self.rooms.events, &message, &rewriting);
             self.rooms.rewriter.count(&rewriting.parts);
@@ -262,7 +280,7 @@ impl Closing {
     }
 
     /// The notification that this attempt asks for, and what it tells.
-    async fn notify(
+    pub(super) async fn notify(
         &self,
         message: Arc<NewMessage>,
         facts: &Facts<'_>,
@@ -301,7 +319,7 @@ impl Closing {
         infected::settled(&self.rooms.quarantine, message.id, attempted).await;
     }
 
-    fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
+    pub(super) fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
         let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
         for attempt in attempted {
             let recipient = attempt.recipient;

@@ -30,6 +30,7 @@ pub struct Metrics {
     pub(super) settle_failures: IntCounter,
     pub(super) unreported: IntCounter,
     pub(super) deleted_messages: IntCounter,
+    pub(super) warnings: IntCounter,
     stuck: IntGauge,
     pub(super) seconds: Histogram,
 }
@@ -72,6 +73,11 @@ impl Metrics {
             "gatepost_virus_scan_messages_deleted_total",
             "Mails that were deleted since a virus was found in them.",
         )?;
+        let warnings = IntCounter::new(
+            "gatepost_delivery_warnings_total",
+            "Mails that warn somebody here of infected mail.",
+        )?;
+        registry.register(Box::new(warnings.clone()))?;
         let seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "gatepost_delivery_seconds",
@@ -111,6 +117,7 @@ impl Metrics {
             settle_failures,
             unreported,
             deleted_messages,
+            warnings,
             stuck,
             seconds,
         })

@@ -1,13 +1,14 @@
 //! From the queue to the mailbox.
 //!
 //! ```text
-//! queue.claim -> worker -> scan (unless stamped) -+-> local: directory -> store.deliver | store.record
-//!                                                 +-> infected: store.record -> quarantine
-//!                                                 |   or rewritten: a successor, with the record of this one's end
-//!                                                 +-> remote: route -> mx -> hop: a server's word
+//! queue.claim -> worker -> clearance (scan unless stamped) -+-> local: directory -> store.deliver | store.record
+//!                                                           +-> infected: store.record -> quarantine
+//!                                                           |   or rewritten: a successor, with the record of this one's end
+//!                                                           +-> remote: route -> mx -> hop: a server's word
 //!                               closing: queue.settle_with <-+-> store.forget
 //!                                        dsn: notifications --^
 //!                  anew: addresses that lead elsewhere by now --^
+//! session -> suspects -> quarantine
 //! ```
 //! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
 //! replay gets the answer that was given before and does nothing twice. A next hop remembers nothing for us: a crash
@@ -15,6 +16,7 @@
 
 mod anew;
 pub mod attempt;
+mod clearance;
 mod closing;
 pub mod disposition;
 pub mod dns;
@@ -31,10 +33,12 @@ pub mod retry;
 pub mod route;
 pub mod schedule_policy;
 mod successor;
+pub mod suspects;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tls_policy;
 mod trace;
+mod warning;
 pub mod watchdog;
 pub mod worker;
 
@@ -46,5 +50,7 @@ pub use disposition::Disposition;
 pub use loops::{RECEIVED_MAX, delivered_to};
 pub use metrics::Metrics;
 pub use schedule_policy::{Retries, Schedule, Schedules};
+pub use suspects::Suspects;
+pub use warning::{InvalidTemplate, Template, Warnings};
 pub use watchdog::Watchdog;
 pub use worker::{Rooms, Settings, StartError, Workers};

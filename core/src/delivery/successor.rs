@@ -3,9 +3,9 @@
 use gatepost_smtp::server::Envelope;
 
 use crate::clock::now_ms;
-use crate::intake::{Body, Forwards, Submission, trace};
+use crate::intake::{Body, Forwards, Submission};
 use crate::queue::{NewMessage, QueueId};
-use crate::scan::rewrite::{Rewritten, Treated, Treatment};
+use crate::scan::rewrite::{Rewritten, Treated};
 
 /// It, and what is told of it once it is durable.
 #[derive(Debug)]
@@ -34,23 +34,12 @@ pub(super) fn make(
     threat: &str,
     rewritten: Rewritten,
 ) -> Successor {
+    let mut trace = rewritten.field(hostname, message.id, threat, now_ms()).into_bytes();
     let Rewritten { stamp, parts, .. } = rewritten;
-    let mut trace = field(message.id, hostname, threat, &parts, now_ms()).into_bytes();
     trace.extend_from_slice(&message.trace);
     let submission = narrowed(&message.submission, recipients);
     let message = NewMessage { id: by, submission, trace, body, stamp: Some(stamp) };
     Successor { message, rewriting: Rewriting { by, threat: threat.to_owned(), parts } }
-}
-
-/// Our name and the threat's have nothing in them that could end a line.
-fn field(original: QueueId, hostname: &str, threat: &str, parts: &[Treated], now_ms: u64) -> String {
-    let cleaned = parts.iter().filter(|part| part.treatment == Treatment::Cleaned).count();
-    let removed = parts.len().saturating_sub(cleaned);
-    let date = trace::date(now_ms);
-    format!(
-        "X-Gatepost-Rewritten: by {hostname}; was={original}; removed={removed}; cleaned={cleaned};\r\n\
-         \tfound={threat};\r\n\t{date}\r\n"
-    )
 }
 
 /// The same submission for some of its recipients.
@@ -85,15 +74,5 @@ mod tests {
         assert_eq!(narrowed.envelope.recipients[1], message.submission.envelope.recipients[2]);
         assert_eq!(narrowed.forwards.of(1), message.submission.forwards.of(2));
         assert_eq!(narrowed.origin, message.submission.origin);
-    }
-
-    #[test]
-    fn the_field_says_what_was_done_and_is_folded() {
-        let part = |treatment| Treated { threat: "T".into(), treatment };
-        let parts = [part(Treatment::Cleaned), part(Treatment::CleanFailed), part(Treatment::Removed)];
-        let field = field(QueueId(7), "mx.example.org", &"T".repeat(128), &parts, 0);
-        let first = "X-Gatepost-Rewritten: by mx.example.org; was=0000000000007; removed=2; cleaned=1;";
-        assert_eq!(field.lines().next(), Some(first));
-        assert!(field.ends_with("\tThu, 1 Jan 1970 00:00:00 +0000\r\n"), "{field}");
     }
 }

@@ -1,5 +1,7 @@
 //! What an attempt leaves in the event log.
 
+use gatepost_smtp::wire::path::ForwardPath;
+
 use super::dsn::Told;
 use super::successor::Rewriting;
 use super::{Attempt, Disposition};
@@ -40,6 +42,24 @@ pub(super) fn record_rewriting(log: &Log, message: &NewMessage, rewriting: &Rewr
         let about = About { queue_id: Some(id.to_string()), ..About::from(&message.submission.origin) };
         log.record(about, what.clone());
     }
+}
+
+/// One event for a warning; of several whom it goes to, one is named.
+pub(super) fn record_warning(
+    log: &Log,
+    message: &NewMessage,
+    warning: QueueId,
+    to: &ForwardPath,
+    recipients: usize,
+) {
+    let what = What::Notified {
+        sender: evidence(&to.to_string()),
+        notification: warning.to_string(),
+        action: "warned".into(),
+        recipients,
+    };
+    let about = About { queue_id: Some(message.id.to_string()), ..About::from(&message.submission.origin) };
+    log.record(about, what);
 }
 
 /// One event for a notification of this mail's sender.

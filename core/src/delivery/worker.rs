@@ -5,6 +5,7 @@ mod suspect;
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -18,20 +19,22 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
+use super::clearance::{Clearance, about};
 use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
 use super::successor::Successor;
-use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Watchdog, delivered_to};
+use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Suspects, Watchdog, delivered_to};
 use crate::badmail::Badmail;
 use crate::clock::now_ms;
 use crate::directory::{Directory, Resolution};
-use crate::events::{About, Log, What};
+use crate::events::{Log, What};
 use crate::forwarding::{forward, forward_late};
 use crate::intake::Submission;
-use crate::quarantine::{Evidence, Quarantine};
+use crate::proactive::Proactive;
+use crate::quarantine::Quarantine;
 use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue, QueueId};
-use crate::scan::{Priority, Rewriter, Scanner, Stamp, Verdict};
+use crate::scan::{FailMode, Rewriter, Scanner, Stamp, Unscanned, Verdict};
 use crate::store::{Delivery, MailStore, StoreError};
 
 /// How many workers, and how patient.
@@ -64,6 +67,8 @@ pub struct Rooms {
     pub quarantine: Quarantine,
     /// Takes what is infected out of a mail.
     pub rewriter: Rewriter,
+    /// Scans what lies in mailboxes without a current stamp; without it, readers wait for that.
+    pub proactive: Option<Proactive>,
     /// Told what becomes of each recipient.
     pub events: Log,
 }
@@ -109,17 +114,6 @@ struct Worker {
     stop: watch::Receiver<bool>,
 }
 
-/// What the scan said about a mail as a whole.
-enum Clearance {
-    Clean(Stamp),
-    /// Infected, or nothing that can be looked into, which the policy lets nobody have.
-    Suspect {
-        is_infected: bool,
-        evidence: Evidence,
-    },
-    Unknown,
-}
-
 // === impl Settings ===
 
 impl Default for Settings {
@@ -159,6 +153,15 @@ impl Rooms {
     /// A mail of its own for recipients whose addresses have come to lead elsewhere.
     pub(super) fn forward_late(&self, accepted: &Submission, recipients: &[usize]) -> Option<Submission> {
         forward_late(&self.directory, accepted, recipients, |path| self.relays(path))
+    }
+
+    /// Whether somebody has a mailbox here, himself or behind an alias.
+    pub(super) fn lives_here(&self, path: &ForwardPath) -> bool {
+        match self.resolve(path) {
+            Resolution::Local(_) => true,
+            Resolution::Forwarded(forwarding) => !forwarding.mailboxes.is_empty(),
+            Resolution::Foreign | Resolution::Rewritten { .. } | Resolution::UnknownLocal => false,
+        }
     }
 
     /// Whether a recipient lives on a server behind this one.
@@ -206,6 +209,12 @@ impl Workers {
             })
             .collect();
         Ok(Self { closing, stop, tasks, remote: rooms.remote })
+    }
+
+    /// Takes infected mail that no queue has taken.
+    #[must_use]
+    pub fn suspects(&self) -> Suspects {
+        Suspects::new(self.closing.clone())
     }
 
     /// Takes a new policy on; it holds for attempts that end from now on.
@@ -310,50 +319,29 @@ impl Worker {
             let bounced = Disposition::Bounced { reason: GIVEN_UP_REASON.to_owned() };
             return self.end(claim, &bounced).await.into();
         }
-        match self.clear(&claim.message).await {
-            Clearance::Clean(stamp) => self.deliver(claim, stamp).await,
+        match Clearance::of(&claim.message, &self.rooms, self.scan_deadline).await {
+            Clearance::Clean(stamp) => self.deliver(claim, Ok(stamp)).await,
             Clearance::Suspect { is_infected, evidence } => self.put_away(claim, is_infected, evidence).await,
-            Clearance::Unknown => Attempt::put_off(&claim.pending, &Setback::Scan).into(),
+            Clearance::Unknown(verdict) if self.closing.fails_open(&claim.message) => {
+                self.deliver(claim, Err(verdict)).await
+            }
+            Clearance::Unknown(_) => Attempt::put_off(&claim.pending, &Setback::Scan).into(),
         }
     }
 
-    /// The session's scan counts while its stamp is current; otherwise the mail is scanned here.
-    async fn clear(&self, message: &NewMessage) -> Clearance {
-        if let Some(stamp) = &message.stamp
-            && self.rooms.scanner.is_current(stamp)
-        {
-            return Clearance::Clean(stamp.clone());
-        }
-        let report = self.rooms.scanner.scan(message.body.clone(), Priority::Low, self.scan_deadline).await;
-        if report.verdict != Verdict::Clean {
-            let about =
-                About { queue_id: Some(message.id.to_string()), ..About::from(&message.submission.origin) };
-            self.rooms.events.record(about, What::Scanned { verdict: report.verdict.to_string() });
-        }
-        if report.verdict == Verdict::Clean {
-            return Clearance::Clean(report.stamp);
-        }
-        match report.verdict.finding() {
-            Some(threat) => {
-                let is_infected = matches!(report.verdict, Verdict::Infected { .. });
-                let evidence = Evidence { threat, item: report.culprit, stamp: Some(report.stamp) };
-                Clearance::Suspect { is_infected, evidence }
-            }
-            None => {
-                let session = message.submission.origin.session.as_str();
-                warn!(queue_id = %message.id, session, verdict = %report.verdict, "not delivered: no scan vouches for it");
-                Clearance::Unknown
-            }
-        }
-    }
-
-    async fn deliver(&self, claim: &Claim, stamp: Stamp) -> Progress {
+    /// With the stamp of its scan, or with what the scan said instead of one: then it goes into mailboxes alone, where the gate
+    /// has it scanned before anybody reads it, and whoever lives elsewhere waits.
+    async fn deliver(&self, claim: &Claim, vouched: Result<Stamp, Verdict>) -> Progress {
         let message = &claim.message;
         let mail_leaves = self.rooms.remote.is_some();
         let mut plan = Plan::new(message, &claim.pending, mail_leaves, |path| self.rooms.resolve(path));
         let mut attempted = self.take_out_ended(claim, &mut plan.foreign).await;
         attempted.extend(self.take_out_ended(claim, &mut plan.late).await);
-        let anew = self.go_on(message, std::mem::take(&mut plan.late), &mut attempted).await;
+        if vouched.is_err() {
+            let elsewhere = [mem::take(&mut plan.foreign), mem::take(&mut plan.late)].concat();
+            attempted.extend(Attempt::put_off(&elsewhere, &Setback::Scan));
+        }
+        let anew = self.go_on(message, mem::take(&mut plan.late), &mut attempted).await;
         attempted.extend(Attempt::put_off(&plan.stuck, &Setback::NextHop { reason: STUCK.to_owned() }));
         attempted.extend(Attempt::given_up(&plan.gone, GONE));
         attempted.extend(Attempt::delivered(&plan.expanded));
@@ -367,12 +355,20 @@ impl Worker {
         let delivery = Delivery {
             queue_id: claim.id,
             body: message.body.clone(),
-            stamp,
+            stamp: vouched.as_ref().ok().cloned(),
             received_at_ms: message.submission.origin.received_at_ms,
             copies: plan.copies,
         };
         match self.rooms.store.deliver(delivery).await {
-            Ok(dispositions) => attempted.extend(Attempt::ended(dispositions)),
+            Ok(dispositions) => {
+                attempted.extend(Attempt::ended(dispositions));
+                if let Some(proactive) = &self.rooms.proactive {
+                    proactive.offer(&self.rooms.scanner, &message.body, vouched.as_ref().ok());
+                }
+                if let Err(verdict) = vouched {
+                    self.tell_unscanned(message, &verdict);
+                }
+            }
             Err(error) => attempted.extend(Attempt::put_off(&plan.served, &error.into())),
         }
         Progress { attempted, foreign: plan.foreign, anew, ..Progress::default() }
@@ -400,7 +396,13 @@ impl Worker {
         }
     }
 
-    /// Those who live elsewhere do not come by the store, which may know all the same that an earlier scan kept the mail from
+    fn tell_unscanned(&self, message: &NewMessage, verdict: &Verdict) {
+        let what = What::Unscanned { verdict: verdict.to_string(), fail: FailMode::Open.name().into() };
+        self.rooms.events.record(about(message), what);
+        self.rooms.scanner.count_unscanned(Unscanned::Delivered);
+    }
+
+    /// Those who live elsewhere never come by the store, which may know all the same that an earlier scan kept the mail from
     /// them, where a crash kept the queue from knowing.
     async fn take_out_ended(&self, claim: &Claim, foreign: &mut Vec<usize>) -> Vec<Attempt> {
         if foreign.is_empty() {

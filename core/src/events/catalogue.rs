@@ -148,6 +148,14 @@ pub enum What {
         /// Of how many recipients it tells.
         recipients: usize,
     },
+    /// A mail was dealt with although no scan had vouched for it in time: in its session, or on its way into mailboxes.
+    #[serde(rename = "mail.unscanned")]
+    Unscanned {
+        /// What the scan said.
+        verdict: String,
+        /// What `fail` of its listener makes of it: `open`, `closed` or `hold`.
+        fail: Cow<'static, str>,
+    },
     /// A recipient has the mail.
     #[serde(rename = "recipient.delivered")]
     Delivered {
@@ -334,7 +342,7 @@ pub enum What {
         content: String,
         /// What was found.
         threat: String,
-        /// By what: `background` or `access`.
+        /// By what: `background`, `proactive` or `access`.
         found_by: Cow<'static, str>,
         /// Of the envelope.
         sender: String,
@@ -342,6 +350,30 @@ pub enum What {
         subject: String,
         /// When the mail was accepted, milliseconds since 1970.
         received_at_ms: u64,
+    },
+    /// Something was done about an infected message in a mailbox.
+    #[serde(rename = "mailbox.remedied")]
+    Remedied {
+        /// Whose.
+        mailbox: String,
+        /// In which folder.
+        folder: String,
+        /// The uid that it had there.
+        uid: u32,
+        /// Its BLAKE3, in hex.
+        content: String,
+        /// What was found.
+        threat: String,
+        /// By what: `background` or `access`.
+        found_by: Cow<'static, str>,
+        /// `rewritten`, `quarantined` or `deleted`.
+        action: Cow<'static, str>,
+        /// The uid of what is left of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        new_uid: Option<u32>,
+        /// Its name in quarantine, as it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept_as: Option<String>,
     },
     /// A reader got a message, or more of it than its header.
     #[serde(rename = "mailbox.read")]
@@ -411,6 +443,7 @@ impl What {
             Self::Notified { .. } => 304,
             Self::Stuck { .. } => 305,
             Self::Rewritten { .. } => 306,
+            Self::Unscanned { .. } => 307,
             Self::Delivered { .. } => 401,
             Self::Deferred { .. } => 402,
             Self::Deleted { .. } => 403,
@@ -432,6 +465,7 @@ impl What {
             Self::BackgroundFinished { .. } => 702,
             Self::VirusFound { .. } => 703,
             Self::MailRead { .. } => 704,
+            Self::Remedied { .. } => 705,
             Self::Gap { .. } => 901,
         }
     }

@@ -26,20 +26,18 @@ impl fmt::Display for Event {
                 write!(f, " authenticated as {user} by {mechanism}")
             }
             What::Scanned { verdict } => write!(f, "the scan of the mail said: {verdict}"),
+            What::Unscanned { verdict, fail } => {
+                self.mail(f)?;
+                write!(
+                    f,
+                    " has no scan that vouches for it ({verdict}), and its listener has fail = \"{fail}\""
+                )
+            }
             What::Stripped { fields } => {
                 self.mail(f)?;
                 write!(f, " had headers that its sender has no right to set; they were removed: {fields}")
             }
-            What::Accepted { sender, recipients, octets, user } => {
-                self.mail(f)?;
-                write!(f, " was accepted from ")?;
-                self.subject(f)?;
-                if let Some(user) = user {
-                    write!(f, " (user {user})")?;
-                }
-                let plural = if *recipients == 1 { "" } else { "s" };
-                write!(f, ": sender {sender}, {recipients} recipient{plural}, {octets} octets")
-            }
+            What::Accepted { .. } => self.accepted(f),
             What::Notified { sender, notification, action, recipients } => {
                 self.mail(f)?;
                 let plural = if *recipients == 1 { "" } else { "s" };
@@ -67,6 +65,7 @@ impl fmt::Display for Event {
             What::BackgroundStarted { .. }
             | What::BackgroundFinished { .. }
             | What::VirusFound { .. }
+            | What::Remedied { .. }
             | What::MailRead { .. } => self.mailboxes(f),
             What::EngineLoaded { .. }
             | What::EngineUnloaded { .. }
@@ -87,6 +86,18 @@ impl fmt::Display for Event {
 // === impl Event ===
 
 impl Event {
+    fn accepted(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let What::Accepted { sender, recipients, octets, user } = &self.what else { return Ok(()) };
+        self.mail(f)?;
+        write!(f, " was accepted from ")?;
+        self.subject(f)?;
+        if let Some(user) = user {
+            write!(f, " (user {user})")?;
+        }
+        let plural = if *recipients == 1 { "" } else { "s" };
+        write!(f, ": sender {sender}, {recipients} recipient{plural}, {octets} octets")
+    }
+
     fn refused(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let What::Refused { rule, verb, code, evidence, limit, token } = &self.what else {
             return Ok(());
@@ -154,6 +165,12 @@ impl Event {
                     " is infected with {threat} ({found_by}): message {uid} in {folder} of {mailbox}, "
                 )?;
                 write!(f, "from {sender}, subject {subject:?}")
+            }
+            What::Remedied { mailbox, uid, threat, action, new_uid, kept_as, .. } => {
+                self.mail(f)?;
+                write!(f, " was {action}, since it is infected with {threat}: message {uid} of {mailbox}")?;
+                new_uid.map_or(Ok(()), |uid| write!(f, ", which is message {uid} now"))?;
+                kept_as.as_ref().map_or(Ok(()), |id| write!(f, "; in quarantine as {id}"))
             }
             What::MailRead { mailbox, user, protocol, uid } => {
                 self.mail(f)?;

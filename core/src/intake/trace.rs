@@ -1,5 +1,6 @@
 //! The `Received:` header (RFC 5321 section 4.4).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use gatepost_smtp::server::Envelope;
@@ -31,25 +32,21 @@ pub fn passed_through(hostname: &str, envelope: &Envelope, origin: &Origin) -> V
 
 fn from_peer(hostname: &str, id: Option<QueueId>, envelope: &Envelope, origin: &Origin) -> Vec<u8> {
     let smtputf8 = envelope.params.smtputf8;
-    let mut header = format!(
-        "Received: from {} ({})\r\n\tby {} with {}",
-        atom(&origin.helo, smtputf8),
-        address_literal(origin.peer.ip()),
-        atom(hostname, false),
-        protocol(origin, smtputf8),
-    );
-    if let Some(tls) = &origin.tls {
-        header.push_str(&format!(" ({} {})", atom(&tls.version, false), atom(&tls.cipher, false)));
-    }
+    let secured = origin.tls.as_ref().map(|tls| (atom(&tls.version, false), atom(&tls.cipher, false)));
+    let secured = secured.map(|(version, cipher)| format!(" ({version} {cipher})")).unwrap_or_default();
     let clauses = match id {
         Some(id) => format!(" id {id}{}", only_recipient(envelope)),
         None => only_recipient(envelope),
     };
-    if let Some(clauses) = clauses.strip_prefix(' ') {
-        header.push_str("\r\n\t");
-        header.push_str(clauses);
-    }
-    header.push_str(&format!(";\r\n\t{}\r\n", date(origin.received_at_ms)));
+    let (fold, clauses) = clauses.strip_prefix(' ').map_or(("", ""), |clauses| ("\r\n\t", clauses));
+    let header = format!(
+        "Received: from {} ({})\r\n\tby {} with {}{secured}{fold}{clauses};\r\n\t{}\r\n",
+        atom(&origin.helo, smtputf8),
+        address_literal(origin.peer.ip()),
+        atom(hostname, false),
+        protocol(origin, smtputf8),
+        date(origin.received_at_ms),
+    );
     header.into_bytes()
 }
 
@@ -114,11 +111,14 @@ fn address_literal(address: IpAddr) -> String {
 
 /// A name that a peer gave was checked against its grammar; what else there is becomes `?` all the same, since a space
 /// or a bracket here would forge a trace.
-fn atom(text: &str, smtputf8: bool) -> String {
+fn atom(text: &str, smtputf8: bool) -> Cow<'_, str> {
     let allowed = |character: char| match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' | '_' | ':' | '[' | ']' => true,
         other => smtputf8 && !other.is_ascii() && other.is_alphanumeric(),
     };
+    if text.len() <= NAME_CHARACTERS_MAX && text.chars().all(allowed) {
+        return text.into();
+    }
     text.chars()
         .take(NAME_CHARACTERS_MAX)
         .map(|character| if allowed(character) { character } else { '?' })

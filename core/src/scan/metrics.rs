@@ -25,11 +25,23 @@ pub struct Metrics {
     pub(super) threads_overdue: IntGauge,
     pub(super) seconds: Histogram,
     pub(super) stale: IntCounter,
+    unscanned: IntCounterVec,
     engine_calls: IntCounterVec,
     engine_slow_calls: IntCounterVec,
     engine_items_remembered: IntCounterVec,
     engine_failures: IntCounterVec,
     engine_up: IntGaugeVec,
+}
+
+/// What became of a mail that no scan vouched for in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unscanned {
+    /// Its sender was asked to come again.
+    Refused,
+    /// It was accepted, and the queue has it scanned.
+    Queued,
+    /// It lies in mailboxes, where it is scanned before anybody reads it.
+    Delivered,
 }
 
 /// What is counted of one engine. Cheap to clone.
@@ -94,6 +106,12 @@ impl Metrics {
                 "stale_total",
                 "Scans made again because the signatures changed meanwhile.",
             )?,
+            unscanned: counters(
+                registry,
+                "unscanned_total",
+                "Mails that no scan vouched for in time, by what became of them.",
+                &["outcome"],
+            )?,
             engine_calls: counters(registry, "engine_calls_total", "Items given to an engine.", &["engine"])?,
             engine_slow_calls: counters(
                 registry,
@@ -118,6 +136,16 @@ impl Metrics {
                 registered(registry, IntGaugeVec::new(options, &["engine"])?)?
             },
         })
+    }
+
+    /// Rare, so the label is looked up each time.
+    pub(super) fn count_unscanned(&self, outcome: Unscanned) {
+        let outcome = match outcome {
+            Unscanned::Refused => "refused",
+            Unscanned::Queued => "queued",
+            Unscanned::Delivered => "delivered",
+        };
+        self.unscanned.with_label_values(&[outcome]).inc();
     }
 
     /// The part of one engine. Names come from the configuration, so there are few.

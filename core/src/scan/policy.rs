@@ -37,6 +37,19 @@ pub enum Disposal {
     Delete,
 }
 
+/// What becomes of a mail on which a scan has no verdict in time, because an engine fails, hangs or cannot be reached.
+#[must_use]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FailMode {
+    /// It goes into mailboxes all the same, where it is scanned before anybody reads it; it never leaves this server.
+    Open,
+    /// It is not taken: its sender is asked to come again.
+    Closed,
+    /// It waits in the queue for a scan that can vouch for it.
+    #[default]
+    Hold,
+}
+
 /// One answer for each kind of obstacle.
 ///
 /// The defaults: what is encrypted passes, because people send it on purpose and a scanner can never open it; everything else is
@@ -63,6 +76,20 @@ pub enum UnscannableAction {
     Accept,
     /// The message is `Unscannable`.
     Refuse,
+}
+
+// === impl FailMode ===
+
+impl FailMode {
+    /// As it is written in a configuration, and told in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Hold => "hold",
+        }
+    }
 }
 
 // === impl InfectedAction ===

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::examine::stamp_of;
 use super::pool::{JobKey, Pool, Submitted, ThreadCount, timed_out};
-use super::{Engine, Metrics, Overruled, ScanReport, Stamp, UnscannablePolicy, Verdict};
+use super::{Engine, Metrics, Overruled, ScanReport, Stamp, UnscannablePolicy, Unscanned, Verdict};
 use crate::intake::Body;
 use crate::intake::body::INLINE_OCTETS_MAX;
 use crate::memory::MemoryBudget;
@@ -97,6 +97,11 @@ impl Scanner {
         drop(report);
         self.pool.waiter_left(key);
         timed_out(key.stamp.clone())
+    }
+
+    /// Counts a mail that is dealt with although no scan has vouched for it.
+    pub fn count_unscanned(&self, outcome: Unscanned) {
+        self.metrics.count_unscanned(outcome);
     }
 
     /// What a message scanned now would be stamped with.

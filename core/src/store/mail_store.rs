@@ -81,8 +81,8 @@ pub struct Delivery {
     pub queue_id: QueueId,
     /// Its body, written once however many copies there are.
     pub body: Body,
-    /// Under which it was found clean.
-    pub stamp: Stamp,
+    /// Under which it was found clean. `None`: no scan has vouched for it, so the gate has it scanned first.
+    pub stamp: Option<Stamp>,
     /// When it was accepted, milliseconds since 1970-01-01T00:00Z.
     pub received_at_ms: u64,
     /// At least one.

@@ -19,4 +19,4 @@ pub use mail_store::{
 };
 pub use metrics::Metrics;
 pub use sqlite::{Settings, SqliteStore};
-pub use survey::{BodyMark, ContentHash, Copied, Encounter, Position};
+pub use survey::{BodyMark, ContentHash, Copied, Encounter, Position, Replaced, Replacement};

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::ScanMark;
+use crate::intake::Body;
 use crate::queue::QueueId;
+use crate::scan::Stamp;
 
 /// BLAKE3 of a message as it was received: what all copies of one body share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +61,26 @@ pub struct Copied {
     pub received_at_ms: u64,
     /// Header lines of ours.
     pub head: Bytes,
+}
+
+/// What comes in the place of a body.
+#[derive(Debug, Clone)]
+pub struct Replacement {
+    /// The other body.
+    pub body: Body,
+    /// Under which it was found clean.
+    pub stamp: Stamp,
+    /// A header field that says so, for the head of each message: CRLF lines.
+    pub field: Bytes,
+}
+
+/// A message that has gone with its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// As it was.
+    pub copy: Copied,
+    /// The uid of what is in its place, if anything is.
+    pub uid: Option<u32>,
 }
 
 // === impl ContentHash ===

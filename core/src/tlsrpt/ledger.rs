@@ -60,7 +60,7 @@ pub struct Tally {
 pub struct Detail {
     /// As section 4.3 names it.
     pub result: String,
-    /// The exchanger's name.
+    /// The exchanger's name; empty where none had a part in it.
     pub host: String,
     /// Its address, where it came to a connection.
     pub address: Option<IpAddr>,
@@ -75,7 +75,7 @@ pub struct Detail {
 pub struct Failure {
     /// What kind.
     pub result: ResultType,
-    /// With which exchanger.
+    /// With which exchanger; empty where none had a part in it.
     pub host: String,
     /// At which address, where it came to a connection.
     pub address: Option<IpAddr>,

@@ -34,6 +34,12 @@ pub enum ResultType {
     TlsaInvalid,
     /// DNSSEC does not hold.
     DnssecInvalid,
+    /// The MTA-STS policy that the domain announces cannot be fetched.
+    StsPolicyFetchError,
+    /// What was fetched is no policy.
+    StsPolicyInvalid,
+    /// The web server that has the policy does not prove its name.
+    StsWebpkiInvalid,
 }
 
 // === impl ResultType ===
@@ -72,6 +78,9 @@ impl ResultType {
             Self::ValidationFailure => "validation-failure",
             Self::TlsaInvalid => "tlsa-invalid",
             Self::DnssecInvalid => "dnssec-invalid",
+            Self::StsPolicyFetchError => "sts-policy-fetch-error",
+            Self::StsPolicyInvalid => "sts-policy-invalid",
+            Self::StsWebpkiInvalid => "sts-webpki-invalid",
         }
     }
 }

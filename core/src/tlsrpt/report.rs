@@ -131,12 +131,16 @@ fn policy(tally: &Tally) -> Value {
 fn detail(detail: &Detail) -> Value {
     let mut value = json!({
         "result-type": detail.result,
-        "receiving-mx-hostname": detail.host,
         "failed-session-count": detail.sessions,
         "failure-reason-code": detail.reason,
     });
-    if let (Some(fields), Some(address)) = (value.as_object_mut(), detail.address) {
-        fields.insert("receiving-ip".to_owned(), json!(address));
+    if let Some(fields) = value.as_object_mut() {
+        if !detail.host.is_empty() {
+            fields.insert("receiving-mx-hostname".to_owned(), json!(detail.host));
+        }
+        if let Some(address) = detail.address {
+            fields.insert("receiving-ip".to_owned(), json!(address));
+        }
     }
     value
 }

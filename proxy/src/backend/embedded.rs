@@ -2,14 +2,15 @@
 //! with `backend = "relay"` it takes mail for the server behind as well.
 
 mod incoming;
+mod session_scan;
 mod take_over;
 mod transaction;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gatepost_core::BoxFuture;
+use gatepost_core::delivery::Suspects;
 use gatepost_core::directory::{Directory, Resolution};
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::{About, Log, What};
@@ -24,6 +25,7 @@ use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::behind::Behind;
 use super::{Backend, Transaction};
+pub use session_scan::{SessionScan, SessionScans, SuspectAction};
 use transaction::EmbeddedTransaction;
 
 /// Accepts for local mailboxes, and from their users.
@@ -39,11 +41,8 @@ pub struct Settings {
     pub hostname: String,
     /// How mail for other domains is taken from those with the right; `None`: not at all.
     pub relay: Option<Relay>,
-    /// How long a session waits for its scan before the mail goes into the queue unscanned, to be scanned there.
-    /// `None`: it does not wait at all.
-    pub scan_time_max: Option<Duration>,
-    /// Whether mail that a session finds infected is refused; otherwise the queue does with it what its policy says.
-    pub refuse_infected: bool,
+    /// How sessions have mail scanned.
+    pub scans: SessionScans,
 }
 
 /// Mail for other domains is sent on.
@@ -63,6 +62,7 @@ struct Rooms {
     memory: MemoryBudget,
     signers: ArcSwap<Signers>,
     behind: ArcSwapOption<Behind>,
+    suspects: ArcSwapOption<Suspects>,
     settings: ArcSwap<Settings>,
 }
 
@@ -91,6 +91,7 @@ impl Embedded {
                 memory,
                 signers,
                 behind: ArcSwapOption::empty(),
+                suspects: ArcSwapOption::empty(),
                 settings,
             }),
         }
@@ -110,6 +111,11 @@ impl Embedded {
     /// Signs what users send with these, for commits from now on.
     pub fn sign_with(&self, signers: Signers) {
         self.rooms.signers.store(Arc::new(signers));
+    }
+
+    /// Where sessions put infected mail that they do not refuse; before, there is no place for it.
+    pub fn keep_suspects_in(&self, suspects: Suspects) {
+        self.rooms.suspects.store(Some(Arc::new(suspects)));
     }
 
     /// Takes mail for a server behind as well, in sessions of its listeners and for transactions from now on.

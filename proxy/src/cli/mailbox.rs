@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Subcommand, ValueEnum};
-use gatepost_core::access::{Released, ScanGate, Withheld};
+use gatepost_core::access::{AgeMax, Released, ScanGate, Withheld};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::Log;
 use gatepost_core::quarantine;
@@ -131,7 +131,9 @@ impl Reader {
         let overruled = quarantine::overruled(&RealDisk, &folder.quarantine()).map_err(Failure::general)?;
         let settings = scan::Settings { overruled, ..services::scan_settings(config) };
         let scanner = Scanner::start(engines, &settings, metrics).map_err(Failure::general)?;
-        let gate = ScanGate::new(store.clone(), scanner, None).waiting(config.scan.reader_budget.duration());
+        let gate = ScanGate::new(store.clone(), scanner, None)
+            .waiting(config.scan.reader_budget.duration())
+            .sparing(AgeMax::new(config.scan.on_access_age_max));
         Ok(Self { store, gate, helpers })
     }
 
@@ -256,6 +258,9 @@ fn why(uid: u32, withheld: &Withheld) -> String {
     match withheld {
         Withheld::Gone => format!("there is no message {uid}"),
         Withheld::Infected { threat } => format!("message {uid} is infected ({threat}) and is not shown"),
+        Withheld::Replaced { threat, by } => {
+            format!("message {uid} was infected ({threat}); what is left of it is message {by}")
+        }
         Withheld::Unavailable => format!("message {uid} could not be scanned now; try again"),
     }
 }

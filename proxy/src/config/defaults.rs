@@ -9,9 +9,10 @@ use gatepost_smtp::server::ClassRights;
 use super::file::SandboxMode;
 use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
+use super::warnings::default_warnings;
 use super::{
-    Admin, Admission, Backend, Badmail, Config, Dns, Dnsbl, Limits, Listener, Log, Pop3Tls, Quarantine,
-    Queue, Scan, ScanEngine, Service, SmtpTls,
+    Admin, Admission, Backend, Badmail, Config, Dns, Dnsbl, Limits, Listener, ListenerScan, Log, Pop3Tls,
+    Quarantine, Queue, Scan, ScanEngine, Service, SmtpTls,
 };
 
 // === impl Config ===
@@ -42,6 +43,7 @@ impl Config {
                 peers: Vec::new(),
                 client_certificates: None,
                 switched_off: Vec::new(),
+                scan: ListenerScan::default(),
             })
         };
         let listeners = [
@@ -132,8 +134,12 @@ impl Default for Scan {
             reader_budget: READER_BUDGET_DEFAULT,
             unscannable: Unscannable::default(),
             infected: InfectedAction::default(),
+            infected_in_mailbox: None,
             refuse_infected: true,
+            warnings: default_warnings(),
             background: gatepost_core::background::Settings::default(),
+            proactive: true,
+            on_access_age_max: None,
         }
     }
 }

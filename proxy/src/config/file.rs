@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::admission::Admission;
-use super::background::WrittenBackground;
+use super::background::{Age, WrittenBackground};
 use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
 use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
-use super::infected::{WrittenInfected, WrittenRewrite};
+use super::infected::{WrittenInMailbox, WrittenInfected, WrittenRewrite};
+use super::listener_scan::WrittenListenerScan;
 use super::network::TrustedNetwork;
 use super::pass_through::{PassingAuth, WrittenPassThrough, WrittenUpstream};
 use super::quarantine::WrittenQuarantine;
@@ -23,6 +24,7 @@ use super::relay::WrittenRelay;
 use super::srs::WrittenSrs;
 use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
+use super::warnings::WrittenWarnings;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -101,6 +103,7 @@ pub(super) struct Listener {
     pub(super) peers: Option<Spanned<Vec<PeerNetworks>>>,
     pub(super) client_certificates: Option<Spanned<ClientCertificates>>,
     pub(super) switched_off: Option<Spanned<Vec<SwitchableVerb>>>,
+    pub(super) scan: Option<Spanned<WrittenListenerScan>>,
 }
 
 /// Which protocol a listener speaks.
@@ -198,9 +201,13 @@ pub(super) struct Scan {
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
     pub(super) infected: WrittenInfected,
+    pub(super) infected_in_mailbox: WrittenInMailbox,
     pub(super) deletion: bool,
     pub(super) refuse_infected: Option<bool>,
     pub(super) rewrite: WrittenRewrite,
+    pub(super) proactive: Option<bool>,
+    pub(super) on_access_age_max: Option<Age>,
+    pub(super) warnings: WrittenWarnings,
 }
 
 /// `[pickup]`

@@ -18,6 +18,23 @@ pub(super) enum WrittenInfected {
     Clean,
 }
 
+/// `infected_in_mailbox`, as it is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenInMailbox {
+    /// It stays, and no reader gets it.
+    #[default]
+    Withhold,
+    /// As of `WrittenInfected`.
+    Quarantine,
+    /// As of `WrittenInfected`.
+    Delete,
+    /// As of `WrittenInfected`.
+    DeletePart,
+    /// As of `WrittenInfected`.
+    Clean,
+}
+
 /// `[scan.rewrite]`, as it is written.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -59,6 +76,22 @@ impl WrittenInfected {
     }
 }
 
+// === impl WrittenInMailbox ===
+
+impl WrittenInMailbox {
+    /// As of `WrittenInfected`; `None` where messages stay as they are.
+    pub(super) fn action(self, rewrite: WrittenRewrite, deletion: bool) -> Option<InfectedAction> {
+        let as_in_queue = match self {
+            Self::Withhold => return None,
+            Self::Quarantine => WrittenInfected::Quarantine,
+            Self::Delete => WrittenInfected::Delete,
+            Self::DeletePart => WrittenInfected::DeletePart,
+            Self::Clean => WrittenInfected::Clean,
+        };
+        Some(as_in_queue.action(rewrite, deletion))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -66,9 +99,22 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn action(scan: &str) -> InfectedAction {
+    fn scan(scan: &str) -> crate::config::Scan {
         let listener = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\nprotocol = \"smtp\"\ntls = \"starttls\"\n";
-        Config::parse(Path::new("test"), &format!("{listener}[scan]\n{scan}")).unwrap().scan.infected
+        Config::parse(Path::new("test"), &format!("{listener}[scan]\n{scan}")).unwrap().scan
+    }
+
+    fn action(written: &str) -> InfectedAction {
+        scan(written).infected
+    }
+
+    #[test]
+    fn mailboxes_are_left_alone_unless_it_is_said() {
+        assert_eq!(scan("infected = \"delete-part\"").infected_in_mailbox, None);
+        let delete = scan("infected_in_mailbox = \"delete\"").infected_in_mailbox;
+        assert_eq!(delete, Some(InfectedAction::Quarantine), "deletion is not switched on");
+        let clean = scan("infected_in_mailbox = \"clean\"").infected_in_mailbox;
+        assert!(matches!(clean, Some(InfectedAction::Rewrite(Rewriting { cleans: true, .. }))));
     }
 
     #[test]

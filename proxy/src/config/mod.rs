@@ -17,6 +17,7 @@ mod dnsbl;
 mod engines;
 mod file;
 mod infected;
+pub mod listener_scan;
 pub mod network;
 mod pass_through;
 mod problem;
@@ -31,11 +32,13 @@ mod timeouts;
 mod tls_reports;
 mod unscannable;
 pub mod values;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use gatepost_core::delivery::Schedules;
+use gatepost_core::delivery::{Schedules, Warnings};
 use gatepost_core::forwarding;
 use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
@@ -48,6 +51,7 @@ pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
 pub use file::{LogFormat, LogLevel, SandboxMode};
+pub use listener_scan::{ListenerScan, SessionInfected};
 use network::TrustedNetwork;
 pub use pass_through::{PassThrough, Passing, PassingAuth, Upstream, UpstreamProof, UpstreamTls};
 pub use problem::{Problem, Problems};
@@ -140,6 +144,8 @@ pub struct Listener {
     pub client_certificates: Option<ClientCertificates>,
     /// Verbs that do not exist here.
     pub switched_off: Vec<SwitchableVerb>,
+    /// How its sessions have mail scanned; without effect on POP3 listeners.
+    pub scan: ListenerScan,
 }
 
 /// A protocol with the settings that make sense for it.
@@ -282,10 +288,19 @@ pub struct Scan {
     pub unscannable: Unscannable,
     /// What becomes of infected mail in the queue, as far as `deletion` allows; the classic `EnableScanDeletion`.
     pub infected: InfectedAction,
+    /// What becomes of what is found in mailboxes; `None`: it stays, and no reader gets it.
+    pub infected_in_mailbox: Option<InfectedAction>,
     /// Whether a session refuses what it finds infected; otherwise that is left to the queue.
     pub refuse_infected: bool,
+    /// Who hears of infected mail here.
+    pub warnings: Warnings,
     /// How what lies in mailboxes is scanned again.
     pub background: gatepost_core::background::Settings,
+    /// Whether what goes into mailboxes without a current stamp is scanned behind its delivery. `ProactiveScanning`.
+    pub proactive: bool,
+    /// What is older, and was found clean by whichever signatures, is shown without another scan; `None`: nothing is too old.
+    /// `OnAccessScanningRollingLowerAgeLimit`.
+    pub on_access_age_max: Option<Duration>,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.

@@ -36,7 +36,14 @@ impl Config {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "a change of this setting needs a restart; the old one stays");
         }
-        let Scan { in_session, session_budget, infected, refuse_infected, background, .. } = self.scan;
+        let scan = Scan {
+            engines: running.scan.engines.clone(),
+            policy: running.scan.policy,
+            reader_budget: running.scan.reader_budget,
+            rules: running.scan.rules.clone(),
+            unscannable: running.scan.unscannable,
+            ..self.scan
+        };
         let remote = match (self.remote, &running.remote) {
             (Some(new), Some(running)) => Some(Remote {
                 authorities: running.authorities.clone(),
@@ -55,14 +62,7 @@ impl Config {
             user: running.user.clone(),
             sandbox: running.sandbox,
             scram: running.scram,
-            scan: Scan {
-                in_session,
-                session_budget,
-                infected,
-                refuse_infected,
-                background,
-                ..running.scan.clone()
-            },
+            scan,
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self

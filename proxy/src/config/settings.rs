@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::defaults::CONNECTIONS_DEFAULT;
 use super::engines::engines;
 use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
+use super::listener_scan::check_listener_scans;
 use super::pass_through;
 use super::problem::Finding;
 use super::{
@@ -74,6 +75,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         log: Log { format: file.log.format.unwrap_or_default(), level: file.log.level.unwrap_or_default() },
     };
     check_scram(&file.listener, config.scram, &mut findings);
+    check_listener_scans(&file.listener, &config.scan, &mut findings);
     if findings.is_empty() { Ok(config) } else { Err(findings) }
 }
 
@@ -116,6 +118,7 @@ fn listener(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Lis
         peers: written.peers.as_ref().map(|peers| peers.get_ref().clone()).unwrap_or_default(),
         client_certificates: written.client_certificates.as_ref().map(|clients| clients.get_ref().clone()),
         switched_off: written.switched_off.as_ref().map(|verbs| verbs.get_ref().clone()).unwrap_or_default(),
+        scan: written.scan.as_ref().map(|scan| scan.get_ref().resolve()).unwrap_or_default(),
     })
 }
 
@@ -265,6 +268,7 @@ fn pop3(written: &file::Listener, findings: &mut Vec<Finding>) -> Option<Service
         written.peers.as_ref().map(|value| ("peers", value.span())),
         written.client_certificates.as_ref().map(|value| ("client_certificates", value.span())),
         written.switched_off.as_ref().map(|value| ("switched_off", value.span())),
+        written.scan.as_ref().map(|value| ("scan", value.span())),
     ];
     for (key, span) in smtp_only.into_iter().flatten() {
         findings.push(Finding::at(span, format!("`{key}` is a setting of SMTP listeners")));
@@ -372,8 +376,12 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
         unscannable: written.unscannable,
         infected: written.infected.action(written.rewrite, written.deletion),
+        infected_in_mailbox: written.infected_in_mailbox.action(written.rewrite, written.deletion),
         refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
+        warnings: written.warnings.check(findings),
         background: written.background.into(),
+        proactive: written.proactive.unwrap_or(default.proactive),
+        on_access_age_max: written.on_access_age_max.map(|age| age.0),
     }
 }
 

@@ -125,6 +125,7 @@ impl Pop3Machine {
             }
             Err(Withheld::Gone) => Answer::Gone,
             Err(Withheld::Infected { .. }) => Answer::Withheld,
+            Err(Withheld::Replaced { .. }) => Answer::Replaced,
             Err(Withheld::Unavailable) => Answer::Unavailable,
         }
     }

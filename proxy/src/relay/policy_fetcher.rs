@@ -1,6 +1,7 @@
 //! Fetches MTA-STS policies over HTTPS (RFC 8461 section 3.3).
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ impl PolicyFetcher {
         let connecting = TcpStream::connect(SocketAddr::new(address, self.port));
         let stream = timeout(CONNECT_TIME_MAX, connecting).await.map_err(unfetched)?.map_err(unfetched)?;
         let name = ServerName::try_from(host.to_owned()).map_err(unfetched)?;
-        let stream = self.connector.connect(name, stream).await.map_err(unfetched)?;
+        let stream = self.connector.connect(name, stream).await.map_err(unsecured)?;
         let handshake =
             http1::Builder::new().max_buf_size(HEADERS_OCTETS_MAX).handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(unfetched)?;
@@ -52,10 +53,10 @@ impl PolicyFetcher {
         let answered = async {
             let response = sender.send_request(request).await.map_err(unfetched)?;
             if response.status() != hyper::StatusCode::OK {
-                return Err(Unfetched(format!("the web server says {}", response.status())));
+                return Err(unfetched(format_args!("the web server says {}", response.status())));
             }
             if !is_plain_text(response.headers()) {
-                return Err(Unfetched("what the web server has is no plain text".to_owned()));
+                return Err(unfetched("what the web server has is no plain text"));
             }
             to_bytes(Body::new(response.into_body()), POLICY_OCTETS_MAX).await.map_err(unfetched)
         };
@@ -79,7 +80,7 @@ impl Fetcher for PolicyFetcher {
         addresses: &'a [IpAddr],
     ) -> BoxFuture<'a, Result<Vec<u8>, Unfetched>> {
         Box::pin(async move {
-            let mut failure = Unfetched("its web server has no address".to_owned());
+            let mut failure = unfetched("its web server has no address");
             for address in addresses.iter().take(ADDRESSES_MAX) {
                 match self.fetch_from(host, *address).await {
                     Ok(policy) => return Ok(policy),
@@ -103,7 +104,16 @@ fn is_plain_text(headers: &HeaderMap) -> bool {
 }
 
 fn unfetched(error: impl fmt::Display) -> Unfetched {
-    Unfetched(error.to_string())
+    Unfetched::unanswered(error)
+}
+
+/// Where the certificate is the reason, the domain has to mend that.
+fn unsecured(error: io::Error) -> Unfetched {
+    let why = error.get_ref().and_then(|why| why.downcast_ref::<rustls::Error>());
+    match why {
+        Some(rustls::Error::InvalidCertificate(_)) => Unfetched::unproven(error),
+        _ => unfetched(error),
+    }
 }
 
 /// RFC 8461 section 3.3.

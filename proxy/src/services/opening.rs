@@ -3,20 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gatepost_core::access::{self, ScanGate};
-use gatepost_core::background::{self, Background};
-use gatepost_core::delivery::{self, Watchdog};
+use gatepost_core::delivery::{self, Watchdog, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
-use gatepost_core::events::Log;
-use gatepost_core::findings::Findings;
-use gatepost_core::memory::MemoryBudget;
+use gatepost_core::events::{self, Log};
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Rewriter, Scanner, engines};
 use gatepost_core::store::{self, SqliteStore};
 use gatepost_core::tlsrpt::Ledger;
 
-use super::settings::{engine_settings, queue_settings, rules, scan_settings, tls_files};
+use super::settings::{delivery_policy, engine_settings, queue_settings, rules, scan_settings, tls_files};
 use super::shares::Shares;
 use crate::admission::dnsbl::UnusableResolver;
 use crate::admission::networks::NetworkFileError;
@@ -114,6 +110,19 @@ pub(super) async fn open_pass_through(
     Ok(opened)
 }
 
+pub(super) fn open_events(folder: &DataFolder, registry: &prometheus::Registry) -> Result<Log, OpenError> {
+    Log::start(&folder.events(), Some(events::Metrics::register(registry)?)).map_err(OpenError::Events)
+}
+
+pub(super) async fn start_workers(
+    config: &Config,
+    rooms: delivery::Rooms,
+    metrics: delivery::Metrics,
+) -> Result<Workers, OpenError> {
+    let settings = delivery::Settings::default();
+    Ok(Workers::start(rooms, &settings, delivery_policy(config), Some(metrics)).await?)
+}
+
 pub(super) fn open_queue(
     config: &Config,
     folder: &DataFolder,
@@ -131,21 +140,6 @@ pub(super) fn open_store(
 ) -> Result<SqliteStore, OpenError> {
     let metrics = Some(store::Metrics::register(registry)?);
     Ok(SqliteStore::open(&folder.store(), &store::Settings::default(), metrics)?)
-}
-
-pub(super) fn open_gate(
-    config: &Config,
-    store: &Arc<SqliteStore>,
-    scanner: &Scanner,
-    memory: MemoryBudget,
-    events: &Log,
-    registry: &prometheus::Registry,
-) -> Result<ScanGate, OpenError> {
-    let metrics = Some(access::Metrics::register(registry)?);
-    Ok(ScanGate::new(store.clone(), scanner.clone(), metrics)
-        .drawing_on(memory)
-        .waiting(config.scan.reader_budget.duration())
-        .telling(Findings::new(DATABASE.to_owned(), store.clone(), events.clone())))
 }
 
 pub(super) fn open_admission(
@@ -209,28 +203,6 @@ pub(super) fn reload_engines(engines: &Ensemble) {
     }
 }
 
-pub(super) async fn start_background(
-    config: &Config,
-    store: &Arc<SqliteStore>,
-    scanner: &Scanner,
-    memory: &MemoryBudget,
-    events: &Log,
-    registry: &prometheus::Registry,
-) -> Result<Background, OpenError> {
-    let database = background::Database {
-        name: DATABASE.to_owned(),
-        store: Arc::clone(store),
-        settings: config.scan.background.clone(),
-    };
-    let rooms = background::Rooms {
-        scanner: scanner.clone(),
-        memory: memory.clone(),
-        events: events.clone(),
-        metrics: Some(background::Metrics::register(registry)?),
-    };
-    Background::start(vec![database], &rooms).await.map_err(OpenError::Background)
-}
-
 pub(super) fn start_verifier(
     directory: &Directory,
     registry: &prometheus::Registry,
@@ -269,6 +241,3 @@ fn report(recovered: &queue::Recovered) {
     }
     tracing::info!(messages, segments, torn_octets, "the queue is open");
 }
-
-/// The one mailbox database, as operators see it: `store/default.sqlite`.
-const DATABASE: &str = "default";

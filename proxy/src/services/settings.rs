@@ -6,17 +6,18 @@ use gatepost_core::access::pop3;
 use gatepost_core::delivery;
 use gatepost_core::queue::{self, Quota, Quotas};
 use gatepost_core::scan::engines::{OutsideSettings, clamd, command, icap};
-use gatepost_core::scan::{self, EngineSettings, UnscannableAction, UnscannablePolicy};
+use gatepost_core::scan::{self, EngineSettings, FailMode, UnscannableAction, UnscannablePolicy};
 use gatepost_smtp::server::{Extensions, Mechanism, TlsMode};
 
 use super::clients;
 use crate::admission::dnsbl;
 use crate::admission::stranger::StrangerChecks;
 use crate::authn;
-use crate::backend::embedded::{self, Relay};
+use crate::backend::embedded::{self, Relay, SessionScan, SessionScans, SuspectAction};
 use crate::config::values::{Octets, TimeSpan};
 use crate::config::{
-    self, Answer, Backend, Config, EngineKind, Listener, Passing, PassingAuth, Pop3Tls, Service, SmtpTls,
+    self, Answer, Backend, Config, EngineKind, Listener, ListenerScan, Passing, PassingAuth, Pop3Tls,
+    Service, SessionInfected, SmtpTls,
 };
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
@@ -152,16 +153,39 @@ pub(super) fn backend_settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         hostname: config.hostname.to_string(),
         relay: config.remote.as_ref().map(|remote| Relay { internal: remote.internal_addresses }),
-        scan_time_max: config.scan.in_session.then(|| config.scan.session_budget.duration()),
-        refuse_infected: config.scan.refuse_infected,
+        scans: session_scans(config),
     }
 }
 
+fn session_scans(config: &Config) -> SessionScans {
+    let scan = |listener: &ListenerScan| {
+        let in_session = listener.in_session.unwrap_or(config.scan.in_session);
+        let budget = listener.session_budget.unwrap_or(config.scan.session_budget);
+        SessionScan {
+            time_max: in_session.then(|| budget.duration()),
+            fail: listener.fail,
+            suspects: match listener.infected {
+                Some(SessionInfected::Refuse) => SuspectAction::Refuse,
+                Some(SessionInfected::Quarantine) => SuspectAction::Quarantine,
+                Some(SessionInfected::Queue) => SuspectAction::Queue,
+                None if config.scan.refuse_infected => SuspectAction::Refuse,
+                None => SuspectAction::Queue,
+            },
+        }
+    };
+    let of_listeners =
+        config.listeners.iter().map(|listener| (listener.name.to_string(), scan(&listener.scan)));
+    SessionScans { usual: scan(&ListenerScan::default()), of_listeners: of_listeners.collect() }
+}
+
 pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
+    let open_listeners = config.listeners.iter().filter(|it| it.scan.fail == FailMode::Open);
     delivery::Policy {
         hostname: config.hostname.to_string(),
         schedules: config.schedules,
         infected: config.scan.infected,
+        open_listeners: open_listeners.map(|listener| listener.name.to_string()).collect(),
+        warnings: config.scan.warnings.clone(),
     }
 }
 

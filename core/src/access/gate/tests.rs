@@ -37,7 +37,7 @@ impl House {
         let delivery = Delivery {
             queue_id: QueueId(1),
             body: Body::Memory(BODY.into()),
-            stamp: engine.stamp(),
+            stamp: Some(engine.stamp()),
             received_at_ms: 7,
             copies,
         };
@@ -71,6 +71,42 @@ async fn new_signatures_cost_one_scan_and_then_none() {
     assert_eq!(house.engine.scans(), scans);
     let mark = house.store.summary(ALICE, 1).await.unwrap().unwrap().mark;
     assert_eq!(mark, Some(ScanMark { stamp: house.engine.stamp(), threat: None }));
+}
+
+#[tokio::test]
+async fn what_is_old_and_was_found_clean_once_is_not_scanned_again_where_that_is_wanted() {
+    let house = House::with_a_mail().await;
+    let age_max = AgeMax::default();
+    let gate = house.gate.clone().sparing(age_max.clone());
+    house.engine.learn("2", House::infected());
+    age_max.set(Some(Duration::from_secs(3600)));
+    gate.release(ALICE, 1).await.unwrap();
+    assert_eq!(house.engine.scans(), 0);
+    // What is younger is.
+    age_max.set(Some(Duration::MAX));
+    assert_eq!(gate.release(ALICE, 1).await.unwrap_err(), Withheld::Infected { threat: "Late".into() });
+    // What was found infected stays so, whatever its age, until a scan says otherwise.
+    age_max.set(Some(Duration::from_secs(3600)));
+    house.engine.learn("3", House::infected());
+    assert_eq!(gate.release(ALICE, 1).await.unwrap_err(), Withheld::Infected { threat: "Late".into() });
+    house.engine.learn("4", Verdict::Clean);
+    gate.release(ALICE, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_never_scanned_is_scanned_whatever_its_age() {
+    let house = House::with_a_mail().await;
+    let delivery = Delivery {
+        queue_id: QueueId(2),
+        body: Body::Memory("Subject: MARK\r\n\r\n".into()),
+        stamp: None,
+        received_at_ms: 7,
+        copies: vec![MailboxCopy { recipient: 0, mailbox: ALICE.into(), head: "Received: x\r\n".into() }],
+    };
+    let _dispositions = house.store.deliver(delivery).await.unwrap();
+    house.engine.learn("1", House::infected());
+    let gate = house.gate.clone().sparing(AgeMax::new(Some(Duration::from_secs(60))));
+    assert_eq!(gate.release(ALICE, 2).await.unwrap_err(), Withheld::Infected { threat: "Late".into() });
 }
 
 #[tokio::test]
@@ -179,6 +215,7 @@ async fn what_readers_got_is_counted() {
         .map(|metric| (metric.get_label()[0].value().to_owned(), metric.get_counter().get_value()))
         .collect();
     counts.sort_by(|a, b| a.0.cmp(&b.0));
-    let expected = [("gone", 1.0), ("infected", 1.0), ("released", 1.0), ("unavailable", 0.0)];
+    let expected =
+        [("gone", 1.0), ("infected", 1.0), ("released", 1.0), ("replaced", 0.0), ("unavailable", 0.0)];
     assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)));
 }

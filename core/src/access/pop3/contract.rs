@@ -50,7 +50,8 @@ pub enum Question {
         /// Whose.
         identity: Identity,
     },
-    /// The octets of a message, through the scan gate. Answer: `Message`, `Withheld`, `Gone`, `Unavailable`.
+    /// The octets of a message, through the scan gate. Answer: `Message`, `Withheld`,
+    /// `Replaced`, `Gone`, `Unavailable`.
     Fetch {
         /// Which.
         uid: u32,
@@ -79,6 +80,8 @@ pub enum Answer {
     Message(Bytes),
     /// A virus was found.
     Withheld,
+    /// A virus was found, and what is left of it is another message now, which a later session has.
+    Replaced,
     /// Somebody else has deleted it.
     Gone,
     /// They are deleted for good.

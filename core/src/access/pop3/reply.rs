@@ -35,6 +35,8 @@ impl Reply {
     pub(super) const GONE: Self = Self("-ERR [SYS/PERM] the message is gone");
     pub(super) const WITHHELD: Self =
         Self("-ERR [SYS/PERM] the message is withheld: a virus was found in it");
+    pub(super) const REPLACED: Self =
+        Self("-ERR [SYS/TEMP] a virus was taken out of the message: the next session has what is left");
     pub(super) const MESSAGE_UNAVAILABLE: Self =
         Self("-ERR [SYS/TEMP] the message cannot be scanned or read now, try later");
     pub(super) const NOT_DELETED: Self = Self("-ERR [SYS/TEMP] marked messages are not deleted, try later");

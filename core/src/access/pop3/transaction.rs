@@ -61,6 +61,7 @@ impl Transaction {
                 });
             }
             (Some(_), Answer::Withheld) => outbox.reply(Reply::WITHHELD),
+            (Some(_), Answer::Replaced) => outbox.reply(Reply::REPLACED),
             (Some(_), Answer::Gone) => outbox.reply(Reply::GONE),
             (Some(_), _) => outbox.reply(Reply::MESSAGE_UNAVAILABLE),
             (None, _) => {}

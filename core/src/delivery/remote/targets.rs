@@ -15,7 +15,7 @@ use super::super::reach::{Reach, is_public};
 use super::super::route::{Destination, HopHost, Route, RouteTls};
 use super::super::tls_policy::dane::Association;
 use super::super::tls_policy::sts::{Mode, Policy};
-use super::super::tls_policy::{Applied, Policies, PolicyKind};
+use super::super::tls_policy::{Applied, Demands, Policies, PolicyKind};
 use super::Settings;
 use super::hops::{self, HopHealth};
 use super::prover::{Dane, Prover};
@@ -124,7 +124,13 @@ impl Finder<'_> {
         }
         let is_asked =
             self.settings.mta_sts && !is_waived && hosts.iter().any(|(_, association)| association.is_none());
-        let policy = if is_asked { self.policies.of(self.resolver, domain, *internal).await } else { None };
+        let demands = if is_asked {
+            self.policies.of(self.resolver, domain, *internal).await
+        } else {
+            Demands::default()
+        };
+        self.results.unfetched(domain, &demands);
+        let policy = demands.policy;
         let mut targets = Vec::new();
         for (host, association) in &hosts {
             let applied = match association {

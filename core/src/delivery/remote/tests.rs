@@ -53,7 +53,7 @@ impl Resolver for OneHost {
 
 impl Fetcher for OneHost {
     fn fetch<'a>(&'a self, _: &'a str, _: &'a [IpAddr]) -> BoxFuture<'a, Result<Vec<u8>, Unfetched>> {
-        Box::pin(async { Err(Unfetched("there is none".into())) })
+        Box::pin(async { Err(Unfetched::unanswered("there is none")) })
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::hop::{Connection, HopFailure, NextHop};
 use super::super::mx::Host;
 use super::super::tls_policy::dane::Association;
 use super::super::tls_policy::sts::{Mode, Policy};
-use super::super::tls_policy::{Applied, PolicyKind};
+use super::super::tls_policy::{Applied, Demands, PolicyKind, Unfetched};
 use super::tls_wish::TlsWish;
 use crate::clock::now_ms;
 use crate::tlsrpt::{Failure, Ledger, ResultType};
@@ -53,6 +53,18 @@ impl<'a> TlsResults<'a> {
     pub(super) fn unlisted(self, domain: &str, host: &str, policy: &Policy) {
         let policy = Applied::by_policy(domain, host, policy);
         self.refused(&policy, host, ResultType::ValidationFailure, UNLISTED);
+    }
+
+    /// The policy that a domain announces cannot be had. That is a failure of the policy; what becomes of the sessions that
+    /// happen all the same is told under the policy that they go by.
+    pub(super) fn unfetched(self, domain: &str, demands: &Demands) {
+        let Some(Unfetched { result, reason }) = &demands.fault else { return };
+        let applied = Applied::new(domain, PolicyKind::MtaSts);
+        let applied = match &demands.policy {
+            Some(older) => Applied { published: older.lines(), exchangers: older.exchangers(), ..applied },
+            None => applied,
+        };
+        self.refused(&applied, "", *result, reason);
     }
 
     fn refused(self, policy: &Applied, host: &str, result: ResultType, reason: &str) {
@@ -177,5 +189,24 @@ mod tests {
         let listed = ["mx.else.example".to_owned()];
         let expected = [("tlsa", 1, "dnssec-invalid", &[][..]), ("sts", 1, "validation-failure", &listed)];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_had_is_told_with_the_older_one_where_that_holds() {
+        let ledger = Ledger::default();
+        let results = TlsResults::new(Some(&ledger), TlsWish::None);
+        let demands = |policy, fault| Demands { policy, fault };
+        let older = policy("enforce", "mx.to.example");
+        results.unfetched("to.example", &Demands::default());
+        results.unfetched("to.example", &demands(None, Some(Unfetched::unproven("expired"))));
+        results.unfetched("to.example", &demands(Some(older.into()), Some(Unfetched::unanswered("404"))));
+        let due = ledger.due(now_ms() + 24 * 60 * 60 * 1000);
+        let tallies = ledger.tallies(due[0].0, "to.example");
+        let told: Vec<_> = tallies
+            .iter()
+            .map(|it| (it.kind.as_str(), it.policy.len(), it.details[0].result.as_str()))
+            .collect();
+        assert_eq!(told, [("sts", 0, "sts-webpki-invalid"), ("sts", 4, "sts-policy-fetch-error")]);
+        assert!(tallies.iter().all(|it| it.details[0].host.is_empty()));
     }
 }

@@ -68,8 +68,22 @@ pub enum PolicyKind {
 
 /// Why there is no policy to be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unfetched(pub String);
+#[error("{reason}")]
+pub struct Unfetched {
+    /// What the domain's reports call it.
+    pub result: ResultType,
+    /// In our words.
+    pub reason: String,
+}
+
+/// What a domain demands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// Its policy; `None`: nothing.
+    pub policy: Option<Arc<Policy>>,
+    /// Why the policy that it announces cannot be had. An older one may hold all the same.
+    pub fault: Option<Unfetched>,
+}
 
 /// The policies that are known.
 #[derive(Debug)]
@@ -82,6 +96,8 @@ pub struct Policies {
 struct Known {
     /// `None`: the id of the record that led to nothing.
     policy: Option<Arc<Policy>>,
+    /// Why it led to nothing.
+    fault: Option<Unfetched>,
     id: String,
     until: Instant,
 }
@@ -103,6 +119,32 @@ impl PolicyKind {
     }
 }
 
+// === impl Unfetched ===
+
+impl Unfetched {
+    /// The web server does not give it.
+    pub fn unanswered(reason: impl fmt::Display) -> Self {
+        Self { result: ResultType::StsPolicyFetchError, reason: reason.to_string() }
+    }
+
+    /// The web server does not prove its name.
+    pub fn unproven(reason: impl fmt::Display) -> Self {
+        Self { result: ResultType::StsWebpkiInvalid, reason: reason.to_string() }
+    }
+
+    fn invalid(reason: impl fmt::Display) -> Self {
+        Self { result: ResultType::StsPolicyInvalid, reason: reason.to_string() }
+    }
+}
+
+// === impl Demands ===
+
+impl Demands {
+    fn new(policy: Option<Arc<Policy>>, fault: Option<Unfetched>) -> Self {
+        Self { policy: policy.filter(|policy| policy.mode != Mode::None), fault }
+    }
+}
+
 // === impl Policies ===
 
 impl Policies {
@@ -112,27 +154,27 @@ impl Policies {
         Self { fetcher, known: Mutex::new(HashMap::new()) }
     }
 
-    /// What a domain (A-labels, lower case) demands now; `None`: nothing. `internal`: whether its web server may be one on
-    /// loopback or in a private network.
-    pub async fn of(&self, resolver: &dyn Resolver, domain: &str, internal: bool) -> Option<Arc<Policy>> {
+    /// What a domain (A-labels, lower case) demands now. `internal`: whether its web server may be one on loopback or in a
+    /// private network.
+    pub async fn of(&self, resolver: &dyn Resolver, domain: &str, internal: bool) -> Demands {
         let remembered = self.remembered(domain);
         let texts = resolver.texts(&format!("_mta-sts.{domain}")).await.unwrap_or_default();
-        let id = sts::record_id(&texts);
-        let (Some(id), policy) = (id, remembered.as_ref().and_then(|known| known.policy.clone())) else {
-            return remembered.and_then(|known| known.policy).filter(|policy| policy.mode != Mode::None);
-        };
-        if remembered.is_some_and(|known| known.id == id) {
-            return policy.filter(|policy| policy.mode != Mode::None);
+        let known_policy = remembered.as_ref().and_then(|known| known.policy.clone());
+        let Some(id) = sts::record_id(&texts) else { return Demands::new(known_policy, None) };
+        if let Some(known) = remembered.filter(|known| known.id == id) {
+            return Demands::new(known.policy, known.fault);
         }
         let fetched = match timeout(FETCH_TIME_MAX, self.fetch(resolver, domain, internal)).await {
-            Ok(Ok(fetched)) => fetched,
-            Ok(Err(error)) => return self.not_fetched(domain, id, policy, &error.to_string()),
-            Err(_) => return self.not_fetched(domain, id, policy, "it took too long"),
+            Ok(Ok(fetched)) => Arc::new(fetched),
+            Ok(Err(fault)) => return self.not_fetched(domain, id, known_policy, fault),
+            Err(_) => {
+                let fault = Unfetched::unanswered("it took too long");
+                return self.not_fetched(domain, id, known_policy, fault);
+            }
         };
-        let fetched = Arc::new(fetched);
         debug!(domain, mode = ?fetched.mode, max_age = fetched.max_age.as_secs(), "an MTA-STS policy was fetched");
-        self.remember(domain, id, Some(Arc::clone(&fetched)), fetched.max_age);
-        Some(fetched).filter(|policy| policy.mode != Mode::None)
+        self.remember(domain, id, Ok(Arc::clone(&fetched)), fetched.max_age);
+        Demands::new(Some(fetched), None)
     }
 
     /// Whether the DNS and the web server have told what a domain demands, so that no other answer is to be had later.
@@ -153,36 +195,30 @@ impl Policies {
         internal: bool,
     ) -> Result<Policy, Unfetched> {
         let host = format!("mta-sts.{domain}");
-        let found = resolver.addresses(&host).await.map_err(|error| Unfetched(error.to_string()))?;
+        let found = resolver.addresses(&host).await.map_err(Unfetched::unanswered)?;
         let mut addresses = found.addresses;
         addresses.retain(|address| internal || is_public(*address));
         if addresses.is_empty() {
-            return Err(Unfetched("its web server has no public address".to_owned()));
+            return Err(Unfetched::unanswered("its web server has no public address"));
         }
         let octets = self.fetcher.fetch(&host, &addresses).await?;
-        Policy::parse(&octets).map_err(|error| Unfetched(error.to_string()))
+        Policy::parse(&octets).map_err(Unfetched::invalid)
     }
 
     /// An older policy still holds. Without one there is none, and the web server is left alone for a while.
-    fn not_fetched(
-        &self,
-        domain: &str,
-        id: String,
-        older: Option<Arc<Policy>>,
-        why: &str,
-    ) -> Option<Arc<Policy>> {
-        debug!(domain, why, has_older = older.is_some(), "an MTA-STS policy cannot be fetched");
+    fn not_fetched(&self, domain: &str, id: String, older: Option<Arc<Policy>>, fault: Unfetched) -> Demands {
+        debug!(domain, %fault, has_older = older.is_some(), "an MTA-STS policy cannot be fetched");
         if older.is_none() {
-            self.remember(domain, id, None, FAILURE_TIME);
+            self.remember(domain, id, Err(fault.clone()), FAILURE_TIME);
         }
-        older.filter(|policy| policy.mode != Mode::None)
+        Demands::new(older, Some(fault))
     }
 
     fn remembered(&self, domain: &str) -> Option<Known> {
         self.known().get(domain).filter(|known| known.until > Instant::now()).cloned()
     }
 
-    fn remember(&self, domain: &str, id: String, policy: Option<Arc<Policy>>, age: Duration) {
+    fn remember(&self, domain: &str, id: String, fetched: Result<Arc<Policy>, Unfetched>, age: Duration) {
         let now = Instant::now();
         let mut known = self.known();
         if known.len() >= KNOWN_MAX {
@@ -190,7 +226,11 @@ impl Policies {
         }
         // Where the memory is full of policies that hold, a new one is fetched for each mail instead.
         if let Some(until) = now.checked_add(age).filter(|_| known.len() < KNOWN_MAX) {
-            known.insert(domain.to_owned(), Known { policy, id, until });
+            let (policy, fault) = match fetched {
+                Ok(policy) => (Some(policy), None),
+                Err(fault) => (None, Some(fault)),
+            };
+            known.insert(domain.to_owned(), Known { policy, fault, id, until });
         }
     }
 
@@ -266,7 +306,7 @@ mod tests {
         ) -> BoxFuture<'a, Result<Vec<u8>, Unfetched>> {
             self.fetches.fetch_add(1, Ordering::SeqCst);
             let policy = self.policy.lock().unwrap().clone();
-            Box::pin(async { policy.map(String::into_bytes).ok_or_else(|| Unfetched("404".to_owned())) })
+            Box::pin(async { policy.map(String::into_bytes).ok_or_else(|| Unfetched::unanswered("404")) })
         }
     }
 
@@ -282,7 +322,15 @@ mod tests {
         }
 
         async fn mode(&self) -> Option<Mode> {
-            self.policies.of(&*self.domain, "to.example", false).await.map(|policy| policy.mode)
+            self.demands().await.policy.map(|policy| policy.mode)
+        }
+
+        async fn demands(&self) -> Demands {
+            self.policies.of(&*self.domain, "to.example", false).await
+        }
+
+        async fn fault(&self) -> Option<ResultType> {
+            self.demands().await.fault.map(|fault| fault.result)
         }
 
         fn fetches(&self) -> usize {
@@ -339,12 +387,30 @@ mod tests {
         assert_eq!((case.mode().await, case.fetches()), (None, 2));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn why_a_policy_cannot_be_had_is_known_as_long_as_nobody_asks_again() {
+        let case = Case::new();
+        case.domain.say(Some("v=STSv1; id=1"), None);
+        for _ in 0..2 {
+            assert_eq!(case.fault().await, Some(ResultType::StsPolicyFetchError));
+        }
+        assert_eq!(case.fetches(), 1);
+        case.domain.say(Some("v=STSv1; id=2"), Some("perhaps"));
+        assert_eq!(case.fault().await, Some(ResultType::StsPolicyInvalid));
+        case.domain.say(Some("v=STSv1; id=3"), Some("enforce"));
+        assert_eq!(case.fault().await, None);
+        case.domain.say(Some("v=STSv1; id=4"), None);
+        let demands = case.demands().await;
+        assert!(demands.policy.is_some() && demands.fault.is_some(), "the older one holds");
+    }
+
     #[tokio::test]
     async fn a_foreign_domain_cannot_have_a_host_inside_asked() {
         let case = Case::new();
         case.domain.say(Some("v=STSv1; id=1"), Some("enforce"));
-        assert_eq!(case.policies.of(&*case.domain, "inside.example", false).await, None);
+        let demands = case.policies.of(&*case.domain, "inside.example", false).await;
+        assert_eq!((demands.policy, demands.fault.unwrap().result), (None, ResultType::StsPolicyFetchError));
         assert_eq!(case.fetches(), 0);
-        assert!(case.policies.of(&*case.domain, "other.example", true).await.is_some());
+        assert!(case.policies.of(&*case.domain, "other.example", true).await.policy.is_some());
     }
 }

@@ -10,13 +10,17 @@ mod kb883522;
 mod notices;
 mod release;
 mod simulation;
+mod warnings;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use self::house::{ALICE, BOB, BODY, House, accept_large};
 use super::*;
+use crate::access::{ScanGate, Withheld};
+use crate::delivery::testing::message;
 use crate::disk::Disk;
+use crate::quarantine::Evidence;
 use crate::queue::{Selection, Summary};
 use crate::store::ScanMark;
 
@@ -225,6 +229,68 @@ async fn nothing_is_delivered_without_a_verdict() {
         running.until_queue(tried).await;
     }
     assert_eq!(running.count(ALICE).await, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_fails_open_has_its_mail_in_mailboxes_unscanned_and_nowhere_else() {
+    let house = House::new();
+    house.engine.learn("2", Verdict::Failed);
+    let mut idle = house.start_idle();
+    idle.open_listeners.insert("smtp".to_owned());
+    let running = idle.with_workers(&house.engine).await;
+    let id = running.accept(None, &[ALICE, "someone@example.org"]).await;
+    let waiting = running.until_queue(|waiting| waiting.iter().any(|mail| mail.attempts == 1)).await;
+    let message = running.store.inner.fetch(ALICE, 1).await.unwrap().unwrap();
+    assert_eq!(message.mark, None, "whoever reads it has it scanned first");
+    let reason = waiting[0].last_reason.as_ref().unwrap();
+    assert!(reason.starts_with("4.7.1 waiting for a virus scan"), "{reason}");
+    let details = running.queue.show(id).await.unwrap();
+    assert_eq!((waiting[0].id, details.submission.envelope.recipients.len()), (id, 2));
+    assert_eq!(running.count(ALICE).await, 1);
+    let counters = running.stop().await;
+    assert_eq!(counters.of("gatepost_virus_scan_unscanned_total", "delivered"), 1.0);
+}
+
+#[tokio::test]
+async fn what_fails_open_is_not_given_out_when_it_turns_out_to_be_infected() {
+    let house = House::new();
+    house.engine.learn("2", Verdict::Failed);
+    let mut idle = house.start_idle();
+    idle.open_listeners.insert("smtp".to_owned());
+    let running = idle.with_workers(&house.engine).await;
+    running.accept(None, &[ALICE]).await;
+    running.until_queue_empty().await;
+    let gate = ScanGate::new(running.store.clone(), running.scanner.clone(), None);
+    assert_eq!(gate.release(ALICE, 1).await.unwrap_err(), Withheld::Unavailable);
+    house.engine.learn("3", infected());
+    assert_eq!(gate.release(ALICE, 1).await.unwrap_err(), Withheld::Infected { threat: "Late".into() });
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_suspect_of_a_session_lies_in_quarantine_and_who_has_logged_in_is_told() {
+    let house = House::new();
+    let running = house.start().await;
+    for (number, user) in [None, Some(BOB)].into_iter().enumerate() {
+        let mut message = message(running.queue.allocate_id().0, &[ALICE, BOB]);
+        message.submission.origin.user = user.map(str::to_owned);
+        message.submission.envelope.reverse_path = format!("<{BOB}>").parse().unwrap();
+        let evidence = Evidence { threat: "Found".into(), item: None, stamp: Some(house.engine.stamp()) };
+        let id = message.id;
+        running.workers.suspects().keep(message, evidence).await.unwrap();
+        let details = running.quarantine.show(id, "test").await.unwrap().unwrap();
+        assert_eq!((details.record.recipients.len(), details.record.threat.as_str()), (2, "Found"));
+        running.until_queue_empty().await;
+        assert_eq!((running.count(ALICE).await, running.count(BOB).await), (0, number));
+        // Nothing will tell of it again, so nothing of it stays once it is deleted.
+        assert_eq!(
+            running.quarantine.delete(crate::quarantine::Selection::one(id), "test").await.unwrap(),
+            1
+        );
+    }
+    let files = house.quarantine_disk.list(Path::new("/quarantine")).unwrap();
+    assert_eq!(files, Vec::<std::path::PathBuf>::new());
     running.stop().await;
 }
 

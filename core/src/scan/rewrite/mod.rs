@@ -20,9 +20,9 @@ use self::leaves::{Leaf, file_name};
 use super::examine::clean_contained;
 use super::{Cleaning, Engine, Priority, Scanner, Stamp, Verdict};
 use crate::disk::IoPool;
-use crate::intake::{Body, BodyBuffer, Spool};
+use crate::intake::{Body, BodyBuffer, Spool, trace};
 use crate::memory::{Drawn, MemoryBudget};
-use crate::queue::AppendError;
+use crate::queue::{AppendError, QueueId};
 pub use leaves::Indivisible;
 pub use replacement::Notice;
 
@@ -94,6 +94,17 @@ pub enum NotRewritten {
 struct Edit {
     leaf: Leaf,
     octets: Vec<u8>,
+}
+
+// === impl Rewritten ===
+
+impl Rewritten {
+    /// The header field that says what was done to a message: on which server, by what the event log and the quarantine know it as it
+    /// was, and what was found. Neither name has anything in it that could end a line.
+    #[must_use]
+    pub fn field(&self, hostname: &str, original: QueueId, threat: &str, now_ms: u64) -> String {
+        field(&self.parts, hostname, original, threat, now_ms)
+    }
 }
 
 // === impl Rewriter ===
@@ -243,6 +254,16 @@ fn clean(engine: &dyn Engine, part: &[u8], due: Instant) -> Option<Bytes> {
         Cleaning::Cleaned(cleaned) => replacement::with_content(part, &cleaned).map(Bytes::from),
         Cleaning::NotCleanable | Cleaning::Failed => None,
     }
+}
+
+fn field(parts: &[Treated], hostname: &str, original: QueueId, threat: &str, now_ms: u64) -> String {
+    let cleaned = parts.iter().filter(|part| part.treatment == Treatment::Cleaned).count();
+    let removed = parts.len().saturating_sub(cleaned);
+    let date = trace::date(now_ms);
+    format!(
+        "X-Gatepost-Rewritten: by {hostname}; was={original}; removed={removed}; cleaned={cleaned};\r\n\
+         \tfound={threat};\r\n\t{date}\r\n"
+    )
 }
 
 fn spliced(message: &[u8], edits: Vec<Edit>) -> Vec<u8> {

@@ -100,6 +100,16 @@ fn what_cannot_be_divided_stays() {
     assert_eq!(impossible(&mixed(&[FILE, "\r\nSLOW"])), NotRewritten::NotNow);
 }
 
+#[test]
+fn the_field_says_what_was_done_and_is_folded() {
+    let part = |treatment| Treated { threat: "T".into(), treatment };
+    let parts = [part(Treatment::Cleaned), part(Treatment::CleanFailed), part(Treatment::Removed)];
+    let field = field(&parts, "mx.example.org", QueueId(7), &"T".repeat(128), 0);
+    let first = "X-Gatepost-Rewritten: by mx.example.org; was=0000000000007; removed=2; cleaned=1;";
+    assert_eq!(field.lines().next(), Some(first));
+    assert!(field.ends_with("\tThu, 1 Jan 1970 00:00:00 +0000\r\n"), "{field}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -17,8 +17,10 @@ pub(super) struct StoredBody {
 /// Finds the body or writes it, chunk by chunk. It is held by no message yet: `retain` follows in the same transaction.
 ///
 /// A body that is there keeps what its last scan said: if the new stamp is another one, the gate finds out which of
-/// the two is current, and a threat that was found is not covered up by an older scanner's opinion.
-pub(super) fn store(db: &Connection, body: &Body, stamp: &Stamp) -> Result<StoredBody, Fault> {
+/// the two is current, and a threat that was found is not covered up by an older scanner's opinion. One that has come
+/// unscanned so far takes the stamp.
+pub(super) fn store(db: &Connection, body: &Body, stamp: Option<&Stamp>) -> Result<StoredBody, Fault> {
+    let stamp = stamp.map(ToString::to_string);
     let hash = match body {
         Body::Memory(octets) => *blake3::hash(octets).as_bytes(),
         Body::File(file) => *file.hash(),
@@ -28,13 +30,17 @@ pub(super) fn store(db: &Connection, body: &Body, stamp: &Stamp) -> Result<Store
         .query_row(params![hash], |row| row.get(0))
         .optional()?;
     if let Some(id) = existing {
+        if let Some(stamp) = stamp {
+            db.prepare_cached("UPDATE bodies SET stamp = ?2 WHERE id = ?1 AND stamp = ?3")?
+                .execute(params![id, stamp, UNSCANNED])?;
+        }
         return Ok(StoredBody { id, octets_written: 0 });
     }
     let id: i64 = db
         .prepare_cached(
             "INSERT INTO bodies (hash, octets, messages, stamp) VALUES (?1, ?2, 0, ?3) RETURNING id",
         )?
-        .query_row(params![hash, body.octets(), stamp.to_string()], |row| row.get(0))?;
+        .query_row(params![hash, body.octets(), stamp.as_deref().unwrap_or(UNSCANNED)], |row| row.get(0))?;
     write_chunks(db, id, body)?;
     Ok(StoredBody { id, octets_written: body.octets() })
 }
@@ -95,6 +101,9 @@ fn write_chunks(db: &Connection, id: i64, body: &Body) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+/// What stands in place of a stamp: no stamp has this text, so none is read from it.
+const UNSCANNED: &str = "";
 
 /// What a delivery needs in memory, whatever the mail's size; small beside a mail that has more than one.
 pub(super) const CHUNK_OCTETS: usize = 256 * 1024;

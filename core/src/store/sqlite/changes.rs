@@ -29,7 +29,7 @@ pub(super) fn deliver(db: &Connection, delivery: &Delivery) -> Result<Delivered,
         .peekable();
     let (mut copies, mut body_octets) = (0_u64, 0);
     if due.peek().is_some() {
-        let body = bodies::store(db, &delivery.body, &delivery.stamp)?;
+        let body = bodies::store(db, &delivery.body, delivery.stamp.as_ref())?;
         body_octets = body.octets_written;
         let mut served = HashSet::new();
         for copy in due {
@@ -139,6 +139,19 @@ fn put(db: &Connection, delivery: &Delivery, copy: &MailboxCopy, body_id: i64) -
         Some(folder) => folder,
         None => make_inbox(db, &copy.mailbox)?,
     };
+    add(db, folder, delivery.queue_id, delivery.received_at_ms, &copy.head, body_id)?;
+    Ok(())
+}
+
+/// A message at the end of its folder, and its uid.
+pub(super) fn add(
+    db: &Connection,
+    folder: i64,
+    queue_id: QueueId,
+    received_at_ms: u64,
+    head: &[u8],
+    body_id: i64,
+) -> Result<u32, Fault> {
     let uid: i64 = db
         .prepare_cached("UPDATE folders SET uid_next = uid_next + 1 WHERE id = ?1 RETURNING uid_next - 1")?
         .query_row(params![folder], |row| row.get(0))?;
@@ -147,16 +160,9 @@ fn put(db: &Connection, delivery: &Delivery, copy: &MailboxCopy, body_id: i64) -
         "INSERT INTO messages (folder_id, uid, queue_id, received_at_ms, head, body_id)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![
-        folder,
-        uid,
-        key(delivery.queue_id),
-        delivery.received_at_ms,
-        copy.head.as_ref(),
-        body_id
-    ])?;
+    .execute(params![folder, uid, key(queue_id), received_at_ms, head, body_id])?;
     bodies::retain(db, body_id)?;
-    Ok(())
+    Ok(uid)
 }
 
 fn inbox(db: &Connection, mailbox: &str) -> rusqlite::Result<Option<i64>> {

@@ -50,7 +50,7 @@ impl SqliteStore {
     }
 }
 
-fn copies(db: &Connection, content: ContentHash, most: usize) -> rusqlite::Result<Vec<Copied>> {
+pub(super) fn copies(db: &Connection, content: ContentHash, most: usize) -> rusqlite::Result<Vec<Copied>> {
     let limit = i64::try_from(most).unwrap_or(i64::MAX);
     db.prepare_cached(
         "SELECT mailboxes.name, folders.name, messages.uid, messages.queue_id, messages.received_at_ms,

@@ -12,6 +12,7 @@ mod changes;
 mod copies;
 mod queries;
 mod readers;
+mod replace;
 mod schema;
 mod survey;
 #[cfg(test)]

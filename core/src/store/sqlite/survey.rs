@@ -28,6 +28,24 @@ impl SqliteStore {
         self.counted(self.readers.query(read).await)
     }
 
+    /// What the last scan said of a body; `None` for one that has gone or was never scanned.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn mark_of(&self, content: ContentHash) -> Result<Option<ScanMark>, StoreError> {
+        let read = move |db: &Connection| mark_of(db, &content);
+        self.counted(self.readers.query(read).await)
+    }
+
+    /// Remembers verdicts.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn mark_bodies(&self, marks: Vec<BodyMark>) -> Result<(), StoreError> {
+        let apply = move |db: &Connection| mark_bodies(db, &marks);
+        self.counted(self.writer.change(0, apply).await)
+    }
+
     /// Remembers verdicts, and with them, in the same transaction, how far a background scan has come.
     ///
     /// # Errors
@@ -92,12 +110,25 @@ fn body(db: &Connection, content: &ContentHash) -> rusqlite::Result<Option<Bytes
     Ok(Some(body.into()))
 }
 
+fn mark_of(db: &Connection, content: &ContentHash) -> rusqlite::Result<Option<ScanMark>> {
+    let found = db
+        .prepare_cached("SELECT stamp, threat FROM bodies WHERE hash = ?1")?
+        .query_row(params![content.0], |row| queries::scan_mark(row, 0))
+        .optional()?;
+    Ok(found.flatten())
+}
+
 /// By the hash, never by the row: a row may have become another body's while this one was being scanned.
-fn note(db: &Connection, marks: &[BodyMark], progress: &str) -> Result<(), Fault> {
+fn mark_bodies(db: &Connection, marks: &[BodyMark]) -> Result<(), Fault> {
     let mut update = db.prepare_cached("UPDATE bodies SET stamp = ?2, threat = ?3 WHERE hash = ?1")?;
     for BodyMark { content, mark: ScanMark { stamp, threat } } in marks {
         update.execute(params![content.0, stamp.to_string(), threat])?;
     }
+    Ok(())
+}
+
+fn note(db: &Connection, marks: &[BodyMark], progress: &str) -> Result<(), Fault> {
+    mark_bodies(db, marks)?;
     db.prepare_cached(
         "INSERT INTO background_scan (only_row, progress) VALUES (1, ?1)
          ON CONFLICT (only_row) DO UPDATE SET progress = excluded.progress",

@@ -58,7 +58,7 @@ fn delivery(queue_id: QueueId, body: impl Into<Bytes>, copies: Vec<MailboxCopy>)
     Delivery {
         queue_id,
         body: Body::Memory(body.into()),
-        stamp: stamp("1"),
+        stamp: Some(stamp("1")),
         received_at_ms: 1_700_000_000_000,
         copies,
     }

@@ -1,19 +1,17 @@
 //! A whole mail on its way into the queue: scanned, signed, with its trace.
 
-use std::time::Duration;
-
 use gatepost_core::clock::now_ms;
-use gatepost_core::events::{About, What};
+use gatepost_core::events::About;
 use gatepost_core::filter::Trust;
 use gatepost_core::forwarding::forward;
 use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission, binarymime, trace};
 use gatepost_core::queue::NewMessage;
-use gatepost_core::scan::{Priority, Stamp, Verdict};
 use gatepost_smtp::server::{BodySink as _, Refusal};
 use gatepost_smtp::wire::params::BodyKind;
 use gatepost_smtp::wire::path::{Mailbox, ReversePath};
 
 use super::incoming::Incoming;
+use super::session_scan::Scanned;
 use super::{Rooms, refusal};
 
 // === impl Rooms ===
@@ -31,11 +29,12 @@ impl Rooms {
             envelope.params.body = BodyKind::EightBitMime;
         }
         let settings = self.settings.load_full();
-        let stamp = match settings.scan_time_max {
-            Some(time_max) => self.scan(&body, &origin, time_max).await?,
-            None => None,
-        };
         let id = self.queue.allocate_id();
+        let (stamp, evidence) = match self.scan(id, &body, &origin, &settings.scans).await? {
+            Scanned::Vouched(stamp) => (Some(stamp), None),
+            Scanned::Unvouched => (None, None),
+            Scanned::Suspect(evidence) => (None, Some(evidence)),
+        };
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
         let submission = Submission::new(envelope, origin);
         let mut trace = trace::received(&settings.hostname, id, &submission);
@@ -43,38 +42,14 @@ impl Rooms {
         let submission =
             forward(&self.directory, submission, settings.relay.is_some(), |path| self.lives_behind(path));
         let message = NewMessage { id, submission, trace, body, stamp };
-        let queue_id = self.queue.append(message).await.map_err(refusal)?;
+        match evidence {
+            None => {
+                self.queue.append(message).await.map_err(refusal)?;
+            }
+            Some(evidence) => self.keep(message, evidence).await?,
+        }
         self.tell_stripped(about, &stripped);
-        Ok(queue_id.to_string())
-    }
-
-    /// The stamp, or `None` where there is no verdict in time: the queue scans it before anybody reads it.
-    async fn scan(&self, body: &Body, origin: &Origin, time_max: Duration) -> Result<Option<Stamp>, Refusal> {
-        let report = self.scanner.scan(body.clone(), Priority::High, time_max).await;
-        let (session, user) = (&origin.session, origin.user.as_deref());
-        if report.verdict != Verdict::Clean {
-            let verdict = report.verdict.to_string();
-            self.events.record(About::from(origin), What::Scanned { verdict });
-        }
-        match report.verdict {
-            Verdict::Clean => Ok(Some(report.stamp)),
-            Verdict::Infected { threat } if !self.settings.load().refuse_infected => {
-                tracing::info!(session, user, threat, "an infected mail is left to the queue");
-                Ok(None)
-            }
-            Verdict::Infected { threat } => {
-                tracing::info!(session, user, peer = %origin.peer, threat, "an infected mail was refused");
-                Err(Refusal::Infected)
-            }
-            Verdict::Unscannable { reason } => {
-                tracing::info!(session, user, peer = %origin.peer, %reason, "a mail that cannot be scanned was refused");
-                Err(Refusal::ContentRejected)
-            }
-            verdict @ (Verdict::TimedOut | Verdict::Failed) => {
-                tracing::warn!(session, %verdict, "no scan in the session: the queue scans this mail");
-                Ok(None)
-            }
-        }
+        Ok(id.to_string())
     }
 
     /// DKIM signatures of what a user sends as himself. Here, since nothing below changes the mail any more, and so that each

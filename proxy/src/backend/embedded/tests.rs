@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use gatepost_core::forwarding::srs;
 use gatepost_core::queue;
+use gatepost_core::scan::FailMode;
 use gatepost_smtp::server::{ClassRights, Envelope, PeerClass, Recipient};
 use gatepost_smtp::wire::params::RcptParams;
 use gatepost_smtp::wire::path::Mailbox;
@@ -127,13 +130,31 @@ async fn a_scan_that_takes_too_long_leaves_the_mail_unstamped() {
 }
 
 #[tokio::test]
+async fn a_listener_that_fails_closed_asks_to_come_again() {
+    let house = house();
+    let closed = SessionScan {
+        time_max: Some(Duration::from_millis(100)),
+        fail: FailMode::Closed,
+        suspects: SuspectAction::Refuse,
+    };
+    let scans =
+        SessionScans { usual: SessionScan::default(), of_listeners: [("test".into(), closed)].into() };
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay: None, scans });
+    let slow = format!("Subject: x\r\n\r\n{SLOW}\r\n");
+    assert_eq!(send(&house, slow.as_bytes()).await, Err(Refusal::ScanUnavailable));
+    assert!(house.queue.list().await.is_empty());
+    assert!(send(&house, b"Subject: x\r\n\r\nclean\r\n").await.is_ok());
+    let infected = format!("Subject: x\r\n\r\n{VIRUS}\r\n");
+    assert_eq!(send(&house, infected.as_bytes()).await, Err(Refusal::Infected));
+}
+
+#[tokio::test]
 async fn without_a_scan_in_the_session_the_mail_is_left_to_the_queue() {
     let house = house();
     house.backend.reload(Settings {
         hostname: "mx.example".into(),
         relay: None,
-        scan_time_max: None,
-        refuse_infected: true,
+        scans: SessionScans::default(),
     });
     let body = format!("Subject: x\r\n\r\n{VIRUS}\r\n");
     let id = send(&house, body.as_bytes()).await.unwrap();
@@ -256,12 +277,7 @@ async fn an_alias_that_leads_elsewhere_is_for_everybody_where_mail_may_leave() {
     let params = RcptParams::default();
     assert_eq!(stranger.recipient(&path, &params).await, Err(Refusal::RelayDenied));
     let relay = Some(Relay { internal: false });
-    house.backend.reload(Settings {
-        hostname: "mx.example".into(),
-        relay,
-        scan_time_max: None,
-        refuse_infected: true,
-    });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scans: SessionScans::default() });
     assert_eq!(stranger.recipient(&path, &params).await, Ok(()));
     assert_eq!(stranger.recipient(&forward("a@other.example"), &params).await, Err(Refusal::RelayDenied));
     let recipients = vec![Recipient { path: path.clone(), params }];
@@ -283,12 +299,7 @@ async fn an_alias_that_leads_elsewhere_is_for_everybody_where_mail_may_leave() {
 async fn bounces_to_rewritten_senders_are_taken_and_what_only_looks_like_them_is_not() {
     let house = house();
     let relay = Some(Relay { internal: false });
-    house.backend.reload(Settings {
-        hostname: "mx.example".into(),
-        relay,
-        scan_time_max: None,
-        refuse_infected: true,
-    });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scans: SessionScans::default() });
     let settings = |bounces_only| srs::Settings {
         domain: "back.example".parse().unwrap(),
         days: 21,
@@ -367,12 +378,7 @@ async fn a_recipient_elsewhere_draws_and_has_a_quota_as_one_here() {
     let quotas = queue::Quotas { domain, ..queue::Quotas::default() };
     let house = house_with(queue::Settings { quotas, ..queue_settings() });
     let relay = Some(Relay { internal: false });
-    house.backend.reload(Settings {
-        hostname: "mx.example".into(),
-        relay,
-        scan_time_max: None,
-        refuse_infected: true,
-    });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scans: SessionScans::default() });
     let params = RcptParams::default();
     let (first, second) = (forward("a@full.example"), forward("b@other.example"));
     let mut transaction = begin(&house, Some("me@localhost"), &reverse("me@localhost")).await.unwrap();
@@ -395,12 +401,7 @@ async fn a_recipient_elsewhere_draws_and_has_a_quota_as_one_here() {
 async fn an_alias_draws_for_its_targets_once_in_a_transaction_and_nothing_when_refused() {
     let house = house();
     let relay = Some(Relay { internal: false });
-    house.backend.reload(Settings {
-        hostname: "mx.example".into(),
-        relay,
-        scan_time_max: None,
-        refuse_infected: true,
-    });
+    house.backend.reload(Settings { hostname: "mx.example".into(), relay, scans: SessionScans::default() });
     house.directory.add_aliases("away@localhost", &["a@other.example", "b@other.example"]).unwrap();
     house.directory.add_alias("far@localhost", "c@other.example").unwrap();
     house.memory.resize(5 * RECIPIENT_OCTETS);

@@ -143,6 +143,10 @@ fn what_the_scan_says_ends_the_command_and_not_the_session() {
     site.log_in();
     for (answer, reply) in [
         (Answer::Withheld, "-ERR [SYS/PERM] the message is withheld: a virus was found in it\r\n"),
+        (
+            Answer::Replaced,
+            "-ERR [SYS/TEMP] a virus was taken out of the message: the next session has what is left\r\n",
+        ),
         (Answer::Unavailable, "-ERR [SYS/TEMP] the message cannot be scanned or read now, try later\r\n"),
         (Answer::Gone, "-ERR [SYS/PERM] the message is gone\r\n"),
     ] {

@@ -1,5 +1,6 @@
 //! All rooms around the workers, and what a crash does to them.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use gatepost_smtp::server::{BodySink, Envelope, Recipient};
@@ -9,8 +10,8 @@ use super::super::*;
 use super::faulty_store::FaultyStore;
 use crate::badmail::{self, Badmail};
 use crate::clock::now_ms;
-use crate::delivery::Schedules;
 use crate::delivery::testing::Teachable;
+use crate::delivery::{Schedules, Warnings};
 use crate::directory::{Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::events::Log;
@@ -82,6 +83,8 @@ impl House {
             directory,
             schedules: Schedules::default(),
             infected: InfectedAction::Delete,
+            open_listeners: HashSet::new(),
+            warnings: Warnings::default(),
             quarantine: self.quarantine(&overruled),
             overruled,
             remote: None,
@@ -110,6 +113,8 @@ pub(super) struct Idle {
     pub(super) directory: Directory,
     pub(super) schedules: Schedules,
     pub(super) infected: InfectedAction,
+    pub(super) open_listeners: HashSet<String>,
+    pub(super) warnings: Warnings,
     pub(super) quarantine: Quarantine,
     pub(super) overruled: Overruled,
     pub(super) remote: Option<Remote>,
@@ -118,8 +123,9 @@ pub(super) struct Idle {
 
 impl Idle {
     pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
-        let Self { queue, store, directory, schedules, infected, quarantine, overruled, remote, badmail } =
-            self;
+        let Self { queue, store, directory, quarantine, overruled, remote, badmail, .. } = self;
+        let (schedules, infected, open_listeners) = (self.schedules, self.infected, self.open_listeners);
+        let warnings = self.warnings;
         let registry = prometheus::Registry::new();
         let scanner = Scanner::start(
             Arc::clone(engine) as Arc<dyn Engine>,
@@ -137,10 +143,12 @@ impl Idle {
             badmail: Some(badmail),
             quarantine: quarantine.clone(),
             rewriter: Rewriter::start(scanner.clone(), MemoryBudget::default()).unwrap(),
+            proactive: None,
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();
-        let policy = Policy { hostname: "mx.localhost".to_owned(), schedules, infected };
+        let hostname = "mx.localhost".to_owned();
+        let policy = Policy { hostname, schedules, infected, open_listeners, warnings };
         let workers = Workers::start(rooms, &Settings::default(), policy, Some(metrics)).await.unwrap();
         Running { queue, store, directory, workers, quarantine, scanner, registry }
     }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::house::{ALICE, BOB, House, Mail};
 use super::*;
 use crate::BoxFuture;
-use crate::delivery::{Retries, Schedule, Schedules};
+use crate::delivery::{Retries, Schedule, Schedules, Warnings};
 use crate::disk::{Dice, Disk, Fault, SimulatedDisk};
 use crate::events::Log;
 use crate::intake::Body;
@@ -308,6 +308,7 @@ impl World<'_> {
             )
             .unwrap(),
             store: Arc::clone(store) as Arc<dyn MailStore>,
+            proactive: None,
             events: Log::discarding(),
             remote: None,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
@@ -458,7 +459,13 @@ fn policy(deletion: bool) -> Policy {
     let local = Schedule { retries, delay_notice: None, expiry: Duration::from_secs(3600) };
     let schedules = Schedules { local, ..Schedules::default() };
     let infected = InfectedAction::Delete.allowed(deletion);
-    Policy { hostname: "mx.localhost".to_owned(), schedules, infected }
+    Policy {
+        hostname: "mx.localhost".to_owned(),
+        schedules,
+        infected,
+        open_listeners: HashSet::new(),
+        warnings: Warnings::default(),
+    }
 }
 
 fn infected() -> Verdict {

@@ -1,0 +1,279 @@
+//! What is done about a virus in a message that lies in mailboxes already: nothing, so that its mark keeps it from readers; or it
+//! is rewritten, put into quarantine, or deleted, for everybody who has it.
+//!
+//! ```text
+//! background, gate -> findings (told) -> remedy: rewriter -> quarantine -> store.replace -> told
+//! ```
+//! The store's transaction is the end of the message as it was. What has to be kept of it is kept before: a crash in between
+//! costs a second copy in quarantine, and nobody reads the message meanwhile.
+
+mod envelope;
+mod metrics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use crate::clock::now_ms;
+use crate::events::{About, Log, What, evidence};
+use crate::findings::FoundBy;
+use crate::intake::Body;
+use crate::quarantine::{Evidence, Quarantine, Suspect};
+use crate::queue::{Queue, QueueId};
+use crate::scan::rewrite::{NotRewritten, Notice, Rewritten, Task};
+use crate::scan::{Disposal, InfectedAction, Rewriter};
+use crate::store::{ContentHash, Copied, Replaced, Replacement, SqliteStore, StoreError};
+pub use metrics::Metrics;
+
+/// Acts on what is found in one database. Clones act together.
+#[derive(Debug, Clone)]
+pub struct Remedy {
+    rooms: Arc<Rooms>,
+    policy: Arc<ArcSwap<Policy>>,
+    /// One body at a time: those who meet the same one wait, and find that it has gone.
+    turn: Arc<Mutex<()>>,
+}
+
+/// What a remedy works with.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Where the messages lie.
+    pub store: Arc<SqliteStore>,
+    /// Takes what is infected out of a message.
+    pub rewriter: Rewriter,
+    /// Keeps it as it was.
+    pub quarantine: Quarantine,
+    /// Gives names to what is kept.
+    pub queue: Queue,
+    /// Told of what is done.
+    pub events: Log,
+    /// Counts.
+    pub metrics: Option<Metrics>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Our name in notices; a checked domain name.
+    pub hostname: String,
+    /// `None`: nothing, readers do not get the message.
+    pub action: Option<InfectedAction>,
+}
+
+/// What is left of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedied {
+    /// It has this uid in its folder now.
+    Rewritten(u32),
+    /// Nothing.
+    Gone,
+}
+
+/// How a body is to end.
+#[derive(Debug)]
+struct Decision {
+    /// `rewritten`, `quarantined` or `deleted`.
+    name: &'static str,
+    keeps: bool,
+    rewritten: Option<Rewritten>,
+}
+
+// === impl Remedy ===
+
+impl Remedy {
+    /// With these rooms; the policy may change.
+    #[must_use]
+    pub fn new(rooms: Rooms, policy: Policy) -> Self {
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
+        Self { rooms: Arc::new(rooms), policy, turn: Arc::default() }
+    }
+
+    /// Takes a new policy on; it holds for what is found from now on.
+    pub fn reload(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// Acts on every message with this body, and tells what has become of the one in this mailbox. `None` where the policy leaves
+    /// messages where they are, or it could not be done now: the mark keeps it from readers.
+    pub async fn act(
+        &self,
+        content: ContentHash,
+        threat: &str,
+        found_by: FoundBy,
+        of: Option<(&str, u32)>,
+    ) -> Option<Remedied> {
+        let policy = self.policy.load_full();
+        let action = policy.action?;
+        let _turn = match found_by {
+            FoundBy::Background | FoundBy::Proactive => self.turn.lock().await,
+            // A reader does not wait for others: who holds this does the same.
+            FoundBy::Access => self.turn.try_lock().ok()?,
+        };
+        let done = self.try_act(content, threat, found_by, action, &policy.hostname).await;
+        let replaced = done.unwrap_or_else(|error| {
+            tracing::warn!(%content, threat, %error, "nothing could be done about an infected message now");
+            None
+        })?;
+        let (mailbox, uid) = of?;
+        let is_it = |one: &&Replaced| one.copy.uid == uid && one.copy.mailbox.eq_ignore_ascii_case(mailbox);
+        let now = replaced.iter().find(is_it).and_then(|one| one.uid);
+        Some(now.map_or(Remedied::Gone, Remedied::Rewritten))
+    }
+
+    async fn try_act(
+        &self,
+        content: ContentHash,
+        threat: &str,
+        found_by: FoundBy,
+        action: InfectedAction,
+        hostname: &str,
+    ) -> Result<Option<Vec<Replaced>>, Failure> {
+        let rooms = &*self.rooms;
+        let copies = rooms.store.copies(content, usize::MAX).await?;
+        let Some(body) = rooms.store.bodies(vec![content]).await?.pop().flatten() else {
+            return Ok(Some(Vec::new()));
+        };
+        let body = Body::Memory(body);
+        let reference = rooms.queue.allocate_id();
+        let decision = self.decide(&body, action, hostname, reference).await?;
+        let mut kept = BTreeMap::new();
+        if decision.keeps {
+            kept = self.keep(&copies, &body, threat, hostname, reference).await?;
+        }
+        let replacement = decision.rewritten.as_ref().map(|rewritten| Replacement {
+            body: Body::Memory(rewritten.octets.clone()),
+            stamp: rewritten.stamp.clone(),
+            field: rewritten.field(hostname, reference, threat, now_ms()).into(),
+        });
+        let replaced = rooms.store.replace(content, replacement).await?;
+        for id in kept.values() {
+            if let Err(error) = rooms.quarantine.settled(*id).await {
+                tracing::debug!(queue_id = %id, %error, "the quarantine learns at the next start");
+            }
+        }
+        if let Some(rewritten) = &decision.rewritten {
+            rooms.rewriter.count(&rewritten.parts);
+        }
+        if let Some(metrics) = &rooms.metrics {
+            metrics.count(decision.name, replaced.len());
+        }
+        for one in &replaced {
+            self.tell(one, content, threat, found_by, decision.name, &kept);
+        }
+        Ok(Some(replaced))
+    }
+
+    /// As in the queue: what cannot be rewritten ends as the policy has it.
+    async fn decide(
+        &self,
+        body: &Body,
+        action: InfectedAction,
+        hostname: &str,
+        reference: QueueId,
+    ) -> Result<Decision, Failure> {
+        if let InfectedAction::Rewrite(rewriting) = action {
+            let notice = Notice {
+                hostname: hostname.to_owned(),
+                reference: reference.to_string(),
+                at_ms: now_ms(),
+                is_kept: rewriting.keeps_original,
+            };
+            let task = Task { body: body.clone(), cleans: rewriting.cleans, notice, time: TIME_MAX };
+            match self.rooms.rewriter.rewrite(task).await {
+                Ok(rewritten) => {
+                    let rewritten = Some(rewritten);
+                    return Ok(Decision { name: "rewritten", keeps: rewriting.keeps_original, rewritten });
+                }
+                Err(NotRewritten::NotNow) => return Err(Failure::NotNow),
+                Err(NotRewritten::Impossible(why)) => {
+                    tracing::info!(%why, "an infected message in a mailbox is not rewritten");
+                }
+            }
+        }
+        Ok(match action.disposal() {
+            Disposal::Quarantine => Decision { name: "quarantined", keeps: true, rewritten: None },
+            Disposal::Delete => Decision { name: "deleted", keeps: false, rewritten: None },
+        })
+    }
+
+    /// One mail in quarantine for each that the copies have come as. Answers their names there by the ids that they came with.
+    async fn keep(
+        &self,
+        copies: &[Copied],
+        body: &Body,
+        threat: &str,
+        hostname: &str,
+        reference: QueueId,
+    ) -> Result<BTreeMap<QueueId, QueueId>, Failure> {
+        let mut mails: BTreeMap<QueueId, Vec<&Copied>> = BTreeMap::new();
+        for copy in copies {
+            mails.entry(copy.queue_id).or_default().push(copy);
+        }
+        let (mut kept, mut free) = (BTreeMap::new(), Some(reference));
+        for (came_as, copies) in mails {
+            let id = free.take().unwrap_or_else(|| self.rooms.queue.allocate_id());
+            let Some(message) = envelope::message(id, &copies, body.clone(), hostname) else { continue };
+            let recipients =
+                (0..).zip(&message.submission.envelope.recipients).map(|(index, _)| index).collect();
+            let evidence = Evidence { threat: threat.to_owned(), item: None, stamp: None };
+            let suspect = Suspect { message: Arc::new(message), recipients, evidence };
+            self.rooms.quarantine.keep(suspect).await.map_err(Failure::Quarantine)?;
+            kept.insert(came_as, id);
+        }
+        Ok(kept)
+    }
+
+    fn tell(
+        &self,
+        one: &Replaced,
+        content: ContentHash,
+        threat: &str,
+        found_by: FoundBy,
+        action: &'static str,
+        kept: &BTreeMap<QueueId, QueueId>,
+    ) {
+        let Replaced { copy, uid } = one;
+        let (mailbox, old) = (&copy.mailbox, copy.uid);
+        tracing::warn!(
+            mailbox,
+            uid = old,
+            new_uid = uid,
+            threat,
+            action,
+            "an infected message in a mailbox has had its end"
+        );
+        let what = What::Remedied {
+            mailbox: evidence(mailbox),
+            folder: copy.folder.clone(),
+            uid: old,
+            content: content.to_string(),
+            threat: threat.to_owned(),
+            found_by: found_by.name().into(),
+            action: action.into(),
+            new_uid: *uid,
+            kept_as: kept.get(&copy.queue_id).map(ToString::to_string),
+        };
+        let about = About { queue_id: Some(copy.queue_id.to_string()), ..About::default() };
+        self.rooms.events.record(about, what);
+    }
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the quarantine: {0}")]
+    Quarantine(std::io::Error),
+    #[error("there is no time or memory to rewrite it now")]
+    NotNow,
+}
+
+/// A reader waits for it, as long as he waits for a scan.
+const TIME_MAX: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests;

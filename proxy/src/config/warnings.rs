@@ -1,0 +1,110 @@
+//! `[scan.warnings]`: what people here are told of infected mail.
+
+use gatepost_core::delivery::{Template, Warnings};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::problem::Finding;
+
+/// As it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WrittenWarnings {
+    recipients: bool,
+    senders: bool,
+    per_hour: Option<u32>,
+    recipient: WrittenTemplate,
+    sender: WrittenTemplate,
+}
+
+/// One text, as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenTemplate {
+    subject: Option<Spanned<String>>,
+    text: Option<Spanned<String>>,
+}
+
+// === impl WrittenWarnings ===
+
+impl WrittenWarnings {
+    /// Texts are checked whether they are in use or not.
+    pub(super) fn check(&self, findings: &mut Vec<Finding>) -> Warnings {
+        let recipient = self.recipient.check(RECIPIENT_SUBJECT, RECIPIENT_TEXT, findings);
+        let sender = self.sender.check(SENDER_SUBJECT, SENDER_TEXT, findings);
+        Warnings {
+            recipient: recipient.filter(|_| self.recipients),
+            sender: sender.filter(|_| self.senders),
+            per_hour: self.per_hour.unwrap_or(PER_HOUR_DEFAULT),
+        }
+    }
+}
+
+// === impl WrittenTemplate ===
+
+impl WrittenTemplate {
+    fn check(&self, subject: &str, text: &str, findings: &mut Vec<Finding>) -> Option<Template> {
+        let written = |value: &Option<Spanned<String>>| value.as_ref().map(|value| value.get_ref().clone());
+        let template = Template::new(
+            &written(&self.subject).unwrap_or_else(|| subject.to_owned()),
+            &written(&self.text).unwrap_or_else(|| text.to_owned()),
+        );
+        template
+            .map_err(|why| {
+                let at = if why == gatepost_core::delivery::InvalidTemplate::Subject {
+                    &self.subject
+                } else {
+                    &self.text
+                };
+                let span = at.as_ref().map(Spanned::span).unwrap_or_default();
+                findings.push(Finding::at(span, why.to_string()));
+            })
+            .ok()
+    }
+}
+
+/// What holds without a section.
+pub(super) fn default_warnings() -> Warnings {
+    Warnings { recipient: None, sender: None, per_hour: PER_HOUR_DEFAULT }
+}
+
+/// A flood of infected mail is for the operator to see, not for everybody.
+const PER_HOUR_DEFAULT: u32 = 100;
+const RECIPIENT_SUBJECT: &str = "A mail to you was kept back";
+const RECIPIENT_TEXT: &str = "A mail to you from {sender} was {outcome} on {hostname},
+since a virus was found in it: {threat}
+
+An operator knows the mail as {id}.
+";
+const SENDER_SUBJECT: &str = "A virus was found in your mail";
+const SENDER_TEXT: &str = "A virus was found in a mail that came from your address {sender}: {threat}
+On {hostname} the mail was {outcome}.
+
+If you have not sent it, somebody uses your address. An operator knows the mail as {id}.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warnings(text: &str) -> Result<Warnings, usize> {
+        let written: WrittenWarnings = toml::from_str(text).unwrap();
+        let mut findings = Vec::new();
+        let warnings = written.check(&mut findings);
+        if findings.is_empty() { Ok(warnings) } else { Err(findings.len()) }
+    }
+
+    #[test]
+    fn nobody_is_warned_unless_it_is_said() {
+        assert_eq!(warnings(""), Ok(default_warnings()));
+        let both = warnings("recipients = true\nsenders = true\nper_hour = 7").unwrap();
+        assert!(both.recipient.is_some() && both.sender.is_some() && both.per_hour == 7);
+    }
+
+    #[test]
+    fn texts_of_ones_own_are_checked_also_where_they_are_not_in_use() {
+        let own = warnings("senders = true\n[sender]\nsubject = \"s\"\ntext = \"{threat}\"").unwrap();
+        assert_eq!(own.sender, Template::new("s", "{threat}").ok());
+        assert_eq!(warnings("[sender]\ntext = \"{nobody}\"\n[recipient]\nsubject = \"\""), Err(2));
+    }
+}
