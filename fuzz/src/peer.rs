@@ -75,7 +75,7 @@ pub(crate) fn listener(choice: u8) -> Config {
         } else {
             ClassRights::default().requiring_auth()
         },
-        auth: AuthOffer { inside_tls: Mechanism::ALL.to_vec(), outside_tls },
+        auth: AuthOffer { inside_tls: Mechanism::OURS.to_vec(), outside_tls, is_relayed: false },
         binarymime: choice & 0x20 != 0,
         limits: Limits {
             message_octets: 400,
@@ -246,13 +246,14 @@ impl Peer {
     fn decide(&mut self, question: Question) -> Option<Answer> {
         let class = self.user_class;
         Some(match question {
-            Question::Authenticate { mechanism, initial_response } => match initial_response {
+            Question::Authenticate { mechanism, initial_response, .. } => match initial_response {
                 Some(response) => authenticate(mechanism, response.expose(), class),
                 None if mechanism == Mechanism::Login => Answer::Challenge(b"Username:".to_vec()),
                 None => Answer::Challenge(Vec::new()),
             },
             Question::AuthenticateContinue { response } => authenticate_continued(response.expose(), class),
             Question::AuthenticateAbort => return None,
+            Question::Behind => panic!("nobody stands behind this listener"),
             Question::Mail { reverse_path: ReversePath::Mailbox(mailbox), .. }
                 if mailbox.local_part() == "forged" =>
             {

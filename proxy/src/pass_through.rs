@@ -55,10 +55,13 @@ pub fn check(config: &Config) -> Result<(), RelayError> {
 /// Every file that the configuration names for it.
 pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let upstreams = config.pass_through.iter().flat_map(|written| &written.upstreams);
-    upstreams.filter_map(|upstream| match &upstream.tls {
-        UpstreamTls::Verified(UpstreamProof::Authorities { file, .. })
-        | UpstreamTls::Implicit(UpstreamProof::Authorities { file, .. }) => file.as_deref(),
-        _ => None,
+    upstreams.flat_map(|upstream| {
+        let authorities = match &upstream.tls {
+            UpstreamTls::Verified(UpstreamProof::Authorities { file, .. })
+            | UpstreamTls::Implicit(UpstreamProof::Authorities { file, .. }) => file.as_deref(),
+            _ => None,
+        };
+        authorities.into_iter().chain(upstream.credentials.as_deref())
     })
 }
 
@@ -74,8 +77,13 @@ fn upstream(written: &config::Upstream) -> Result<UpstreamSettings, RelayError> 
         UpstreamTls::Verified(proof) => TlsDemand::StartTls(trust(written, proof)?),
         UpstreamTls::Implicit(proof) => TlsDemand::Implicit(trust(written, proof)?),
     };
+    let hop = NextHop::new(written.name.to_string(), written.address, Protocol::Smtp, tls);
+    let hop = match written.credentials.as_deref() {
+        Some(credentials) => hop.with_login(relay::login(credentials)?)?,
+        None => hop,
+    };
     Ok(UpstreamSettings {
-        hop: NextHop::new(written.name.to_string(), written.address, Protocol::Smtp, tls),
+        hop,
         weight: written.weight,
         connections: usize::try_from(written.connections.get()).unwrap_or(usize::MAX),
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gatepost_core::delivery::Watchdog;
 use gatepost_core::delivery::dns::{NameServers, TrustAnchor};
-use gatepost_core::delivery::hop::{self, Courier};
+use gatepost_core::delivery::hop::{self, Courier, InsecureLogin};
 use gatepost_core::delivery::reach::Ourselves;
 use gatepost_core::delivery::remote::{self, Remote, Tools};
 use gatepost_core::delivery::route::{Route, Routes};
@@ -28,23 +28,26 @@ use crate::private;
 /// Why mail cannot leave as the configuration says.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// The file with a route's credentials is missing, or others can read it.
-    #[error("credentials of a route: {0}")]
+    /// The file with a next hop's credentials is missing, or others can read it.
+    #[error("credentials of a next hop: {0}")]
     Credentials(#[from] FolderError),
     /// What is in it are no credentials.
-    #[error("credentials of a route: {path}: a name in the first line and a password in the second are needed", path = path.display())]
+    #[error("credentials of a next hop: {path}: a name in the first line and a password in the second are needed", path = path.display())]
     NoLogin {
         /// Which file.
         path: PathBuf,
     },
     /// A name or a password that cannot be sent.
-    #[error("credentials of a route: {path}: {error}", path = path.display())]
+    #[error("credentials of a next hop: {path}: {error}", path = path.display())]
     InvalidLogin {
         /// Which file.
         path: PathBuf,
         /// Why.
         error: InvalidLogin,
     },
+    /// A password for whoever poses as the server.
+    #[error(transparent)]
+    InsecureLogin(#[from] InsecureLogin),
     /// The file with the authorities.
     #[error("authorities: {path}: {reason}", path = path.display())]
     Authorities {
@@ -89,6 +92,7 @@ impl RelayError {
     pub const fn is_of_the_configuration(&self) -> bool {
         match self {
             Self::Credentials(_)
+            | Self::InsecureLogin(_)
             | Self::NoLogin { .. }
             | Self::InvalidLogin { .. }
             | Self::Authorities { .. }
@@ -216,7 +220,11 @@ fn route(written: &config::Route) -> Result<Route, RelayError> {
     })
 }
 
-fn login(path: &Path) -> Result<Login, RelayError> {
+/// Name and password for a server.
+///
+/// # Errors
+/// The file cannot be used.
+pub(crate) fn login(path: &Path) -> Result<Login, RelayError> {
     let text = private::read(path, CREDENTIALS_OCTETS_MAX)?;
     let mut lines = text.lines();
     let (Some(user), Some(password), None) = (lines.next(), lines.next(), lines.next()) else {

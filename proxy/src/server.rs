@@ -89,6 +89,8 @@ pub struct SmtpSettings {
     pub auth: AuthOffer,
     /// Whether BINARYMIME is offered.
     pub binarymime: bool,
+    /// What becomes of verbs between servers.
+    pub extensions: Extensions,
     /// Whether a group of commands is asked about as one: where a server behind answers.
     pub asks_in_groups: bool,
     /// The bounds of a session.
@@ -358,7 +360,7 @@ fn dialect(hostname: &str, listener: &ListenerSettings) -> Dialect {
             hostname: hostname.to_owned(),
             tls: listener.tls,
             rights: smtp.rights,
-            extensions: Extensions::Unavailable,
+            extensions: smtp.extensions,
             switched_off: smtp.switched_off.clone(),
             auth: smtp.auth.clone(),
             binarymime: smtp.binarymime,

@@ -17,7 +17,7 @@ use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::{self, Engine, EngineIdentity, Scanner, Verdict};
 use gatepost_core::store::{self, SqliteStore};
-use gatepost_smtp::server::{AuthOffer, ClassRights, Limits, TlsMode};
+use gatepost_smtp::server::{AuthOffer, ClassRights, Extensions, Limits, TlsMode};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
@@ -173,6 +173,7 @@ pub(crate) fn settings() -> ServerSettings {
             auth,
             binarymime: false,
             asks_in_groups: false,
+            extensions: Extensions::Unavailable,
             limits,
         })
     };

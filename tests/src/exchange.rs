@@ -59,6 +59,8 @@ struct Shared {
     tls: Option<Arc<ServerConfig>>,
     /// Keywords that EHLO lacks.
     without: Mutex<Vec<&'static str>>,
+    /// And those that it has besides.
+    more: Mutex<Vec<&'static str>>,
     heard: Mutex<Vec<Heard>>,
     connections: AtomicUsize,
     /// Memory that declared sizes have made it set aside.
@@ -124,6 +126,13 @@ impl Exchange {
     #[must_use]
     pub fn without(self, keyword: &'static str) -> Self {
         lock(&self.shared.without).push(keyword);
+        self
+    }
+
+    /// Lists this keyword as well, such as `XOORG`.
+    #[must_use]
+    pub fn offering(self, keyword: &'static str) -> Self {
+        lock(&self.shared.more).push(keyword);
         self
     }
 

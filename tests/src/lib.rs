@@ -12,6 +12,7 @@
 //!                                    ^ balancer: HAProxy
 //!                                    ^ plain_clients: swaks, curl, msmtp, Python, nodemailer before any server
 //! postfix, dovecot, exim, aiosmtpd: real mail servers to send to
+//! pass_through: a server that hands sessions on
 //! exchange: a stand-in for one that must not face the internet
 //! fault: a disk that fails or is slow
 //! next_hop: a mail server that misbehaves as a test wants
@@ -43,6 +44,7 @@ pub mod icap;
 mod line;
 pub mod mail;
 pub mod next_hop;
+pub mod pass_through;
 pub mod plain_clients;
 pub mod pop3;
 pub mod ports;

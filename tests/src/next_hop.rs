@@ -106,6 +106,8 @@ struct Shared {
     is_lmtp: bool,
     /// Offered besides what every server of this kind offers.
     offers: Mutex<Vec<&'static str>>,
+    /// Not offered although every server of this kind does.
+    lacks: Mutex<Vec<&'static str>>,
 }
 
 // === impl NextHop ===
@@ -181,6 +183,13 @@ impl NextHop {
         lock(&self.shared.plan).push((at, reaction, 1));
     }
 
+    /// No longer offers this extension, although every server of this kind has it.
+    #[must_use]
+    pub fn without(self, extension: &'static str) -> Self {
+        lock(&self.shared.lacks).push(extension);
+        self
+    }
+
     /// Does what is right from now on.
     pub fn mend(&self) {
         lock(&self.shared.plan).clear();
@@ -249,6 +258,7 @@ impl Default for Shared {
             tls: None,
             is_lmtp: false,
             offers: Mutex::default(),
+            lacks: Mutex::default(),
         }
     }
 }

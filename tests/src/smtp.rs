@@ -1,7 +1,7 @@
 //! A scripted SMTP client: it sends what the test tells it to, legal or not.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,15 @@ impl Smtp {
     #[must_use]
     pub fn connect(port: u16) -> Self {
         Self::greeted(Wire::connect(port))
+    }
+
+    /// As `connect`, to any address of this machine.
+    ///
+    /// # Panics
+    /// When there is no greeting.
+    #[must_use]
+    pub fn connect_to(address: SocketAddr) -> Self {
+        Self::greeted(Wire::connect_to(address))
     }
 
     /// As `connect`, from this address of 127.0.0.0/8.

@@ -44,6 +44,16 @@ impl Wire {
         Self::over(TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?)
     }
 
+    /// Connects to any address of this machine.
+    ///
+    /// # Panics
+    /// When nothing listens there.
+    #[must_use]
+    pub fn connect_to(address: SocketAddr) -> Self {
+        let connected = TcpStream::connect_timeout(&address, PATIENCE).and_then(Self::over);
+        connected.unwrap_or_else(|error| panic!("no connection to {address}: {error}"))
+    }
+
     fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

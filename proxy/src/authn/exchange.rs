@@ -92,6 +92,15 @@ impl Exchange {
                 State::ScramFirst(scram::Channel::Bound(binding))
             }
             (Mechanism::ScramSha256 | Mechanism::ScramSha256Plus, _) => State::Over,
+            // Of these we are no server.
+            (
+                Mechanism::Gssapi
+                | Mechanism::Ntlm
+                | Mechanism::CramMd5
+                | Mechanism::OauthBearer
+                | Mechanism::Xoauth2,
+                _,
+            ) => State::Over,
         };
         Self { authenticator, state, guest, claimed: String::new() }
     }

@@ -71,7 +71,20 @@ impl Settings {
         AuthOffer {
             inside_tls: scram.iter().copied().chain([Mechanism::Plain, Mechanism::Login]).collect(),
             outside_tls: outside,
+            is_relayed: false,
         }
+    }
+}
+
+/// What AUTH offers where a server behind decides, as far as it has it: outside of TLS what reveals no password, and only where
+/// `outside_tls`.
+#[must_use]
+pub fn relayed_offer(outside_tls: bool) -> AuthOffer {
+    let relayable = || Mechanism::ALL.into_iter().filter(|mechanism| mechanism.is_relayable());
+    AuthOffer {
+        inside_tls: relayable().collect(),
+        outside_tls: relayable().filter(|mechanism| outside_tls && !mechanism.reveals_secret()).collect(),
+        is_relayed: true,
     }
 }
 

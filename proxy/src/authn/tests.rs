@@ -306,13 +306,7 @@ fn binding() -> ChannelBinding {
 }
 
 fn name(mechanism: Mechanism) -> &'static [u8] {
-    match mechanism {
-        Mechanism::External => b"EXTERNAL",
-        Mechanism::ScramSha256Plus => b"SCRAM-SHA-256-PLUS",
-        Mechanism::ScramSha256 => b"SCRAM-SHA-256",
-        Mechanism::Plain => b"PLAIN",
-        Mechanism::Login => b"LOGIN",
-    }
+    mechanism.name().as_bytes()
 }
 
 fn user(step: &Step) -> Option<&str> {

@@ -17,7 +17,7 @@ use super::engines::{WrittenEngine, WrittenPolicy};
 use super::infected::{WrittenInMailbox, WrittenInfected, WrittenRewrite};
 use super::listener_scan::WrittenListenerScan;
 use super::network::TrustedNetwork;
-use super::pass_through::{WrittenPassThrough, WrittenUpstream};
+use super::pass_through::{PassingAuth, WrittenPassThrough, WrittenUpstream};
 use super::quarantine::WrittenQuarantine;
 use super::quirk::QuirkNetworks;
 use super::relay::WrittenRelay;
@@ -95,6 +95,7 @@ pub(super) struct Listener {
     pub(super) upstreams: Option<Spanned<Vec<Spanned<ListenerName>>>>,
     pub(super) trace_header: Option<Spanned<bool>>,
     pub(super) header_firewall: Option<Spanned<bool>>,
+    pub(super) auth: Option<Spanned<PassingAuth>>,
     pub(super) connections: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) proxy_protocol_from: Vec<TrustedNetwork>,

@@ -53,7 +53,7 @@ pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
 pub use file::{LogFormat, LogLevel, SandboxMode};
 pub use listener_scan::{ListenerScan, SessionInfected};
 use network::TrustedNetwork;
-pub use pass_through::{PassThrough, Passing, Upstream, UpstreamProof, UpstreamTls};
+pub use pass_through::{PassThrough, Passing, PassingAuth, Upstream, UpstreamProof, UpstreamTls};
 pub use problem::{Problem, Problems};
 pub use quarantine::Quarantine;
 pub use quirk::{Quirk, QuirkNetworks};

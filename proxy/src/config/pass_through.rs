@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use gatepost_core::delivery::route::DomainPattern;
+use gatepost_smtp::wire::limits;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -14,7 +15,7 @@ use super::delivery::Pattern;
 use super::file;
 use super::listener_scan::{ListenerScan, SessionInfected};
 use super::problem::Finding;
-use super::values::{Hostname, ListenerName, TimeSpan};
+use super::values::{Hostname, ListenerName, Octets, TimeSpan};
 
 /// What all listeners that pass sessions through share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct PassThrough {
     pub idle_time: TimeSpan,
     /// How often a server is asked whether it is there, and what it offers.
     pub probe_interval: TimeSpan,
+    /// The largest blob behind XEXCH50.
+    pub blob: Octets,
     /// The servers: at least one, and no two of a name.
     pub upstreams: Vec<Upstream>,
 }
@@ -48,6 +51,8 @@ pub struct Upstream {
     pub weight: u16,
     /// Connections at a time.
     pub connections: NonZeroU32,
+    /// The file with our own name and password there.
+    pub credentials: Option<PathBuf>,
 }
 
 /// TLS with a server behind.
@@ -93,6 +98,19 @@ pub struct Passing {
     pub trace_header: bool,
     /// Whether header fields are taken out that the client has no right to.
     pub header_firewall: bool,
+    /// Who decides on logins.
+    pub auth: PassingAuth,
+}
+
+/// Who decides whether somebody is let in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PassingAuth {
+    /// We, by our own accounts.
+    #[default]
+    Local,
+    /// The server behind: what is said is between the client and it.
+    Upstream,
 }
 
 /// `[pass_through]`, as it is written.
@@ -105,6 +123,7 @@ pub(super) struct WrittenPassThrough {
     data_timeout: Option<TimeSpan>,
     idle_time: Option<TimeSpan>,
     probe_interval: Option<TimeSpan>,
+    blob: Option<Spanned<Octets>>,
 }
 
 /// `[[upstream]]`, as it is written.
@@ -119,6 +138,7 @@ pub(super) struct WrittenUpstream {
     pins: Option<Spanned<Vec<Pin>>>,
     weight: Option<u16>,
     connections: Option<NonZeroU32>,
+    credentials: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -191,6 +211,7 @@ pub(super) fn check(
         data_time: written.data_timeout.unwrap_or(DATA_TIME_DEFAULT),
         idle_time: written.idle_time.unwrap_or(IDLE_TIME_DEFAULT),
         probe_interval: written.probe_interval.unwrap_or(PROBE_INTERVAL_DEFAULT),
+        blob: blob(written.blob.as_ref(), findings),
         upstreams,
     })
 }
@@ -231,15 +252,17 @@ pub(super) fn passing(written: &file::Listener, findings: &mut Vec<Finding>) -> 
         upstreams: written.upstreams.iter().flat_map(|names| names.get_ref()).map(named).collect(),
         trace_header: is_on(&written.trace_header),
         header_firewall: is_on(&written.header_firewall),
+        auth: written.auth.as_ref().map(|auth| *auth.get_ref()).unwrap_or_default(),
     }
 }
 
 /// Those that only such a listener has.
-pub(super) fn keys_of_passing(written: &file::Listener) -> [Option<(&'static str, Range<usize>)>; 3] {
+pub(super) fn keys_of_passing(written: &file::Listener) -> [Option<(&'static str, Range<usize>)>; 4] {
     [
         written.upstreams.as_ref().map(|value| ("upstreams", value.span())),
         written.trace_header.as_ref().map(|value| ("trace_header", value.span())),
         written.header_firewall.as_ref().map(|value| ("header_firewall", value.span())),
+        written.auth.as_ref().map(|value| ("auth", value.span())),
     ]
 }
 
@@ -251,6 +274,40 @@ fn named(name: &Spanned<ListenerName>) -> ListenerName {
 pub(super) fn passing_span(listener: &file::Listener) -> Option<Range<usize>> {
     let backend = listener.backend.as_ref()?;
     (*backend.get_ref() == file::Backend::PassThrough).then(|| backend.span())
+}
+
+/// Where a server behind lets people in, nobody may have been let in there before them.
+pub(super) fn check_auth(
+    auth: Option<&Spanned<PassingAuth>>,
+    named: Option<&Spanned<Vec<Spanned<ListenerName>>>>,
+    upstreams: &[Spanned<WrittenUpstream>],
+    findings: &mut Vec<Finding>,
+) {
+    let Some(auth) = auth.filter(|auth| *auth.get_ref() == PassingAuth::Upstream) else { return };
+    let is_used = |upstream: &&Spanned<WrittenUpstream>| {
+        let name = upstream.get_ref().name.get_ref();
+        named.is_none_or(|named| named.get_ref().iter().any(|it| it.get_ref() == name))
+    };
+    if let Some(upstream) =
+        upstreams.iter().filter(is_used).find(|upstream| upstream.get_ref().credentials.is_some())
+    {
+        let name = upstream.get_ref().name.get_ref();
+        findings.push(
+            Finding::at(
+                auth.span(),
+                format!("we log in to the upstream {name}, where clients are to log in"),
+            )
+            .hint("remove its credentials, or name other upstreams for this listener"),
+        );
+    }
+}
+
+fn blob(written: Option<&Spanned<Octets>>, findings: &mut Vec<Finding>) -> Octets {
+    let Some(written) = written else { return BLOB_DEFAULT };
+    if written.get_ref().count() > limits::BLOB_OCTETS_MAX {
+        findings.push(Finding::at(written.span(), "no server takes a blob of more than 1 GiB"));
+    }
+    *written.get_ref()
 }
 
 // === impl WrittenUpstream ===
@@ -268,6 +325,15 @@ impl WrittenUpstream {
             Finding::at(span, "no certificate is verified here")
                 .hint("tls = \"verified\" or tls = \"implicit\"")
         }));
+        if let Some(credentials) = self.credentials.as_ref().filter(|_| !is_verified) {
+            findings.push(
+                Finding::at(
+                    credentials.span(),
+                    "a password goes to a server alone whose certificate is verified",
+                )
+                .hint("tls = \"verified\" or tls = \"implicit\""),
+            );
+        }
         if let (Some(authorities), Some(_)) = (&self.authorities, &self.pins) {
             findings
                 .push(Finding::at(authorities.span(), "a key that is pinned needs nobody to vouch for it"));
@@ -295,6 +361,7 @@ impl WrittenUpstream {
             },
             weight: self.weight.unwrap_or(1),
             connections: self.connections.unwrap_or(CONNECTIONS_DEFAULT),
+            credentials: self.credentials.map(Spanned::into_inner),
         }
     }
 }
@@ -331,6 +398,9 @@ const IDLE_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(30);
 const PROBE_INTERVAL_DEFAULT: TimeSpan = TimeSpan::seconds(10);
 /// What servers take of one client: Postfix 50 by default, Exchange 20, neither of a network that they trust.
 const CONNECTIONS_DEFAULT: NonZeroU32 = NonZeroU32::new(100).expect("a hundred is not zero");
+
+/// Spam level and properties are some kilobytes.
+const BLOB_DEFAULT: Octets = Octets::mebi(1);
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ pub(crate) mod mailbox_lock;
 mod passing;
 mod pop3;
 mod quirks;
+mod relayed;
 mod smtp;
 mod transmit;
 

@@ -4,24 +4,12 @@
 //! answered as in every session.
 
 use gatepost_core::events::{What, evidence};
-use gatepost_smtp::server::{Answer, Question, Refusal, Ticket};
+use gatepost_smtp::server::{Answer, Identity, Question, Refusal, Ticket};
 use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 
 use super::drive::now;
 use super::smtp::SmtpMachine;
 use crate::backend::pass_through::{Findings, Who};
-
-/// Whether a server behind has the answer.
-pub(super) const fn is_for_behind(question: &Question) -> bool {
-    matches!(
-        question,
-        Question::Mail { .. }
-            | Question::Recipient { .. }
-            | Question::Body { .. }
-            | Question::Commit
-            | Question::Abort
-    )
-}
 
 /// A question that was put, and who it is about. Its answer is there, or comes with the next reply.
 struct Put {
@@ -38,6 +26,24 @@ enum About {
 // === impl SmtpMachine ===
 
 impl SmtpMachine {
+    /// Whether a server behind has the answer.
+    pub(super) fn is_for_behind(&self, question: &Question) -> bool {
+        self.passage.is_some()
+            && match question {
+                Question::Authenticate { mechanism, .. } => self.relays(*mechanism),
+                Question::AuthenticateContinue { .. } | Question::AuthenticateAbort => self.relayed.is_some(),
+                Question::Xclient(_) => false,
+                Question::Behind
+                | Question::Mail { .. }
+                | Question::Recipient { .. }
+                | Question::Body { .. }
+                | Question::Commit
+                | Question::Extension(_)
+                | Question::ExtensionEnd
+                | Question::Abort => true,
+            }
+    }
+
     /// Asks the server behind, and feeds its answer.
     pub(super) async fn pass(&mut self, ticket: Ticket, question: Question) {
         let answer = match question {
@@ -54,6 +60,15 @@ impl SmtpMachine {
                 }
             }
             Question::Commit => self.pass_commit().await,
+            Question::Behind | Question::Extension(_) | Question::ExtensionEnd => {
+                self.pass_extension(question).await
+            }
+            Question::Authenticate { .. }
+            | Question::AuthenticateContinue { .. }
+            | Question::AuthenticateAbort => match self.pass_login(question).await {
+                Some(answer) => answer,
+                None => return,
+            },
             _ => {
                 if let Some(passage) = self.passage.as_deref_mut() {
                     passage.rest();
@@ -97,7 +112,8 @@ impl SmtpMachine {
 
     async fn put(&mut self, ticket: Ticket, question: Question) -> Put {
         let user = self.session.identity().map(|identity| identity.user.as_str());
-        let who = Who { user, rights: self.session.rights() };
+        let is_relayed = self.session.identity().is_some_and(Identity::is_relayed);
+        let who = Who { user: user.filter(|_| !is_relayed), is_relayed, rights: self.session.rights() };
         let guest = &self.peer.guest;
         let (answer, about) = match (question, self.passage.as_deref_mut()) {
             (Question::Mail { reverse_path, params }, Some(passage)) => {
@@ -118,6 +134,18 @@ impl SmtpMachine {
             _ => (Some(Answer::Refused(Refusal::LocalError)), About::Sender),
         };
         Put { ticket, answer, about }
+    }
+
+    async fn pass_extension(&mut self, question: Question) -> Answer {
+        let Some(passage) = self.passage.as_deref_mut() else { return Answer::Refused(Refusal::LocalError) };
+        match question {
+            Question::Behind => match passage.connect().await {
+                Ok(offered) => Answer::Behind(offered),
+                Err(refusal) => Answer::Refused(refusal),
+            },
+            Question::Extension(extension) => passage.extension(&extension).await,
+            _ => passage.extension_end().await,
+        }
     }
 
     async fn pass_commit(&mut self) -> Answer {

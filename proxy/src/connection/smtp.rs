@@ -11,8 +11,8 @@ use gatepost_core::clock::now_ms;
 use gatepost_core::events::{What, evidence};
 use gatepost_core::intake::Origin;
 use gatepost_smtp::server::{
-    Answer, BodySink, Config, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session, Ticket,
-    TlsFacts,
+    Answer, BodySink, Config, Identity, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session,
+    Ticket, TlsFacts,
 };
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
@@ -21,7 +21,7 @@ use gatepost_smtp::wire::xclient::{Attribute, Xclient};
 
 use super::drive::now;
 use super::machine::{Machine, Step};
-use super::{Ending, Peer, passing};
+use super::{Ending, Peer};
 use crate::admission::verdict::Refused;
 use crate::authn::{self, Channel, ChannelBinding, Exchange};
 use crate::backend::pass_through::Passage;
@@ -31,13 +31,15 @@ use crate::tls::Proof;
 /// One SMTP session and what it holds.
 pub(super) struct SmtpMachine {
     pub(super) session: Session,
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     pub(super) peer: Peer,
     tls: Option<(TlsFacts, Proof)>,
     /// From AUTH to its last word.
     exchange: Option<Box<(Mechanism, Exchange)>>,
     /// Where sessions are passed through to a server behind.
     pub(super) passage: Option<Box<Passage>>,
+    /// From AUTH to its last word, where a server behind has that.
+    pub(super) relayed: Option<Mechanism>,
     /// From MAIL to commit or abort.
     transaction: Option<Box<dyn Transaction>>,
     /// Of the transaction, for its one log line.
@@ -74,6 +76,7 @@ impl SmtpMachine {
             tls,
             exchange: None,
             passage,
+            relayed: None,
             transaction: None,
             sender: None,
             evidence: VecDeque::new(),
@@ -83,7 +86,7 @@ impl SmtpMachine {
     /// `None` where no answer is awaited.
     async fn find(&mut self, question: Question) -> Option<Answer> {
         Some(match question {
-            Question::Authenticate { mechanism, initial_response } => {
+            Question::Authenticate { mechanism, initial_response, .. } => {
                 self.exchange = Some(Box::new((mechanism, self.begin_exchange(mechanism))));
                 self.step(initial_response.as_ref().map(|secret| secret.expose())).await
             }
@@ -116,12 +119,16 @@ impl SmtpMachine {
                     if let Some((_, proof)) = &mut self.tls {
                         proof.client = None;
                     }
+                    if let Some(passage) = self.passage.as_deref_mut() {
+                        passage.forget_login();
+                    }
                     Answer::Peer(facts)
                 }
                 Err(refusal) => self.judged(Err(refusal), || xclient.to_string()),
             },
-            // No backend of this version lets them through.
-            Question::Extension(_) | Question::ExtensionEnd => Answer::Refused(Refusal::NotImplemented),
+            Question::Behind | Question::Extension(_) | Question::ExtensionEnd => {
+                Answer::Refused(Refusal::NotImplemented)
+            }
         })
     }
 
@@ -198,6 +205,12 @@ impl SmtpMachine {
         }
         self.exchange = None;
         answer
+    }
+
+    /// Whom the client's certificate names, if that is somebody here.
+    pub(super) fn certified(&self) -> Option<&Identity> {
+        let (_, proof) = self.tls.as_ref()?;
+        proof.client.as_deref()?.identity.as_ref()
     }
 
     /// The mechanism, and whom the certificate names where that is what counts.
@@ -375,7 +388,7 @@ impl Machine for SmtpMachine {
     }
 
     fn resolve(&mut self, (ticket, question): Self::Question) -> BoxFuture<'_, ()> {
-        if self.passage.is_some() && passing::is_for_behind(&question) {
+        if self.is_for_behind(&question) {
             return Box::pin(self.pass(ticket, question));
         }
         Box::pin(async move {
@@ -421,13 +434,19 @@ impl Machine for SmtpMachine {
         if proof.client.is_some() {
             session = session.with_certificate();
         }
+        let mut passage = self.passage;
+        if let Some(passage) = passage.as_deref_mut() {
+            // Whoever he was in the clear, he is nobody again.
+            passage.forget_login();
+        }
         Self {
-            session: before(session, self.passage.as_deref()),
+            session: before(session, passage.as_deref()),
             config: self.config,
             peer: self.peer,
             tls: Some((facts, proof)),
             exchange: None,
-            passage: self.passage,
+            passage,
+            relayed: None,
             transaction: None,
             sender: None,
             evidence: VecDeque::new(),

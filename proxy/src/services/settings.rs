@@ -7,7 +7,7 @@ use gatepost_core::delivery;
 use gatepost_core::queue::{self, Quota, Quotas};
 use gatepost_core::scan::engines::{OutsideSettings, clamd, command, icap};
 use gatepost_core::scan::{self, EngineSettings, FailMode, UnscannableAction, UnscannablePolicy};
-use gatepost_smtp::server::{Mechanism, TlsMode};
+use gatepost_smtp::server::{Extensions, Mechanism, TlsMode};
 
 use super::clients;
 use crate::admission::dnsbl;
@@ -16,8 +16,8 @@ use crate::authn;
 use crate::backend::embedded::{self, Relay, SessionScan, SessionScans, SuspectAction};
 use crate::config::values::{Octets, TimeSpan};
 use crate::config::{
-    self, Answer, Backend, Config, EngineKind, Listener, ListenerScan, Pop3Tls, Service, SessionInfected,
-    SmtpTls,
+    self, Answer, Backend, Config, EngineKind, Listener, ListenerScan, Passing, PassingAuth, Pop3Tls,
+    Service, SessionInfected, SmtpTls,
 };
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
@@ -48,15 +48,25 @@ pub(super) fn listener_settings(
     let (tls, protocol) = match &listener.service {
         &Service::Smtp { tls, require_auth, binarymime, ref backend, .. } => {
             let scram_outside_tls = tls == SmtpTls::None { scram: true };
-            let mut auth = authn_settings(config).offer(scram_outside_tls);
+            let mut auth = match backend {
+                Backend::PassThrough(Passing { auth: PassingAuth::Upstream, .. }) => {
+                    authn::relayed_offer(scram_outside_tls)
+                }
+                _ => authn_settings(config).offer(scram_outside_tls),
+            };
             if clients.is_some() {
                 auth.inside_tls.insert(0, Mechanism::External);
             }
             let asks_in_groups = matches!(backend, Backend::PassThrough(_));
+            let extensions = match (&config.pass_through, asks_in_groups) {
+                (Some(behind), true) => Extensions::PassThrough { blob_octets: behind.blob.count() },
+                _ => Extensions::Unavailable,
+            };
             let limits = smtp_limits(config);
             let rights = if require_auth { listener.rights.requiring_auth() } else { listener.rights };
             let switched_off = listener.switched_off.iter().map(|verb| verb.verb()).collect();
-            let smtp = SmtpSettings { rights, switched_off, auth, binarymime, asks_in_groups, limits };
+            let smtp =
+                SmtpSettings { rights, switched_off, auth, binarymime, asks_in_groups, extensions, limits };
             (smtp_tls(tls), Protocol::Smtp(smtp))
         }
         Service::Pop3 { tls: Pop3Tls::Stls } => (TlsMode::StartTls, Protocol::Pop3(pop3::Limits::default())),

@@ -82,11 +82,12 @@ impl Session {
     }
 
     fn hello(&mut self) -> io::Result<()> {
-        let without = lock(&self.shared.without).clone();
+        let (without, more) = (lock(&self.shared.without).clone(), lock(&self.shared.more).clone());
         let tls = (self.shared.tls.is_some() && !self.in_tls).then_some("STARTTLS");
         let keywords: Vec<&str> = tls
             .into_iter()
             .chain(KEYWORDS)
+            .chain(more)
             .filter(|keyword| !without.iter().any(|name| keyword.split(' ').next() == Some(name)))
             .collect();
         let lines: String = keywords.iter().map(|keyword| format!("250-{keyword}\r\n")).collect();

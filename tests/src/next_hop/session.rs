@@ -82,11 +82,17 @@ impl Session {
     }
 
     fn offer(&self) -> String {
-        let tls = if self.shared.tls.is_some() && !self.in_tls { "250-STARTTLS\r\n" } else { "" };
-        let auth = if self.in_tls { "250-AUTH PLAIN\r\n" } else { "" };
-        let others: String =
-            lock(&self.shared.offers).iter().map(|extension| format!("250-{extension}\r\n")).collect();
-        format!("250-hop.example\r\n{tls}{auth}{others}250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE")
+        let (offers, lacks) = (lock(&self.shared.offers), lock(&self.shared.lacks));
+        let tls = (self.shared.tls.is_some() && !self.in_tls).then_some("STARTTLS");
+        let auth = self.in_tls.then_some("AUTH PLAIN");
+        let extensions =
+            tls.iter().chain(&auth).chain(offers.iter()).chain(&["PIPELINING", "8BITMIME", "SIZE"]);
+        let lines: Vec<&str> = std::iter::once("hop.example")
+            .chain(extensions.copied().filter(|extension| !lacks.contains(extension)))
+            .collect();
+        let (last, first) = lines.split_last().unwrap_or((&"hop.example", &[]));
+        let first: String = first.iter().map(|line| format!("250-{line}\r\n")).collect();
+        format!("{first}250 {last}")
     }
 
     /// Behind 354.

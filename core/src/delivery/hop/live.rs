@@ -4,6 +4,8 @@
 //! is put as it comes; `push` writes it, and waits where the server does not take it. Memory: the buffer, which holds
 //! `PUSH_OCTETS` and one `put` at most where `push` is called whenever `wants_push` says so.
 
+mod servers;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -77,6 +79,12 @@ impl Live {
     #[must_use]
     pub const fn tls(&self) -> Option<&TlsFacts> {
         self.tls.as_ref()
+    }
+
+    /// Whether the server has a transaction.
+    #[must_use]
+    pub const fn is_in_transaction(&self) -> bool {
+        self.session.is_in_transaction()
     }
 
     /// Whether another mail could go over it, once `clear` is done.

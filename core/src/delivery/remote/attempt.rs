@@ -72,7 +72,8 @@ impl Inner {
         recipients: Vec<usize>,
     ) -> Vec<Attempt> {
         let _watched = self.tools.watchdog.watch(message, "sending it on", WATCHED_TIME_MAX);
-        let attempt = caught(self.attempt(message, ticket, destination, recipients.clone()));
+        // On the heap: a whole session with a next hop lies in it.
+        let attempt = Box::pin(caught(self.attempt(message, ticket, destination, recipients.clone())));
         match timeout(ATTEMPT_TIME_MAX, attempt).await {
             Ok(Ok(attempts)) => attempts,
             Ok(Err(_)) => {

@@ -1,6 +1,10 @@
 //! What a server says it can (RFC 5321 section 4.1.1.1).
 
+use std::fmt;
+
+use crate::server::{Mechanism, Mechanisms};
 use crate::wire::params::decimal;
+use crate::wire::verb::Verb;
 
 /// The extensions of one EHLO reply; without any after HELO. What we have no use for is not kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,7 +37,17 @@ pub struct Capabilities {
     pub auth_plain: bool,
     /// `AUTH LOGIN`, which no RFC has and many servers do.
     pub auth_login: bool,
+    /// Those behind AUTH, as far as they can be handed on.
+    pub mechanisms: Mechanisms,
+    /// Those behind X-EXPS.
+    pub server_mechanisms: Mechanisms,
+    /// Verbs between servers.
+    pub verbs: ServerVerbs,
 }
+
+/// Verbs between servers that a server has.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerVerbs(u64);
 
 /// The SIZE extension.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +82,9 @@ impl Capabilities {
             auth_scram_plus: self.auth_scram_plus && other.auth_scram_plus,
             auth_plain: self.auth_plain && other.auth_plain,
             auth_login: self.auth_login && other.auth_login,
+            mechanisms: self.mechanisms.and(other.mechanisms),
+            server_mechanisms: self.server_mechanisms.and(other.server_mechanisms),
+            verbs: self.verbs.and(other.verbs),
         }
     }
 
@@ -78,7 +95,11 @@ impl Capabilities {
         for line in lines {
             let mut words = line.split(' ').filter(|word| !word.is_empty());
             let Some(keyword) = words.next() else { continue };
-            match keyword.to_ascii_uppercase().as_str() {
+            let keyword = keyword.to_ascii_uppercase();
+            // `AUTH=LOGIN` is how AUTH was written before RFC 2554, and servers of then still write it as well.
+            let (keyword, first) = keyword.split_once('=').unwrap_or((&keyword, ""));
+            let mut words = Some(first).filter(|first| !first.is_empty()).into_iter().chain(words);
+            match keyword {
                 "PIPELINING" => offered.pipelining = true,
                 "8BITMIME" => offered.eight_bit_mime = true,
                 "SMTPUTF8" => offered.smtputf8 = true,
@@ -96,16 +117,26 @@ impl Capabilities {
                 "AUTH" => {
                     offered.auth = true;
                     for mechanism in words {
+                        offered.mechanisms = with_name(offered.mechanisms, mechanism);
                         offered.auth_scram |= mechanism.eq_ignore_ascii_case("SCRAM-SHA-256");
                         offered.auth_scram_plus |= mechanism.eq_ignore_ascii_case("SCRAM-SHA-256-PLUS");
                         offered.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
                         offered.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
                     }
                 }
+                "X-EXPS" => offered.server_mechanisms = words.fold(offered.server_mechanisms, with_name),
                 _ => {}
             }
+            offered.verbs = offered.verbs.with(Verb::split(keyword.as_bytes()).0);
         }
         offered
+    }
+}
+
+fn with_name(mechanisms: Mechanisms, name: &str) -> Mechanisms {
+    match Mechanism::from_name(name) {
+        Some(mechanism) if mechanism.is_relayable() => mechanisms.with(mechanism),
+        _ => mechanisms,
     }
 }
 
@@ -123,6 +154,44 @@ impl SizeOffer {
     }
 }
 
+// === impl ServerVerbs ===
+
+impl ServerVerbs {
+    /// Whether this one is among them.
+    #[must_use]
+    pub fn contains(self, verb: Verb) -> bool {
+        Self::bit(verb).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    /// Those that are in both.
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// And this one, if it is one of servers.
+    fn with(self, verb: Verb) -> Self {
+        Self(self.0 | Self::bit(verb).unwrap_or_default())
+    }
+
+    fn all() -> impl Iterator<Item = Verb> {
+        Verb::all().filter(|verb| {
+            use Verb as V;
+            matches!(verb, V::Xexch50 | V::XLink2State | V::XExps | V::Etrn | V::Atrn | V::Opaque(_))
+        })
+    }
+
+    fn bit(verb: Verb) -> Option<u64> {
+        let place = Self::all().position(|other| other == verb)?;
+        1_u64.checked_shl(u32::try_from(place).ok()?)
+    }
+}
+
+impl fmt::Debug for ServerVerbs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(Self::all().filter(|verb| self.contains(*verb)).map(Verb::name)).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +203,25 @@ mod tests {
         assert!(offered.pipelining && offered.eight_bit_mime && offered.auth_plain && offered.auth_login);
         assert_eq!(offered.size, SizeOffer::Limit(1000));
         assert!(!offered.starttls && !offered.chunking);
+    }
+
+    #[test]
+    fn what_is_for_servers_and_how_to_log_in_is_read() {
+        let lines = [
+            "X-EXPS GSSAPI NTLM LOGIN",
+            "X-EXPS=LOGIN",
+            "AUTH=PLAIN",
+            "AUTH GSSAPI SCRAM-SHA-256-PLUS",
+            "XEXCH50",
+            "TURN",
+        ];
+        let offered = Capabilities::parse(lines);
+        let names = |mechanisms: Mechanisms| mechanisms.iter().map(Mechanism::name).collect::<Vec<_>>();
+        assert_eq!(names(offered.server_mechanisms), ["GSSAPI", "NTLM", "LOGIN"]);
+        assert_eq!(names(offered.mechanisms), ["GSSAPI", "PLAIN"]);
+        assert!(offered.verbs.contains(Verb::Xexch50) && offered.verbs.contains(Verb::XExps));
+        assert!(!offered.verbs.contains(Verb::XLink2State) && !offered.verbs.contains(Verb::Mail));
+        assert!(ServerVerbs::all().count() < 64);
     }
 
     #[test]

@@ -64,6 +64,12 @@ pub enum Unsuited {
     /// REQUIRETLS was asked for (RFC 8689 section 4.2).
     #[error("5.7.30 the next hop does not support REQUIRETLS")]
     RequireTls,
+    /// A login by this mechanism.
+    #[error("5.5.4 the next hop does not offer the mechanism")]
+    Mechanism,
+    /// A verb between servers.
+    #[error("5.5.1 the next hop does not offer the verb")]
+    Verb,
     /// Larger than its SIZE (RFC 1870 section 6.2).
     #[error("5.3.4 the message is too large for the next hop")]
     TooLarge,
@@ -96,6 +102,10 @@ pub enum Stage {
     Body,
     /// Behind the final dot or the last chunk: the server may have taken the mail.
     EndOfData,
+    /// A verb between servers.
+    Extension,
+    /// The blob behind XEXCH50.
+    Blob,
     /// QUIT.
     Quit,
 }
@@ -267,6 +277,8 @@ impl fmt::Display for Stage {
             Self::Data => "DATA",
             Self::Body => "the body",
             Self::EndOfData => "the end of data",
+            Self::Extension => "a verb between servers",
+            Self::Blob => "a blob",
             Self::Quit => "QUIT",
         })
     }

@@ -178,6 +178,12 @@ impl Session {
     }
 
     pub(super) fn handed_on_replied(&mut self, stage: Stage, reply: ServerReply) {
+        match stage {
+            Stage::Auth => return self.relayed_auth_replied(reply),
+            Stage::Extension => return self.extension_replied(reply),
+            Stage::Blob => return self.blob_replied(reply),
+            _ => {}
+        }
         match (stage, reply.class()) {
             (Stage::Data, ReplyClass::Intermediate) => {
                 self.handed = Some(LineEncoder::for_data());
@@ -201,7 +207,7 @@ impl Session {
         }
     }
 
-    fn rest_if_answered(&mut self) {
+    pub(super) fn rest_if_answered(&mut self) {
         if self.state == State::Conversing && self.awaited.is_empty() {
             self.state = State::Idle;
         }
@@ -220,7 +226,7 @@ impl Session {
         }
     }
 
-    fn awaited_of(&mut self, stage: Stage) {
+    pub(super) fn awaited_of(&mut self, stage: Stage) {
         self.state = State::Conversing;
         self.awaited.push_back(Awaited::HandedOn(stage));
         self.arm();
@@ -257,7 +263,7 @@ fn params_behind(
     })
 }
 
-fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+pub(super) fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let written = out.write_fmt(text);
     debug_assert!(written.is_ok(), "writing into memory does not fail");
 }

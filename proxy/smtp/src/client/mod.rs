@@ -26,6 +26,7 @@ pub mod capabilities;
 pub mod config;
 pub mod contract;
 pub mod hand_on;
+mod hand_on_servers;
 mod login;
 mod opening;
 pub mod scram;

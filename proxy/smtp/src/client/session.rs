@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::awaited::Awaited;
 use super::contract::{Failure, Mail, Outcome, Output, Stage};
+use super::hand_on_servers::Blob;
 use super::scram::{Exchange, Means, Proof};
 use super::transaction::Transaction;
 use super::{Capabilities, Config};
@@ -31,7 +32,9 @@ pub struct Session {
     pub(super) exchange: Option<Exchange>,
     /// Of a body that is handed on behind DATA.
     pub(super) handed: Option<LineEncoder>,
-    reader: ReplyReader,
+    /// Of an XEXCH50 that is handed on.
+    pub(super) blob: Option<Box<Blob>>,
+    pub(super) reader: ReplyReader,
     outputs: VecDeque<Output>,
     now: Instant,
     deadline: Option<Instant>,
@@ -50,6 +53,10 @@ pub(super) enum State {
     Idle,
     /// Sending a body.
     Body,
+    /// A challenge was told: whoever logs in has the word.
+    Challenged,
+    /// Sending a blob.
+    Blob,
     /// `Output::Close` was given out.
     Closed,
 }
@@ -106,7 +113,12 @@ impl Session {
             match self.state {
                 State::Closed => return,
                 State::Upgrading => return self.fail(Failure::Injected),
-                State::Conversing | State::Proving | State::Idle | State::Body => {}
+                State::Conversing
+                | State::Proving
+                | State::Idle
+                | State::Body
+                | State::Challenged
+                | State::Blob => {}
             }
             let (taken, reply) = match self.reader.read(rest) {
                 Ok(read) => read,
@@ -255,6 +267,7 @@ impl Session {
             means: None,
             exchange: None,
             handed: None,
+            blob: None,
             reader: ReplyReader::default(),
             outputs: VecDeque::new(),
             now,
@@ -295,6 +308,8 @@ impl Session {
     fn replied_unasked(&mut self, reply: ServerReply) {
         if self.state == State::Body && reply.code() >= REFUSALS {
             self.body_refused(reply);
+        } else if self.state == State::Blob && reply.code() >= REFUSALS {
+            self.blob_refused(reply);
         } else {
             self.fail(Failure::Unsolicited(self.stage()));
         }
@@ -370,6 +385,8 @@ impl Session {
     pub(super) fn stage(&self) -> Stage {
         match (self.state, self.awaited.front()) {
             (State::Body, _) => Stage::Body,
+            (State::Challenged, _) => Stage::Auth,
+            (State::Blob, _) => Stage::Blob,
             (State::Upgrading, _) => Stage::Handshake,
             (State::Proving, _) => Stage::Auth,
             (_, None) => Stage::Idle,
@@ -391,6 +408,10 @@ impl Session {
                 return;
             }
             // How fast it comes is up to whoever hands it in.
+            (State::Challenged | State::Blob, _) => {
+                self.deadline = None;
+                return;
+            }
             (State::Body, _) if self.transaction.is_none() => {
                 self.deadline = None;
                 return;

@@ -5,6 +5,7 @@ use super::{Answer, Identity, Mechanism, Notice, Question, Refusal, Session, Tls
 use crate::wire::auth::Secret;
 use crate::wire::command::MechanismName;
 use crate::wire::reply::Reply;
+use crate::wire::reply_parse::ReplyClass;
 use crate::wire::verb::Verb;
 
 /// An exchange in which the client has the word.
@@ -19,7 +20,7 @@ pub(super) struct Exchange {
 
 impl Session {
     /// Whether an exchange could begin here, whoever it is and wherever the session stands.
-    pub(super) fn permit_mechanisms(&self) -> Result<(), Refusal> {
+    pub(super) fn permit_mechanisms(&self, verb: Verb) -> Result<(), Refusal> {
         let offer = &self.config.auth;
         if !self.budget.may_authenticate() {
             return Err(Refusal::TooManyAuthFailures);
@@ -27,7 +28,10 @@ impl Session {
         if offer.inside_tls.is_empty() && offer.outside_tls.is_empty() {
             return Err(Refusal::NotImplemented);
         }
-        if offer::mechanisms(self).is_empty() {
+        if offer::mechanisms(self, verb).is_empty() {
+            if offer.is_relayed && self.tls().is_some() {
+                return Err(Refusal::NotImplemented);
+            }
             let may_start_tls = self.config.tls == TlsMode::StartTls;
             return Err(if may_start_tls { Refusal::StartTlsRequired } else { Refusal::EncryptionRequired });
         }
@@ -38,7 +42,7 @@ impl Session {
         let Some(mechanism) = Mechanism::from_name(name.as_str()) else {
             return self.refuse(Refusal::UnknownMechanism);
         };
-        if !offer::mechanisms(self).contains(&mechanism) {
+        if !offer::mechanisms(self, self.verb).contains(&mechanism) {
             let needs_tls = self.tls().is_none() && self.config.auth.inside_tls.contains(&mechanism);
             return self.refuse(if needs_tls {
                 Refusal::EncryptionRequired
@@ -47,7 +51,7 @@ impl Session {
             });
         }
         self.wait_for(
-            Question::Authenticate { mechanism, initial_response },
+            Question::Authenticate { verb: self.verb, mechanism, initial_response },
             Pending::Authenticate(mechanism),
         );
     }
@@ -67,7 +71,13 @@ impl Session {
                 }
                 self.refuse(refusal);
             }
-            Answer::Accepted | Answer::Stored { .. } | Answer::Said(_) | Answer::Peer(_) => {
+            Answer::Said(said) => {
+                if said.class() == ReplyClass::Permanent {
+                    self.budget.count_auth_failure();
+                }
+                self.relay_refusal(&said);
+            }
+            Answer::Accepted | Answer::Stored { .. } | Answer::Behind(_) | Answer::Peer(_) => {
                 self.refuse(Refusal::BackendFailed);
             }
         }

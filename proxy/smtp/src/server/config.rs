@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::mechanisms::Mechanism;
 use super::rights::{ClassRights, Right, Rights};
 use crate::wire::limits;
 use crate::wire::verb::Verb;
@@ -17,29 +18,16 @@ pub enum TlsMode {
     None,
 }
 
-/// A SASL mechanism that this server can offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mechanism {
-    /// RFC 4422 appendix A, on the strength of a client certificate: offered where one was verified, see
-    /// `Session::with_certificate`.
-    External,
-    /// RFC 7677 with RFC 9266 channel binding.
-    ScramSha256Plus,
-    /// RFC 7677.
-    ScramSha256,
-    /// RFC 4616.
-    Plain,
-    /// The obsolete LOGIN, still asked for by clients.
-    Login,
-}
-
 /// What AUTH offers inside and outside of TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthOffer {
     /// Inside TLS, in the order of EHLO.
     pub inside_tls: Vec<Mechanism>,
-    /// Outside: empty, or SCRAM-SHA-256 alone.
+    /// Outside: empty, or what reveals no password.
     pub outside_tls: Vec<Mechanism>,
+    /// A server behind decides who somebody is: of these mechanisms those are offered that it has as well. EXTERNAL stays
+    /// with us, as its certificate is shown to us.
+    pub is_relayed: bool,
 }
 
 /// Bounds of one session. Every default is a named constant beside its rule in `wire::limits`.
@@ -107,38 +95,6 @@ pub enum Extensions {
         /// The largest blob of XEXCH50, octets; `limits::BLOB_OCTETS_MAX` at most, whatever stands here.
         blob_octets: u64,
     },
-}
-
-// === impl Mechanism ===
-
-impl Mechanism {
-    /// Every mechanism that the machine knows.
-    pub const ALL: [Self; 5] =
-        [Self::External, Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
-
-    /// The name of the IANA registry, upper-case.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::External => "EXTERNAL",
-            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::Plain => "PLAIN",
-            Self::Login => "LOGIN",
-        }
-    }
-
-    /// The mechanism of that name, compared case-insensitively (RFC 4954 section 4).
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
-    }
-
-    /// Whether it binds to the TLS channel and so makes sense inside TLS only.
-    #[must_use]
-    pub const fn binds_channel(self) -> bool {
-        matches!(self, Self::ScramSha256Plus)
-    }
 }
 
 // === impl Limits ===

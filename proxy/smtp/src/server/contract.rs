@@ -1,7 +1,10 @@
 //! The values that cross the session machine's border: facts and answers in, questions and replies out.
 
+use std::fmt;
+
 use super::rights::PeerClass;
 use super::{CloseReason, Envelope, Evidence, Limit, Mechanism, Refusal};
+use crate::client::Capabilities;
 use crate::wire::auth::Secret;
 use crate::wire::command::Argument;
 use crate::wire::extension::{Exch50, LinkState};
@@ -64,8 +67,13 @@ pub struct Ticket(pub u64);
 /// What the machine cannot know by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
+    /// EHLO, where its reply depends on the very session that the server behind will see: connect to it. Answer: Behind or
+    /// Refused.
+    Behind,
     /// AUTH began: a fresh exchange. Answer: Challenge, Authenticated, Refused.
     Authenticate {
+        /// AUTH or X-EXPS.
+        verb: Verb,
         /// Which mechanism; it was offered.
         mechanism: Mechanism,
         /// The initial response, base64 decoded; empty for `=`.
@@ -140,6 +148,8 @@ pub enum Answer {
         /// The additional data with success, if the mechanism has any.
         final_data: Option<Vec<u8>>,
     },
+    /// What the server behind offers in this session.
+    Behind(Capabilities),
     /// Go on.
     Accepted,
     /// Do not.
@@ -240,6 +250,33 @@ pub trait BodySink {
     fn put_blob(&mut self, _octets: &[u8]) {}
 }
 
+// === impl Extension ===
+
+impl Extension {
+    /// Its verb.
+    #[must_use]
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Self::Exch50(_) => Verb::Xexch50,
+            Self::LinkState(_) => Verb::XLink2State,
+            Self::Line { verb, .. } => *verb,
+        }
+    }
+}
+
+/// The command, without its CRLF.
+impl fmt::Display for Extension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.verb().name();
+        match self {
+            Self::Exch50(exch50) => write!(f, "{name} {exch50}"),
+            Self::LinkState(chunk) => write!(f, "{name} {chunk}"),
+            Self::Line { argument: None, .. } => f.write_str(name),
+            Self::Line { argument: Some(argument), .. } => write!(f, "{name} {}", argument.as_str()),
+        }
+    }
+}
+
 // === impl Notice ===
 
 impl Notice {
@@ -272,12 +309,27 @@ impl Quirks {
 // === impl Identity ===
 
 impl Identity {
+    /// Somebody whom a server behind has let in, and whose name is between him and that server.
+    #[must_use]
+    pub fn relayed(class: PeerClass) -> Self {
+        Self { user: RELAYED_USER.to_owned(), class }
+    }
+
+    /// Whether a server behind has let him in, and not we.
+    #[must_use]
+    pub fn is_relayed(&self) -> bool {
+        self.user == RELAYED_USER
+    }
+
     /// A user.
     #[must_use]
     pub const fn of_user(user: String) -> Self {
         Self { user, class: PeerClass::User }
     }
 }
+
+/// No address, so no account of ours has this name.
+const RELAYED_USER: &str = "(of the server behind)";
 
 // === impl BodySink ===
 

@@ -8,6 +8,8 @@ use super::{Answer, BodySink, CloseReason, Extensions, PeerFacts, Question, Refu
 use crate::wire::extension::{Exch50, LinkState, Position};
 use crate::wire::limits;
 use crate::wire::reply::Reply;
+use crate::wire::reply_parse::ReplyClass;
+use crate::wire::verb::Verb;
 use crate::wire::xclient::Xclient;
 
 /// A blob behind 354.
@@ -43,6 +45,7 @@ impl Session {
                 self.state = State::Blob(Blob { remaining: octets });
                 self.end_blob_if_whole();
             }
+            Answer::Said(said) if said.class() != ReplyClass::Positive => self.relay_refusal(said),
             &Answer::Refused(refusal) => self.refuse(refusal),
             _ => self.refuse(Refusal::BackendFailed),
         }
@@ -89,7 +92,10 @@ impl Session {
 
     pub(super) fn extension_answered(&mut self, answer: &Answer) {
         match answer {
-            Answer::Accepted => self.reply(&Reply::fixed(250, 0, 0, "OK")),
+            Answer::Said(said) if said.class() != ReplyClass::Positive => self.relay_refusal(said),
+            // What may stand behind a 250 to a blob is a few octets.
+            Answer::Said(said) if self.verb != Verb::Xexch50 => self.reply(&Reply::relayed(said)),
+            Answer::Accepted | Answer::Said(_) => self.reply(&Reply::fixed(250, 0, 0, "OK")),
             &Answer::Refused(refusal) => self.refuse(refusal),
             _ => self.refuse(Refusal::BackendFailed),
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::connect::Hello;
-use super::{Session, offer};
+use super::session::Pending;
+use super::{Answer, Question, Refusal, Session, offer};
 use crate::wire::client_name::ClientName;
 use crate::wire::reply::Reply;
 
@@ -13,7 +14,29 @@ impl Session {
     pub(super) fn on_ehlo(&mut self, name: ClientName) {
         self.abort_transaction();
         self.has_link_state = false;
-        self.hello = Some(Hello { name, is_esmtp: true });
+        let hello = Hello { name, is_esmtp: true };
+        if offer::depends_on_behind(self) {
+            self.hello = None;
+            self.wait_for(Question::Behind, Pending::Behind(hello));
+        } else {
+            self.greet_back(hello);
+        }
+    }
+
+    /// Without a server behind there is nothing to offer, and whoever says EHLO again may find one.
+    pub(super) fn behind_answered(&mut self, hello: Hello, answer: &Answer) {
+        match *answer {
+            Answer::Behind(behind) => {
+                self.behind = Some(behind);
+                self.greet_back(hello);
+            }
+            Answer::Refused(refusal) => self.refuse(refusal),
+            _ => self.refuse(Refusal::BackendFailed),
+        }
+    }
+
+    fn greet_back(&mut self, hello: Hello) {
+        self.hello = Some(hello);
         let keywords = offer::keywords(self);
         let config = Arc::clone(&self.config);
         self.reply(&Reply::hello(&config.hostname, &keywords));

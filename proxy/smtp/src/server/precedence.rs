@@ -109,7 +109,7 @@ impl Session {
             Right::AcceptExch50 | Right::AcceptLinkState => Refusal::ServersOnly,
             Right::Submit if self.class() != PeerClass::Anonymous => Refusal::SubmissionDenied,
             // RFC 3207 section 4 and RFC 4954 section 6 give 530 to every command that needs them first.
-            Right::Submit if offer::may_start_tls(self) && offer::mechanisms(self).is_empty() => {
+            Right::Submit if offer::may_start_tls(self) && offer::mechanisms(self, Verb::Auth).is_empty() => {
                 Refusal::StartTlsRequired
             }
             Right::Submit => Refusal::AuthenticationRequired,
@@ -120,14 +120,15 @@ impl Session {
 
     fn permit_need(&self, asked: Asked) -> Result<(), Refusal> {
         let is_available = |is_available| if is_available { Ok(()) } else { Err(Refusal::NotImplemented) };
-        let is_passed_through = matches!(self.config.extensions, Extensions::PassThrough { .. });
+        let is_passed_through = matches!(self.config.extensions, Extensions::PassThrough { .. })
+            && self.behind.is_none_or(|behind| behind.verbs.contains(asked.verb));
         match verb_table::row(asked.verb).map(|row| row.needs) {
             None | Some(Needs::Nothing) => Ok(()),
             Some(Needs::Tls) => is_available(self.config.tls != TlsMode::None),
-            Some(Needs::Mechanism) => self.permit_mechanisms(),
+            Some(Needs::Mechanism) => self.permit_mechanisms(asked.verb),
             Some(Needs::PassThrough) => is_available(is_passed_through),
             Some(Needs::MechanismAndPassThrough) => {
-                is_available(is_passed_through).and_then(|()| self.permit_mechanisms())
+                is_available(is_passed_through).and_then(|()| self.permit_mechanisms(asked.verb))
             }
             Some(Needs::TheImpossible) => Err(Refusal::NotImplemented),
         }

@@ -2,8 +2,10 @@
 
 use super::budget::Spend;
 use super::{Evidence, Notice, Refusal, Session};
+use crate::wire::limits;
 use crate::wire::reply::Reply;
 use crate::wire::reply_parse::{ReplyClass, ServerReply};
+use crate::wire::verb::Verb;
 
 // === impl Session ===
 
@@ -26,7 +28,9 @@ impl Session {
     }
 
     fn tell_said(&mut self, said: &ServerReply) {
+        let is_short = self.verb == Verb::Xexch50;
         let reply = Reply::relayed(said);
+        let reply = if is_short { reply.within(limits::XEXCH50_REPLY_OCTETS) } else { reply };
         let (rule, verb, code) = (SAID_RULE, self.verb.name(), reply.code());
         self.outputs.reply(&reply);
         let evidence = Evidence::default();

@@ -103,6 +103,7 @@ pub(super) enum State {
 /// What an outstanding answer decides.
 #[derive(Debug)]
 pub(super) enum Pending {
+    Behind(Hello),
     Authenticate(Mechanism),
     Mail(ReversePath, MailParams),
     Recipient(Recipient),
@@ -163,6 +164,7 @@ impl Session {
         self.go_on_waiting();
         self.deadlines.arm_command(&self.config.limits);
         match pending {
+            Pending::Behind(hello) => self.behind_answered(hello, &answer),
             Pending::Authenticate(mechanism) => self.authenticate_answered(mechanism, answer),
             Pending::Mail(reverse_path, params) => {
                 self.verb = Verb::Mail;

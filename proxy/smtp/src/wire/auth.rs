@@ -63,6 +63,12 @@ impl Secret {
     pub fn to_initial_response(&self) -> String {
         if self.0.is_empty() { "=".to_owned() } else { STANDARD.encode(&self.0) }
     }
+
+    /// The reverse of `from_response`.
+    #[must_use]
+    pub fn to_response(&self) -> String {
+        STANDARD.encode(&self.0)
+    }
 }
 
 impl std::fmt::Debug for Secret {

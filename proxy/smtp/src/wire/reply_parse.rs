@@ -13,6 +13,7 @@ use nom::combinator::{all_consuming, map, opt, recognize, rest};
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
+use super::limits::AUTH_LINE_OCTETS;
 use super::line::{self, LineReader, LineStep};
 
 /// A whole reply, made harmless: printable ASCII, at most `REPLY_LINES` lines and `REPLY_OCTETS` octets.
@@ -49,6 +50,7 @@ pub enum ReplyFault {
 #[derive(Debug, Default)]
 pub struct ReplyReader {
     lines: LineReader,
+    expects_challenge: bool,
     begun: Option<ServerReply>,
     octets: usize,
 }
@@ -63,7 +65,8 @@ impl ReplyReader {
     pub fn read(&mut self, octets: &[u8]) -> Result<(usize, Option<ServerReply>), ReplyFault> {
         let mut rest = octets;
         while !rest.is_empty() {
-            let (taken, step) = self.lines.read(rest, |_| REPLY_LINE_OCTETS);
+            let octets_max = if self.expects_challenge { AUTH_LINE_OCTETS } else { REPLY_LINE_OCTETS };
+            let (taken, step) = self.lines.read(rest, |_| octets_max);
             rest = rest.get(taken..).unwrap_or_default();
             match step {
                 // A line that never ends must not be waited for.
@@ -81,6 +84,16 @@ impl ReplyReader {
             }
         }
         Ok((octets.len(), None))
+    }
+
+    /// What comes may be as long as a challenge may be (RFC 4954 section 4).
+    pub const fn expect_challenge(&mut self) {
+        self.expects_challenge = true;
+    }
+
+    /// What comes is no challenge any more.
+    pub const fn expect_replies(&mut self) {
+        self.expects_challenge = false;
     }
 
     fn line(&mut self, line: &[u8]) -> Result<Option<ServerReply>, ReplyFault> {

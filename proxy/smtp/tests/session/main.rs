@@ -23,6 +23,7 @@ mod mail;
 mod properties;
 mod quirk;
 mod rcpt;
+mod relayed;
 mod scenario;
 mod starttls;
 mod verb_table;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatepost_smtp::client::Capabilities;
 use gatepost_smtp::server::{
     Answer, AuthOffer, BodySink, ClassRights, CloseReason, Config, Identity, Mechanism, Notice, Output,
     PeerFacts, Question, Refusal, Session, Ticket, TlsFacts, TlsMode,
@@ -43,7 +44,10 @@ pub(crate) struct Scenario {
     session: Option<Session>,
     now: Instant,
     body: Sink,
-    extension: Answer,
+    pub(crate) extension: Answer,
+    /// To EHLO where that is asked about, and to every step of a login where it is not `Accepted`.
+    pub(crate) behind: Answer,
+    pub(crate) login: Answer,
     holds_answers: bool,
     held: Vec<(Ticket, Answer)>,
     commit: Answer,
@@ -65,8 +69,8 @@ pub(crate) fn config() -> Config {
 
 /// A listener with STARTTLS and every mechanism inside of TLS.
 pub(crate) fn submission() -> Config {
-    let inside_tls = Mechanism::ALL.to_vec();
-    let auth = AuthOffer { inside_tls, outside_tls: Vec::new() };
+    let inside_tls = Mechanism::OURS.to_vec();
+    let auth = AuthOffer { inside_tls, outside_tls: Vec::new(), is_relayed: false };
     let rights = ClassRights::default().requiring_auth();
     Config { tls: TlsMode::StartTls, rights, auth, ..config() }
 }
@@ -111,6 +115,8 @@ impl Scenario {
             now,
             body: Sink::default(),
             extension: Answer::Accepted,
+            behind: Answer::Accepted,
+            login: Answer::Accepted,
             holds_answers: false,
             held: Vec::new(),
             commit: Answer::Stored { queue_id: "01Q".to_owned() },
@@ -133,6 +139,12 @@ impl Scenario {
     /// The peer has shown a certificate that was verified.
     pub(crate) fn with_certificate(mut self) -> Self {
         self.session = self.session.take().map(Session::with_certificate);
+        self
+    }
+
+    /// A server stands behind that has said this to EHLO when it was asked last.
+    pub(crate) fn before(mut self, behind: Capabilities) -> Self {
+        self.session = self.session.take().map(|session| session.before(behind));
         self
     }
 
@@ -381,7 +393,13 @@ impl Scenario {
 
     fn decide(&mut self, question: Question) -> Option<Answer> {
         Some(match question {
-            Question::Authenticate { mechanism, initial_response } => match initial_response {
+            Question::Behind => self.behind.clone(),
+            Question::Authenticate { .. } | Question::AuthenticateContinue { .. }
+                if self.login != Answer::Accepted =>
+            {
+                self.login.clone()
+            }
+            Question::Authenticate { mechanism, initial_response, .. } => match initial_response {
                 Some(response) => Self::authenticate(mechanism, response.expose()),
                 None if mechanism == Mechanism::Login => Answer::Challenge(b"Username:".to_vec()),
                 None => Answer::Challenge(Vec::new()),

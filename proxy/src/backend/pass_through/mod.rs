@@ -30,7 +30,7 @@ use tokio::time::timeout;
 pub(crate) use inspection::Findings;
 pub use inspection::Inspectors;
 pub use metrics::Metrics;
-pub(crate) use passage::{Passage, Who};
+pub(crate) use passage::{Login, Passage, Who};
 use road::Road;
 use upstream::Upstream;
 

@@ -1,5 +1,7 @@
 //! A client's session on its way through.
 
+mod servers;
+
 use std::sync::Arc;
 
 use gatepost_core::intake::{Origin, trace};
@@ -13,6 +15,7 @@ use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 use super::inspection::{Findings, Inspection};
 use super::road::Road;
 use super::upstream::Link;
+pub(crate) use servers::Login;
 
 /// One session of a client, and while a mail goes through, the one behind. Dropped in the middle of a mail, it closes the
 /// connection behind: a body that has not ended is none.
@@ -25,6 +28,9 @@ pub(crate) struct Passage {
     findings: Findings,
     /// Whether the connection was lost within the transaction.
     is_lost: bool,
+    /// Whether the session behind says something of who the client is: then it is this client's alone.
+    is_bound: bool,
+    login_steps: u32,
 }
 
 /// Who hands in a mail.
@@ -32,6 +38,8 @@ pub(crate) struct Passage {
 pub(crate) struct Who<'a> {
     /// The account that it logged in as.
     pub(crate) user: Option<&'a str>,
+    /// Whether the server behind has let it in, and knows whom it may send as.
+    pub(crate) is_relayed: bool,
     /// What it may do.
     pub(crate) rights: Rights,
 }
@@ -43,6 +51,8 @@ impl Passage {
         Self {
             road,
             link: None,
+            is_bound: false,
+            login_steps: 0,
             inspection: None,
             findings: Findings { verdict: None, stripped: None },
             is_lost: false,
@@ -66,17 +76,16 @@ impl Passage {
         path: &ReversePath,
         params: &MailParams,
     ) -> Option<Answer> {
-        if !self.road.may_send(who.user, who.rights, path) {
+        if !who.is_relayed && !self.road.may_send(who.user, who.rights, path) {
             return Some(Answer::Refused(Refusal::SenderNotOwned));
         }
         self.rest();
         self.is_lost = false;
-        let mut link = match self.road.link().await {
+        let link = match self.usable_link().await {
             Ok(link) => link,
             Err(refusal) => return Some(Answer::Refused(refusal)),
         };
         let put = link.live.mail(path, params);
-        self.link = Some(link);
         put.err().map(|error| self.not_put(error))
     }
 
@@ -222,8 +231,28 @@ impl Passage {
     pub(crate) fn rest(&mut self) {
         self.inspection = None;
         if let Some(link) = self.link.take() {
-            link.release();
+            if !self.is_bound {
+                link.release();
+            } else if link.live.is_between_mails() {
+                self.link = Some(link);
+            }
         }
+    }
+
+    /// The session behind between two mails: the one that is there, or where none is bound to the client a new one.
+    async fn usable_link(&mut self) -> Result<&mut Link, Refusal> {
+        let is_usable = match &mut self.link {
+            Some(link) => link.live.is_usable().await && link.live.clear().await.is_ok(),
+            None => false,
+        };
+        if !is_usable {
+            self.link = None;
+            if self.is_bound {
+                return Err(Refusal::BehindLost);
+            }
+            self.link = Some(self.road.link().await?);
+        }
+        self.link.as_mut().ok_or(Refusal::BehindLost)
     }
 
     /// Something has come between. The connection is closed; what the client hears is that it should come again, or what the
@@ -258,11 +287,19 @@ impl BodySink for Passage {
             (None, _) => {}
         }
     }
+
+    fn put_blob(&mut self, octets: &[u8]) {
+        if let Some(link) = &mut self.link {
+            link.live.put_blob(octets);
+        }
+    }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        self.rest();
+        if let Some(link) = self.link.take().filter(|_| !self.is_bound) {
+            link.release();
+        }
     }
 }
 

@@ -94,6 +94,11 @@ impl Upstream {
         self.weight
     }
 
+    /// Whether it has to prove who it is, so that nobody else can hear what it is told.
+    pub(super) const fn is_verified(&self) -> bool {
+        self.hop.tls().is_verified()
+    }
+
     /// Whether it has answered when it was asked last.
     pub(super) fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Relaxed)

@@ -83,6 +83,14 @@ fn what_could_not_work_or_would_be_open_is_refused() {
         ),
         (whole.replace("[\"example.org\"]", "[]"), "nobody's mail"),
         (whole.replace(":25\"", ":0\""), "port 0"),
+        (format!("{whole}credentials = \"/x\"\n"), "whose certificate is verified"),
+        (
+            format!("{whole}tls = \"verified\"\ncredentials = \"/x\"\n")
+                .replace("tls = \"starttls\"", "tls = \"starttls\"\nauth = \"upstream\""),
+            "we log in to the upstream b",
+        ),
+        (format!("{plain}auth = \"upstream\"\n"), "goes with backend"),
+        (whole.replace("domains", "blob = \"2 GiB\"\ndomains"), "more than 1 GiB"),
         (format!("{whole}{UPSTREAM}"), "two upstreams"),
         (format!("{whole}tls_name = \"x.example\"\n"), "no certificate is verified"),
         (format!("{whole}tls = \"verified\"\npins = []\n"), "no key at all"),
