@@ -3,9 +3,9 @@
 use std::fs;
 
 use base64::Engine;
-use gatepost_tests::mail;
-use gatepost_tests::server::Server;
+use gatepost_tests::server::{Server, files_below};
 use gatepost_tests::setup::Setup;
+use gatepost_tests::{mail, wait_until};
 
 #[test]
 fn eicar_is_refused_in_every_wrapping_and_leaves_nothing_behind() {
@@ -71,6 +71,31 @@ fn a_rule_of_the_operator_takes_effect_without_a_restart() {
     let answer = pop3.say("RETR 1");
     assert!(answer.starts_with("-ERR"), "{answer}");
     pop3.quit();
+}
+
+#[test]
+fn rules_that_are_taken_up_and_rules_that_are_faulty_are_in_the_event_log() {
+    let server = Server::start();
+    let events = || -> String {
+        let files = files_below(&server.data().join("events"));
+        files
+            .iter()
+            .map(|file| String::from_utf8_lossy(&fs::read(file).expect("events")).into_owned())
+            .collect()
+    };
+    let rules = server.data().join("rules");
+    fs::create_dir_all(&rules).expect("the rules folder");
+    fs::write(rules.join("ours.yar"), "rule a { condition: nonsense }\n").expect("a rule");
+    let _outcome = server.cli(["scan", "reload"]).outcome();
+    wait_until("the faulty rule is told", || {
+        let told = events();
+        told.contains("scan.engine_misconfigured") && told.contains("ours.yar")
+    });
+    let loads = || events().matches("scan.engine_loaded").count();
+    let before = loads();
+    fs::write(rules.join("ours.yar"), "rule a { condition: false }\n").expect("a rule");
+    let _outcome = server.cli(["scan", "reload"]).outcome();
+    wait_until("the rule is taken up", || loads() > before);
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl EngineSettings {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Yara(_) => "yara",
+            Self::Yara(_) => yara::NAME,
             Self::Clamd(settings) => &settings.outside.name,
             Self::Icap(settings) => &settings.outside.name,
             Self::Command(settings) => &settings.outside.name,
@@ -81,7 +81,7 @@ pub fn start(
         let of_engine = metrics.engine(name);
         let engine: Arc<dyn Engine> = match settings {
             EngineSettings::Yara(folder) => {
-                let engine = YaraEngine::start(folder.as_deref())?;
+                let engine = YaraEngine::start_telling(folder.as_deref(), events.clone())?;
                 let signatures = engine.identity().signatures().to_owned();
                 events.record(About::default(), What::EngineLoaded { engine: name.to_owned(), signatures });
                 of_engine.up.set(1);

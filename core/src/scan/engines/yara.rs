@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use boreal::scanner::{ScanError, ScanResult};
 
+use crate::events::{About, Log, What};
 use crate::scan::rules::{self, CompiledRules, Fingerprint, RELOAD_INTERVAL, RulesError};
 use crate::scan::{Engine, EngineIdentity, Reload, Verdict, threat_name};
 use crate::threads;
@@ -18,6 +19,8 @@ use crate::threads;
 pub struct YaraEngine {
     current: ArcSwap<Loaded>,
     folder: Option<Watched>,
+    /// Told of rules that are taken up, and of faulty ones.
+    events: Log,
     /// Its end tells the watching thread, should there be one, that the engine is gone.
     _alive: mpsc::Sender<()>,
 }
@@ -57,6 +60,14 @@ impl YaraEngine {
     /// A faulty rule file at the start is an error, since there is no older set to keep: a server that was told to use rules
     /// does not run without them.
     pub fn start(folder: Option<&Path>) -> Result<Arc<Self>, StartError> {
+        Self::start_telling(folder, Log::discarding())
+    }
+
+    /// As `start`; what becomes of the rules afterwards is told to this log.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_telling(folder: Option<&Path>, events: Log) -> Result<Arc<Self>, StartError> {
         let (alive, gone) = mpsc::channel();
         // The fingerprint first: a file written in between is then seen as a change.
         let folder_state = match folder {
@@ -67,7 +78,7 @@ impl YaraEngine {
             None => None,
         };
         let current = ArcSwap::from_pointee(Loaded::new(rules::compile(folder)?));
-        let engine = Arc::new(Self { current, folder: folder_state, _alive: alive });
+        let engine = Arc::new(Self { current, folder: folder_state, events, _alive: alive });
         if folder.is_some() {
             let watched = Arc::downgrade(&engine);
             threads::spawn("gatepost-rules", move || watch(&watched, &gone))?;
@@ -78,6 +89,23 @@ impl YaraEngine {
     /// Looks at the rules folder and loads it if it has changed. The watching thread does this every few seconds; call it for
     /// a reload at once. Blocking.
     pub fn reload_if_changed(&self) -> Reload {
+        let reload = self.look();
+        let engine = NAME.to_owned();
+        match &reload {
+            Reload::Unchanged => {}
+            Reload::Replaced => {
+                let signatures = self.identity().signatures().to_owned();
+                self.events.record(About::default(), What::EngineLoaded { engine, signatures });
+            }
+            Reload::Kept(reason) => {
+                let reason = reason.clone();
+                self.events.record(About::default(), What::EngineMisconfigured { engine, reason });
+            }
+        }
+        reload
+    }
+
+    fn look(&self) -> Reload {
         let Some(watched) = &self.folder else { return Reload::Unchanged };
         let mut tried = watched.tried.lock().unwrap_or_else(PoisonError::into_inner);
         let now = match rules::fingerprint(&watched.folder) {
@@ -164,6 +192,9 @@ fn watch(engine: &Weak<YaraEngine>, gone: &mpsc::Receiver<()>) {
         }
     }
 }
+
+/// What events call it: there is one such engine at most.
+pub(super) const NAME: &str = "yara";
 
 /// One item may not use up the deadline of a patient waiter: after a minute the rules are at fault, not the item.
 const ITEM_TIME_MAX: Duration = Duration::from_secs(60);
