@@ -92,7 +92,7 @@ impl Site {
         let Some(named) = self.place.config.as_deref().and_then(config::data_beside_mistakes) else {
             return Err(failure);
         };
-        let found = locate(named.as_deref())?;
+        let found = locate(Some(&named))?;
         let folder = found.display();
         complain(&format_args!(
             "{failure}\ngatepost: the configuration has mistakes; going on with {folder}"

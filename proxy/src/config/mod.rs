@@ -368,17 +368,14 @@ impl Config {
     }
 }
 
-/// Where a file with mistakes says that the data folder is; the inner `None`: it does not say, so the default holds.
-/// `None` where the file cannot be read at all, or names something that is no folder.
+/// What a configuration with mistakes says of the data folder; `None` where it says nothing that can be read. Then nobody is to
+/// guess: the mistake may be in that very key.
 #[must_use]
-pub fn data_beside_mistakes(path: &Path) -> Option<Option<PathBuf>> {
+pub fn data_beside_mistakes(path: &Path) -> Option<PathBuf> {
     let written = std::fs::metadata(path).ok().filter(|file| file.len() <= FILE_OCTETS_MAX as u64)?;
     let text = written.is_file().then(|| std::fs::read_to_string(path).ok())??;
     let table: toml::Table = text.parse().ok()?;
-    match table.get("server").map(|server| server.get("data")) {
-        None | Some(None) => Some(None),
-        Some(Some(data)) => data.as_str().map(|data| Some(PathBuf::from(data))),
-    }
+    table.get("server")?.get("data")?.as_str().map(PathBuf::from)
 }
 
 // === impl Admin ===
