@@ -125,8 +125,9 @@ async fn what_does_not_fit_is_counted_and_what_somebody_has_read_is_passed_over(
     // None of them lies in the store, so nothing is scanned.
     house.until(async |house| house.count("waiting") == 0.0).await;
     // Delivered under the signatures of now, as if a reader had been here between delivery and scan.
-    house.deliver(1, "read at once", Some(house.engine.stamp())).await;
     let read = Body::Memory("Subject: 1\r\n\r\nread at once\r\n".into());
+    let sealed = Teachable::sealed(&house.engine.stamp(), &read);
+    house.deliver(1, "read at once", Some(sealed)).await;
     house.running.handle().offer(&house.scanner, &read, None);
     house.deliver(2, "not read", None).await;
     house.until(async |house| house.mark(2).await.is_some()).await;

@@ -272,12 +272,14 @@ async fn only_local_mailboxes_are_accepted_whoever_asks() {
 async fn an_alias_that_leads_elsewhere_is_for_everybody_where_mail_may_leave() {
     let house = house();
     house.directory.add_aliases("away@localhost", &["a@other.example", "me@localhost"]).unwrap();
-    let path = forward("Away@localhost");
+    house.directory.add_alias("far@localhost", "b@other.example").unwrap();
+    let (path, far) = (forward("Away@localhost"), forward("far@localhost"));
     let mut stranger = begin(&house, None, &reverse("a@example.org")).await.unwrap();
     let params = RcptParams::default();
-    assert_eq!(stranger.recipient(&path, &params).await, Err(Refusal::RelayDenied));
+    assert_eq!(stranger.recipient(&far, &params).await, Err(Refusal::RelayDenied));
     let relay = Some(Relay { internal: false });
     house.backend.reload(Settings { hostname: "mx.example".into(), relay, scans: SessionScans::default() });
+    assert_eq!(stranger.recipient(&far, &params).await, Ok(()));
     assert_eq!(stranger.recipient(&path, &params).await, Ok(()));
     assert_eq!(stranger.recipient(&forward("a@other.example"), &params).await, Err(Refusal::RelayDenied));
     let recipients = vec![Recipient { path: path.clone(), params }];

@@ -162,7 +162,7 @@ async fn what_is_no_request_is_refused_and_changes_nothing() {
         (b"{}\n", "bad-request"),
         (b"\n", "bad-request"),
         (b"{\"version\":3,\"request\":\"stats\"}", "bad-request"),
-        (b"{\"version\":3,\"request\":{\"wipe\":true}}\n", "version"),
+        (b"{\"version\":4,\"request\":{\"wipe\":true}}\n", "version"),
         (b"{\"version\":3,\"request\":{\"wipe\":true}}\n", "bad-request"),
         (
             b"{\"version\":3,\"request\":{\"change\":{\"delete\":{\"filter\":{\"form\":\"a@b\"},\"bounce\":false}}}}\n",
