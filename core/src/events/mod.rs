@@ -10,6 +10,7 @@ mod catalogue;
 mod history;
 mod log;
 mod metrics;
+mod numbers;
 mod words;
 mod writer;
 

@@ -1,0 +1,72 @@
+//! What each event is known by, whatever its words become.
+
+use super::What;
+
+// === impl What ===
+
+impl What {
+    /// Whose end this is, and which: `delivered`, `deleted`, `quarantined`, `replaced`, `bounced` or `removed`.
+    #[must_use]
+    pub const fn end_of(&self) -> Option<(&String, &'static str)> {
+        match self {
+            Self::Delivered { recipient } => Some((recipient, "delivered")),
+            Self::Deleted { recipient, .. } => Some((recipient, "deleted")),
+            Self::Quarantined { recipient, .. } => Some((recipient, "quarantined")),
+            Self::Bounced { recipient, .. } => Some((recipient, "bounced")),
+            Self::Replaced { recipient, .. } => Some((recipient, "replaced")),
+            Self::Removed { recipient, .. } => Some((recipient, "removed")),
+            _ => None,
+        }
+    }
+
+    /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
+    /// 5 scan engines, 6 the quarantine, 7 mailboxes, 8 the queue, 9 the log).
+    #[must_use]
+    pub const fn id(&self) -> u16 {
+        match self {
+            Self::SessionClosed { .. } => 101,
+            Self::Refused { .. } => 201,
+            Self::Authenticated { .. } => 202,
+            Self::Attack { .. } => 203,
+            Self::Quirk { .. } => 204,
+            Self::Scanned { .. } => 301,
+            Self::Accepted { .. } => 302,
+            Self::Stripped { .. } => 303,
+            Self::Notified { .. } => 304,
+            Self::Stuck { .. } => 305,
+            Self::Rewritten { .. } => 306,
+            Self::Damaged { .. } => 307,
+            Self::Missing { .. } => 308,
+            Self::NotSent { .. } => 309,
+            Self::Unscanned { .. } => 310,
+            Self::Delivered { .. } => 401,
+            Self::Deferred { .. } => 402,
+            Self::Deleted { .. } => 403,
+            Self::Quarantined { .. } => 404,
+            Self::Bounced { .. } => 405,
+            Self::Replaced { .. } => 406,
+            Self::Removed { .. } => 407,
+            Self::EngineLoaded { .. } => 501,
+            Self::EngineUnloaded { .. } => 502,
+            Self::EngineFailed { .. } => 503,
+            Self::EngineMisconfigured { .. } => 504,
+            Self::EngineUnexpected { .. } => 505,
+            Self::QuarantineListed { .. } => 601,
+            Self::QuarantineShown { .. } => 602,
+            Self::QuarantineReleased { .. } => 603,
+            Self::QuarantineWithheld { .. } => 604,
+            Self::QuarantineDeleted { .. } => 605,
+            Self::QuarantineExpired { .. } => 606,
+            Self::BackgroundStarted { .. } => 701,
+            Self::BackgroundFinished { .. } => 702,
+            Self::VirusFound { .. } => 703,
+            Self::MailRead { .. } => 704,
+            Self::Remedied { .. } => 705,
+            Self::Ordered { .. } => 801,
+            Self::Refusing { .. } => 802,
+            Self::Accepting => 803,
+            Self::Cut { .. } => 804,
+            Self::Gap { .. } => 901,
+        }
+    }
+}
