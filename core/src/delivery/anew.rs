@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use gatepost_smtp::server::BodySink as _;
 
 use super::retry::Setback;
-use super::worker::Rooms;
+use super::rooms::Rooms;
 use crate::intake::{Body, BodyBuffer};
 use crate::memory::MemoryBudget;
 use crate::queue::{AppendError, NewMessage, Queue};

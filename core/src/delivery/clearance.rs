@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::worker::Rooms;
+use super::rooms::Rooms;
 use crate::events::{About, What};
 use crate::quarantine::Evidence;
 use crate::queue::NewMessage;

@@ -19,10 +19,10 @@ use tracing::{debug, error, info, warn};
 
 use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
+use super::rooms::Rooms;
 use super::schedule_policy::{Next, Schedules, Waiting};
 use super::successor::Successor;
 use super::warning::{Pace, Warnings};
-use super::worker::Rooms;
 use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
 use crate::clock::now_ms;

@@ -14,7 +14,6 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use gatepost_smtp::wire::path::ForwardPath;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
@@ -23,19 +22,14 @@ use super::clearance::{Clearance, about};
 use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
+use super::rooms::Rooms;
 use super::successor::Successor;
-use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Suspects, Watchdog, delivered_to};
-use crate::badmail::Badmail;
+use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Suspects, delivered_to};
 use crate::clock::now_ms;
-use crate::directory::{Directory, Resolution};
-use crate::events::{Log, What};
-use crate::forwarding::{forward, forward_late};
-use crate::intake::Submission;
-use crate::proactive::Proactive;
-use crate::quarantine::Quarantine;
-use crate::queue::{Claim, GIVEN_UP_REASON, Lane, NewMessage, Queue, QueueId};
-use crate::scan::{FailMode, Rewriter, Scanner, Stamp, Unscanned, Verdict};
-use crate::store::{Delivery, MailStore, StoreError};
+use crate::events::What;
+use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, QueueId};
+use crate::scan::{FailMode, Stamp, Unscanned, Verdict};
+use crate::store::{Delivery, StoreError};
 
 /// How many workers, and how patient.
 #[derive(Debug, Clone)]
@@ -44,33 +38,6 @@ pub struct Settings {
     pub workers: NonZeroUsize,
     /// How long a mail may be scanned here before it is put off.
     pub scan_deadline: Duration,
-}
-
-/// The rooms that delivery stands between.
-#[derive(Clone)]
-pub struct Rooms {
-    /// Where the mail waits.
-    pub queue: Queue,
-    /// Vouches for mail that comes without a current stamp.
-    pub scanner: Scanner,
-    /// Who lives here.
-    pub directory: Directory,
-    /// Where it goes.
-    pub store: Arc<dyn MailStore>,
-    /// Takes mail to other servers; without it, mail for other domains is given up.
-    pub remote: Option<Remote>,
-    /// Told of every attempt.
-    pub watchdog: Watchdog,
-    /// Keeps what can be neither delivered nor returned; without it, such mail is gone, and the log says so.
-    pub badmail: Option<Badmail>,
-    /// Takes what is infected.
-    pub quarantine: Quarantine,
-    /// Takes what is infected out of a mail.
-    pub rewriter: Rewriter,
-    /// Scans what lies in mailboxes without a current stamp; without it, readers wait for that.
-    pub proactive: Option<Proactive>,
-    /// Told what becomes of each recipient.
-    pub events: Log,
 }
 
 /// The running workers. Dropped without `stop`, they go on until the queue is closed.
@@ -119,54 +86,6 @@ struct Worker {
 impl Default for Settings {
     fn default() -> Self {
         Self { workers: WORKERS_DEFAULT, scan_deadline: SCAN_DEADLINE_DEFAULT }
-    }
-}
-
-// === impl Rooms ===
-
-impl Rooms {
-    /// Whether workers may take mail of a lane now.
-    fn is_open(&self, lane: Lane) -> bool {
-        lane == Lane::Local || self.remote.as_ref().is_none_or(Remote::has_room)
-    }
-
-    /// Has the queue keep mail for other servers apart, so that however much of it waits, it does not stand before mail for
-    /// mailboxes here.
-    fn sort_queue(&self) {
-        let (directory, remote) = (self.directory.clone(), self.remote.clone());
-        self.queue.sort_by(move |domain| {
-            let is_relayed = remote.as_ref().is_some_and(|remote| remote.relays_domain(domain));
-            let is_here = !is_relayed && (domain.is_empty() || directory.has_domain(domain));
-            if is_here { Lane::Local } else { Lane::Remote }
-        });
-    }
-
-    fn resolve(&self, path: &ForwardPath) -> Resolution {
-        if self.relays(path) { Resolution::Foreign } else { self.directory.resolve(path) }
-    }
-
-    /// A mail of our own, as the queue is to have it.
-    pub(super) fn forward(&self, submission: Submission) -> Submission {
-        forward(&self.directory, submission, self.remote.is_some(), |path| self.relays(path))
-    }
-
-    /// A mail of its own for recipients whose addresses have come to lead elsewhere.
-    pub(super) fn forward_late(&self, accepted: &Submission, recipients: &[usize]) -> Option<Submission> {
-        forward_late(&self.directory, accepted, recipients, |path| self.relays(path))
-    }
-
-    /// Whether somebody has a mailbox here, himself or behind an alias.
-    pub(super) fn lives_here(&self, path: &ForwardPath) -> bool {
-        match self.resolve(path) {
-            Resolution::Local(_) => true,
-            Resolution::Forwarded(forwarding) => !forwarding.mailboxes.is_empty(),
-            Resolution::Foreign | Resolution::Rewritten { .. } | Resolution::UnknownLocal => false,
-        }
-    }
-
-    /// Whether a recipient lives on a server behind this one.
-    pub(super) fn relays(&self, path: &ForwardPath) -> bool {
-        self.remote.as_ref().is_some_and(|remote| remote.relays(path))
     }
 }
 

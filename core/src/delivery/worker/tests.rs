@@ -22,7 +22,7 @@ use crate::delivery::testing::message;
 use crate::disk::Disk;
 use crate::quarantine::Evidence;
 use crate::queue::{Selection, Summary};
-use crate::store::ScanMark;
+use crate::store::{MailStore as _, ScanMark};
 
 fn infected() -> Verdict {
     Verdict::Infected { threat: "Late".into() }

@@ -4,6 +4,7 @@ use super::house::{ALICE, BOB, BODY, House, Mail, Running, accept_large};
 use super::notices::fetch;
 use super::*;
 use crate::delivery::remote::tests::{remote, taker};
+use crate::directory::Directory;
 use crate::queue::{Selection, Summary};
 
 const ALL: &str = "all@localhost";

@@ -7,8 +7,9 @@ use super::house::{ALICE, BOB, House, Mail, Running};
 use super::notices::{fetch, hasty};
 use super::*;
 use crate::delivery::Schedule;
-use crate::quarantine::{Record, Selection};
+use crate::quarantine::{Quarantine, Record, Selection};
 use crate::scan::InfectedAction;
+use crate::store::MailStore as _;
 
 fn infected() -> Verdict {
     Verdict::Infected { threat: "Late".into() }

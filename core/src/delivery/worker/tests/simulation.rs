@@ -11,15 +11,15 @@ use tokio::sync::Notify;
 use super::house::{ALICE, BOB, House, Mail};
 use super::*;
 use crate::BoxFuture;
-use crate::delivery::{Retries, Schedule, Schedules, Warnings};
+use crate::delivery::{Retries, Schedule, Schedules, Warnings, Watchdog};
 use crate::disk::{Dice, Disk, Fault, SimulatedDisk};
 use crate::events::Log;
 use crate::intake::Body;
 use crate::memory::MemoryBudget;
 use crate::quarantine::{self, Quarantine, Selection};
-use crate::queue::{self, Backoff, QueueId};
-use crate::scan::{self, Disposal, Engine, InfectedAction, Rewriting};
-use crate::store::{Delivery, Listing, MailboxTotals, ScanMark, StoredMessage, Summary};
+use crate::queue::{self, Backoff, Queue, QueueId};
+use crate::scan::{self, Disposal, Engine, InfectedAction, Rewriter, Rewriting, Scanner};
+use crate::store::{Delivery, Listing, MailStore, MailboxTotals, ScanMark, StoredMessage, Summary};
 
 /// A store of which a crash keeps what was committed.
 #[derive(Default)]

@@ -1,0 +1,93 @@
+//! The rooms that delivery stands between, and where a recipient lives.
+
+use std::sync::Arc;
+
+use gatepost_smtp::wire::path::ForwardPath;
+
+use super::Watchdog;
+use super::remote::Remote;
+use crate::badmail::Badmail;
+use crate::directory::{Directory, Resolution};
+use crate::events::Log;
+use crate::forwarding::{forward, forward_late};
+use crate::intake::Submission;
+use crate::proactive::Proactive;
+use crate::quarantine::Quarantine;
+use crate::queue::{Lane, Queue};
+use crate::scan::{Rewriter, Scanner};
+use crate::store::MailStore;
+
+/// The rooms that delivery stands between.
+#[derive(Clone)]
+pub struct Rooms {
+    /// Where the mail waits.
+    pub queue: Queue,
+    /// Vouches for mail that comes without a current stamp.
+    pub scanner: Scanner,
+    /// Who lives here.
+    pub directory: Directory,
+    /// Where it goes.
+    pub store: Arc<dyn MailStore>,
+    /// Takes mail to other servers; without it, mail for other domains is given up.
+    pub remote: Option<Remote>,
+    /// Told of every attempt.
+    pub watchdog: Watchdog,
+    /// Keeps what can be neither delivered nor returned; without it, such mail is gone, and the log says so.
+    pub badmail: Option<Badmail>,
+    /// Takes what is infected.
+    pub quarantine: Quarantine,
+    /// Takes what is infected out of a mail.
+    pub rewriter: Rewriter,
+    /// Scans what lies in mailboxes without a current stamp; without it, readers wait for that.
+    pub proactive: Option<Proactive>,
+    /// Told what becomes of each recipient.
+    pub events: Log,
+}
+
+// === impl Rooms ===
+
+impl Rooms {
+    /// Whether workers may take mail of a lane now.
+    pub(super) fn is_open(&self, lane: Lane) -> bool {
+        lane == Lane::Local || self.remote.as_ref().is_none_or(Remote::has_room)
+    }
+
+    /// Has the queue keep mail for other servers apart, so that however much of it waits, it does not stand before mail for
+    /// mailboxes here.
+    pub(super) fn sort_queue(&self) {
+        let (directory, remote) = (self.directory.clone(), self.remote.clone());
+        self.queue.sort_by(move |domain| {
+            let is_relayed = remote.as_ref().is_some_and(|remote| remote.relays_domain(domain));
+            let is_here = !is_relayed && (domain.is_empty() || directory.has_domain(domain));
+            if is_here { Lane::Local } else { Lane::Remote }
+        });
+    }
+
+    pub(super) fn resolve(&self, path: &ForwardPath) -> Resolution {
+        if self.relays(path) { Resolution::Foreign } else { self.directory.resolve(path) }
+    }
+
+    /// A mail of our own, as the queue is to have it.
+    pub(super) fn forward(&self, submission: Submission) -> Submission {
+        forward(&self.directory, submission, self.remote.is_some(), |path| self.relays(path))
+    }
+
+    /// A mail of its own for recipients whose addresses have come to lead elsewhere.
+    pub(super) fn forward_late(&self, accepted: &Submission, recipients: &[usize]) -> Option<Submission> {
+        forward_late(&self.directory, accepted, recipients, |path| self.relays(path))
+    }
+
+    /// Whether somebody has a mailbox here, himself or behind an alias.
+    pub(super) fn lives_here(&self, path: &ForwardPath) -> bool {
+        match self.resolve(path) {
+            Resolution::Local(_) => true,
+            Resolution::Forwarded(forwarding) => !forwarding.mailboxes.is_empty(),
+            Resolution::Foreign | Resolution::Rewritten { .. } | Resolution::UnknownLocal => false,
+        }
+    }
+
+    /// Whether a recipient lives on a server behind this one.
+    pub(super) fn relays(&self, path: &ForwardPath) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.relays(path))
+    }
+}
