@@ -105,8 +105,9 @@ fn multipart(choice: u8, input: &mut Input<'_>, depth: usize, leaves: &mut Vec<V
 }
 
 fn leaf(choice: u8, input: &mut Input<'_>, leaves: &mut Vec<Vec<u8>>) -> Vec<u8> {
-    // Behind a dot nothing begins that would be opened; what is opened wherever it stands is left out below.
-    let content = &[b".", input.octets()].concat()[..];
+    // Behind this octet nothing begins that would be opened: it is too large for the properties of LZMA, whose header has no
+    // mark and any octet below it in front. What is opened wherever it stands is left out below.
+    let content = &[b"\xE1", input.octets()].concat()[..];
     let (encoding, coded, content) = match choice / 8 % 3 {
         0 => ("base64", base64_lines(content), content.to_vec()),
         1 => ("quoted-printable", quoted_printable(content), content.to_vec()),
