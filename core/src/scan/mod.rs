@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod overruled;
 pub mod plan;
 pub mod policy;
+mod reader;
 pub mod rewrite;
 pub mod rules;
 pub mod scanner;

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use super::item::ItemName;
 use super::plan::{ARCHIVE_DEPTH_MAX, Depth, ENTRIES_MAX, Walk};
+use super::reader::Reader;
 use super::verdict::Obstacle;
 
 /// Hands attachments, bodies and embedded messages to the walk, if this is TNEF.
@@ -149,18 +150,9 @@ impl<'a> Property<'a> {
     }
 }
 
-/// Octets to be read from the front.
-struct Reader<'a>(&'a [u8]);
-
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, octets: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(octets)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
     fn u16(&mut self) -> Option<u16> {
         Some(u16::from_le_bytes(*self.take(2)?.first_chunk()?))
     }

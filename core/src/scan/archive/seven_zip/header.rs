@@ -3,6 +3,8 @@
 //! The reader has one limit for the list and for the dictionary with which it is packed. Programs declare dictionaries of many
 //! megabytes for a list of a few octets; a list of many megabytes would be unpacked to gigabytes of entries.
 
+use crate::scan::reader::Reader;
+
 /// The declared length of the list, where it is packed as all programs do it: in one piece, by one method. `None` for anything
 /// else, and where the list is not packed.
 pub(super) fn packed_list_octets(archive: &[u8]) -> Option<u64> {
@@ -28,18 +30,9 @@ pub(super) fn packed_list_octets(archive: &[u8]) -> Option<u64> {
     header.number()
 }
 
-/// Octets to be read from the front.
-struct Reader<'a>(&'a [u8]);
-
 // === impl Reader ===
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, octets: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(octets)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
+impl Reader<'_> {
     fn octet(&mut self) -> Option<u8> {
         self.take(1)?.first().copied()
     }
