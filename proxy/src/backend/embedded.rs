@@ -17,7 +17,7 @@ use gatepost_core::events::{About, Log, What};
 use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
 use gatepost_core::intake::Origin;
 use gatepost_core::memory::MemoryBudget;
-use gatepost_core::queue::{AppendError, Queue};
+use gatepost_core::queue::Queue;
 use gatepost_core::scan::Scanner;
 use gatepost_smtp::server::{Refusal, Right, Rights};
 use gatepost_smtp::wire::params::MailParams;
@@ -211,21 +211,6 @@ impl Rooms {
 impl std::fmt::Debug for Rooms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rooms").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-fn trust(rights: Rights) -> Trust {
-    Trust {
-        organization: rights.contains(Right::AcceptHeadersOrganization),
-        forest: rights.contains(Right::AcceptHeadersForest),
-        routing: rights.contains(Right::AcceptHeadersRouting),
-    }
-}
-
-const fn refusal(error: AppendError) -> Refusal {
-    match error {
-        AppendError::Full | AppendError::OverQuota => Refusal::StorageFull,
-        AppendError::Failed | AppendError::Closed => Refusal::StorageFailed,
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod behind;
 pub mod embedded;
+mod keeping;
 pub mod pass_through;
 mod received;
 

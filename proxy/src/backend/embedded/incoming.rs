@@ -5,8 +5,8 @@ use gatepost_core::filter::{HeaderFirewall, Stripped};
 use gatepost_core::intake::{Body, BodyBuffer};
 use gatepost_smtp::server::{BodySink, Envelope, Refusal};
 
+use super::super::keeping::refusal;
 use super::super::received::ReceivedCounter;
-use super::refusal;
 
 /// From `prepare` on.
 pub(super) struct Incoming {

@@ -10,9 +10,10 @@ use gatepost_smtp::server::{BodySink as _, Refusal};
 use gatepost_smtp::wire::params::BodyKind;
 use gatepost_smtp::wire::path::{Mailbox, ReversePath};
 
+use super::super::keeping::refusal;
+use super::Rooms;
 use super::incoming::Incoming;
 use super::session_scan::Scanned;
-use super::{Rooms, refusal};
 
 // === impl Rooms ===
 

@@ -14,9 +14,10 @@ use gatepost_smtp::wire::params::RcptParams;
 use gatepost_smtp::wire::path::{Domain, ForwardPath, ReversePath};
 
 use super::super::behind::Behind;
+use super::super::keeping::trust;
 use super::super::{Discard, Transaction};
+use super::Rooms;
 use super::incoming::Incoming;
-use super::{Rooms, trust};
 
 /// One mail on its way into the queue.
 pub(super) struct EmbeddedTransaction {

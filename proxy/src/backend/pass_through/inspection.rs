@@ -7,13 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use gatepost_core::delivery::hop::Live;
-use gatepost_core::filter::{self, HeaderFirewall, Stripped, Trust};
+use gatepost_core::filter::{self, HeaderFirewall, Stripped};
 use gatepost_core::intake::{Body, BodyBuffer, Spool};
 use gatepost_core::memory::MemoryBudget;
-use gatepost_core::queue::AppendError;
 use gatepost_core::scan::{Priority, Scanner, Verdict};
-use gatepost_smtp::server::{BodySink, Refusal, Right, Rights};
+use gatepost_smtp::server::{BodySink, Refusal, Rights};
 
+use super::super::keeping::{refusal, trust};
 use super::road::Road;
 
 /// The rooms that look at mail.
@@ -148,20 +148,5 @@ impl fmt::Debug for Inspection {
 impl fmt::Debug for Inspectors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inspectors").field("spool", &self.spool).finish_non_exhaustive()
-    }
-}
-
-fn trust(rights: Rights) -> Trust {
-    Trust {
-        organization: rights.contains(Right::AcceptHeadersOrganization),
-        forest: rights.contains(Right::AcceptHeadersForest),
-        routing: rights.contains(Right::AcceptHeadersRouting),
-    }
-}
-
-const fn refusal(error: AppendError) -> Refusal {
-    match error {
-        AppendError::Full | AppendError::OverQuota => Refusal::StorageFull,
-        AppendError::Failed | AppendError::Closed => Refusal::StorageFailed,
     }
 }
