@@ -11,6 +11,7 @@ use gatepost_core::delivery::hop::{self, Courier, InsecureLogin};
 use gatepost_core::delivery::reach::Ourselves;
 use gatepost_core::delivery::remote::{self, Remote, Tools};
 use gatepost_core::delivery::route::{Route, Routes};
+use gatepost_core::scan::Scanner;
 use gatepost_core::tlsrpt::Ledger;
 use gatepost_smtp::client::{InvalidLogin, Login};
 use gatepost_smtp::wire::auth::Secret;
@@ -113,6 +114,7 @@ pub fn start(
     registry: &Registry,
     watchdog: Watchdog,
     ledger: Option<Ledger>,
+    scanner: &Scanner,
 ) -> Result<Option<Remote>, RelayError> {
     let (Some(written), Some(settings)) = (&config.remote, load(config)?) else { return Ok(None) };
     let hostname = config.hostname.as_str();
@@ -131,6 +133,10 @@ pub fn start(
         roots,
         ledger,
         watchdog,
+        current_stamp: {
+            let scanner = scanner.clone();
+            Box::new(move || scanner.current_stamp())
+        },
         metrics: remote::Metrics::register(registry)?,
     };
     Ok(Some(Remote::start(settings, tools)))

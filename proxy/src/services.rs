@@ -106,7 +106,7 @@ impl Rooms {
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
-        let remote = relay::start(config, registry, watchdog.clone(), ledger.clone())?;
+        let remote = relay::start(config, registry, watchdog.clone(), ledger.clone(), &scanner)?;
         let mut rooms = delivery::Rooms {
             queue: queue.clone(),
             scanner: scanner.clone(),

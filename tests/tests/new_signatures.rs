@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use gatepost_tests::mail;
 use gatepost_tests::next_hop::{At, NextHop, Reaction};
 use gatepost_tests::server::{Server, files_below};
 use gatepost_tests::setup::Setup;
+use gatepost_tests::{mail, wait_until};
 use serde_json::Value;
 
 const ME: &str = "me@localhost";
@@ -16,10 +16,15 @@ const MARKER: &str = "GATEPOST-KNOWN-ONLY-LATER";
 
 /// With everything that is not here sent to this hop.
 fn start(hop: &NextHop) -> Server {
+    start_with(&[hop], "")
+}
+
+/// With everything that is not here sent to the first of these hops that takes it.
+fn start_with(hops: &[&NextHop], timeouts: &str) -> Server {
+    let hops: Vec<String> = hops.iter().map(|hop| hop.address.to_string()).collect();
     let sections = format!(
-        "[delivery.remote]\nenabled = true\n[[route]]\ndomains = [\"*\"]\nhops = [\"{}\"]\n\
+        "[delivery.remote]\nenabled = true\n{timeouts}\n[[route]]\ndomains = [\"*\"]\nhops = {hops:?}\n\
          [scan.background]\nenabled = false\n",
-        hop.address
     );
     Setup::new().user(YOU).sections(&sections).start()
 }
@@ -109,6 +114,20 @@ fn a_mail_that_is_tried_again_is_not_relayed_by_the_verdict_of_its_first_attempt
     let id = send(&server, &[ANN], &late());
     server.wait_for_log("recipient put off");
     learn(&server);
+    server.cli(["queue", "retry", "--all"]).succeed();
+    server.wait_for_empty_queue();
+    assert_eq!(hop.taken_so_far(), []);
+    assert_eq!(json(&server, ["quarantine", "list"])[0]["id"], id);
+}
+
+#[test]
+fn rules_that_come_while_a_mail_is_on_its_way_keep_it_from_the_next_server() {
+    let (dead, hop) = (NextHop::start().always(At::Greeting, Reaction::Stall), NextHop::start());
+    let server = start_with(&[&dead, &hop], "[delivery.remote.timeouts]\ngreeting = \"10s\"");
+    let id = send(&server, &[ANN], &late());
+    wait_until("it is with a server that does not answer", || dead.connections() == 1);
+    learn(&server);
+    server.wait_for_log("setback=4.7.1 waiting for a virus scan");
     server.cli(["queue", "retry", "--all"]).succeed();
     server.wait_for_empty_queue();
     assert_eq!(hop.taken_so_far(), []);

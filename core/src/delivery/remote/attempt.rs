@@ -21,6 +21,7 @@ use super::tls_results::TlsResults;
 use super::tls_wish::TlsWish;
 use super::{Inner, Kept, Settings};
 use crate::queue::NewMessage;
+use crate::scan::Stamp;
 
 /// What is known so far.
 struct Trip<'a> {
@@ -29,6 +30,8 @@ struct Trip<'a> {
     waiting: Vec<usize>,
     attempts: Vec<Attempt>,
     wish: TlsWish,
+    /// The stamp of the signatures in which its scan found nothing.
+    cleared_by: Stamp,
     /// The last server that was tried, and how that ended.
     failure: Option<(String, HopFailure)>,
     /// What the last connection's TLS went by, where that is not the configuration, and whether it has TLS.
@@ -95,6 +98,8 @@ impl Inner {
         destination: &Destination,
         recipients: Vec<usize>,
     ) -> Vec<Attempt> {
+        // A worker has just had it cleared by these signatures.
+        let cleared_by = (self.tools.current_stamp)();
         let settings = self.settings.load_full();
         self.throttle.load_full().turn(destination).await;
         let place = match ticket.place().await {
@@ -102,7 +107,7 @@ impl Inner {
             Err(put_off) => return Attempt::put_off(&recipients, &put_off.setback(destination)),
         };
         let wish = TlsWish::of(message, &self.tools.courier).await;
-        let mut trip = Trip::new(message, recipients, wish);
+        let mut trip = Trip::new(message, recipients, wish, cleared_by);
         // They were made for mail that asks for less.
         if wish != TlsWish::Required {
             self.over_kept_connections(&mut trip, &place).await;
@@ -189,6 +194,11 @@ impl Inner {
         let Kept { connection, opened_at, policy } = kept;
         trip.tls = Some((policy.as_ref().map(|policy| policy.kind), connection.tls().is_some()));
         let recipients = std::mem::take(&mut trip.waiting);
+        // It may have waited for a place, and for other servers, while new signatures came.
+        if (self.tools.current_stamp)() != trip.cleared_by {
+            trip.attempts.extend(Attempt::put_off(&recipients, &Setback::Scan));
+            return connection.quit().await;
+        }
         let delivered = connection.deliver(&Consignment::of(trip.message, &recipients)).await;
         for served in delivered.served {
             trip.take(served);
@@ -257,12 +267,13 @@ impl Inner {
 // === impl Trip ===
 
 impl<'a> Trip<'a> {
-    const fn new(message: &'a NewMessage, recipients: Vec<usize>, wish: TlsWish) -> Self {
+    const fn new(message: &'a NewMessage, recipients: Vec<usize>, wish: TlsWish, cleared_by: Stamp) -> Self {
         Self {
             message,
             waiting: recipients,
             attempts: Vec::new(),
             wish,
+            cleared_by,
             failure: None,
             tls: None,
             was_served: false,

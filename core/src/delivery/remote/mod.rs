@@ -47,6 +47,7 @@ use super::tls_policy::{Applied, Fetcher, Policies};
 use super::watchdog::Watchdog;
 use super::{Attempt, Disposition};
 use crate::queue::{NewMessage, QueueId};
+use crate::scan::Stamp;
 use crate::tlsrpt::Ledger;
 
 /// Delivery to other servers. Clones are the same one.
@@ -78,6 +79,9 @@ pub struct Settings {
     pub paused: bool,
 }
 
+/// Answers at once.
+pub type CurrentStamp = Box<dyn Fn() -> Stamp + Send + Sync>;
+
 /// What it works with.
 pub struct Tools {
     /// Makes connections.
@@ -94,6 +98,8 @@ pub struct Tools {
     pub ledger: Option<Ledger>,
     /// Told of every attempt.
     pub watchdog: Watchdog,
+    /// What a mail scanned now would be stamped with.
+    pub current_stamp: CurrentStamp,
     /// Counters.
     pub metrics: Metrics,
 }

@@ -16,7 +16,7 @@ use crate::clock::now_ms;
 use crate::delivery::dns::{Addresses, Exchanger, Exchangers, Unresolved};
 use crate::delivery::hop;
 use crate::delivery::retry::Setback;
-use crate::delivery::testing::message;
+use crate::delivery::testing::{Teachable, message};
 use crate::delivery::tls_policy::Unfetched;
 use crate::delivery::tls_policy::dane::Tlsa;
 use crate::disk::{Disk as _, SimulatedDisk};
@@ -78,6 +78,7 @@ pub(in crate::delivery) fn remote(port: u16) -> Remote {
         fetcher: Arc::new(OneHost),
         ledger: Some(Ledger::default()),
         watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
+        current_stamp: Box::new(|| Teachable::new().stamp()),
         metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
     };
     Remote::start(settings, tools)
