@@ -270,7 +270,7 @@ impl Live {
                 Output::Close(Ok(())) => self.end_with(Failure::Closed(Stage::Quit)),
                 // Of a QUIT alone; at a failure nobody waits for it.
                 Output::Send(octets) if self.ending.is_none() => {
-                    self.outgoing.end().extend_from_slice(&octets)
+                    self.outgoing.end().extend_from_slice(&octets);
                 }
                 _ => {}
             }
