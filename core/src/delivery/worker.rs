@@ -54,8 +54,8 @@ struct Progress {
     attempted: Vec<Attempt>,
     /// Indices of those who live elsewhere.
     foreign: Vec<usize>,
-    /// What goes to the recipients in place of this mail.
-    successor: Option<Successor>,
+    /// What goes to recipients in place of this mail.
+    successors: Vec<Successor>,
     /// What goes on as a mail of its own.
     anew: Option<Anew>,
 }
@@ -190,9 +190,9 @@ impl Worker {
             error!(queue_id = %id, session, "a delivery worker panicked over this mail; the mail is put off");
             Attempt::put_off(&claim.pending, &Setback::Panicked).into()
         });
-        let Progress { mut attempted, foreign, successor, anew } = progress;
+        let Progress { mut attempted, foreign, successors, anew } = progress;
         if foreign.is_empty() {
-            return self.closing.close_with(claim, attempted, successor, anew).await;
+            return self.closing.close_with(claim, attempted, successors, anew).await;
         }
         match &self.rooms.remote {
             Some(remote) => self.send_on(remote, claim, attempted, &foreign, anew).await,
@@ -236,7 +236,7 @@ impl Worker {
         let _watched = self.rooms.watchdog.watch(&claim.message, "delivery into mailboxes", limit);
         if claim.given_up {
             let bounced = Disposition::Bounced { reason: GIVEN_UP_REASON.to_owned() };
-            return self.end(claim, &bounced).await.into();
+            return self.end(claim, &claim.pending, &bounced).await.into();
         }
         match Clearance::of(&claim.message, &self.rooms, self.scan_deadline).await {
             Clearance::Clean(stamp) => self.deliver(claim, Ok(stamp)).await,
@@ -338,17 +338,16 @@ impl Worker {
         }
     }
 
-    /// Ends all that is pending the same way, but for what the store knows to have ended before.
-    async fn end(&self, claim: &Claim, disposition: &Disposition) -> Vec<Attempt> {
-        let dispositions = claim
-            .pending
+    /// Ends these recipients the same way, but for what the store knows to have ended before.
+    async fn end(&self, claim: &Claim, recipients: &[usize], disposition: &Disposition) -> Vec<Attempt> {
+        let dispositions = recipients
             .iter()
             .filter_map(|index| u32::try_from(*index).ok())
             .map(|recipient| (recipient, disposition.clone()))
             .collect();
         match self.rooms.store.record(claim.id, dispositions).await {
             Ok(dispositions) => Attempt::ended(dispositions).collect(),
-            Err(error) => Attempt::put_off(&claim.pending, &Setback::Store(error)),
+            Err(error) => Attempt::put_off(recipients, &Setback::Store(error)),
         }
     }
 
