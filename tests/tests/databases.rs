@@ -130,7 +130,8 @@ fn a_database_has_its_own_way_with_what_lies_in_it_and_its_own_warnings_and_a_re
     assert_eq!(quarantined(&server).len(), 1, "nothing may be deleted here");
 
     let late = |subject| mail::with_attachment(subject, "late.bin", b"GATEPOST-LATE-RULE-MARKER");
-    (receive(&late("first")), receive(&late("second")));
+    receive(&late("first"));
+    receive(&late("second"));
     let rules = server.data().join("rules");
     fs::create_dir_all(&rules).expect("the rules folder");
     let rule = "rule late { strings: $a = \"GATEPOST-LATE-RULE-MARKER\" condition: $a }\n";
