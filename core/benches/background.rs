@@ -2,7 +2,9 @@
 //!
 //! `cargo bench -p gatepost-core --bench background -- [messages] [folder]` fills a mailbox database with mails of 4 KiB, scans
 //! them with an engine that answers at once, unthrottled and alone; then has a reader fetch mails whose stamps are stale,
-//! with and without a scan in the background at its default throttle, in turns, and compares the medians of the pairs.
+//! with and without a scan in the background at its default throttle: many short pairs, of which every other begins with the
+//! scan. Told is the median of what the pairs differ by, with the range that it lies in at 95 % and the pairs at either end. The
+//! same pairs without any scan tell how much of that is the machine's own noise.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,7 +31,7 @@ use gatepost_core::store::{self, Delivery, MailStore, MailboxCopy, SqliteStore};
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|text| text != "--bench").collect();
     let messages = arguments.first().map_or(MESSAGES_DEFAULT, |text| text.parse().expect("a number"));
-    assert!(messages >= 10_000, "the reads need mailboxes of a hundred messages");
+    assert!(messages >= 20_000, "the reads need mailboxes of two hundred messages");
     let own = tempfile::tempdir().unwrap();
     let folder = arguments.get(1).map_or_else(|| own.path().to_owned(), PathBuf::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -41,10 +43,19 @@ async fn measure(folder: &Path, messages: u64) {
     house.fill(messages).await;
     let alone = house.scan_alone().await;
     println!("scanned unthrottled and alone   {:>10.0} messages/s", messages as f64 / alone.as_secs_f64());
-    let Reads { with, without, ratio } = house.read(messages).await;
-    let change = (ratio - 1.0) * 100.0;
-    println!("a read that has to scan, alone  {:>10.1} us", without.as_secs_f64() * 1e6);
-    println!("the same beside a scan          {:>10.1} us ({change:+.1} %)", with.as_secs_f64() * 1e6);
+    let gate = ScanGate::new(Arc::clone(&house.store) as Arc<dyn MailStore>, house.scanner.clone(), None);
+    let background = house.background(Settings { enabled: false, ..Settings::default() }).await;
+    for (series, (name, has_scan)) in
+        [("beside no scan either", false), ("beside a scan", true)].into_iter().enumerate()
+    {
+        let mut pairs = Vec::new();
+        for number in 0..PAIRS {
+            let place = series as u64 * PAIRS + number;
+            pairs.push(house.pair(&gate, &background, messages, place, has_scan).await);
+        }
+        tell(name, &pairs);
+    }
+    background.close().await;
     house.store.close().await;
 }
 
@@ -143,52 +154,71 @@ impl House {
         time
     }
 
-    /// What reads take beside a scan and without one, in blocks that take turns: the median of the blocks' medians, and how
-    /// much more the former take, as the median over pairs of blocks.
-    async fn read(&self, messages: u64) -> Reads {
-        let gate = ScanGate::new(Arc::clone(&self.store) as Arc<dyn MailStore>, self.scanner.clone(), None);
-        let background = self.background(Settings { enabled: false, ..Settings::default() }).await;
-        let (mut with, mut without, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        for round in 0..ROUNDS {
-            // All stamps are stale again, so that each read costs a scan, and the background has something to do.
-            self.engine.update();
-            let mut medians = [Duration::ZERO; 2];
-            for is_beside in [round % 2 == 0, round % 2 != 0] {
-                if is_beside {
-                    background.begin().await;
-                }
-                medians[usize::from(is_beside)] = read_block(&gate, messages, round, is_beside).await;
-                if is_beside {
-                    assert!(background.status()[0].progress.as_ref().unwrap().is_running());
-                    background.stop().await;
-                }
+    /// A block of reads alone, and one beside a scan where there is one to be.
+    async fn pair(
+        &self,
+        gate: &ScanGate,
+        background: &Background,
+        messages: u64,
+        place: u64,
+        has_scan: bool,
+    ) -> Pair {
+        // All stamps are stale again, so that each read costs a scan, and the background has something to do.
+        self.engine.update();
+        let mut medians = [Duration::ZERO; 2];
+        let is_odd = !place.is_multiple_of(2);
+        for is_beside in [is_odd, !is_odd] {
+            if is_beside && has_scan {
+                background.begin().await;
             }
-            without.push(medians[0]);
-            with.push(medians[1]);
-            ratios.push(medians[1].as_secs_f64() / medians[0].as_secs_f64());
+            // That the beginning of a scan is written down is no part of it.
+            tokio::time::sleep(SETTLING).await;
+            medians[usize::from(is_beside)] = read_block(gate, messages, place, is_beside).await;
+            if is_beside && has_scan {
+                assert!(background.status()[0].progress.as_ref().unwrap().is_running());
+                background.stop().await;
+            }
         }
-        background.close().await;
-        ratios.sort_by(f64::total_cmp);
-        Reads { with: median(with), without: median(without), ratio: ratios[ratios.len() / 2] }
+        Pair { alone: medians[0], beside: medians[1] }
     }
 }
 
-struct Reads {
-    with: Duration,
-    without: Duration,
-    ratio: f64,
+/// The medians of two blocks of reads.
+struct Pair {
+    alone: Duration,
+    beside: Duration,
 }
 
-/// Each message is read once in all rounds, from the mailboxes that the walk comes to last.
-async fn read_block(gate: &ScanGate, messages: u64, round: u64, is_beside: bool) -> Duration {
+fn tell(name: &str, pairs: &[Pair]) {
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let alone = micros(median(pairs.iter().map(|pair| pair.alone).collect()));
+    let beside = micros(median(pairs.iter().map(|pair| pair.beside).collect()));
+    let change = |pair: &Pair| (pair.beside.as_secs_f64() / pair.alone.as_secs_f64() - 1.0) * 100.0;
+    let mut changes: Vec<f64> = pairs.iter().map(change).collect();
+    changes.sort_by(f64::total_cmp);
+    // Between these ranks lies the median of all pairs that there could be, in 95 of 100 cases.
+    let (middle, margin) = (changes.len() / 2, changes.len().isqrt());
+    println!(
+        "a read that has to scan, alone  {alone:>10.1} us, {name} {beside:.1} us: {:+.1} % (95 %: {:+.1} to {:+.1}; {} pairs: {:+.1} to {:+.1})",
+        changes[middle],
+        changes[middle - margin],
+        changes[middle + margin],
+        changes.len(),
+        changes[0],
+        changes[changes.len() - 1],
+    );
+}
+
+/// Each message is read once in all pairs, from the mailboxes that the walk comes to last.
+async fn read_block(gate: &ScanGate, messages: u64, place: u64, is_beside: bool) -> Duration {
     let per_mailbox = messages / MAILBOXES;
     let mut times = Vec::new();
     for step in 0..READS {
-        let pair = round * READS + step;
-        let mailbox = format!("user{}@localhost", MAILBOXES - 1 - pair % (MAILBOXES / 2));
-        let behind = pair / (MAILBOXES / 2) * 2 + u64::from(is_beside);
+        let read = place * READS + step;
+        let mailbox = format!("user{}@localhost", MAILBOXES - 1 - read % (MAILBOXES / 2));
+        let behind = read / (MAILBOXES / 2) * 2 + u64::from(is_beside);
         let uid = u32::try_from(per_mailbox - behind).unwrap();
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(BETWEEN_READS).await;
         let begun = Instant::now();
         let released = gate.release(&mailbox, uid).await.unwrap();
         times.push(begun.elapsed());
@@ -204,7 +234,10 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 const MESSAGES_DEFAULT: u64 = 100_000;
 const MAILBOXES: u64 = 100;
-const ROUNDS: u64 = 10;
-const READS: u64 = 100;
+const PAIRS: u64 = 100;
+/// In each half of a pair.
+const READS: u64 = 20;
+const BETWEEN_READS: Duration = Duration::from_millis(5);
+const SETTLING: Duration = Duration::from_millis(50);
 const HEAD: &str =
     "Return-Path: <sender@example.org>\r\nDelivered-To: user@localhost\r\nReceived: from client\r\n";

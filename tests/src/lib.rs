@@ -16,7 +16,7 @@
 //! exchange: a stand-in for one that must not face the internet
 //! fault: a disk that fails or is slow
 //! next_hop: a mail server that misbehaves as a test wants
-//! clamd: a virus scanner; icap: a server that asks it; repairer: one that cleans
+//! clamd: a virus scanner; icap: a server that asks it; repairer: one that cleans; slow_scanner: one that takes its time
 //! web: a web server with one page
 //! dns: a name server that knows what a test wants
 //! attackers: thousands of connections that want to hold the server's places (see the program `siege`)
@@ -41,6 +41,7 @@ pub mod exim;
 pub mod fault;
 pub mod http;
 pub mod icap;
+mod icap_service;
 mod line;
 pub mod mail;
 pub mod next_hop;
@@ -55,6 +56,7 @@ pub mod scram;
 mod secrets;
 pub mod server;
 pub mod setup;
+pub mod slow_scanner;
 pub mod smtp;
 pub mod trust;
 mod unconfigured;

@@ -1,9 +1,8 @@
 //! An ICAP server that repairs: the test string goes, the rest of the item stays. No program among Debian's does that.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
+use std::sync::Arc;
 
+use crate::icap_service::{self, Said, Service};
 use crate::mail;
 
 /// A running one; it ends with the process.
@@ -12,6 +11,8 @@ pub struct Repairer {
     /// Where it listens on 127.0.0.1.
     pub port: u16,
 }
+
+struct Repair;
 
 // === impl Repairer ===
 
@@ -22,15 +23,7 @@ impl Repairer {
     /// When there is no port for it.
     #[must_use]
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // The server leaves when it likes.
-                thread::spawn(move || serve(&stream).ok());
-            }
-        });
-        Self { port }
+        Self { port: icap_service::start(&Arc::new(Repair)) }
     }
 
     /// The server's settings that have it asked.
@@ -41,62 +34,14 @@ impl Repairer {
     }
 }
 
-fn serve(stream: &TcpStream) -> io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let head = head(&mut reader)?;
-        if head.starts_with("OPTIONS ") {
-            answer(stream, "200 OK\r\nMethods: RESPMOD", b"")?;
-            continue;
-        }
-        let body_at = head.split("res-body=").nth(1).and_then(|rest| rest.lines().next()).unwrap_or_default();
-        let octets = body_at.parse().map_err(io::Error::other)?;
-        io::copy(&mut reader.by_ref().take(octets), &mut io::sink())?;
-        let item = body(&mut reader)?;
+impl Service for Repair {
+    fn tag(&self) -> String {
+        "repair-1".to_owned()
+    }
+
+    fn look(&self, item: Vec<u8>) -> Said {
         let repaired = without(&item, mail::eicar().as_bytes());
-        if repaired == item {
-            answer(stream, "204 No Content", b"")?;
-            continue;
-        }
-        let http = "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n";
-        let mut sent = format!("{http}{:x}\r\n", repaired.len()).into_bytes();
-        sent.extend_from_slice(&repaired);
-        sent.extend_from_slice(b"\r\n0\r\n\r\n");
-        let fields = format!(
-            "200 OK\r\nX-Infection-Found: Type=0; Resolution=1; Threat=Repairable;\r\n\
-             Encapsulated: res-hdr=0, res-body={}",
-            http.len()
-        );
-        answer(stream, &fields, &sent)?;
-    }
-}
-
-fn answer(mut stream: &TcpStream, fields: &str, rest: &[u8]) -> io::Result<()> {
-    stream.write_all(format!("ICAP/1.0 {fields}\r\nISTag: \"repair-1\"\r\n\r\n").as_bytes())?;
-    stream.write_all(rest)
-}
-
-fn head(reader: &mut impl BufRead) -> io::Result<String> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(head)
-}
-
-fn body(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let octets = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
-        reader.take(octets).read_to_end(&mut body)?;
-        reader.read_line(&mut line)?;
-        if octets == 0 {
-            return Ok(body);
-        }
+        if repaired == item { Said::Clean } else { Said::Repaired("Repairable", repaired) }
     }
 }
 

@@ -137,6 +137,32 @@ fn new_signatures_find_in_the_mailbox_what_the_old_ones_let_pass() {
 }
 
 #[test]
+fn new_signatures_find_in_the_background_whom_it_has_reached_and_who_has_read_it() {
+    let clamd = Clamd::start("");
+    let server = server(&clamd, "");
+    let content = mail::message("sleeper", b"the text GATEPOST-LATER-MARKER is harmless yet\r\n");
+    let mut smtp = server.smtp_as_me();
+    smtp.mail("me@localhost", &["me@localhost"], &content).must("250 2.0.0");
+    let _ = server.inbox(1);
+
+    clamd.update(2, "GATEPOST-LATER-MARKER");
+    wait_until("the background scan finds it", || {
+        server.metric("gatepost_virus_scan_background_infected_total") >= 1.0
+    });
+    let trace = || server.cli(["scan", "trace", "Test.Update.UNOFFICIAL", "--json"]).outcome().text();
+    wait_until("it is told", || trace().contains("mailbox.virus_found"));
+    let traced: serde_json::Value = serde_json::from_str(&trace()).expect("JSON");
+    assert_eq!(
+        (&traced["copies"][0]["mailbox"], &traced["readers"][0]),
+        (&"me@localhost".into(), &"me@localhost".into())
+    );
+    let found =
+        traced["events"].as_array().expect("a list").iter().find(|it| it["event"] == "mailbox.virus_found");
+    assert_eq!(found.expect("an event")["found_by"], "background");
+    assert!(server.pop3_as(server.me()).say("RETR 1").starts_with("-ERR [SYS/PERM]"));
+}
+
+#[test]
 fn a_size_limit_below_that_of_mail_is_told_at_the_start_and_what_exceeds_it_is_refused() {
     let clamd = Clamd::start("StreamMaxLength 1M");
     let server = server(&clamd, "");

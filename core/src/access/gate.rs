@@ -16,7 +16,7 @@ use crate::findings::{Findings, FoundBy};
 use crate::intake::Body;
 use crate::memory::{Drawn, MemoryBudget};
 use crate::queue::QueueId;
-use crate::remedy::{Remedied, Remedy};
+use crate::remedy::{self, Remedied, Remedy};
 use crate::scan::{Priority, Scanner, Verdict};
 use crate::store::{ContentHash, MailStore, ScanMark, StoreError, StoredMessage};
 
@@ -150,8 +150,14 @@ impl ScanGate {
         Self { scan_wait, ..self }
     }
 
+    /// How long a reader may have to wait for memory, a scan, and what is done about what that finds.
+    #[must_use]
+    pub const fn patience(&self) -> Duration {
+        MEMORY_WAIT_MAX.saturating_add(self.scan_wait).saturating_add(remedy::TIME_MAX)
+    }
+
     /// Hands out a message, scanning it first (high priority, bounded wait) unless its stamp is current. Returns within
-    /// `MEMORY_WAIT_MAX`, the time for a scan and the time of the database.
+    /// `patience` and the time of the database.
     ///
     /// # Errors
     /// Why it is not shown now.

@@ -26,7 +26,7 @@ impl Suspects {
     }
 
     /// Keeps a mail that was handed in, with all its recipients; it is durable when this returns. A sender who has logged in is
-    /// told, as if it had been found in the queue.
+    /// told, and others are warned, as if it had been found in the queue.
     ///
     /// # Errors
     /// The disk's; then nothing was kept.
@@ -46,6 +46,7 @@ impl Suspects {
         infected::settled(&self.closing.rooms.quarantine, message.id, &attempted).await;
         self.closing.report(&message, &attempted);
         self.notify(&message, &recipients, &attempted).await;
+        self.closing.warn_at_once(&message, &attempted).await;
         Ok(())
     }
 

@@ -272,8 +272,8 @@ enum Failure {
     NotNow,
 }
 
-/// A reader waits for it, as long as he waits for a scan.
-const TIME_MAX: Duration = Duration::from_secs(120);
+/// A reader waits for it behind his scan.
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests;

@@ -34,8 +34,10 @@ pub(super) struct JobKey {
 pub(super) enum Submitted {
     /// The verdict is known.
     Known(ScanReport),
-    /// It waits or is being scanned; the report comes here.
-    Pending(watch::Receiver<Option<ScanReport>>),
+    /// It waits; the report comes here.
+    Begun(watch::Receiver<Option<ScanReport>>),
+    /// Others had it scanned already; their report comes here.
+    Joined(watch::Receiver<Option<ScanReport>>),
     /// Too many wait already.
     TurnedAway,
 }
@@ -117,7 +119,7 @@ impl Pool {
     }
 
     /// Hands a message in, or joins those who wait for the same content: the scan then has until the later of the deadlines,
-    /// and the higher of the priorities.
+    /// but for the item that is with the engine, and the higher of the priorities.
     pub(super) fn submit(&self, key: JobKey, body: Body, priority: Priority, due: Instant) -> Submitted {
         let shared = &self.shared;
         let mut state = shared.lock();
@@ -131,7 +133,7 @@ impl Pool {
             if job.join(priority, due) == Joined::Promoted {
                 state.high.push_back(key);
             }
-            return Submitted::Pending(job.result.subscribe());
+            return Submitted::Joined(job.result.subscribe());
         }
         let is_low_full = priority == Priority::Low && state.low_waiting() >= LOW_WAITING_MAX;
         if is_low_full || state.jobs.len() >= JOBS_MAX {
@@ -149,7 +151,7 @@ impl Pool {
         shared.metrics.queue_length.inc();
         drop(state);
         shared.work.notify_one();
-        Submitted::Pending(report)
+        Submitted::Begun(report)
     }
 
     /// Has everything scanned anew.

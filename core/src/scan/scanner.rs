@@ -68,20 +68,30 @@ impl Scanner {
 
     /// Scans a message. Never fails: what went wrong is in the verdict. Returns `TimedOut` after `deadline` (an hour at most)
     /// whatever the engine does, and at once if too many messages wait already. The same content under the same stamp is
-    /// scanned once; a finding that an operator has overruled does not count, and others do. Cancel-safe: a scan that nobody
-    /// waits for is not begun.
+    /// scanned once; a finding that an operator has overruled does not count, and others do. Who joins a scan that ends for want
+    /// of time has another one in what is left of his own. Cancel-safe: a scan that nobody waits for is not begun.
     pub async fn scan(&self, body: Body, priority: Priority, deadline: Duration) -> ScanReport {
         let content = Box::pin(content_hash(&body)).await;
         let deadline = deadline.min(DEADLINE_MAX);
         let now = Instant::now();
         let due = now.checked_add(deadline).unwrap_or(now);
+        let mut patience = deadline;
         loop {
             let key = JobKey { content, stamp: self.current_stamp() };
-            let report = match self.pool.submit(key.clone(), body.clone(), priority, due) {
+            let submitted = self.pool.submit(key.clone(), body.clone(), priority, due);
+            let has_joined = matches!(submitted, Submitted::Joined(_));
+            let report = match submitted {
                 Submitted::Known(report) => return self.sealed(&content, report),
                 Submitted::TurnedAway => timed_out(key.stamp.clone()),
-                Submitted::Pending(report) => self.wait(&key, report, deadline).await,
+                Submitted::Begun(report) | Submitted::Joined(report) => {
+                    self.wait(&key, report, patience).await
+                }
             };
+            patience = due.saturating_duration_since(Instant::now());
+            // What the engine was doing then had the time of those who came before.
+            if has_joined && report.verdict == Verdict::TimedOut && !patience.is_zero() {
+                continue;
+            }
             // A scan that had begun before has not looked any further. There are as many rounds as rulings at most.
             if self.overruled.overtakes(&content, &report.verdict) {
                 continue;
@@ -109,9 +119,9 @@ impl Scanner {
         &self,
         key: &JobKey,
         mut report: watch::Receiver<Option<ScanReport>>,
-        deadline: Duration,
+        patience: Duration,
     ) -> ScanReport {
-        let waited = tokio::time::timeout(deadline, report.wait_for(Option::is_some)).await;
+        let waited = tokio::time::timeout(patience, report.wait_for(Option::is_some)).await;
         let known = waited.ok().and_then(|told| told.ok().and_then(|known| known.clone()));
         if let Some(known) = known {
             return known;

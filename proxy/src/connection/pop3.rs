@@ -46,6 +46,15 @@ impl Pop3Machine {
         }
     }
 
+    /// The gate waits as long as it is told to, and has a bound of its own for that.
+    fn answer_time_max(&self, question: &Question) -> Duration {
+        let of_gate = match question {
+            Question::Fetch { .. } => self.peer.context.services.gate.patience(),
+            Question::Authenticate { .. } | Question::Open { .. } | Question::Delete { .. } => Duration::ZERO,
+        };
+        ANSWER_TIME_MAX.saturating_add(of_gate)
+    }
+
     async fn authenticate(&self, user: &str, password: Password) -> Answer {
         let context = &self.peer.context;
         let (outcome, answer) = match self.verify(user, password).await {
@@ -169,7 +178,8 @@ impl Machine for Pop3Machine {
 
     fn resolve(&mut self, (ticket, question): Self::Question) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let answer = tokio::time::timeout(ANSWER_TIME_MAX, self.find(question)).await;
+            let time_max = self.answer_time_max(&question);
+            let answer = tokio::time::timeout(time_max, self.find(question)).await;
             let answer = answer.unwrap_or(Answer::Unavailable);
             if matches!(answer, Answer::Message(_)) {
                 self.gave_mail = true;
@@ -234,5 +244,5 @@ fn maildrop(listing: &Listing) -> Maildrop {
 const POP3_MECHANISM: &str = "pop3-password";
 /// A message of an open mailbox: uid, size and mark in the session, and what the store has listed meanwhile.
 const ENTRY_OCTETS: u64 = 64;
-/// Longer than the gate waits for a scan and the verifier for a thread: a bound for a room that hangs.
+/// Longer than the verifier waits for a thread, or the store for its disk: a bound for a room that hangs.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);

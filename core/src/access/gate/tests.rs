@@ -62,6 +62,13 @@ async fn a_message_with_a_current_stamp_is_shown_without_a_scan() {
     assert_eq!(house.engine.scans(), 0);
 }
 
+#[tokio::test]
+async fn a_reader_is_let_wait_longer_than_for_his_scan_alone() {
+    let wait = Duration::from_secs(600);
+    let gate = House::with_a_mail().await.gate.waiting(wait);
+    assert!(gate.patience() > wait + MEMORY_WAIT_MAX, "{:?}", gate.patience());
+}
+
 /// As by somebody who can write to the database and has no key.
 #[tokio::test]
 async fn a_mark_that_is_not_ours_is_none() {

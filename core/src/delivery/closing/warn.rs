@@ -1,9 +1,12 @@
 //! Whom an attempt has warned.
 
+use std::slice;
+
 use gatepost_smtp::wire::params::Notify;
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::{Closing, Policy};
+use crate::clock::now_ms;
 use crate::delivery::warning::{Fate, Occasion, Template};
 use crate::delivery::{Attempt, Disposition, trace};
 use crate::queue::NewMessage;
@@ -63,6 +66,20 @@ impl Closing {
             warned.extend(self.make(template, self.of_sender(message, &sender), policy, now_ms, occasion));
         }
         warned
+    }
+
+    /// The same where no attempt's record follows: each warning goes into the queue by itself, or is not worth more than a line in
+    /// the log.
+    pub(in crate::delivery) async fn warn_at_once(&self, message: &NewMessage, attempted: &[Attempt]) {
+        let policy = self.policy.load_full();
+        for warned in self.warn(message, attempted, None, &policy, now_ms()) {
+            match self.rooms.queue.append(warned.message.clone()).await {
+                Ok(_) => self.report_warnings(message, slice::from_ref(&warned)),
+                Err(error) => {
+                    tracing::error!(queue_id = %message.id, %error, "nobody is warned of an infected mail");
+                }
+            }
+        }
     }
 
     pub(super) fn report_warnings(&self, message: &NewMessage, warned: &[Warned]) {

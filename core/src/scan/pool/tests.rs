@@ -48,7 +48,7 @@ impl Rig {
     fn submit(&self, text: &str, priority: Priority) -> Option<watch::Receiver<Option<ScanReport>>> {
         let due = Instant::now() + Duration::from_secs(60);
         match self.pool.submit(key(text), body(text), priority, due) {
-            Submitted::Pending(report) => Some(report),
+            Submitted::Begun(report) | Submitted::Joined(report) => Some(report),
             Submitted::Known(_) | Submitted::TurnedAway => None,
         }
     }
@@ -203,7 +203,7 @@ fn what_brings_an_engine_down_is_not_cleared_by_its_stand_in() {
     let engine = Arc::new(Fragile::default());
     let pool = Pool::start(engine, &Settings::default(), threads, metrics).unwrap();
     let due = Instant::now() + Duration::from_secs(60);
-    let Submitted::Pending(report) = pool.submit(key("x"), body("x"), Priority::High, due) else {
+    let Submitted::Begun(report) = pool.submit(key("x"), body("x"), Priority::High, due) else {
         panic!("nothing is known of it")
     };
     wait_until(|| report.borrow().is_some());

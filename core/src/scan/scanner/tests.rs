@@ -153,6 +153,40 @@ async fn an_engine_that_hangs_costs_the_waiter_its_deadline_and_no_more() {
     assert_eq!(rig.scanner.metrics.timeouts.get(), 1);
 }
 
+/// Gives up when its time is over, as engines do; answers at once from its second call on.
+struct Punctual(AtomicUsize);
+
+impl Engine for Punctual {
+    fn identity(&self) -> EngineIdentity {
+        EngineIdentity::new("punctual", "1").unwrap()
+    }
+
+    fn scan(&self, _: &[u8], deadline: Instant) -> Verdict {
+        if self.0.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Verdict::Clean;
+        }
+        std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        Verdict::TimedOut
+    }
+}
+
+#[tokio::test]
+async fn who_joins_a_scan_of_little_time_has_all_of_his_own() {
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let engine = Arc::new(Punctual(AtomicUsize::new(0)));
+    let scanner = Scanner::start(engine.clone(), &Settings::default(), metrics).unwrap();
+    let hasty = scanner.scan(body("hello"), Priority::High, Duration::from_secs(1));
+    let patient = async {
+        while engine.0.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        scanner.scan(body("hello"), Priority::Low, Duration::from_secs(60)).await
+    };
+    let (hasty, patient) = tokio::join!(hasty, patient);
+    assert_eq!((hasty.verdict, patient.verdict), (Verdict::TimedOut, Verdict::Clean));
+    assert_eq!(scanner.metrics.timeouts.get(), 1);
+}
+
 #[tokio::test]
 async fn the_same_content_is_scanned_again_only_under_new_signatures() {
     let rig = rig();
