@@ -343,6 +343,9 @@ impl Closing {
                     warn!(%queue_id, session, recipient, reason, "recipient given up");
                 }
                 Ok(disposition) => debug!(%queue_id, session, recipient, ?disposition, "recipient done"),
+                Err(setback) if setback.kept_back().is_some() => {
+                    debug!(%queue_id, session, recipient, %setback, "recipient kept back");
+                }
                 Err(setback) => warn!(%queue_id, session, recipient, %setback, "recipient put off"),
             }
             if let Some(metrics) = &self.metrics {
@@ -373,6 +376,9 @@ impl Closing {
 /// An attempt in vain is the end where the mail has waited long enough.
 fn give_up(claim: &Claim, attempt: Attempt, is_proven: bool, policy: &Policy, now_ms: u64) -> Attempt {
     let Err(setback) = &attempt.result else { return attempt };
+    if setback.kept_back().is_some() {
+        return attempt;
+    }
     if *setback == Setback::Damaged && is_proven {
         let session = claim.message.submission.origin.session.as_str();
         error!(queue_id = %claim.id, session, "the body file of a mail is damaged; it is given up");
@@ -422,7 +428,9 @@ fn turn(attempted: &[Attempt]) -> Turn {
 /// Whether a schedule of those by which recipients wait has its delay notice due.
 fn is_late(message: &NewMessage, attempted: &[Attempt], policy: &Policy, now_ms: u64) -> bool {
     let received_at_ms = message.submission.origin.received_at_ms;
-    setbacks(attempted).any(|setback| setback.schedule(&policy.schedules).is_late(received_at_ms, now_ms))
+    setbacks(attempted)
+        .filter(|setback| setback.kept_back().is_none())
+        .any(|setback| setback.schedule(&policy.schedules).is_late(received_at_ms, now_ms))
 }
 
 /// The first time at which a recipient of this mail is given up.
@@ -449,8 +457,8 @@ fn outcomes(
     let outcome = |attempt: &Attempt| match &attempt.result {
         Ok(disposition) => Outcome::Done(disposition.clone()),
         Err(setback) => {
-            let next = setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), jitter);
-            let not_before_ms = match next {
+            let next = || setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), jitter);
+            let not_before_ms = match setback.kept_back().map_or_else(next, |pause| until(now_ms, pause)) {
                 Next::Retry { not_before_ms } => not_before_ms,
                 // The store could not be asked whether the mail lies in the mailbox after all: nobody is told that it
                 // does not before that is known.
@@ -465,6 +473,11 @@ fn outcomes(
         }
     };
     attempted.iter().map(|attempt| (attempt.recipient, outcome(attempt))).collect()
+}
+
+/// Nothing is decided before a mail's own turn, so neither a notice nor the end comes earlier.
+fn until(now_ms: u64, pause: Duration) -> Next {
+    Next::Retry { not_before_ms: now_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)) }
 }
 
 /// RFC 3463: other or undefined mail system status.

@@ -25,7 +25,6 @@ use super::retry::Setback;
 use super::rooms::Rooms;
 use super::successor::Successor;
 use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Suspects, delivered_to};
-use crate::clock::now_ms;
 use crate::events::What;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, QueueId};
 use crate::scan::{FailMode, Stamp, Unscanned, Verdict};
@@ -204,7 +203,7 @@ impl Worker {
     }
 
     /// Hands a mail over to remote delivery, which closes it. Where that has no room, what was done here is closed now, and
-    /// the rest comes again.
+    /// the rest comes again when it has.
     async fn send_on(
         &self,
         remote: &Remote,
@@ -223,11 +222,15 @@ impl Worker {
                 remote.spawn(message, admitted, close, move || queue.look_again());
                 true
             }
-            Admission::Crowded if attempted.is_empty() => {
-                self.rooms.queue.postpone(claim, now_ms().saturating_add(CROWDED_PAUSE_MS));
+            Admission::NotYet { pause, reason } if attempted.is_empty() => {
+                self.rooms.queue.postpone(claim, pause, reason.as_deref());
                 true
             }
-            Admission::Crowded => self.closing.close(claim, attempted, anew).await,
+            Admission::NotYet { pause, reason } => {
+                let reason = reason.unwrap_or_else(|| CROWDED.to_owned());
+                attempted.extend(Attempt::put_off(foreign, &Setback::KeptBack { reason, pause }));
+                self.closing.close(claim, attempted, anew).await
+            }
         }
     }
 
@@ -404,8 +407,8 @@ const LOOPED: &str = "5.4.6 the mail has been at this address already";
 
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Mail that finds too much other mail on its way comes again after this, without its attempt being counted.
-const CROWDED_PAUSE_MS: u64 = 10_000;
+/// RFC 3463: mail system congestion.
+const CROWDED: &str = "4.4.5 waits for other mail to other servers";
 
 #[cfg(test)]
 mod tests;
