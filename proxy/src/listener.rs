@@ -164,8 +164,7 @@ async fn serve(
     place: (Arc<Slots>, Slot),
     alive: Alive,
 ) {
-    // On a dual-stack socket an IPv4 peer comes as ::ffff:a.b.c.d; rules and logs want the address itself.
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let peer = canonical(peer);
     // On the heap only while it lasts, as the checks below.
     let Some(client) = Box::pin(client(&mut stream, peer, &context, &mut phase)).await else { return };
     let (slots, slot) = place;
@@ -184,7 +183,12 @@ async fn serve(
                 }
             };
             match checked {
-                Ok(()) => connection::serve(stream, client, context, guest, phase).await,
+                Ok(()) => {
+                    let is_told = context.services.pass_through.tells_of_clients(&context.listener);
+                    let destination = if is_told { stream.local_addr().ok() } else { None };
+                    let destination = destination.map(|address| Box::new(canonical(address)));
+                    connection::serve(stream, (client, destination), context, guest, phase).await;
+                }
                 Err(refused) => turn_away(&mut stream, client, &context, &refused).await,
             }
             drop(slot);
@@ -279,6 +283,11 @@ async fn client(
             None
         }
     }
+}
+
+/// On a dual-stack socket IPv4 addresses come as ::ffff:a.b.c.d; rules and logs want the address itself.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The peer has gone before we took its connection: nothing is wrong with us.

@@ -86,6 +86,7 @@ fn upstream(written: &config::Upstream) -> Result<UpstreamSettings, RelayError> 
         hop,
         weight: written.weight,
         connections: usize::try_from(written.connections.get()).unwrap_or(usize::MAX),
+        identity: written.identity,
     })
 }
 

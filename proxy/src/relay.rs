@@ -162,6 +162,7 @@ pub fn load(config: &Config) -> Result<Option<remote::Settings>, RelayError> {
         dane: remote.dane,
         mta_sts: remote.mta_sts,
         rate: remote.rate,
+        connections: remote.connections,
         paused: remote.paused,
     }))
 }
@@ -223,6 +224,7 @@ fn route(written: &config::Route) -> Result<Route, RelayError> {
         protocol: written.protocol,
         tls: written.tls,
         login: written.credentials.as_deref().map(login).transpose()?,
+        limits: written.limits,
     })
 }
 

@@ -49,6 +49,16 @@ transport_maps = inline:{{ {{ full@to.example = broken: }}, {{ {domain} = smtp:[
         Self::start_with(own_port, &main, "broken unix - n n - - pipe user=nobody argv=/bin/false\n")
     }
 
+    /// One with these lines in its `main.cf` as well.
+    ///
+    /// # Panics
+    /// As `start`.
+    #[must_use]
+    pub fn start_set(main: &str) -> Self {
+        let [port] = ports::free();
+        Self::start_with(port, main, "")
+    }
+
     /// One at `port` that takes all mail from this machine, and sends what is not for `ann@to.example` on to the server at
     /// the port `next`, in TLS under a certificate that `authorities` vouch for. What it could not send it tries again after
     /// seconds.

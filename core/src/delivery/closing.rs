@@ -38,11 +38,13 @@ pub struct Policy {
     pub hostname: String,
     /// When a mail is tried again, and for how long.
     pub schedules: Schedules,
-    /// What becomes of infected mail.
+    /// What becomes of infected mail for those who live elsewhere.
     pub infected: InfectedAction,
+    /// What becomes of it for those who have mailboxes in the database.
+    pub infected_in_database: InfectedAction,
     /// Listeners whose mail goes into mailboxes unscanned while no scan can vouch for it (`FailMode::Open`), by name.
     pub open_listeners: HashSet<String>,
-    /// Who hears of it here.
+    /// Who hears of it in the database.
     pub warnings: Warnings,
 }
 
@@ -56,6 +58,15 @@ pub(super) struct Closing {
     /// Mails that were found to be damaged when they were last tried.
     damaged: Arc<Mutex<HashSet<QueueId>>>,
     metrics: Option<Metrics>,
+}
+
+// === impl Policy ===
+
+impl Policy {
+    /// What becomes of infected mail for somebody who lives here, or elsewhere.
+    pub(super) const fn action(&self, lives_here: bool) -> InfectedAction {
+        if lives_here { self.infected_in_database } else { self.infected }
+    }
 }
 
 // === impl Closing ===
@@ -92,15 +103,15 @@ impl Closing {
     /// Writes what became of the recipients into the queue, which is their removal where they are done; then lets the
     /// store forget them. `anew` becomes durable with it. Answers whether the queue could keep it.
     pub(super) async fn close(&self, claim: Claim, attempted: Vec<Attempt>, anew: Option<Anew>) -> bool {
-        self.close_with(claim, attempted, None, anew).await
+        self.close_with(claim, attempted, Vec::new(), anew).await
     }
 
-    /// As `close`; the mail that takes the place of this one becomes durable with that or not at all.
+    /// As `close`; the mails that take the place of this one become durable with that or not at all.
     pub(super) async fn close_with(
         &self,
         claim: Claim,
         attempted: Vec<Attempt>,
-        successor: Option<Successor>,
+        successors: Vec<Successor>,
         anew: Option<Anew>,
     ) -> bool {
         let (id, message, now_ms) = (claim.id, Arc::clone(&claim.message), now_ms());
@@ -123,13 +134,13 @@ impl Closing {
         let notification = self.notify(Arc::clone(&message), &facts, &policy, now_ms).await;
         let outcomes = outcomes(&claim, &attempted, is_late, &policy, now_ms);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
-        let (successor, rewriting) =
-            successor.map(|successor| (successor.message, successor.rewriting)).unzip();
-        let found = rewriting.as_ref().map(|rewriting| rewriting.threat.as_str());
+        let (successors, rewritings): (Vec<_>, Vec<_>) =
+            successors.into_iter().map(|successor| (successor.message, successor.rewriting)).unzip();
+        let found = rewritings.first().map(|rewriting| rewriting.threat.as_str());
         let warned = self.warn(&message, &attempted, found, &policy, now_ms);
         let warnings = warned.iter().map(|warned| warned.message.clone());
         let notification = notification.map(|(notification, _)| notification);
-        let follow_ups = notification.into_iter().chain(successor).chain(anew).chain(warnings).collect();
+        let follow_ups = notification.into_iter().chain(successors).chain(anew).chain(warnings).collect();
         let turn = turn(&attempted);
         if let Err(error) = self.rooms.queue.settle_with(claim, turn, outcomes, follow_ups).await {
             error!(queue_id = %id, session, %error, "the outcome of a delivery could not be made durable");
@@ -141,8 +152,8 @@ impl Closing {
         self.report(&message, &attempted);
         self.report_silence(&message, &unreported);
         self.report_warnings(&message, &warned);
-        if let Some(rewriting) = rewriting {
-            trace::record_rewriting(&self.rooms.events, &message, &rewriting);
+        for rewriting in &rewritings {
+            trace::record_rewriting(&self.rooms.events, &message, rewriting);
             self.rooms.rewriter.count(&rewriting.parts);
         }
         if let Some((notification, told)) = told {
@@ -332,6 +343,9 @@ impl Closing {
                     warn!(%queue_id, session, recipient, reason, "recipient given up");
                 }
                 Ok(disposition) => debug!(%queue_id, session, recipient, ?disposition, "recipient done"),
+                Err(setback) if setback.kept_back().is_some() => {
+                    debug!(%queue_id, session, recipient, %setback, "recipient kept back");
+                }
                 Err(setback) => warn!(%queue_id, session, recipient, %setback, "recipient put off"),
             }
             if let Some(metrics) = &self.metrics {
@@ -362,6 +376,9 @@ impl Closing {
 /// An attempt in vain is the end where the mail has waited long enough.
 fn give_up(claim: &Claim, attempt: Attempt, is_proven: bool, policy: &Policy, now_ms: u64) -> Attempt {
     let Err(setback) = &attempt.result else { return attempt };
+    if setback.kept_back().is_some() {
+        return attempt;
+    }
     if *setback == Setback::Damaged && is_proven {
         let session = claim.message.submission.origin.session.as_str();
         error!(queue_id = %claim.id, session, "the body file of a mail is damaged; it is given up");
@@ -411,7 +428,9 @@ fn turn(attempted: &[Attempt]) -> Turn {
 /// Whether a schedule of those by which recipients wait has its delay notice due.
 fn is_late(message: &NewMessage, attempted: &[Attempt], policy: &Policy, now_ms: u64) -> bool {
     let received_at_ms = message.submission.origin.received_at_ms;
-    setbacks(attempted).any(|setback| setback.schedule(&policy.schedules).is_late(received_at_ms, now_ms))
+    setbacks(attempted)
+        .filter(|setback| setback.kept_back().is_none())
+        .any(|setback| setback.schedule(&policy.schedules).is_late(received_at_ms, now_ms))
 }
 
 /// The first time at which a recipient of this mail is given up.
@@ -438,8 +457,8 @@ fn outcomes(
     let outcome = |attempt: &Attempt| match &attempt.result {
         Ok(disposition) => Outcome::Done(disposition.clone()),
         Err(setback) => {
-            let next = setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), jitter);
-            let not_before_ms = match next {
+            let next = || setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), jitter);
+            let not_before_ms = match setback.kept_back().map_or_else(next, |pause| until(now_ms, pause)) {
                 Next::Retry { not_before_ms } => not_before_ms,
                 // The store could not be asked whether the mail lies in the mailbox after all: nobody is told that it
                 // does not before that is known.
@@ -454,6 +473,11 @@ fn outcomes(
         }
     };
     attempted.iter().map(|attempt| (attempt.recipient, outcome(attempt))).collect()
+}
+
+/// Nothing is decided before a mail's own turn, so neither a notice nor the end comes earlier.
+fn until(now_ms: u64, pause: Duration) -> Next {
+    Next::Retry { not_before_ms: now_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)) }
 }
 
 /// RFC 3463: other or undefined mail system status.

@@ -21,6 +21,7 @@ pub struct Metrics {
     retried_next_hop: IntCounter,
     retried_damaged: IntCounter,
     retried_left_alone: IntCounter,
+    retried_kept_back: IntCounter,
     retried_panicked: IntCounter,
     told_failed: IntCounter,
     told_delayed: IntCounter,
@@ -108,6 +109,7 @@ impl Metrics {
             retried_next_hop: retries.with_label_values(&["next_hop"]),
             retried_damaged: retries.with_label_values(&["damaged"]),
             retried_left_alone: retries.with_label_values(&["left_alone"]),
+            retried_kept_back: retries.with_label_values(&["kept_back"]),
             retried_panicked: retries.with_label_values(&["panicked"]),
             told_failed: told.with_label_values(&[Action::Failed.name()]),
             told_delayed: told.with_label_values(&[Action::Delayed.name()]),
@@ -158,6 +160,7 @@ impl Metrics {
             Setback::NextHop { .. } => self.retried_next_hop.inc(),
             Setback::Damaged => self.retried_damaged.inc(),
             Setback::LeftAlone { .. } => self.retried_left_alone.inc(),
+            Setback::KeptBack { .. } => self.retried_kept_back.inc(),
             Setback::Panicked => self.retried_panicked.inc(),
         }
     }

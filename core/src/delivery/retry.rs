@@ -36,6 +36,15 @@ pub enum Setback {
         /// How often in a row it has been tried in vain, by whatever mail.
         failures: u32,
     },
+    /// This server keeps it back by its own settings: it is not its turn, or mail to other servers is paused. Nobody was
+    /// asked, so this was no attempt.
+    #[error("{reason}")]
+    KeptBack {
+        /// Why, as of `NextHop`.
+        reason: String,
+        /// For how long still.
+        pause: Duration,
+    },
     /// The body is not what was written to our disk. Another look decides, since it may be the reading that failed.
     #[error("4.3.0 the mail is damaged on the disk of this server")]
     Damaged,
@@ -57,14 +66,23 @@ impl Setback {
             | Self::Rewriting
             | Self::Damaged
             | Self::Panicked => &schedules.local,
-            Self::NextHop { .. } | Self::LeftAlone { .. } => &schedules.outbound,
+            Self::NextHop { .. } | Self::LeftAlone { .. } | Self::KeptBack { .. } => &schedules.outbound,
         }
     }
 
     /// Whether somebody was asked, or something tried.
     #[must_use]
     pub const fn is_of_attempt(&self) -> bool {
-        !matches!(self, Self::LeftAlone { .. })
+        !matches!(self, Self::LeftAlone { .. } | Self::KeptBack { .. })
+    }
+
+    /// For how long a mail is kept back; that time is neither a failure nor a delay of anybody else's.
+    #[must_use]
+    pub const fn kept_back(&self) -> Option<Duration> {
+        match self {
+            Self::KeptBack { pause, .. } => Some(*pause),
+            _ => None,
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! Which way the mail of a recipient goes.
 //!
 //! ```text
-//! recipient -> domain -> a route of the configuration, else the domain's MX -> destination
+//! recipient -> domain -> a route of the configuration, else the domain's MX -> way: destination, limits
 //! ```
-//! Recipients with the same destination share transactions, connections and what is known of its health.
+//! Recipients with the same way share transactions and limits; those with the same destination share connections and what is
+//! known of its health.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use gatepost_smtp::client::{Login, Protocol};
@@ -20,12 +21,13 @@ use crate::directory::DomainName;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes(Vec<Arc<Route>>);
 
-/// A way that the administrator has laid: instead of the MX of these domains, their mail goes to these hops.
+/// What the administrator says of the way to these domains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// For whom.
     pub domains: Vec<DomainPattern>,
-    /// At least one. Those with a weight share the mail, and come first; then the others, in this order.
+    /// Where their mail goes instead of their MX. Those with a weight share the mail, and come first; then the others, in this
+    /// order. None: each goes to its MX, and the route is about limits alone.
     pub hops: Vec<RouteHop>,
     /// What they speak.
     pub protocol: Protocol,
@@ -33,6 +35,19 @@ pub struct Route {
     pub tls: RouteTls,
     /// With what we log in there; goes with a verified certificate only.
     pub login: Option<Login>,
+    /// How much of us it gets.
+    pub limits: Limits,
+}
+
+/// How much a way gets, where that differs from what all get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Mails a minute to the destination.
+    pub rate: Option<NonZeroU32>,
+    /// Mails a minute to each domain behind the hops.
+    pub domain_rate: Option<NonZeroU32>,
+    /// Connections to the destination at the same time.
+    pub connections: Option<NonZeroU32>,
 }
 
 /// Which domains a route is for. Names are A-labels in lower case.
@@ -93,6 +108,17 @@ pub enum Destination {
     Route(Arc<Route>),
 }
 
+/// Which way the mail of a recipient goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Way {
+    /// To whom.
+    pub destination: Destination,
+    /// The recipient's domain, where mail behind the destination is counted by domain.
+    pub domain: Option<Arc<str>>,
+    /// Of the route.
+    pub limits: Limits,
+}
+
 // === impl Routes ===
 
 impl Routes {
@@ -105,23 +131,22 @@ impl Routes {
     /// Where the mail of a recipient goes. `None` for what has no destination outside: `<Postmaster>`, and a domain that no
     /// DNS can know.
     #[must_use]
-    pub fn destination(&self, path: &ForwardPath) -> Option<Destination> {
+    pub fn way(&self, path: &ForwardPath) -> Option<Way> {
         let ForwardPath::Mailbox(mailbox) = path else { return None };
         match mailbox.domain() {
             Domain::Address(address) => {
                 let route = self.0.iter().find(|route| route.domains.contains(&DomainPattern::Any));
-                Some(route.map_or(Destination::Address(*address), |route| Destination::Route(route.clone())))
+                Some(Way::by(route, Destination::Address(*address)))
             }
             Domain::Name(name) => {
                 let name: DomainName = name.parse().ok()?;
-                let route = self.find(name.as_str());
-                Some(route.map_or_else(|| Destination::Domain(name.as_str().into()), Destination::Route))
+                Some(Way::by(self.find(name.as_str()), Destination::Domain(name.as_str().into())))
             }
         }
     }
 
     /// The route whose pattern says most about the domain; of several such, the first.
-    fn find(&self, domain: &str) -> Option<Arc<Route>> {
+    fn find(&self, domain: &str) -> Option<&Arc<Route>> {
         let mut best: Option<(usize, &Arc<Route>)> = None;
         for route in &self.0 {
             let closeness = route.domains.iter().filter_map(|pattern| pattern.closeness(domain)).max();
@@ -131,7 +156,21 @@ impl Routes {
                 best = Some((closeness, route));
             }
         }
-        best.map(|(_, route)| Arc::clone(route))
+        best.map(|(_, route)| route)
+    }
+}
+
+// === impl Way ===
+
+impl Way {
+    /// Without hops, a route leaves a recipient's own destination as it is.
+    fn by(route: Option<&Arc<Route>>, own: Destination) -> Self {
+        let limits = route.map(|route| route.limits).unwrap_or_default();
+        let Some(route) = route.filter(|route| !route.hops.is_empty()) else {
+            return Self { destination: own, domain: None, limits };
+        };
+        let domain = limits.domain_rate.map(|_| own.to_string().into());
+        Self { destination: Destination::Route(Arc::clone(route)), domain, limits }
     }
 }
 
@@ -218,12 +257,13 @@ mod tests {
             protocol: Protocol::Smtp,
             tls: RouteTls::default(),
             login: None,
+            limits: Limits::default(),
         }
     }
 
     fn to(routes: &Routes, address: &str) -> String {
         let path = format!("<{address}>").parse().unwrap();
-        routes.destination(&path).map_or_else(|| "nowhere".into(), |destination| destination.to_string())
+        routes.way(&path).map_or_else(|| "nowhere".into(), |way| way.destination.to_string())
     }
 
     #[test]
@@ -269,5 +309,39 @@ mod tests {
         ] {
             assert_eq!(to(&routes, address), hop, "{address}");
         }
+    }
+
+    #[test]
+    fn a_route_without_hops_limits_what_goes_to_mail_exchangers() {
+        let limits = Limits { rate: NonZeroU32::new(5), ..Limits::default() };
+        let limited =
+            Route { hops: Vec::new(), limits, ..route(&[DomainPattern::Below("example.org".into())], 1) };
+        let routes = Routes::new(vec![limited]);
+        let way = |address: &str| routes.way(&format!("<{address}>").parse().unwrap()).unwrap();
+        let mine = way("x@a.example.org");
+        assert_eq!(
+            (mine.destination, mine.limits, mine.domain),
+            (Destination::Domain("a.example.org".into()), limits, None)
+        );
+        assert_eq!(way("x@example.org").limits, Limits::default());
+    }
+
+    #[test]
+    fn domains_behind_a_hop_are_told_apart_where_mail_is_counted_by_them() {
+        let counted = |domain_rate: Option<u32>| {
+            let limits = Limits { domain_rate: domain_rate.and_then(NonZeroU32::new), ..Limits::default() };
+            let routes = Routes::new(vec![Route { limits, ..route(&[DomainPattern::Any], 1) }]);
+            ["x@a.example", "y@A.Example", "x@b.example", "x@[192.0.2.1]"]
+                .map(|address| routes.way(&format!("<{address}>").parse().unwrap()).unwrap())
+        };
+        let [a, also_a, b, address] = counted(Some(1));
+        assert_eq!((&a, a.domain.as_deref()), (&also_a, Some("a.example")));
+        assert_eq!(
+            (b.domain.as_deref(), address.domain.as_deref()),
+            (Some("b.example"), Some("[192.0.2.1]"))
+        );
+        assert_eq!((&a.destination, &a.destination), (&b.destination, &address.destination));
+        let [a, _, b, address] = counted(None);
+        assert!(a == b && b == address);
     }
 }

@@ -116,17 +116,9 @@ impl Template {
         let recipients = to.into_iter().map(|path| Recipient { path, params: quiet.clone() }).collect();
         let envelope =
             Envelope { reverse_path: ReversePath::Null, params: MailParams::default(), recipients };
-        let origin = Origin {
-            // In the events it belongs to the session in which the mail came.
-            session: occasion.message.submission.origin.session.clone(),
-            listener: LISTENER.to_owned(),
-            peer: ([127, 0, 0, 1], 0).into(),
-            helo: hostname.to_owned(),
-            esmtp: true,
-            tls: None,
-            user: None,
-            received_at_ms: now_ms,
-        };
+        // In the events it belongs to the session in which the mail came.
+        let session = occasion.message.submission.origin.session.clone();
+        let origin = Origin::here(session, LISTENER, hostname, now_ms);
         let trace = trace::made_here(hostname, id, now_ms);
         let submission = Submission::new(envelope, origin);
         NewMessage { id, submission, trace, body: Body::Memory(body.into()), stamp: None }

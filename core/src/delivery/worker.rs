@@ -25,7 +25,6 @@ use super::retry::Setback;
 use super::rooms::Rooms;
 use super::successor::Successor;
 use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Suspects, delivered_to};
-use crate::clock::now_ms;
 use crate::events::What;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, QueueId};
 use crate::scan::{FailMode, Stamp, Unscanned, Verdict};
@@ -54,8 +53,8 @@ struct Progress {
     attempted: Vec<Attempt>,
     /// Indices of those who live elsewhere.
     foreign: Vec<usize>,
-    /// What goes to the recipients in place of this mail.
-    successor: Option<Successor>,
+    /// What goes to recipients in place of this mail.
+    successors: Vec<Successor>,
     /// What goes on as a mail of its own.
     anew: Option<Anew>,
 }
@@ -190,9 +189,9 @@ impl Worker {
             error!(queue_id = %id, session, "a delivery worker panicked over this mail; the mail is put off");
             Attempt::put_off(&claim.pending, &Setback::Panicked).into()
         });
-        let Progress { mut attempted, foreign, successor, anew } = progress;
+        let Progress { mut attempted, foreign, successors, anew } = progress;
         if foreign.is_empty() {
-            return self.closing.close_with(claim, attempted, successor, anew).await;
+            return self.closing.close_with(claim, attempted, successors, anew).await;
         }
         match &self.rooms.remote {
             Some(remote) => self.send_on(remote, claim, attempted, &foreign, anew).await,
@@ -204,7 +203,7 @@ impl Worker {
     }
 
     /// Hands a mail over to remote delivery, which closes it. Where that has no room, what was done here is closed now, and
-    /// the rest comes again.
+    /// the rest comes again when it has.
     async fn send_on(
         &self,
         remote: &Remote,
@@ -223,11 +222,15 @@ impl Worker {
                 remote.spawn(message, admitted, close, move || queue.look_again());
                 true
             }
-            Admission::Crowded if attempted.is_empty() => {
-                self.rooms.queue.postpone(claim, now_ms().saturating_add(CROWDED_PAUSE_MS));
+            Admission::NotYet { pause, reason } if attempted.is_empty() => {
+                self.rooms.queue.postpone(claim, pause, reason.as_deref());
                 true
             }
-            Admission::Crowded => self.closing.close(claim, attempted, anew).await,
+            Admission::NotYet { pause, reason } => {
+                let reason = reason.unwrap_or_else(|| CROWDED.to_owned());
+                attempted.extend(Attempt::put_off(foreign, &Setback::KeptBack { reason, pause }));
+                self.closing.close(claim, attempted, anew).await
+            }
         }
     }
 
@@ -236,7 +239,7 @@ impl Worker {
         let _watched = self.rooms.watchdog.watch(&claim.message, "delivery into mailboxes", limit);
         if claim.given_up {
             let bounced = Disposition::Bounced { reason: GIVEN_UP_REASON.to_owned() };
-            return self.end(claim, &bounced).await.into();
+            return self.end(claim, &claim.pending, &bounced).await.into();
         }
         match Clearance::of(&claim.message, &self.rooms, self.scan_deadline).await {
             Clearance::Clean(stamp) => self.deliver(claim, Ok(stamp)).await,
@@ -338,17 +341,16 @@ impl Worker {
         }
     }
 
-    /// Ends all that is pending the same way, but for what the store knows to have ended before.
-    async fn end(&self, claim: &Claim, disposition: &Disposition) -> Vec<Attempt> {
-        let dispositions = claim
-            .pending
+    /// Ends these recipients the same way, but for what the store knows to have ended before.
+    async fn end(&self, claim: &Claim, recipients: &[usize], disposition: &Disposition) -> Vec<Attempt> {
+        let dispositions = recipients
             .iter()
             .filter_map(|index| u32::try_from(*index).ok())
             .map(|recipient| (recipient, disposition.clone()))
             .collect();
         match self.rooms.store.record(claim.id, dispositions).await {
             Ok(dispositions) => Attempt::ended(dispositions).collect(),
-            Err(error) => Attempt::put_off(&claim.pending, &Setback::Store(error)),
+            Err(error) => Attempt::put_off(recipients, &Setback::Store(error)),
         }
     }
 
@@ -405,8 +407,8 @@ const LOOPED: &str = "5.4.6 the mail has been at this address already";
 
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Mail that finds too much other mail on its way comes again after this, without its attempt being counted.
-const CROWDED_PAUSE_MS: u64 = 10_000;
+/// RFC 3463: mail system congestion.
+const CROWDED: &str = "4.4.5 waits for other mail to other servers";
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What enters the queue besides the body.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use gatepost_smtp::server::{Envelope, TlsFacts};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
@@ -44,6 +44,26 @@ pub struct Forwards {
     /// By index into the recipients.
     addresses: BTreeMap<usize, ForwardPath>,
     sender: Option<ReversePath>,
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// Of a mail that this server has written itself, or taken from a file: nobody has sent it here, so this machine stands for
+    /// the peer. `part` of the server stands for the listener.
+    #[must_use]
+    pub fn here(session: String, part: &str, hostname: &str, received_at_ms: u64) -> Self {
+        Self {
+            session,
+            listener: part.to_owned(),
+            peer: (Ipv4Addr::LOCALHOST, 0).into(),
+            helo: hostname.to_owned(),
+            esmtp: true,
+            tls: None,
+            user: None,
+            received_at_ms,
+        }
+    }
 }
 
 // === impl Submission ===

@@ -340,18 +340,9 @@ fn has_a_name(path: &ForwardPath) -> bool {
     }
 }
 
-/// There is no session and no peer: the mail's own name stands for the one, this machine for the other.
+/// The mail's own name stands for the session.
 fn origin(id: QueueId, hostname: &str) -> Origin {
-    Origin {
-        session: id.to_string(),
-        listener: LISTENER.to_owned(),
-        peer: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
-        helo: hostname.to_owned(),
-        esmtp: true,
-        tls: None,
-        user: None,
-        received_at_ms: now_ms(),
-    }
+    Origin::here(id.to_string(), LISTENER, hostname, now_ms())
 }
 
 /// What `queue show` and the event log call it.

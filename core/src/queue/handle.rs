@@ -206,9 +206,10 @@ impl Queue {
         self.commit(Work::settle(change, claim, follow_ups)).await
     }
 
-    /// Gives a claim back, due at a time (milliseconds since 1970) that no record tells: nothing was tried.
-    pub fn postpone(&self, claim: Claim, not_before_ms: u64) {
-        self.shared.index().postpone(claim.id, not_before_ms);
+    /// Gives a claim back, due after a pause that no record tells: nothing was tried. Until then `reason` says what it waits for.
+    pub fn postpone(&self, claim: Claim, pause: Duration, reason: Option<&str>) {
+        let not_before_ms = now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        self.shared.index().postpone(claim.id, not_before_ms, reason);
         claim.lease.end();
         self.shared.due.notify_one();
     }
@@ -311,7 +312,7 @@ impl Queue {
             Ok(Loaded::Damaged) => None,
             Ok(Loaded::Unreadable(error)) | Err(error) => {
                 tracing::error!(queue_id = %id, %error, "a queued mail cannot be read now");
-                self.shared.index().postpone(id, now_ms().saturating_add(REREAD_PAUSE_MS));
+                self.shared.index().postpone(id, now_ms().saturating_add(REREAD_PAUSE_MS), None);
                 guard.end();
                 None
             }

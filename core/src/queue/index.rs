@@ -157,11 +157,25 @@ impl Index {
         }
     }
 
-    /// Puts a message that was claimed back on the schedule, at a time that no record tells.
-    pub(super) fn postpone(&mut self, id: QueueId, not_before_ms: u64) {
+    /// Puts a message that was claimed back on the schedule, at a time and for a reason that no record tells.
+    pub(super) fn postpone(&mut self, id: QueueId, not_before_ms: u64, reason: Option<&str>) {
         if let Some(entry) = self.messages.get_mut(&id) {
             entry.not_before_ms = not_before_ms;
             self.schedule(id);
+        }
+        if let Some(reason) = reason {
+            self.explain(id, reason);
+        }
+    }
+
+    /// Says from now on why a message waits.
+    fn explain(&mut self, id: QueueId, reason: &str) {
+        let Some(entry) = self.messages.get_mut(&id).filter(|_| self.reasons.len() < REASONS_MAX) else {
+            return;
+        };
+        let before = entry.last_reason.replace(self.reasons.take(reason));
+        if let Some(before) = before {
+            self.reasons.give_back(before);
         }
     }
 

@@ -1,7 +1,5 @@
 //! A mail made of messages in mailboxes, so that it can go back to them.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::ReversePath;
@@ -24,16 +22,7 @@ pub(super) fn message(id: QueueId, copies: &[&Copied], body: Body, hostname: &st
     }
     let (sender, trace) = split(&first.head);
     let envelope = Envelope { reverse_path: sender, params: MailParams::default(), recipients };
-    let origin = Origin {
-        session: SESSION.to_owned(),
-        listener: LISTENER.to_owned(),
-        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        helo: hostname.to_owned(),
-        esmtp: true,
-        tls: None,
-        user: None,
-        received_at_ms: first.received_at_ms,
-    };
+    let origin = Origin::here(SESSION.to_owned(), LISTENER, hostname, first.received_at_ms);
     Some(NewMessage { id, submission: Submission::new(envelope, origin), trace, body, stamp: None })
 }
 

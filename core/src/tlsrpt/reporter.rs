@@ -192,16 +192,7 @@ impl Sender {
             params: MailParams::default(),
             recipients: recipients.collect(),
         };
-        let origin = Origin {
-            session: mail_id,
-            listener: LISTENER.to_owned(),
-            peer: ([127, 0, 0, 1], 0).into(),
-            helo: hostname.clone(),
-            esmtp: true,
-            tls: None,
-            user: None,
-            received_at_ms: now,
-        };
+        let origin = Origin::here(mail_id, LISTENER, hostname, now);
         let submission = Submission::new(envelope, origin);
         Ok(self.tools.queue.append(NewMessage { id, submission, trace, body, stamp: None }).await?)
     }

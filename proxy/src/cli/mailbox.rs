@@ -135,7 +135,7 @@ impl Reader {
         let scanner = Scanner::start(engines, &settings, metrics).map_err(Failure::general)?;
         let gate = ScanGate::new(store.clone(), scanner, None)
             .waiting(config.scan.reader_budget.duration())
-            .sparing(AgeMax::new(config.scan.on_access_age_max));
+            .sparing(AgeMax::new(config.database.on_access_age_max));
         Ok(Self { store, gate, helpers })
     }
 

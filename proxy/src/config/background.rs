@@ -9,15 +9,15 @@ use serde::Deserialize;
 use super::values::InvalidValue;
 
 /// As it is written.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct WrittenBackground {
     enabled: Option<bool>,
     messages_per_second: Option<u32>,
     every: Option<Age>,
-    only_unscanned: bool,
-    only_attachments: bool,
-    ignore_stamps: bool,
+    only_unscanned: Option<bool>,
+    only_attachments: Option<bool>,
+    ignore_stamps: Option<bool>,
     age_max: Option<Age>,
 }
 
@@ -27,6 +27,21 @@ pub(super) struct WrittenBackground {
 pub(super) struct Age(pub(super) Duration);
 
 // === impl WrittenBackground ===
+
+impl WrittenBackground {
+    /// What is left out here is as it is there.
+    pub(super) fn over(self, base: Self) -> Self {
+        Self {
+            enabled: self.enabled.or(base.enabled),
+            messages_per_second: self.messages_per_second.or(base.messages_per_second),
+            every: self.every.or(base.every),
+            only_unscanned: self.only_unscanned.or(base.only_unscanned),
+            only_attachments: self.only_attachments.or(base.only_attachments),
+            ignore_stamps: self.ignore_stamps.or(base.ignore_stamps),
+            age_max: self.age_max.or(base.age_max),
+        }
+    }
+}
 
 impl From<WrittenBackground> for Settings {
     fn from(written: WrittenBackground) -> Self {
@@ -38,9 +53,9 @@ impl From<WrittenBackground> for Settings {
                 .messages_per_second
                 .map_or(default.messages_per_second, NonZeroU32::new),
             every: written.every.map(|time| time.0),
-            only_unscanned: written.only_unscanned,
-            only_attachments: written.only_attachments,
-            ignore_stamps: written.ignore_stamps,
+            only_unscanned: written.only_unscanned.unwrap_or(default.only_unscanned),
+            only_attachments: written.only_attachments.unwrap_or(default.only_attachments),
+            ignore_stamps: written.ignore_stamps.unwrap_or(default.ignore_stamps),
             age_max: written.age_max.map(|age| age.0),
         }
     }

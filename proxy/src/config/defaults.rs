@@ -9,10 +9,9 @@ use gatepost_smtp::server::ClassRights;
 use super::file::SandboxMode;
 use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
-use super::warnings::default_warnings;
 use super::{
-    Admin, Admission, Backend, Badmail, Config, Dns, Dnsbl, Limits, Listener, ListenerScan, Log, Pop3Tls,
-    Quarantine, Queue, Scan, ScanEngine, Service, SmtpTls,
+    Admin, Admission, Backend, Badmail, Config, Database, Dns, Dnsbl, Limits, Listener, ListenerScan, Log,
+    Pop3Tls, Quarantine, Queue, Scan, ScanEngine, Service, SmtpTls,
 };
 
 // === impl Config ===
@@ -71,6 +70,7 @@ impl Config {
             pass_through: None,
             srs: None,
             scan: Scan::default(),
+            database: Database::default(),
             schedules: Schedules::default(),
             dkim: Vec::new(),
             pickup: None,
@@ -134,12 +134,7 @@ impl Default for Scan {
             reader_budget: READER_BUDGET_DEFAULT,
             unscannable: Unscannable::default(),
             infected: InfectedAction::default(),
-            infected_in_mailbox: None,
             refuse_infected: true,
-            warnings: default_warnings(),
-            background: gatepost_core::background::Settings::default(),
-            proactive: true,
-            on_access_age_max: None,
         }
     }
 }

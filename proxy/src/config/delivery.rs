@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
-use gatepost_core::delivery::remote::Dane;
-use gatepost_core::delivery::route::{DomainPattern, HopHost, RouteHop, RouteTls};
+use gatepost_core::delivery::remote::{CONNECTIONS_DEFAULT, Dane};
+use gatepost_core::delivery::route::{DomainPattern, HopHost, Limits, RouteHop, RouteTls};
 use gatepost_core::directory::DomainName;
 use gatepost_smtp::client::Protocol;
 use serde::de::value::MapAccessDeserializer;
@@ -33,8 +33,10 @@ pub struct Remote {
     pub mta_sts: bool,
     /// Where the web servers listen that have them.
     pub https_port: u16,
-    /// Mails a minute to one destination, at the most.
+    /// Mails a minute to one destination, at the most, unless its route says otherwise.
     pub rate: Option<NonZeroU32>,
+    /// Connections to one destination at the same time, likewise.
+    pub connections: NonZeroU32,
     /// Whether mail for other servers is taken and waits.
     pub paused: bool,
     /// Who vouches for certificates; `None`: whom the machine trusts.
@@ -52,7 +54,8 @@ pub struct Remote {
 pub struct Route {
     /// For whom; at least one.
     pub domains: Vec<DomainPattern>,
-    /// At least one. Those with a weight share the mail, and come first; then the others, in this order.
+    /// Those with a weight share the mail, and come first; then the others, in this order. None: mail goes to the domains' mail
+    /// exchangers, within the limits.
     pub hops: Vec<RouteHop>,
     /// What they speak.
     pub protocol: Protocol,
@@ -60,6 +63,8 @@ pub struct Route {
     pub tls: RouteTls,
     /// A file with name and password, mode 0600; only where certificates are verified.
     pub credentials: Option<PathBuf>,
+    /// How much of us it gets.
+    pub limits: Limits,
 }
 
 /// `[delivery]`, as it is written.
@@ -81,6 +86,7 @@ pub(super) struct WrittenRemote {
     mta_sts: Option<bool>,
     https_port: Option<Spanned<u16>>,
     rate: Option<NonZeroU32>,
+    connections: Option<Spanned<NonZeroU32>>,
     paused: bool,
     authorities: Option<PathBuf>,
     timeouts: WrittenTimeouts,
@@ -101,17 +107,18 @@ enum WrittenDane {
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenRoute {
     pub(super) domains: Spanned<Vec<Pattern>>,
-    pub(super) hops: Spanned<Vec<Hop>>,
-    #[serde(default)]
-    pub(super) protocol: WrittenProtocol,
-    pub(super) tls: Option<WrittenTls>,
+    pub(super) hops: Option<Spanned<Vec<Hop>>>,
+    pub(super) protocol: Option<Spanned<WrittenProtocol>>,
+    pub(super) tls: Option<Spanned<WrittenTls>>,
     pub(super) credentials: Option<Spanned<PathBuf>>,
+    pub(super) rate: Option<NonZeroU32>,
+    pub(super) domain_rate: Option<Spanned<NonZeroU32>>,
+    pub(super) connections: Option<Spanned<NonZeroU32>>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum WrittenProtocol {
-    #[default]
     Smtp,
     Lmtp,
 }
@@ -174,6 +181,7 @@ impl WrittenRemote {
             mta_sts,
             https_port,
             rate,
+            connections,
             paused,
             authorities,
             timeouts,
@@ -197,6 +205,7 @@ impl WrittenRemote {
             WrittenDane::On => Dane::Always,
         };
         let mta_sts = mta_sts.unwrap_or(true);
+        let connections = checked(connections, findings).unwrap_or(CONNECTIONS_DEFAULT);
         let timeouts = timeouts.check();
         enabled.then_some(Remote {
             port,
@@ -205,6 +214,7 @@ impl WrittenRemote {
             mta_sts,
             https_port,
             rate,
+            connections,
             paused,
             authorities,
             timeouts,
@@ -221,14 +231,22 @@ impl WrittenRoute {
         if self.domains.get_ref().is_empty() {
             findings.push(Finding::at(self.domains.span(), "a route needs a domain").hint("[\"*\"] is all"));
         }
-        if self.hops.get_ref().is_empty() {
-            findings.push(Finding::at(self.hops.span(), "a route needs a hop"));
+        if let Some(hops) = self.hops.as_ref().filter(|hops| hops.get_ref().is_empty()) {
+            findings.push(Finding::at(hops.span(), "a route needs a hop"));
         }
-        let protocol = match self.protocol {
-            WrittenProtocol::Smtp => Protocol::Smtp,
-            WrittenProtocol::Lmtp => Protocol::Lmtp,
+        if self.hops.is_none() {
+            self.check_without_hops(findings);
+        }
+        let limits = Limits {
+            rate: self.rate,
+            domain_rate: self.domain_rate.map(Spanned::into_inner),
+            connections: checked(self.connections, findings),
         };
-        let tls = match self.tls {
+        let protocol = match self.protocol.map(Spanned::into_inner) {
+            None | Some(WrittenProtocol::Smtp) => Protocol::Smtp,
+            Some(WrittenProtocol::Lmtp) => Protocol::Lmtp,
+        };
+        let tls = match self.tls.map(Spanned::into_inner) {
             // A password goes to whom it is meant for.
             None if self.credentials.is_some() => RouteTls::Verified,
             None | Some(WrittenTls::Opportunistic) => RouteTls::Opportunistic,
@@ -253,7 +271,7 @@ impl WrittenRoute {
             (Protocol::Smtp, RouteTls::Implicit) => SUBMISSIONS_PORT,
             (Protocol::Smtp, _) => SMTP_PORT,
         };
-        let hops = self.hops.into_inner().into_iter();
+        let hops = self.hops.map(Spanned::into_inner).unwrap_or_default().into_iter();
         Route {
             domains: self.domains.into_inner().into_iter().map(|pattern| pattern.0).collect(),
             hops: hops
@@ -266,8 +284,48 @@ impl WrittenRoute {
             protocol,
             tls,
             credentials: self.credentials.map(Spanned::into_inner),
+            limits,
         }
     }
+
+    /// It has limits, and nothing that only hops could have.
+    fn check_without_hops(&self, findings: &mut Vec<Finding>) {
+        let of_hops = [
+            self.protocol.as_ref().map(Spanned::span),
+            self.tls.as_ref().map(Spanned::span),
+            self.credentials.as_ref().map(Spanned::span),
+        ];
+        for span in of_hops.into_iter().flatten() {
+            findings.push(
+                Finding::at(span, "without hops, mail goes to mail exchangers, which this is not for")
+                    .hint("hops = [\"mail.example.net\"]"),
+            );
+        }
+        if let Some(domain_rate) = &self.domain_rate {
+            findings.push(
+                Finding::at(domain_rate.span(), "without hops, each domain is a destination of its own")
+                    .hint("rate = ..., which counts each of them by itself"),
+            );
+        }
+        if self.rate.is_none() && self.connections.is_none() {
+            findings.push(
+                Finding::at(self.domains.span(), "a route needs a hop or a limit")
+                    .hint("hops = [\"mail.example.net\"], rate = 60 or connections = 5"),
+            );
+        }
+    }
+}
+
+/// As many as make sense: mails that wait for one are held in memory.
+fn checked(connections: Option<Spanned<NonZeroU32>>, findings: &mut Vec<Finding>) -> Option<NonZeroU32> {
+    let connections = connections?;
+    if connections.get_ref().get() > CONNECTIONS_MAX {
+        findings.push(Finding::at(
+            connections.span(),
+            "no destination gets more than 100 connections at the same time",
+        ));
+    }
+    Some(connections.into_inner())
 }
 
 // === impl Pattern ===
@@ -338,6 +396,8 @@ impl TryFrom<String> for Hop {
     }
 }
 
+/// What no server takes from one address.
+const CONNECTIONS_MAX: u32 = 100;
 const SMTP_PORT: u16 = 25;
 const HTTPS_PORT: u16 = 443;
 /// RFC 8314 section 7.3.
@@ -443,5 +503,32 @@ mod tests {
         }
         assert!(route("domains = []\nhops = [\"a.example\"]\n").unwrap_err().contains("needs a domain"));
         assert!(route("domains = [\"*\"]\nhops = []\n").unwrap_err().contains("needs a hop"));
+    }
+
+    #[test]
+    fn a_route_may_have_limits_and_nothing_else() {
+        let to = "domains = [\"slow.example\"]\n";
+        let limits = |keys: &str| route(&format!("{to}{keys}")).map(|route| (route.hops.len(), route.limits));
+        let number = NonZeroU32::new;
+        let both = Limits { rate: number(5), domain_rate: None, connections: number(2) };
+        assert_eq!(limits("rate = 5\nconnections = 2\n"), Ok((0, both)));
+        let each = Limits { rate: None, domain_rate: number(3), connections: None };
+        assert_eq!(limits("hops = [\"a.example\"]\ndomain_rate = 3\n"), Ok((1, each)));
+        for (keys, why) in [
+            ("", "a hop or a limit"),
+            ("rate = 0", "nonzero"),
+            ("rate = 1\ntls = \"verified\"", "goes to mail exchangers"),
+            ("rate = 1\nprotocol = \"smtp\"", "goes to mail exchangers"),
+            ("rate = 1\ncredentials = \"/x\"", "goes to mail exchangers"),
+            ("domain_rate = 1", "a destination of its own"),
+            ("connections = 101", "more than 100"),
+        ] {
+            let error = limits(keys).unwrap_err();
+            assert!(error.contains(why), "{keys}: {error}");
+        }
+        let remote = |keys: &str| remote(&format!("[delivery.remote]\nenabled = true\n{keys}"));
+        assert_eq!(remote("").unwrap().unwrap().connections, CONNECTIONS_DEFAULT);
+        assert_eq!(remote("connections = 7").unwrap().unwrap().connections.get(), 7);
+        assert!(remote("connections = 1000").unwrap_err().contains("more than 100"));
     }
 }

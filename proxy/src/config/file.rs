@@ -10,11 +10,12 @@ use toml::Spanned;
 use super::admission::Admission;
 use super::background::{Age, WrittenBackground};
 use super::classes::{ClientCertificates, PeerNetworks, SwitchableVerb, WrittenRights};
+use super::database::{WrittenDatabase, WrittenScan};
 use super::delivery::{WrittenDelivery, WrittenRoute};
 use super::dkim::DkimKey;
 use super::dnsbl::{Dns, Dnsbl};
 use super::engines::{WrittenEngine, WrittenPolicy};
-use super::infected::{WrittenInMailbox, WrittenInfected, WrittenRewrite};
+use super::infected::{WrittenActions, WrittenInMailbox, WrittenInfected, WrittenRewrite};
 use super::listener_scan::WrittenListenerScan;
 use super::network::TrustedNetwork;
 use super::pass_through::{PassingAuth, WrittenPassThrough, WrittenUpstream};
@@ -47,6 +48,7 @@ pub(super) struct File {
     pub(super) upstream: Vec<Spanned<WrittenUpstream>>,
     pub(super) srs: Option<WrittenSrs>,
     pub(super) scan: Scan,
+    pub(super) database: Vec<Spanned<WrittenDatabase>>,
     pub(super) dkim: Vec<Spanned<DkimKey>>,
     pub(super) pickup: Option<Pickup>,
     pub(super) badmail: Badmail,
@@ -201,9 +203,9 @@ pub(super) struct Scan {
     pub(super) background: WrittenBackground,
     pub(super) policy: WrittenPolicy,
     pub(super) engine: Vec<WrittenEngine>,
-    pub(super) infected: WrittenInfected,
-    pub(super) infected_in_mailbox: WrittenInMailbox,
-    pub(super) deletion: bool,
+    pub(super) infected: Option<WrittenInfected>,
+    pub(super) infected_in_mailbox: Option<WrittenInMailbox>,
+    pub(super) deletion: Option<bool>,
     pub(super) refuse_infected: Option<bool>,
     pub(super) rewrite: WrittenRewrite,
     pub(super) proactive: Option<bool>,
@@ -269,4 +271,20 @@ pub enum LogLevel {
     Info,
     /// Every step.
     Debug,
+}
+
+// === impl Scan ===
+
+impl Scan {
+    /// What a database can say otherwise.
+    pub(super) fn of_databases(&self) -> WrittenScan {
+        let &Self { infected, infected_in_mailbox, deletion, rewrite, .. } = self;
+        WrittenScan {
+            actions: WrittenActions { infected, infected_in_mailbox, deletion, rewrite },
+            warnings: self.warnings.clone(),
+            proactive: self.proactive,
+            on_access_age_max: self.on_access_age_max,
+            background: self.background,
+        }
+    }
 }

@@ -43,6 +43,15 @@ pub(super) struct WrittenRewrite {
     keep_original: Option<bool>,
 }
 
+/// All of it together, as it is written for the server or for a database.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct WrittenActions {
+    pub(super) infected: Option<WrittenInfected>,
+    pub(super) infected_in_mailbox: Option<WrittenInMailbox>,
+    pub(super) deletion: Option<bool>,
+    pub(super) rewrite: WrittenRewrite,
+}
+
 /// What becomes of mail that cannot be rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -51,11 +60,38 @@ enum WrittenDisposal {
     Delete,
 }
 
+// === impl WrittenActions ===
+
+impl WrittenActions {
+    /// What is left out here is as it is there.
+    pub(super) fn over(self, base: Self) -> Self {
+        Self {
+            infected: self.infected.or(base.infected),
+            infected_in_mailbox: self.infected_in_mailbox.or(base.infected_in_mailbox),
+            deletion: self.deletion.or(base.deletion),
+            rewrite: WrittenRewrite {
+                otherwise: self.rewrite.otherwise.or(base.rewrite.otherwise),
+                keep_original: self.rewrite.keep_original.or(base.rewrite.keep_original),
+            },
+        }
+    }
+
+    /// Of mail in the queue.
+    pub(super) fn in_queue(self) -> InfectedAction {
+        self.infected.unwrap_or_default().action(self.rewrite, self.deletion.unwrap_or(false))
+    }
+
+    /// Of what lies in mailboxes; `None` where it stays as it is.
+    pub(super) fn in_mailbox(self) -> Option<InfectedAction> {
+        self.infected_in_mailbox.unwrap_or_default().action(self.rewrite, self.deletion.unwrap_or(false))
+    }
+}
+
 // === impl WrittenInfected ===
 
 impl WrittenInfected {
     /// What holds: nothing of a mail is lost for good without the switch for deletion.
-    pub(super) fn action(self, rewrite: WrittenRewrite, deletion: bool) -> InfectedAction {
+    fn action(self, rewrite: WrittenRewrite, deletion: bool) -> InfectedAction {
         let rewriting = |cleans| {
             InfectedAction::Rewrite(Rewriting {
                 cleans,
@@ -80,7 +116,7 @@ impl WrittenInfected {
 
 impl WrittenInMailbox {
     /// As of `WrittenInfected`; `None` where messages stay as they are.
-    pub(super) fn action(self, rewrite: WrittenRewrite, deletion: bool) -> Option<InfectedAction> {
+    fn action(self, rewrite: WrittenRewrite, deletion: bool) -> Option<InfectedAction> {
         let as_in_queue = match self {
             Self::Withhold => return None,
             Self::Quarantine => WrittenInfected::Quarantine,
@@ -99,21 +135,22 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn scan(scan: &str) -> crate::config::Scan {
+    fn config(scan: &str) -> Config {
         let listener = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\nprotocol = \"smtp\"\ntls = \"starttls\"\n";
-        Config::parse(Path::new("test"), &format!("{listener}[scan]\n{scan}")).unwrap().scan
+        Config::parse(Path::new("test"), &format!("{listener}[scan]\n{scan}")).unwrap()
     }
 
     fn action(written: &str) -> InfectedAction {
-        scan(written).infected
+        config(written).scan.infected
     }
 
     #[test]
     fn mailboxes_are_left_alone_unless_it_is_said() {
-        assert_eq!(scan("infected = \"delete-part\"").infected_in_mailbox, None);
-        let delete = scan("infected_in_mailbox = \"delete\"").infected_in_mailbox;
+        let in_mailbox = |written| config(written).database.infected_in_mailbox;
+        assert_eq!(in_mailbox("infected = \"delete-part\""), None);
+        let delete = in_mailbox("infected_in_mailbox = \"delete\"");
         assert_eq!(delete, Some(InfectedAction::Quarantine), "deletion is not switched on");
-        let clean = scan("infected_in_mailbox = \"clean\"").infected_in_mailbox;
+        let clean = in_mailbox("infected_in_mailbox = \"clean\"");
         assert!(matches!(clean, Some(InfectedAction::Rewrite(Rewriting { cleans: true, .. }))));
     }
 

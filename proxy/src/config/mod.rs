@@ -10,6 +10,7 @@ mod admission;
 mod background;
 mod classes;
 mod command;
+mod database;
 mod defaults;
 mod delivery;
 mod dkim;
@@ -36,9 +37,8 @@ mod warnings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use gatepost_core::delivery::{Schedules, Warnings};
+use gatepost_core::delivery::Schedules;
 use gatepost_core::forwarding;
 use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
@@ -46,6 +46,7 @@ use gatepost_smtp::server::ClassRights;
 pub use admission::{Admission, Rules};
 pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
 pub use command::{CommandEngine, CommandVersion};
+pub use database::{DATABASE, Database};
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
@@ -105,6 +106,8 @@ pub struct Config {
     pub srs: Option<forwarding::srs::Settings>,
     /// How mail is scanned.
     pub scan: Scan,
+    /// How the mail of the mailbox database is.
+    pub database: Database,
     /// How often a mail is tried, and for how long.
     pub schedules: Schedules,
     /// With which keys mail is signed; no selector of a domain is there twice.
@@ -286,21 +289,11 @@ pub struct Scan {
     pub reader_budget: TimeSpan,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Unscannable,
-    /// What becomes of infected mail in the queue, as far as `deletion` allows; the classic `EnableScanDeletion`.
+    /// What becomes of infected mail in the queue for those who live elsewhere, as far as `deletion` allows; the classic
+    /// `EnableScanDeletion`.
     pub infected: InfectedAction,
-    /// What becomes of what is found in mailboxes; `None`: it stays, and no reader gets it.
-    pub infected_in_mailbox: Option<InfectedAction>,
     /// Whether a session refuses what it finds infected; otherwise that is left to the queue.
     pub refuse_infected: bool,
-    /// Who hears of infected mail here.
-    pub warnings: Warnings,
-    /// How what lies in mailboxes is scanned again.
-    pub background: gatepost_core::background::Settings,
-    /// Whether what goes into mailboxes without a current stamp is scanned behind its delivery. `ProactiveScanning`.
-    pub proactive: bool,
-    /// What is older, and was found clean by whichever signatures, is shown without another scan; `None`: nothing is too old.
-    /// `OnAccessScanningRollingLowerAgeLimit`.
-    pub on_access_age_max: Option<Duration>,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.

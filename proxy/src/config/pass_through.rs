@@ -16,6 +16,7 @@ use super::file;
 use super::listener_scan::{ListenerScan, SessionInfected};
 use super::problem::Finding;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
+use crate::backend::pass_through::ClientIdentity;
 
 /// What all listeners that pass sessions through share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Upstream {
     pub weight: u16,
     /// Connections at a time.
     pub connections: NonZeroU32,
+    /// How it is told whose mail it gets.
+    pub identity: ClientIdentity,
     /// The file with our own name and password there.
     pub credentials: Option<PathBuf>,
 }
@@ -138,6 +141,7 @@ pub(super) struct WrittenUpstream {
     pins: Option<Spanned<Vec<Pin>>>,
     weight: Option<u16>,
     connections: Option<NonZeroU32>,
+    identity: Option<Spanned<ClientIdentity>>,
     credentials: Option<Spanned<PathBuf>>,
 }
 
@@ -334,6 +338,14 @@ impl WrittenUpstream {
                 .hint("tls = \"verified\" or tls = \"implicit\""),
             );
         }
+        if let (Some(credentials), Some(ClientIdentity::Xclient)) =
+            (&self.credentials, self.identity.as_ref().map(Spanned::get_ref))
+        {
+            findings.push(
+                Finding::at(credentials.span(), "XCLIENT says that a client speaks, a login that we do")
+                    .hint("remove credentials, or identity"),
+            );
+        }
         if let (Some(authorities), Some(_)) = (&self.authorities, &self.pins) {
             findings
                 .push(Finding::at(authorities.span(), "a key that is pinned needs nobody to vouch for it"));
@@ -361,6 +373,7 @@ impl WrittenUpstream {
             },
             weight: self.weight.unwrap_or(1),
             connections: self.connections.unwrap_or(CONNECTIONS_DEFAULT),
+            identity: self.identity.map(Spanned::into_inner).unwrap_or_default(),
             credentials: self.credentials.map(Spanned::into_inner),
         }
     }

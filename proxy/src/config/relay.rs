@@ -1,5 +1,6 @@
 //! `[relay]`: the mail server that listeners with `backend = "relay"` stand before.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use gatepost_core::delivery::route::DomainPattern;
@@ -43,10 +44,12 @@ pub enum Recipients {
 pub(super) struct WrittenRelay {
     domains: Spanned<Vec<Pattern>>,
     hops: Spanned<Vec<Hop>>,
-    #[serde(default)]
-    protocol: WrittenProtocol,
-    tls: Option<WrittenTls>,
+    protocol: Option<Spanned<WrittenProtocol>>,
+    tls: Option<Spanned<WrittenTls>>,
     credentials: Option<Spanned<PathBuf>>,
+    rate: Option<NonZeroU32>,
+    domain_rate: Option<Spanned<NonZeroU32>>,
+    connections: Option<Spanned<NonZeroU32>>,
     recipients: Option<Spanned<WrittenRecipients>>,
     recipient_file: Option<Spanned<PathBuf>>,
     known_time: Option<Spanned<TimeSpan>>,
@@ -77,8 +80,11 @@ impl WrittenRelay {
         }
         let recipients = self.recipients(findings);
         let domains_span = self.domains.span();
-        let Self { domains, hops, protocol, tls, credentials, .. } = self;
-        let route = WrittenRoute { domains, hops, protocol, tls, credentials }.check(findings);
+        let Self { domains, hops, protocol, tls, credentials, rate, domain_rate, connections, .. } = self;
+        let hops = Some(hops);
+        let route =
+            WrittenRoute { domains, hops, protocol, tls, credentials, rate, domain_rate, connections }
+                .check(findings);
         let domains = route.domains.clone();
         match remote {
             Some(remote) => remote.routes.insert(0, route),

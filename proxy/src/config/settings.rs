@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
+use super::database::database;
 use super::defaults::CONNECTIONS_DEFAULT;
 use super::engines::engines;
 use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
@@ -58,6 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         admission: file.admission,
         quirks: file.quirk,
         queue: queue(&file.queue, &mut findings),
+        database: database(file.database, &file.scan.of_databases(), &mut findings),
         scan: scan(file.scan, &mut findings),
         schedules: Schedules {
             local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
@@ -343,6 +345,7 @@ fn queue(written: &file::Queue, findings: &mut Vec<Finding>) -> Queue {
 fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
     let default = Scan::default();
     let rules_span = written.rules.as_ref().map(Spanned::span);
+    let infected = written.of_databases().actions.in_queue();
     Scan {
         engines: engines(written.engine, rules_span, findings),
         policy: written.policy.into(),
@@ -351,13 +354,8 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
         unscannable: written.unscannable,
-        infected: written.infected.action(written.rewrite, written.deletion),
-        infected_in_mailbox: written.infected_in_mailbox.action(written.rewrite, written.deletion),
+        infected,
         refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
-        warnings: written.warnings.check(findings),
-        background: written.background.into(),
-        proactive: written.proactive.unwrap_or(default.proactive),
-        on_access_age_max: written.on_access_age_max.map(|age| age.0),
     }
 }
 

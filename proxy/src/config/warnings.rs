@@ -1,5 +1,7 @@
 //! `[scan.warnings]`: what people here are told of infected mail.
 
+use std::ops::Range;
+
 use gatepost_core::delivery::{Template, Warnings};
 use serde::Deserialize;
 use toml::Spanned;
@@ -7,18 +9,18 @@ use toml::Spanned;
 use super::problem::Finding;
 
 /// As it is written.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct WrittenWarnings {
-    recipients: bool,
-    senders: bool,
-    per_hour: Option<u32>,
+    recipients: Option<bool>,
+    senders: Option<bool>,
+    per_hour: Option<Spanned<u32>>,
     recipient: WrittenTemplate,
     sender: WrittenTemplate,
 }
 
 /// One text, as it is written.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct WrittenTemplate {
     subject: Option<Spanned<String>>,
@@ -28,14 +30,30 @@ struct WrittenTemplate {
 // === impl WrittenWarnings ===
 
 impl WrittenWarnings {
+    /// What is left out here is as it is there.
+    pub(super) fn over(self, base: &Self) -> Self {
+        Self {
+            recipients: self.recipients.or(base.recipients),
+            senders: self.senders.or(base.senders),
+            per_hour: self.per_hour.or_else(|| base.per_hour.clone()),
+            recipient: self.recipient.over(&base.recipient),
+            sender: self.sender.over(&base.sender),
+        }
+    }
+
+    /// Where the bound of an hour is written.
+    pub(super) fn per_hour_span(&self) -> Option<Range<usize>> {
+        self.per_hour.as_ref().map(Spanned::span)
+    }
+
     /// Texts are checked whether they are in use or not.
     pub(super) fn check(&self, findings: &mut Vec<Finding>) -> Warnings {
         let recipient = self.recipient.check(RECIPIENT_SUBJECT, RECIPIENT_TEXT, findings);
         let sender = self.sender.check(SENDER_SUBJECT, SENDER_TEXT, findings);
         Warnings {
-            recipient: recipient.filter(|_| self.recipients),
-            sender: sender.filter(|_| self.senders),
-            per_hour: self.per_hour.unwrap_or(PER_HOUR_DEFAULT),
+            recipient: recipient.filter(|_| self.recipients.unwrap_or(false)),
+            sender: sender.filter(|_| self.senders.unwrap_or(false)),
+            per_hour: self.per_hour.as_ref().map_or(PER_HOUR_DEFAULT, |count| *count.get_ref()),
         }
     }
 }
@@ -43,6 +61,13 @@ impl WrittenWarnings {
 // === impl WrittenTemplate ===
 
 impl WrittenTemplate {
+    fn over(self, base: &Self) -> Self {
+        Self {
+            subject: self.subject.or_else(|| base.subject.clone()),
+            text: self.text.or_else(|| base.text.clone()),
+        }
+    }
+
     fn check(&self, subject: &str, text: &str, findings: &mut Vec<Finding>) -> Option<Template> {
         let written = |value: &Option<Spanned<String>>| value.as_ref().map(|value| value.get_ref().clone());
         let template = Template::new(
@@ -57,7 +82,11 @@ impl WrittenTemplate {
                     &self.text
                 };
                 let span = at.as_ref().map(Spanned::span).unwrap_or_default();
-                findings.push(Finding::at(span, why.to_string()));
+                let finding = Finding::at(span, why.to_string());
+                // What is said for the server is met again with each database.
+                if !findings.contains(&finding) {
+                    findings.push(finding);
+                }
             })
             .ok()
     }

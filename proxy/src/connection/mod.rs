@@ -103,6 +103,9 @@ pub(crate) enum Dialect {
     Pop3(Arc<pop3_protocol::Config>),
 }
 
+/// Small, since few need it.
+pub(crate) type Destination = Option<Box<SocketAddr>>;
+
 /// Who is connected, and to what.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
@@ -110,6 +113,8 @@ pub(crate) struct Peer {
     pub(crate) session: SessionId,
     /// The peer's address.
     pub(crate) address: SocketAddr,
+    /// Our own, where it has come in and somebody is told of it.
+    pub(crate) destination: Destination,
     /// Where it came in.
     pub(crate) context: Arc<Context>,
     /// What it may do how often.
@@ -145,17 +150,17 @@ impl Peer {
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, from one address to another.
 pub(crate) async fn serve<S>(
     stream: S,
-    address: SocketAddr,
+    (address, destination): (SocketAddr, Destination),
     context: Arc<Context>,
     guest: Guest,
     mut phase: watch::Receiver<Phase>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let peer = Peer { session: SessionId::next(), address, context, guest: Arc::new(guest) };
+    let peer = Peer { session: SessionId::next(), address, destination, context, guest: Arc::new(guest) };
     let _open = peer.context.metrics.open();
     let started_at = now();
     tracing::debug!(session = %peer.session, listener = peer.context.listener, peer = %address, "connected");

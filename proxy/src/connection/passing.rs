@@ -4,9 +4,12 @@
 //! answered as in every session.
 
 use gatepost_core::events::{What, evidence};
-use gatepost_smtp::server::{Answer, Identity, Question, Refusal, Ticket};
+use gatepost_smtp::client::Represented;
+use gatepost_smtp::server::{Answer, Identity, Question, Refusal, Session, Ticket};
 use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
+use gatepost_smtp::wire::xclient::Protocol;
 
+use super::Peer;
 use super::drive::now;
 use super::smtp::SmtpMachine;
 use crate::backend::pass_through::{Findings, Who};
@@ -46,6 +49,9 @@ impl SmtpMachine {
 
     /// Asks the server behind, and feeds its answer.
     pub(super) async fn pass(&mut self, ticket: Ticket, question: Question) {
+        if let Some(passage) = self.passage.as_deref_mut().filter(|passage| passage.wants_client()) {
+            passage.introduce(represented(&self.session, &self.peer));
+        }
         let answer = match question {
             Question::Mail { .. } | Question::Recipient { .. } => {
                 return self.pass_group(ticket, question).await;
@@ -141,7 +147,7 @@ impl SmtpMachine {
         match question {
             Question::Behind => match passage.connect().await {
                 Ok(offered) => Answer::Behind(offered),
-                Err(refusal) => Answer::Refused(refusal),
+                Err(answer) => answer,
             },
             Question::Extension(extension) => passage.extension(&extension).await,
             _ => passage.extension_end().await,
@@ -174,6 +180,18 @@ impl SmtpMachine {
             Answer::Refused(_) => self.evidence.push_back(evidence(about)),
             _ => {}
         }
+    }
+}
+
+/// What a server behind can be told of the client. Who has logged in there is known there.
+fn represented(session: &Session, peer: &Peer) -> Represented {
+    let login = session.identity().filter(|identity| !identity.is_relayed());
+    Represented {
+        address: peer.address,
+        destination: peer.destination.as_deref().copied(),
+        name: session.client_name().cloned(),
+        protocol: if session.is_esmtp() { Protocol::Esmtp } else { Protocol::Smtp },
+        login: login.and_then(|identity| identity.user.parse().ok()),
     }
 }
 

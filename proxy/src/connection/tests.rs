@@ -43,7 +43,7 @@ async fn a_stranger_that_makes_room_is_told_so() {
     let guest = house.services.admission.admit(address, &slots, false, now()).unwrap();
     let (stream, mut peer, _) = Recorder::pipe(64 * 1024);
     let (_phase, seen) = watch::channel(Phase::Serve);
-    let served = tokio::spawn(serve(stream, (address, 25).into(), mx(&house), guest, seen));
+    let served = tokio::spawn(serve(stream, ((address, 25).into(), None), mx(&house), guest, seen));
     let mut said = vec![0; 4];
     peer.read_exact(&mut said).await.unwrap();
     assert_eq!(said, b"220 ");
@@ -80,7 +80,8 @@ async fn a_pipelined_transaction_is_answered_in_one_write_a_turn() {
     let house = house();
     let (stream, mut peer, writes) = Recorder::pipe(64 * 1024);
     let (_phase, seen) = watch::channel(Phase::Serve);
-    let served = tokio::spawn(serve(stream, ([192, 0, 2, 1], 25).into(), mx(&house), guest(&house), seen));
+    let served =
+        tokio::spawn(serve(stream, (([192, 0, 2, 1], 25).into(), None), mx(&house), guest(&house), seen));
     let mut said = Vec::new();
     for (turn, last) in [
         ("", "220 "),

@@ -101,7 +101,11 @@ async fn obey(order: Order, by: &str, rooms: &Rooms) -> Result<Affected, Refused
         }
         Order::Delete { filter, bounce } => {
             let removal = if bounce { Removal::Bounce } else { Removal::Silent };
-            queue.remove(&filter.try_into()?, removal, by).await?
+            let removed = queue.remove(&filter.try_into()?, removal, by).await?;
+            if let Some(remote) = &rooms.remote {
+                remote.close_ranks();
+            }
+            removed
         }
     };
     Ok(reached)

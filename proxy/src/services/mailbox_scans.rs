@@ -14,7 +14,7 @@ use gatepost_core::store::SqliteStore;
 use prometheus::Registry;
 
 use super::opening::OpenError;
-use crate::config::Config;
+use crate::config::{Config, DATABASE};
 
 /// The scans of the mailbox database.
 pub(super) struct MailboxScans {
@@ -37,7 +37,7 @@ impl MailboxScans {
         memory: &MemoryBudget,
         registry: &Registry,
     ) -> Result<Self, OpenError> {
-        let age_max = AgeMax::new(config.scan.on_access_age_max);
+        let age_max = AgeMax::new(config.database.on_access_age_max);
         let of_remedy = remedy::Rooms {
             store: Arc::clone(store),
             rewriter: rooms.rewriter.clone(),
@@ -64,7 +64,7 @@ impl MailboxScans {
             remedy: Some(remedy.clone()),
             metrics: Some(proactive::Metrics::register(registry)?),
         };
-        let proactive = proactive::Running::start(proactive, config.scan.proactive);
+        let proactive = proactive::Running::start(proactive, config.database.proactive);
         let background = start_background(config, rooms, store, memory, remedy.clone(), registry).await?;
         Ok(Self { background, proactive, gate, age_max, remedy })
     }
@@ -85,9 +85,9 @@ impl MailboxScans {
     }
 
     pub(super) fn reload(&self, config: &Config) {
-        self.background.reload(&config.scan.background);
-        self.proactive.handle().switch(config.scan.proactive);
-        self.age_max.set(config.scan.on_access_age_max);
+        self.background.reload(&config.database.background);
+        self.proactive.handle().switch(config.database.proactive);
+        self.age_max.set(config.database.on_access_age_max);
         self.remedy.reload(policy(config));
     }
 
@@ -99,7 +99,7 @@ impl MailboxScans {
 }
 
 fn policy(config: &Config) -> remedy::Policy {
-    remedy::Policy { hostname: config.hostname.to_string(), action: config.scan.infected_in_mailbox }
+    remedy::Policy { hostname: config.hostname.to_string(), action: config.database.infected_in_mailbox }
 }
 
 async fn start_background(
@@ -113,7 +113,7 @@ async fn start_background(
     let database = background::Database {
         name: DATABASE.to_owned(),
         store: Arc::clone(store),
-        settings: config.scan.background.clone(),
+        settings: config.database.background.clone(),
     };
     let of_background = background::Rooms {
         scanner: rooms.scanner.clone(),
@@ -124,6 +124,3 @@ async fn start_background(
     };
     Background::start(vec![database], &of_background).await.map_err(OpenError::Background)
 }
-
-/// The one mailbox database, as operators see it: `store/default.sqlite`.
-const DATABASE: &str = "default";

@@ -184,8 +184,9 @@ pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
         hostname: config.hostname.to_string(),
         schedules: config.schedules,
         infected: config.scan.infected,
+        infected_in_database: config.database.infected,
         open_listeners: open_listeners.map(|listener| listener.name.to_string()).collect(),
-        warnings: config.scan.warnings.clone(),
+        warnings: config.database.warnings.clone(),
     }
 }
 

@@ -101,17 +101,19 @@ mod tests {
         message.submission.envelope.recipients[0].params =
             gatepost_smtp::wire::params::RcptParams::parse(params).unwrap();
         let attempted = [Attempt { recipient: 0, result, hop }];
-        let facts = Facts {
-            message: &message,
-            pending: &[0],
-            attempted: &attempted,
-            is_late: true,
-            unreported: &[],
-            gone_on: &[],
-        };
-        let told = told(&facts);
+        let told = told(&facts(&message, &[0], &attempted, true));
         assert!(told.len() <= 1);
         told.into_iter().map(|told| told.action).next()
+    }
+
+    /// Of an attempt behind which everything may be told.
+    fn facts<'a>(
+        message: &'a NewMessage,
+        pending: &'a [usize],
+        attempted: &'a [Attempt],
+        is_late: bool,
+    ) -> Facts<'a> {
+        Facts { message, pending, attempted, is_late, unreported: &[], gone_on: &[] }
     }
 
     fn bounced() -> Result<Disposition, Setback> {
@@ -157,14 +159,7 @@ mod tests {
         message.submission.forwards.insert(1, "<one@localhost>".parse().unwrap());
         let attempted =
             [Attempt::local(0, Ok(Disposition::Delivered)), Attempt::local(1, Ok(Disposition::Delivered))];
-        let facts = Facts {
-            message: &message,
-            pending: &[0, 1],
-            attempted: &attempted,
-            is_late: false,
-            unreported: &[],
-            gone_on: &[],
-        };
+        let facts = facts(&message, &[0, 1], &attempted, false);
         let actions: Vec<_> = told(&facts).into_iter().map(|told| told.action).collect();
         assert_eq!(actions, [Action::Expanded, Action::Delivered]);
     }
@@ -173,15 +168,7 @@ mod tests {
     fn the_null_sender_hears_nothing() {
         let message = message("<>", "");
         let attempted = [Attempt::local(0, bounced())];
-        let facts = Facts {
-            message: &message,
-            pending: &[0],
-            attempted: &attempted,
-            is_late: true,
-            unreported: &[],
-            gone_on: &[],
-        };
-        assert_eq!(told(&facts), []);
+        assert_eq!(told(&facts(&message, &[0], &attempted, true)), []);
     }
 
     #[test]
@@ -194,15 +181,7 @@ mod tests {
         {
             assert_eq!(action("", Ok(end.clone()), None), None);
             let attempted = [Attempt::local(0, Ok(end))];
-            let facts = Facts {
-                message: &message,
-                pending: &[0],
-                attempted: &attempted,
-                is_late: false,
-                unreported: &[],
-                gone_on: &[],
-            };
-            assert_eq!(told(&facts).len(), 1);
+            assert_eq!(told(&facts(&message, &[0], &attempted, false)).len(), 1);
         }
     }
 
@@ -210,29 +189,14 @@ mod tests {
     fn a_failure_that_is_not_to_be_reported_leaves_the_others() {
         let message = message("<sender@example.org>", "");
         let attempted = [Attempt::local(0, bounced()), Attempt::local(1, bounced())];
-        let facts = Facts {
-            message: &message,
-            pending: &[0, 1],
-            attempted: &attempted,
-            is_late: true,
-            unreported: &[0],
-            gone_on: &[],
-        };
+        let facts = Facts { unreported: &[0], ..facts(&message, &[0, 1], &attempted, true) };
         assert_eq!(told(&facts).iter().map(|told| told.recipient).collect::<Vec<_>>(), [1]);
     }
 
     #[test]
     fn a_recipient_whom_the_attempt_did_not_reach_is_late_too() {
         let message = message("<sender@example.org>", "");
-        let facts = Facts {
-            message: &message,
-            pending: &[0, 1],
-            attempted: &[],
-            is_late: true,
-            unreported: &[],
-            gone_on: &[],
-        };
-        let told = told(&facts);
+        let told = told(&facts(&message, &[0, 1], &[], true));
         assert_eq!(told.iter().map(|told| told.recipient).collect::<Vec<_>>(), [0, 1]);
         assert!(
             told.iter().all(|told| told.action == Action::Delayed && told.status == Status::parse("4.4.7").0)

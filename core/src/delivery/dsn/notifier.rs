@@ -84,16 +84,7 @@ impl Notifier {
         let envelope = Envelope { reverse_path: ReversePath::Null, params, recipients: vec![recipient] };
         // In the events it belongs to the session in which the mail came.
         let session = subject.message.submission.origin.session.clone();
-        let origin = Origin {
-            session,
-            listener: LISTENER.to_owned(),
-            peer: ([127, 0, 0, 1], 0).into(),
-            helo: hostname.to_owned(),
-            esmtp: true,
-            tls: None,
-            user: None,
-            received_at_ms: now_ms,
-        };
+        let origin = Origin::here(session, LISTENER, hostname, now_ms);
         let submission = Submission::new(envelope, origin);
         let trace = trace::made_here(hostname, id, now_ms);
         Some(NewMessage { id, submission, trace, body: Body::Memory(body.into()), stamp: None })

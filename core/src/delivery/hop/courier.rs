@@ -163,13 +163,14 @@ impl Courier {
         };
         let password = hop.login().and_then(|login| Password::prepare(login.password().expose()).ok());
         let mut tls = None;
-        let mut session = if let TlsDemand::Implicit(trust) = hop.tls() {
+        let session = if let TlsDemand::Implicit(trust) = hop.tls() {
             let secured = self.handshake(stream, trust).await?;
             (stream, tls) = (secured.stream, Some(secured.facts));
             with_scram(Session::new_secured(config, now()), password.as_ref(), secured.exporter)
         } else {
             Session::new(config, now())
         };
+        let mut session = session.introducing(hop.introduction().clone());
         loop {
             let conversed = Wire::new(&mut session, &mut *stream).converse(None).await;
             match conversed.stop {

@@ -115,6 +115,7 @@ impl HopFailure {
             Self::Session(Failure::Closed(_) | Failure::TimedOut(_) | Failure::ServiceClosing { .. }) => {
                 "4.4.2"
             }
+            Self::Session(Failure::NoXclient) => "4.3.5",
             Self::Session(Failure::Refused { .. }) => "4.3.2",
             Self::Session(Failure::Unexpected { .. } | Failure::Unsolicited(_) | Failure::NoReply { .. }) => {
                 "4.5.0"

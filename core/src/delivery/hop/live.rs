@@ -22,6 +22,7 @@ use gatepost_smtp::wire::reply_parse::ServerReply;
 use tokio::io::ReadBuf;
 use tokio::time::timeout;
 
+use super::outgoing::Outgoing;
 use super::source::Source;
 use super::wire::{LAST_WORD_TIME, Stream, is_silent, now};
 use crate::disk::IoPool;
@@ -35,9 +36,7 @@ pub struct Live {
     tls: Option<TlsFacts>,
     name: String,
     pool: IoPool,
-    outgoing: Vec<u8>,
-    written: usize,
-    needs_flush: bool,
+    outgoing: Outgoing,
     /// Of a body that goes by BDAT: what is not in a chunk yet.
     chunk: Option<Vec<u8>>,
     replies: VecDeque<ServerReply>,
@@ -60,9 +59,7 @@ impl Live {
             tls,
             name,
             pool,
-            outgoing: Vec::new(),
-            written: 0,
-            needs_flush: false,
+            outgoing: Outgoing::default(),
             chunk: None,
             replies: VecDeque::new(),
             ending: None,
@@ -103,7 +100,7 @@ impl Live {
     /// # Errors
     /// Where the server lacks what it needs; then nothing is sent.
     pub fn mail(&mut self, path: &ReversePath, params: &MailParams) -> Result<(), NotHandedOn> {
-        self.session.hand_on_mail(now(), path, params, &mut self.outgoing)
+        self.session.hand_on_mail(now(), path, params, self.outgoing.end())
     }
 
     /// RCPT, in the same way.
@@ -111,7 +108,7 @@ impl Live {
     /// # Errors
     /// As `mail`.
     pub fn rcpt(&mut self, path: &ForwardPath, params: &RcptParams) -> Result<(), NotHandedOn> {
-        self.session.hand_on_rcpt(now(), path, params, &mut self.outgoing)
+        self.session.hand_on_rcpt(now(), path, params, self.outgoing.end())
     }
 
     /// DATA. Behind a reply of 354 the body follows.
@@ -119,7 +116,7 @@ impl Live {
     /// # Errors
     /// Where it is out of place.
     pub fn data(&mut self) -> Result<(), NotReady> {
-        self.session.hand_on_data(now(), &mut self.outgoing)
+        self.session.hand_on_data(now(), self.outgoing.end())
     }
 
     /// Has the body go by BDAT, which has no reply before it.
@@ -135,7 +132,7 @@ impl Live {
         if !self.session.is_in_transaction() {
             return Ok(());
         }
-        if self.session.hand_on_reset(now(), &mut self.outgoing).is_err() {
+        if self.session.hand_on_reset(now(), self.outgoing.end()).is_err() {
             return Err(self.aborted());
         }
         let reply = self.reply().await?;
@@ -167,7 +164,7 @@ impl Live {
         match &mut self.chunk {
             _ if self.ending.is_some() => {}
             Some(chunk) => chunk.extend_from_slice(octets),
-            None => self.session.hand_on_body(octets, &mut self.outgoing),
+            None => self.session.hand_on_body(octets, self.outgoing.end()),
         }
     }
 
@@ -204,7 +201,7 @@ impl Live {
     pub async fn push(&mut self, stall_max: Duration) {
         self.make_chunk(false);
         while self.ending.is_none()
-            && (!self.has_written() || self.session.awaited_replies() > CHUNKS_AWAITED_MAX)
+            && (!self.outgoing.has_left() || self.session.awaited_replies() > CHUNKS_AWAITED_MAX)
         {
             if timeout(stall_max, self.exchange()).await.is_err() {
                 self.end_with(Failure::TimedOut(Stage::Body));
@@ -230,7 +227,7 @@ impl Live {
                 self.chunk = None;
                 Ok(())
             }
-            None => self.session.hand_on_end(now(), &mut self.outgoing),
+            None => self.session.hand_on_end(now(), self.outgoing.end()),
         };
         match ended {
             Ok(()) => self.reply().await,
@@ -259,7 +256,7 @@ impl Live {
     fn make_chunk(&mut self, is_last: bool) {
         let Some(chunk) = self.chunk.as_mut().filter(|chunk| is_last || !chunk.is_empty()) else { return };
         let octets = std::mem::take(chunk);
-        if self.session.hand_on_chunk(now(), &octets, is_last, &mut self.outgoing).is_err() {
+        if self.session.hand_on_chunk(now(), &octets, is_last, self.outgoing.end()).is_err() {
             let ending = self.aborted();
             self.end_with(ending);
         }
@@ -272,7 +269,9 @@ impl Live {
                 Output::Close(Err(failure)) => self.end_with(failure),
                 Output::Close(Ok(())) => self.end_with(Failure::Closed(Stage::Quit)),
                 // Of a QUIT alone; at a failure nobody waits for it.
-                Output::Send(octets) if self.ending.is_none() => self.outgoing.extend_from_slice(&octets),
+                Output::Send(octets) if self.ending.is_none() => {
+                    self.outgoing.end().extend_from_slice(&octets);
+                }
                 _ => {}
             }
         }
@@ -280,17 +279,11 @@ impl Live {
 
     fn end_with(&mut self, failure: Failure) {
         self.ending.get_or_insert(failure);
-        self.outgoing = Vec::new();
-        self.written = 0;
-        self.needs_flush = false;
+        self.outgoing = Outgoing::default();
     }
 
     fn aborted(&self) -> Failure {
         self.ending.clone().unwrap_or(Failure::Aborted(Stage::Idle))
-    }
-
-    const fn has_written(&self) -> bool {
-        self.outgoing.is_empty() && !self.needs_flush
     }
 
     /// Waits for the server, for room to write, or for the deadline.
@@ -321,7 +314,7 @@ impl Live {
 
     /// Writing first: what is read answers what was written. A server that does not take any more may have said why.
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        if !self.has_written() {
+        if !self.outgoing.has_left() {
             match self.poll_write(context) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Event::Moved),
                 Poll::Ready(Err(_)) => {
@@ -350,20 +343,7 @@ impl Live {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.outgoing.get(self.written..).filter(|rest| !rest.is_empty()) {
-            let count = ready!(Pin::new(&mut *self.stream).poll_write(context, rest))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.written = self.written.saturating_add(count);
-            self.needs_flush = true;
-        }
-        self.outgoing.clear();
-        self.outgoing.shrink_to(KEPT_OCTETS);
-        self.written = 0;
-        ready!(Pin::new(&mut *self.stream).poll_flush(context))?;
-        self.needs_flush = false;
-        Poll::Ready(Ok(()))
+        self.outgoing.poll_write(&mut *self.stream, KEPT_OCTETS, context)
     }
 }
 

@@ -28,6 +28,7 @@ mod courier;
 mod failure;
 mod live;
 mod next_hop;
+mod outgoing;
 mod served;
 mod seven_bit;
 mod source;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use gatepost_smtp::client::{Login, Protocol};
+use gatepost_smtp::client::{Introduction, Login, Protocol};
 
 use super::TlsDemand;
 use super::tls::Trust;
@@ -19,6 +19,7 @@ pub struct NextHop {
     login: Option<Login>,
     policy: Option<Arc<Applied>>,
     tested: Option<Trust>,
+    introduction: Introduction,
 }
 
 /// A password was to be sent to a server that does not have to prove who it is.
@@ -32,7 +33,16 @@ impl NextHop {
     /// A server. `name` stands in reports and logs: its host name, or its address in brackets.
     #[must_use]
     pub const fn new(name: String, address: SocketAddr, protocol: Protocol, tls: TlsDemand) -> Self {
-        Self { name, address, protocol, tls, login: None, policy: None, tested: None }
+        Self {
+            name,
+            address,
+            protocol,
+            tls,
+            login: None,
+            policy: None,
+            tested: None,
+            introduction: Introduction::Ourselves,
+        }
     }
 
     /// The same, with a name and a password.
@@ -54,6 +64,12 @@ impl NextHop {
     #[must_use]
     pub fn trying_first(self, tested: Option<Trust>) -> Self {
         Self { tested, ..self }
+    }
+
+    /// The same, to which we speak for somebody.
+    #[must_use]
+    pub fn introducing(self, introduction: Introduction) -> Self {
+        Self { introduction, ..self }
     }
 
     /// As it would be if it had to prove what is tested.
@@ -88,6 +104,10 @@ impl NextHop {
     #[must_use]
     pub const fn tls(&self) -> &TlsDemand {
         &self.tls
+    }
+
+    pub(super) const fn introduction(&self) -> &Introduction {
+        &self.introduction
     }
 
     pub(super) const fn login(&self) -> Option<&Login> {

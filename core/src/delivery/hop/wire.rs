@@ -9,6 +9,7 @@ use gatepost_smtp::client::scram::Challenge;
 use gatepost_smtp::client::{Failure, Outcome, Output, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::outgoing::Outgoing;
 use super::source::Source;
 
 /// What a session runs over, plaintext or TLS.
@@ -43,9 +44,7 @@ pub(super) struct Conversation {
 pub(super) struct Wire<'a> {
     session: &'a mut Session,
     stream: &'a mut dyn Stream,
-    outgoing: Vec<u8>,
-    written: usize,
-    needs_flush: bool,
+    outgoing: Outgoing,
     /// Whether writing has failed. What the server said before that is still read.
     is_broken: bool,
     input: Box<[u8]>,
@@ -66,9 +65,7 @@ impl<'a> Wire<'a> {
         Self {
             session,
             stream,
-            outgoing: Vec::new(),
-            written: 0,
-            needs_flush: false,
+            outgoing: Outgoing::default(),
             is_broken: false,
             input: vec![0; INPUT_OCTETS].into(),
         }
@@ -80,7 +77,7 @@ impl<'a> Wire<'a> {
         let mut wanted = None;
         let stop = loop {
             match self.session.poll() {
-                Some(Output::Send(octets)) => self.outgoing.extend_from_slice(&octets),
+                Some(Output::Send(octets)) => self.outgoing.end().extend_from_slice(&octets),
                 Some(Output::NeedBody { octets_max }) => wanted = Some(octets_max),
                 Some(Output::Done(done)) => outcomes = Some(done),
                 // Nothing is handed on here.
@@ -89,7 +86,7 @@ impl<'a> Wire<'a> {
                 Some(Output::Upgrade) => break Stop::Upgrade,
                 Some(Output::Prove(challenge)) => break Stop::Prove(challenge),
                 Some(Output::Close(ending)) => break Stop::Closed(ending),
-                None if self.has_written() && !self.is_broken && wanted.is_some() => {
+                None if self.outgoing.has_left() && !self.is_broken && wanted.is_some() => {
                     match next_part(source.as_mut(), wanted.take().unwrap_or_default()).await {
                         Ok(part) => self.session.body(now(), &part),
                         Err(error) => {
@@ -105,10 +102,6 @@ impl<'a> Wire<'a> {
             self.write_rest().await;
         }
         Conversation { stop, outcomes, unreadable }
-    }
-
-    const fn has_written(&self) -> bool {
-        self.outgoing.is_empty() && !self.needs_flush
     }
 
     /// Waits for the server, for room to write, or for the deadline.
@@ -130,8 +123,7 @@ impl<'a> Wire<'a> {
             Event::Over => self.session.eof(now()),
             Event::WriteFailed => {
                 self.is_broken = true;
-                self.outgoing.clear();
-                self.needs_flush = false;
+                self.outgoing = Outgoing::default();
                 // A last reply, such as 421, may be waiting; a server that keeps the other direction open is not.
                 if let Ok(Event::Read(count)) = tokio::time::timeout(LAST_WORD_TIME, self.event()).await {
                     self.session.feed(now(), self.input.get(..count).unwrap_or_default());
@@ -155,7 +147,7 @@ impl<'a> Wire<'a> {
             Poll::Ready(_) => return Poll::Ready(Event::Over),
             Poll::Pending => {}
         }
-        if self.is_broken || self.has_written() {
+        if self.is_broken || self.outgoing.has_left() {
             return Poll::Pending;
         }
         let written = ready!(self.poll_write(context));
@@ -163,19 +155,7 @@ impl<'a> Wire<'a> {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.outgoing.get(self.written..).filter(|rest| !rest.is_empty()) {
-            let count = ready!(Pin::new(&mut *self.stream).poll_write(context, rest))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.written = self.written.saturating_add(count);
-            self.needs_flush = true;
-        }
-        self.outgoing.clear();
-        self.written = 0;
-        ready!(Pin::new(&mut *self.stream).poll_flush(context))?;
-        self.needs_flush = false;
-        Poll::Ready(Ok(()))
+        self.outgoing.poll_write(self.stream, usize::MAX, context)
     }
 
     /// A QUIT that nobody waits for, then the end of our side.

@@ -14,7 +14,7 @@ use super::super::route::Destination;
 use super::super::tls_policy::PolicyKind;
 use super::super::worker::caught;
 use super::super::{Attempt, Disposition, HopReport};
-use super::destinations::{Blame, Place, Ticket};
+use super::destinations::{Blame, NoPlace, Place, Ticket};
 use super::metrics::Security;
 use super::targets::{Finder, NoTarget};
 use super::tls_results::TlsResults;
@@ -101,10 +101,12 @@ impl Inner {
         // A worker has just had it cleared by these signatures.
         let cleared_by = (self.tools.current_stamp)();
         let settings = self.settings.load_full();
-        self.throttle.load_full().turn(destination).await;
         let place = match ticket.place().await {
             Ok(place) => place,
-            Err(put_off) => return Attempt::put_off(&recipients, &put_off.setback(destination)),
+            Err(NoPlace::PutOff(put_off)) => {
+                return Attempt::put_off(&recipients, &put_off.setback(destination));
+            }
+            Err(NoPlace::Closed) => return Vec::new(),
         };
         let wish = TlsWish::of(message, &self.tools.courier).await;
         let mut trip = Trip::new(message, recipients, wish, cleared_by);

@@ -8,6 +8,8 @@
 //! one finds out for all.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use crate::queue::Backoff;
 #[derive(Debug)]
 pub(super) struct Destinations<C> {
     known: Mutex<HashMap<Destination, Health<C>>>,
+    is_closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -32,6 +35,8 @@ struct Health<C> {
     running: u32,
     /// How many may have one.
     window: u32,
+    /// How many ever may.
+    window_max: u32,
     /// Successes since the window has changed.
     credit: u32,
     /// In a row.
@@ -62,6 +67,15 @@ pub(super) enum Denied {
     Crowded,
 }
 
+/// Why a mail with a ticket gets no place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// The destination was put off meanwhile.
+    PutOff(PutOff),
+    /// Nothing begins any more.
+    Closed,
+}
+
 /// What a failure says of the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
@@ -88,20 +102,32 @@ pub(super) struct Place<'a, C> {
 
 impl<C> Destinations<C> {
     pub(super) fn new() -> Self {
-        Self { known: Mutex::new(HashMap::new()) }
+        Self { known: Mutex::new(HashMap::new()), is_closed: AtomicBool::new(false) }
     }
 
-    /// Asks for a ticket.
-    pub(super) fn enter(self: &Arc<Self>, destination: &Destination) -> Result<Ticket<C>, Denied> {
+    /// Nobody gets a place any more.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.known().values().for_each(|health| health.changed.notify_waiters());
+    }
+
+    /// Asks for a ticket of a destination that may have so many connections at a time.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        destination: &Destination,
+        connections: NonZeroU32,
+    ) -> Result<Ticket<C>, Denied> {
         let mut known = self.known();
         if known.len() >= KNOWN_MAX && !known.contains_key(destination) {
             known.retain(|_, health| health.entered > 0);
         }
         let health = known.entry(destination.clone()).or_insert_with(Health::new);
+        health.window_max = connections.get();
+        health.window = health.window.min(health.window_max);
         if let Some(put_off) = health.current_put_off() {
             return Err(Denied::PutOff(put_off));
         }
-        if health.entered >= ENTERED_MAX {
+        if health.entered >= health.window_max.saturating_mul(ENTERED_A_PLACE).min(ENTERED_MAX) {
             return Err(Denied::Crowded);
         }
         health.entered = health.entered.saturating_add(1);
@@ -159,6 +185,7 @@ impl<C> Health<C> {
             entered: 0,
             running: 0,
             window: WINDOW_FIRST,
+            window_max: CONNECTIONS_DEFAULT.get(),
             credit: 0,
             failures: 0,
             put_off: None,
@@ -188,7 +215,7 @@ impl<C> Health<C> {
         self.put_off = None;
         self.credit = self.credit.saturating_add(1);
         if self.credit >= self.window {
-            self.window = self.window.saturating_add(1).min(WINDOW_MAX);
+            self.window = self.window.saturating_add(1).min(self.window_max);
             self.credit = 0;
         }
     }
@@ -225,14 +252,17 @@ impl<C> Ticket<C> {
     /// Waits for a place.
     ///
     /// # Errors
-    /// The destination was put off meanwhile.
-    pub(super) async fn place(&self) -> Result<Place<'_, C>, PutOff> {
+    /// There will be none.
+    pub(super) async fn place(&self) -> Result<Place<'_, C>, NoPlace> {
         let changed = self.with(|health| Arc::clone(&health.changed));
         loop {
             let notified = changed.notified();
+            if self.destinations.is_closed.load(Ordering::Acquire) {
+                return Err(NoPlace::Closed);
+            }
             let has_place = self.with(|health| {
                 if let Some(put_off) = health.current_put_off() {
-                    return Err(put_off);
+                    return Err(NoPlace::PutOff(put_off));
                 }
                 let is_free = health.running < health.window;
                 if is_free {
@@ -300,10 +330,12 @@ impl<C> Drop for Place<'_, C> {
 /// A server that was never met gets no more than a small burst.
 const WINDOW_FIRST: u32 = 2;
 /// What large sites still take from one address without calling it an attack.
-const WINDOW_MAX: u32 = 20;
-/// Mails to one destination that are held in memory, most of them waiting: enough to keep every place busy, and few enough
-/// that a slow destination leaves room for others.
-const ENTERED_MAX: u32 = 60;
+pub const CONNECTIONS_DEFAULT: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+/// Mails to one destination that are held in memory, for each of its connections: enough to keep every place busy, and few
+/// enough that a slow destination leaves room for others.
+const ENTERED_A_PLACE: u32 = 3;
+/// However many connections it has.
+const ENTERED_MAX: u32 = 300;
 /// From a restart of a server to the outage of a site.
 const PUT_OFF: Backoff = Backoff { first: Duration::from_secs(30), longest: Duration::from_secs(30 * 60) };
 /// Connections to one destination that wait for another mail.
@@ -327,19 +359,28 @@ mod tests {
         Arc::new(Destinations::new())
     }
 
+    fn enter(destinations: &Arc<Destinations<u32>>, name: &str) -> Result<Ticket<u32>, Denied> {
+        destinations.enter(&destination(name), CONNECTIONS_DEFAULT)
+    }
+
+    fn why_not(place: Result<Place<'_, u32>, NoPlace>) -> PutOff {
+        let Err(NoPlace::PutOff(put_off)) = place else { panic!("not put off: {place:?}") };
+        put_off
+    }
+
     fn window(destinations: &Destinations<u32>) -> u32 {
         destinations.known().values().next().unwrap().window
     }
 
     async fn succeed(destinations: &Arc<Destinations<u32>>, times: u32) {
         for _ in 0..times {
-            let ticket = destinations.enter(&destination("a")).unwrap();
+            let ticket = enter(destinations, "a").unwrap();
             ticket.place().await.unwrap().succeeded();
         }
     }
 
     async fn fail(destinations: &Arc<Destinations<u32>>, blame: Blame) {
-        let ticket = destinations.enter(&destination("a")).unwrap();
+        let ticket = enter(destinations, "a").unwrap();
         ticket.place().await.unwrap().failed(blame, "4.4.1 gone");
     }
 
@@ -353,13 +394,31 @@ mod tests {
         fail(&destinations, Blame::Busy).await;
         assert_eq!(window(&destinations), 4);
         succeed(&destinations, 1_000).await;
-        assert_eq!(window(&destinations), WINDOW_MAX);
+        assert_eq!(window(&destinations), CONNECTIONS_DEFAULT.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_window_stays_within_the_connections_that_a_destination_may_have() {
+        let (destinations, limit) = (destinations(), |count| NonZeroU32::new(count).unwrap());
+        succeed(&destinations, 1_000).await;
+        let enter = |connections| destinations.enter(&destination("a"), limit(connections));
+        let ticket = enter(3).unwrap();
+        assert_eq!(window(&destinations), 3, "from now on");
+        for _ in 0..100 {
+            ticket.place().await.unwrap().succeeded();
+        }
+        assert_eq!(window(&destinations), 3);
+        let crowd: Vec<_> = (0..8).map(|_| enter(3).unwrap()).collect();
+        assert_eq!(enter(3).unwrap_err(), Denied::Crowded);
+        drop(crowd);
+        let _one = enter(1).unwrap();
+        assert_eq!(window(&destinations), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_than_the_window_have_a_place() {
         let destinations = destinations();
-        let tickets: Vec<_> = (0..3).map(|_| destinations.enter(&destination("a")).unwrap()).collect();
+        let tickets: Vec<_> = (0..3).map(|_| enter(&destinations, "a").unwrap()).collect();
         let one = tickets[0].place().await.unwrap();
         let _two = tickets[1].place().await.unwrap();
         let third = tickets[2].place();
@@ -368,16 +427,16 @@ mod tests {
         drop(one);
         assert!(tokio::time::timeout(Duration::from_secs(1), third).await.unwrap().is_ok());
         // Another destination has places of its own.
-        assert!(destinations.enter(&destination("b")).unwrap().place().await.is_ok());
+        assert!(enter(&destinations, "b").unwrap().place().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dead_destination_is_put_off_for_all_its_mails_and_one_finds_out_when_it_is_back() {
         let destinations = destinations();
-        let tickets: Vec<_> = (0..3).map(|_| destinations.enter(&destination("a")).unwrap()).collect();
+        let tickets: Vec<_> = (0..3).map(|_| enter(&destinations, "a").unwrap()).collect();
         tickets[0].place().await.unwrap().failed(Blame::Unreachable, "4.4.1 gone");
-        assert_eq!(tickets[1].place().await.unwrap_err().reason, "4.4.1 gone");
-        assert!(matches!(destinations.enter(&destination("a")), Err(Denied::PutOff(_))));
+        assert_eq!(why_not(tickets[1].place().await).reason, "4.4.1 gone");
+        assert!(matches!(enter(&destinations, "a"), Err(Denied::PutOff(_))));
         assert_eq!(destinations.count(), (1, 1));
         tokio::time::advance(Duration::from_secs(31)).await;
         let probe = tickets[1].place().await.unwrap();
@@ -388,7 +447,7 @@ mod tests {
             "it waits for the first"
         );
         probe.failed(Blame::Unreachable, "4.4.1 still gone");
-        let put_off = other.await.unwrap_err();
+        let put_off = why_not(other.await);
         assert_eq!(put_off.until, Instant::now() + Duration::from_secs(60), "twice as long");
         tokio::time::advance(Duration::from_secs(61)).await;
         succeed(&destinations, 2).await;
@@ -400,13 +459,13 @@ mod tests {
         let destinations = destinations();
         fail(&destinations, Blame::Unreachable).await;
         tokio::time::advance(Duration::from_secs(10)).await;
-        let Err(Denied::PutOff(put_off)) = destinations.enter(&destination("a")) else { panic!("let in") };
+        let Err(Denied::PutOff(put_off)) = enter(&destinations, "a") else { panic!("let in") };
         let reason = "4.4.1 gone (put off with all mail to a)".to_owned();
         let pause = Duration::from_secs(20);
         assert_eq!(put_off.setback(&destination("a")), Setback::LeftAlone { reason, pause, failures: 1 });
         destinations.try_again();
         fail(&destinations, Blame::Unreachable).await;
-        let Err(Denied::PutOff(put_off)) = destinations.enter(&destination("a")) else { panic!("let in") };
+        let Err(Denied::PutOff(put_off)) = enter(&destinations, "a") else { panic!("let in") };
         assert!(matches!(put_off.setback(&destination("a")), Setback::LeftAlone { failures: 2, .. }));
     }
 
@@ -422,18 +481,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_crowd_for_one_destination_leaves_room_for_others() {
         let destinations = destinations();
-        let tickets: Vec<_> =
-            (0..ENTERED_MAX).map(|_| destinations.enter(&destination("a")).unwrap()).collect();
-        assert_eq!(destinations.enter(&destination("a")).unwrap_err(), Denied::Crowded);
-        assert!(destinations.enter(&destination("b")).is_ok());
+        let tickets: Vec<_> = (0..ENTERED_A_PLACE * CONNECTIONS_DEFAULT.get())
+            .map(|_| enter(&destinations, "a").unwrap())
+            .collect();
+        assert_eq!(enter(&destinations, "a").unwrap_err(), Denied::Crowded);
+        assert!(enter(&destinations, "b").is_ok());
         drop(tickets);
-        assert!(destinations.enter(&destination("a")).is_ok());
+        assert!(enter(&destinations, "a").is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_a_stop_nobody_waits_for_a_place_any_more() {
+        let destinations = destinations();
+        let tickets: Vec<_> = (0..3).map(|_| enter(&destinations, "a").unwrap()).collect();
+        let _busy = (tickets[0].place().await.unwrap(), tickets[1].place().await.unwrap());
+        let third = tickets[2].place();
+        tokio::pin!(third);
+        assert!(tokio::time::timeout(Duration::from_secs(3600), &mut third).await.is_err());
+        destinations.close();
+        assert!(matches!(third.await, Err(NoPlace::Closed)));
+        assert!(matches!(enter(&destinations, "b").unwrap().place().await, Err(NoPlace::Closed)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_kept_for_the_next_mail_and_not_for_long() {
         let destinations = destinations();
-        let ticket = destinations.enter(&destination("a")).unwrap();
+        let ticket = enter(&destinations, "a").unwrap();
         let place = ticket.place().await.unwrap();
         for number in 0..4 {
             assert_eq!(place.keep(number), None);

@@ -13,6 +13,7 @@ pub struct Metrics {
     delivered: IntCounter,
     refused: IntCounter,
     put_off: IntCounter,
+    throttled: IntCounter,
     opened: IntCounter,
     reused: IntCounter,
     failed: IntCounter,
@@ -90,6 +91,11 @@ impl Metrics {
         )?;
         let paused = IntGauge::new("gatepost_remote_paused", "1 while mail to other servers is paused.")?;
         registry.register(Box::new(paused.clone()))?;
+        let throttled = IntCounter::new(
+            "gatepost_remote_throttled_total",
+            "Mails that went back to the queue until it is their turn by the rate of their destination or domain.",
+        )?;
+        registry.register(Box::new(throttled.clone()))?;
         let destinations_known = IntGauge::new(
             "gatepost_remote_destinations",
             "Destinations that mail is or was lately taken to.",
@@ -115,6 +121,7 @@ impl Metrics {
             delivered: recipients.with_label_values(&["delivered"]),
             refused: recipients.with_label_values(&["refused"]),
             put_off: recipients.with_label_values(&["put_off"]),
+            throttled,
             opened: connections.with_label_values(&["opened"]),
             reused: connections.with_label_values(&["reused"]),
             failed: connections.with_label_values(&["failed"]),
@@ -158,6 +165,10 @@ impl Metrics {
             Probe::Unknown | Probe::NoUtf8 => self.probes_unknown.inc(),
             Probe::Unavailable => self.probes_unavailable.inc(),
         }
+    }
+
+    pub(super) fn count_throttled(&self) {
+        self.throttled.inc();
     }
 
     pub(super) fn count_opened(&self) {

@@ -1,7 +1,7 @@
 //! To other servers.
 //!
 //! ```text
-//! worker -> group by destination -> destinations: ticket, place -> attempt: targets (DNS) -> hop -> Attempt a recipient
+//! worker -> group by way -> destinations: ticket -> throttle: turn -> place -> attempt: targets (DNS) -> hop -> Attempt a recipient
 //! ```
 //! Each mail has a task of its own from the moment a worker hands it over, so that a slow server keeps no worker from the
 //! mailboxes here. What may not wait in memory goes back to the queue untouched.
@@ -31,18 +31,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+pub use self::destinations::CONNECTIONS_DEFAULT;
 use self::destinations::{Denied, Destinations, Ticket};
 use self::hops::HopHealth;
 pub use self::metrics::Metrics;
 pub use self::probe::Probe;
 pub use self::prover::Dane;
 use self::prover::Prover;
-use self::throttle::Throttle;
+use self::throttle::{NotYet, Throttle};
 use super::dns::Resolver;
 use super::hop::{Connection, Courier};
 use super::reach::Ourselves;
 use super::retry::Setback;
-use super::route::{Destination, DomainPattern, Routes};
+use super::route::{Destination, DomainPattern, Routes, Way};
 use super::tls_policy::{Applied, Fetcher, Policies};
 use super::watchdog::Watchdog;
 use super::{Attempt, Disposition};
@@ -73,8 +74,10 @@ pub struct Settings {
     pub dane: Dane,
     /// Whether domains are asked for their MTA-STS policies (RFC 8461).
     pub mta_sts: bool,
-    /// Mails a minute to one destination, at the most.
+    /// Mails a minute to one destination, at the most, unless its route says otherwise.
     pub rate: Option<NonZeroU32>,
+    /// Connections to one destination at the same time, likewise.
+    pub connections: NonZeroU32,
     /// Whether mail waits in the queue until an operator lets it go.
     pub paused: bool,
 }
@@ -109,7 +112,7 @@ struct Inner {
     tools: Tools,
     destinations: Arc<Destinations<Kept>>,
     hops: HopHealth,
-    throttle: ArcSwap<Throttle>,
+    throttle: Throttle,
     policies: Policies,
     prover: Prover,
     /// One for each mail in delivery.
@@ -131,8 +134,21 @@ struct Kept {
 pub(super) enum Admission {
     /// Its groups may go. Dropped, nothing happened.
     Admitted(Admitted),
-    /// There is no room for it now.
-    Crowded,
+    /// It goes back to the queue untouched.
+    NotYet {
+        /// For how long.
+        pause: Duration,
+        /// Why, where there is more to say than that others have come before.
+        reason: Option<String>,
+    },
+}
+
+/// Why recipients may not be tried now.
+enum Refusal {
+    /// Their destination is left alone.
+    PutOff(Setback),
+    /// It is not their turn.
+    NotYet(NotYet),
 }
 
 /// A mail that may be in delivery.
@@ -150,7 +166,7 @@ impl Remote {
     #[must_use]
     pub fn start(settings: Settings, tools: Tools) -> Self {
         let inner = Arc::new(Inner {
-            throttle: ArcSwap::from_pointee(Throttle::new(settings.rate)),
+            throttle: Throttle::default(),
             settings: ArcSwap::from_pointee(settings),
             policies: Policies::new(Arc::clone(&tools.fetcher)),
             prover: Prover::new(Arc::clone(&tools.validating)),
@@ -173,9 +189,6 @@ impl Remote {
 
     /// Goes by other settings from the next attempt on.
     pub fn reload(&self, settings: Settings) {
-        if self.inner.settings.load().rate != settings.rate {
-            self.inner.throttle.store(Arc::new(Throttle::new(settings.rate)));
-        }
         let is_paused = settings.paused;
         if self.inner.settings.swap(Arc::new(settings)).paused != is_paused {
             tell_of_pause(is_paused);
@@ -186,6 +199,12 @@ impl Remote {
     /// Destinations that are left alone are not any more, for the next mail at each of them: an operator wants to know.
     pub fn try_again(&self) {
         self.inner.destinations.try_again();
+        self.inner.throttle.forget_lines();
+    }
+
+    /// An operator has taken mail out that may have waited for its turn.
+    pub fn close_ranks(&self) {
+        self.inner.throttle.forget_lines();
     }
 
     /// Whether a recipient lives on a server behind this one.
@@ -206,9 +225,10 @@ impl Remote {
         self.inner.slots.available_permits() > 0 && !self.inner.settings.load().paused
     }
 
-    /// Asks for room for these recipients. Those of a destination that is put off, and those who have none, are done with.
+    /// Asks for room for these recipients. Those of a destination that is put off, and those who have none, are done with; so
+    /// are, where others may go, those whose turn has not come.
     pub(super) fn admit(&self, message: &NewMessage, recipients: &[usize]) -> Admission {
-        let Ok(slot) = Arc::clone(&self.inner.slots).try_acquire_owned() else { return Admission::Crowded };
+        let Ok(slot) = Arc::clone(&self.inner.slots).try_acquire_owned() else { return crowded() };
         let mut attempted = lock(&self.inner.unsettled).get(&message.id).cloned().unwrap_or_default();
         attempted.retain(|attempt| recipients.contains(&attempt.recipient));
         let is_open = |recipient: &&usize| !attempted.iter().any(|attempt| attempt.recipient == **recipient);
@@ -217,25 +237,47 @@ impl Remote {
             attempted.extend(Attempt::put_off(&open, &paused()));
             return Admission::Admitted(Admitted { groups: Vec::new(), attempted, slot });
         }
-        let (mut groups, mut is_crowded) = (Vec::new(), false);
-        for ((destination, _), recipients) in self.by_destination(message, &open) {
-            let Some(destination) = destination else {
+        let (mut groups, mut waiting) = (Vec::new(), Vec::new());
+        for ((way, _), recipients) in self.by_way(message, &open) {
+            let Some(way) = way else {
                 attempted.extend(recipients.iter().map(|recipient| nowhere(*recipient)));
                 continue;
             };
-            match self.inner.destinations.enter(&destination) {
-                Ok(ticket) => groups.push((ticket, destination, recipients)),
-                Err(Denied::PutOff(put_off)) => {
-                    attempted.extend(Attempt::put_off(&recipients, &put_off.setback(&destination)));
-                }
-                Err(Denied::Crowded) => is_crowded = true,
+            match self.ask(&way) {
+                Ok(ticket) => groups.push((ticket, way.destination, recipients)),
+                Err(Refusal::PutOff(setback)) => attempted.extend(Attempt::put_off(&recipients, &setback)),
+                Err(Refusal::NotYet(not_yet)) => waiting.push((recipients, not_yet)),
             }
         }
-        // Where some wait for room and nobody else has anything to do, an attempt would be counted for nothing.
-        if is_crowded && groups.is_empty() {
-            return Admission::Crowded;
+        // Where nobody has anything to do, a record would be written for nothing.
+        let first =
+            waiting.iter().map(|(_, not_yet): &(_, NotYet)| not_yet).min_by_key(|not_yet| not_yet.pause);
+        if let (true, Some(first)) = (groups.is_empty() && attempted.is_empty(), first) {
+            return Admission::NotYet { pause: first.pause, reason: Some(first.reason.clone()) };
+        }
+        for (recipients, not_yet) in waiting {
+            attempted.extend(Attempt::put_off(&recipients, &not_yet.into()));
         }
         Admission::Admitted(Admitted { groups, attempted, slot })
+    }
+
+    fn ask(&self, way: &Way) -> Result<Ticket<Kept>, Refusal> {
+        let settings = self.inner.settings.load();
+        let destination = &way.destination;
+        let connections = way.limits.connections.unwrap_or(settings.connections);
+        let ticket =
+            self.inner.destinations.enter(destination, connections).map_err(|denied| match denied {
+                Denied::PutOff(put_off) => Refusal::PutOff(put_off.setback(destination)),
+                Denied::Crowded => {
+                    let reason = format!("4.4.5 waits for other mail to {destination}");
+                    Refusal::NotYet(NotYet { pause: crowded_pause(), reason })
+                }
+            })?;
+        self.inner.throttle.ask(way, settings.rate).map_err(|not_yet| {
+            self.inner.tools.metrics.count_throttled();
+            Refusal::NotYet(not_yet)
+        })?;
+        Ok(ticket)
     }
 
     /// Runs a mail's attempt, and then what closes it, on a task of their own. `close` answers whether the outcome is kept;
@@ -257,6 +299,10 @@ impl Remote {
         tasks.spawn(async move {
             let Admitted { groups, attempted, slot } = admitted;
             let attempted = inner.attempt_all(&message, groups, attempted).await;
+            // All its recipients were still waiting for a place when the server stopped: the mail goes back as it was.
+            if attempted.is_empty() {
+                return;
+            }
             let done: Vec<Attempt> = attempted.iter().filter(|attempt| attempt.is_done()).cloned().collect();
             if close(attempted).await {
                 lock(&inner.unsettled).remove(&message.id);
@@ -268,10 +314,11 @@ impl Remote {
         });
     }
 
-    /// Lets the mails that are in delivery come to an end for a while, then breaks off what is left: they stay queued.
+    /// Lets the mails that are with a server come to an end for a while, then breaks off what is left: they stay queued.
     pub async fn stop(&self) {
         let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
         self.inner.slots.close();
+        self.inner.destinations.close();
         let ended = timeout(STOP_TIME, async { while tasks.join_next().await.is_some() {} });
         if ended.await.is_err() {
             warn!(mails = tasks.len(), "deliveries to other servers are broken off; the mails stay queued");
@@ -282,22 +329,28 @@ impl Remote {
         }
     }
 
-    /// Recipients that share a destination and the address of ours that they stand for, together: where the mail has been is
-    /// written before it. `None` for those who have no destination, or stand for nobody.
-    fn by_destination<'a>(
+    /// Recipients that share a way and the address of ours that they stand for, together: where the mail has been is written
+    /// before it. `None` for those who have no destination, or stand for nobody.
+    fn by_way<'a>(
         &self,
         message: &'a NewMessage,
         recipients: &[usize],
-    ) -> HashMap<(Option<Destination>, Option<&'a ForwardPath>), Vec<usize>> {
+    ) -> HashMap<(Option<Way>, Option<&'a ForwardPath>), Vec<usize>> {
         let settings = self.inner.settings.load();
         let mut groups: HashMap<_, Vec<usize>> = HashMap::new();
         for &index in recipients {
             let recipient = message.submission.envelope.recipients.get(index);
-            let destination = recipient.and_then(|recipient| settings.routes.destination(&recipient.path));
+            let way = recipient.and_then(|recipient| settings.routes.way(&recipient.path));
             let alias = message.submission.forwards.of(index);
-            groups.entry((destination, alias)).or_default().push(index);
+            groups.entry((way, alias)).or_default().push(index);
         }
         groups
+    }
+}
+
+impl From<NotYet> for Setback {
+    fn from(NotYet { pause, reason }: NotYet) -> Self {
+        Self::KeptBack { reason, pause }
     }
 }
 
@@ -310,7 +363,17 @@ impl fmt::Debug for Remote {
 /// What recipients elsewhere wait for whose mail has others here, and so is not left in the queue as a whole.
 fn paused() -> Setback {
     let reason = "4.3.2 mail to other servers is paused by the administrator".to_owned();
-    Setback::LeftAlone { reason, pause: PAUSED_LOOK, failures: 0 }
+    Setback::KeptBack { reason, pause: PAUSED_LOOK }
+}
+
+fn crowded() -> Admission {
+    Admission::NotYet { pause: crowded_pause(), reason: None }
+}
+
+/// Mails that found no room together do not come back together.
+fn crowded_pause() -> Duration {
+    let spread_ms = u64::from(getrandom::u32().unwrap_or(0)) % CROWDED_SPREAD_MS;
+    CROWDED_PAUSE_MIN.saturating_add(Duration::from_millis(spread_ms))
 }
 
 fn tell_of_pause(is_paused: bool) {
@@ -334,7 +397,7 @@ async fn sweep(inner: std::sync::Weak<Inner>) {
         let Some(inner) = inner.upgrade() else { return };
         let stale = inner.destinations.sweep();
         inner.hops.sweep();
-        inner.throttle.load().sweep();
+        inner.throttle.sweep();
         let (known, put_off) = inner.destinations.count();
         inner.tools.metrics.tell_destinations(known, put_off);
         debug!(known, put_off, stale = stale.len(), "destinations were swept");
@@ -352,6 +415,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const MAILS_MAX: usize = 500;
 /// Below the time that the process has to close its rooms.
 const STOP_TIME: Duration = Duration::from_secs(25);
+/// How soon a mail comes again that finds too much other mail on its way.
+const CROWDED_PAUSE_MIN: Duration = Duration::from_secs(1);
+const CROWDED_SPREAD_MS: u64 = 9_000;
 /// How soon such a mail is looked at again: each look is a record in the queue.
 const PAUSED_LOOK: Duration = Duration::from_secs(300);
 /// Half the time that a connection is kept.

@@ -8,6 +8,7 @@ use gatepost_smtp::wire::reply_parse::ServerReply;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::super::route::Way;
 use super::Remote;
 use super::tls_wish::TlsWish;
 
@@ -47,7 +48,7 @@ impl Remote {
 
     async fn ask_hops(&self, path: &ForwardPath) -> Probe {
         let settings = self.inner.settings.load_full();
-        let Some(destination) = settings.routes.destination(path) else { return Probe::Unknown };
+        let Some(Way { destination, .. }) = settings.routes.way(path) else { return Probe::Unknown };
         let targets = match self.inner.finder(&settings, TlsWish::None).targets(&destination).await {
             Ok(targets) => targets,
             Err(why) => {

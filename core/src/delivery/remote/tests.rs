@@ -67,6 +67,7 @@ pub(in crate::delivery) fn remote(port: u16) -> Remote {
         dane: Dane::WhereProven,
         mta_sts: true,
         rate: None,
+        connections: CONNECTIONS_DEFAULT,
         paused: false,
     };
     let name: ClientName = "us.example".parse().unwrap();
@@ -173,6 +174,30 @@ async fn while_it_is_paused_nothing_goes_out_and_afterwards_all_of_it() {
 }
 
 #[tokio::test]
+async fn whose_turn_has_not_come_goes_back_and_keeps_nobody_else() {
+    let (port, taken) = taker().await;
+    let remote = remote(port);
+    let settings = Settings::clone(&remote.inner.settings.load());
+    remote.reload(Settings { rate: NonZeroU32::new(1), ..settings });
+    assert!(attempt(&remote, &Arc::new(message(1, &["ann@to.example"])), true).await[0].is_done());
+    let second = message(2, &["ann@to.example"]);
+    let Admission::NotYet { pause, reason } = remote.admit(&second, &[0]) else { panic!("admitted") };
+    assert!(pause > Duration::from_secs(50), "{pause:?}");
+    assert!(reason.unwrap().starts_with("4.4.5 waits for its turn: to.example gets 1 mails a minute"));
+    let mixed = Arc::new(message(3, &["ann@to.example", "bob@else.example"]));
+    let Admission::Admitted(admitted) = remote.admit(&mixed, &[0, 1]) else { panic!("bob's turn has come") };
+    assert_eq!((admitted.groups.len(), &admitted.groups[0].2), (1, &vec![1]));
+    let [waits] = admitted.attempted.as_slice() else { panic!("{:?}", admitted.attempted) };
+    let setback = waits.result.as_ref().unwrap_err();
+    assert!(waits.recipient == 0 && setback.kept_back() > Some(pause) && !setback.is_of_attempt());
+    drop(admitted);
+    let crowd = lock(&remote.inner.unsettled).len();
+    assert_eq!((remote.inner.slots.available_permits(), crowd), (MAILS_MAX, 0), "no place is held");
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+    remote.stop().await;
+}
+
+#[tokio::test]
 async fn mail_of_an_alias_says_where_it_has_been_and_goes_apart_from_other_mail() {
     let mut message = message(1, &["ann@to.example", "bob@to.example", "cid@to.example"]);
     for recipient in [1, 2] {
@@ -181,7 +206,7 @@ async fn mail_of_an_alias_says_where_it_has_been_and_goes_apart_from_other_mail(
     let rewritten = "<SRS0=A=B=example.org=sender@here.example>".parse::<ReversePath>().unwrap();
     message.submission.forwards.set_sender(Some(rewritten.clone()));
     let remote = remote(25);
-    let mut groups: Vec<_> = remote.by_destination(&message, &[0, 1, 2]).into_values().collect();
+    let mut groups: Vec<_> = remote.by_way(&message, &[0, 1, 2]).into_values().collect();
     groups.sort();
     assert_eq!(groups, [vec![0], vec![1, 2]]);
     let sender = |recipients: &[usize]| hop::Consignment::of(&message, recipients).reverse_path;
@@ -213,7 +238,7 @@ async fn a_crowd_for_a_silent_server_leaves_room_for_other_destinations_and_ends
     assert!(matches!(remote.admit(&other, &[0]), Admission::Admitted(_)));
     tokio::time::pause();
     remote.stop().await;
-    assert!(matches!(remote.admit(&other, &[0]), Admission::Crowded), "nothing begins any more");
+    assert!(matches!(remote.admit(&other, &[0]), Admission::NotYet { .. }), "nothing begins any more");
 }
 
 /// Where the server has no 8BITMIME the body is looked at before it is begun.

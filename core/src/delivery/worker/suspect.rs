@@ -18,25 +18,56 @@ use crate::scan::{Disposal, InfectedAction, Rewriting};
 // === impl Worker ===
 
 impl Worker {
-    /// Rewritten, into the quarantine or away, as the policy has it; away, and rewritten, only what is infected.
+    /// Rewritten, into the quarantine or away, as the policy has it where each recipient lives; away, and rewritten, only what is
+    /// infected.
     pub(super) async fn put_away(&self, claim: &Claim, is_infected: bool, evidence: Evidence) -> Progress {
         let (session, threat) = (claim.message.submission.origin.session.as_str(), evidence.threat.clone());
         warn!(queue_id = %claim.id, session, threat, "the scan found in the queue what must not be delivered");
-        let action = self.closing.policy().infected;
-        if let (true, InfectedAction::Rewrite(rewriting)) = (is_infected, action) {
-            match self.replace(claim, rewriting, &evidence).await {
-                Ok(progress) => return progress,
-                Err(why) => info!(queue_id = %claim.id, session, %why, "an infected mail is not rewritten"),
-            }
+        let policy = self.closing.policy();
+        let action = |recipient| match is_infected {
+            true => policy.action(self.lives_here(claim, recipient)),
+            false => InfectedAction::Quarantine,
+        };
+        let mut progress = Progress::default();
+        for (action, recipients) in treated_alike(&claim.pending, action) {
+            let Progress { attempted, successors, .. } =
+                self.treat(claim, &recipients, action, &evidence).await;
+            progress.attempted.extend(attempted);
+            progress.successors.extend(successors);
         }
-        if is_infected && action.disposal() == Disposal::Delete {
-            return self.end(claim, &Disposition::DeletedByPolicy { threat }).await.into();
-        }
-        let ended = self.end(claim, &Disposition::Quarantined { threat }).await;
-        infected::keep(&self.rooms.quarantine, &claim.message, evidence, ended).await.into()
+        progress
     }
 
-    /// Another mail in its place, for those who wait. Nothing of it is remembered outside the queue: where its record gets
+    fn lives_here(&self, claim: &Claim, recipient: usize) -> bool {
+        let recipient = claim.message.submission.envelope.recipients.get(recipient);
+        recipient.is_some_and(|recipient| self.rooms.lives_here(&recipient.path))
+    }
+
+    async fn treat(
+        &self,
+        claim: &Claim,
+        recipients: &[usize],
+        action: InfectedAction,
+        evidence: &Evidence,
+    ) -> Progress {
+        let threat = evidence.threat.clone();
+        if let InfectedAction::Rewrite(rewriting) = action {
+            match self.replace(claim, recipients, rewriting, evidence).await {
+                Ok(progress) => return progress,
+                Err(why) => {
+                    let session = claim.message.submission.origin.session.as_str();
+                    info!(queue_id = %claim.id, session, %why, "an infected mail is not rewritten");
+                }
+            }
+        }
+        if action.disposal() == Disposal::Delete {
+            return self.end(claim, recipients, &Disposition::DeletedByPolicy { threat }).await.into();
+        }
+        let ended = self.end(claim, recipients, &Disposition::Quarantined { threat }).await;
+        infected::keep(&self.rooms.quarantine, &claim.message, evidence.clone(), ended).await.into()
+    }
+
+    /// Another mail in its place, for those of these who wait. Nothing of it is remembered outside the queue: where its record gets
     /// lost, this attempt has not been, and the next one asks the scanner anew.
     ///
     /// # Errors
@@ -44,10 +75,11 @@ impl Worker {
     async fn replace(
         &self,
         claim: &Claim,
+        recipients: &[usize],
         rewriting: Rewriting,
         evidence: &Evidence,
     ) -> Result<Progress, NotRewritten> {
-        let mut waiting = claim.pending.clone();
+        let mut waiting = recipients.to_vec();
         let mut attempted = self.take_out_ended(claim, &mut waiting).await;
         if waiting.is_empty() {
             return Ok(attempted.into());
@@ -75,7 +107,7 @@ impl Worker {
         match self.succeed(claim, rewriting, evidence, &waiting, rewritten).await {
             Ok(successor) => {
                 attempted.extend(Attempt::replaced(&waiting, successor.message.id));
-                Ok(Progress { attempted, successor: Some(successor), ..Progress::default() })
+                Ok(Progress { attempted, successors: vec![successor], ..Progress::default() })
             }
             Err(setback) => {
                 attempted.extend(Attempt::put_off(&mem::take(&mut waiting), &setback));
@@ -110,4 +142,20 @@ impl Worker {
         let by = rooms.queue.allocate_id();
         Ok(successor::make(message, waiting, by, hostname, body, &evidence.threat, rewritten))
     }
+}
+
+/// The recipients by what is done for them, in the order in which they come.
+fn treated_alike(
+    recipients: &[usize],
+    action: impl Fn(usize) -> InfectedAction,
+) -> Vec<(InfectedAction, Vec<usize>)> {
+    let mut groups: Vec<(InfectedAction, Vec<usize>)> = Vec::new();
+    for &recipient in recipients {
+        let action = action(recipient);
+        match groups.iter_mut().find(|(of_group, _)| *of_group == action) {
+            Some((_, members)) => members.push(recipient),
+            None => groups.push((action, vec![recipient])),
+        }
+    }
+    groups
 }

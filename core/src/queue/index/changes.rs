@@ -4,8 +4,8 @@ use super::super::envelope::Change;
 use super::super::segment::SegmentId;
 use super::super::standing::{Mark, Marks};
 use super::super::{Outcome, QueueId};
+use super::Index;
 use super::entry::Stage;
-use super::{Index, REASONS_MAX};
 
 // === impl Index ===
 
@@ -63,14 +63,11 @@ impl Index {
         self.schedule.remove(entry.lane, entry.not_before_ms, change.id, entry.stage);
         entry.not_before_ms = change.not_before_ms;
         entry.stage = Stage::Claimed;
-        if let Some(reason) = reason.filter(|_| self.reasons.len() < REASONS_MAX) {
-            let before = entry.last_reason.replace(self.reasons.take(reason));
-            if let Some(before) = before {
-                self.reasons.give_back(before);
-            }
-        }
         self.segments.tell_of(segment, entry.segment);
         let is_done = entry.pending.count() == 0;
+        if let Some(reason) = reason {
+            self.explain(change.id, reason);
+        }
         self.deposit(change.id);
         if is_done {
             self.forget(change.id);

@@ -24,7 +24,7 @@ fn what_waits_for_a_time_follows_a_clock_that_was_set_back() {
     let mut index = Index::default();
     let id = QueueId(5);
     index.insert(id, place(), &facts(&["a"]));
-    index.postpone(id, 10_000);
+    index.postpone(id, 10_000, None);
     index.set_back(4_000);
     assert_eq!(index.next_due_ms(|_| true), Some(6_000));
     assert!(index.pop_due(5_999, |_| true).is_none());

@@ -12,6 +12,7 @@ pub(super) enum Awaited {
     Ehlo,
     Helo,
     StartTls,
+    Xclient,
     Auth(AuthStep),
     Reset,
     Mail,
@@ -55,6 +56,7 @@ impl Awaited {
             Self::Greeting => Stage::Greeting,
             Self::Ehlo | Self::Helo => Stage::Hello,
             Self::StartTls => Stage::StartTls,
+            Self::Xclient => Stage::Xclient,
             Self::Auth(_) => Stage::Auth,
             Self::Reset => Stage::Reset,
             Self::Mail => Stage::Mail,
@@ -75,6 +77,7 @@ impl Awaited {
             Self::Ehlo
             | Self::Helo
             | Self::StartTls
+            | Self::Xclient
             | Self::Auth(_)
             | Self::Reset
             | Self::Mail

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::server::{Mechanism, Mechanisms};
 use crate::wire::params::decimal;
 use crate::wire::verb::Verb;
+use crate::wire::xclient::{self, Attribute};
 
 /// The extensions of one EHLO reply; without any after HELO. What we have no use for is not kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,7 +44,13 @@ pub struct Capabilities {
     pub server_mechanisms: Mechanisms,
     /// Verbs between servers.
     pub verbs: ServerVerbs,
+    /// Those behind XCLIENT: what may be said to it of somebody for whom we speak.
+    pub xclient: XclientOffer,
 }
+
+/// The attributes that a server takes behind XCLIENT; none where it is not offered.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct XclientOffer(u8);
 
 /// Verbs between servers that a server has.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -85,6 +92,7 @@ impl Capabilities {
             mechanisms: self.mechanisms.and(other.mechanisms),
             server_mechanisms: self.server_mechanisms.and(other.server_mechanisms),
             verbs: self.verbs.and(other.verbs),
+            xclient: self.xclient.and(other.xclient),
         }
     }
 
@@ -124,6 +132,7 @@ impl Capabilities {
                         offered.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
                     }
                 }
+                "XCLIENT" => offered.xclient = words.fold(offered.xclient, XclientOffer::with),
                 "X-EXPS" => offered.server_mechanisms = words.fold(offered.server_mechanisms, with_name),
                 _ => {}
             }
@@ -151,6 +160,37 @@ impl SizeOffer {
             (Self::None, _) | (_, Self::None) => Self::None,
             (Self::Unlimited, Self::Unlimited) => Self::Unlimited,
         }
+    }
+}
+
+// === impl XclientOffer ===
+
+impl XclientOffer {
+    /// Whether this attribute may be said.
+    #[must_use]
+    pub fn takes(self, attribute: &Attribute) -> bool {
+        Self::bit(attribute.name()).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// And this one, if it is one that we know.
+    fn with(self, name: &str) -> Self {
+        Self(self.0 | Self::bit(name).unwrap_or_default())
+    }
+
+    fn bit(name: &str) -> Option<u8> {
+        let place = xclient::NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+        1_u8.checked_shl(u32::try_from(place).ok()?)
+    }
+}
+
+impl fmt::Debug for XclientOffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken = xclient::NAMES.iter().filter(|name| Self::bit(name).is_some_and(|bit| self.0 & bit != 0));
+        f.debug_set().entries(taken).finish()
     }
 }
 

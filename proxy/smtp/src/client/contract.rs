@@ -86,6 +86,8 @@ pub enum Stage {
     StartTls,
     /// The TLS handshake behind it.
     Handshake,
+    /// XCLIENT.
+    Xclient,
     /// AUTH.
     Auth,
     /// Between mails.
@@ -157,6 +159,9 @@ pub enum Failure {
     /// The handshake failed, for a reason that the driver knows.
     #[error("the TLS handshake failed")]
     TlsFailed,
+    /// We speak for somebody, and the server offers no XCLIENT that would take his address: it would take him for us.
+    #[error("XCLIENT with ADDR is required and was not offered")]
+    NoXclient,
     /// A login is set, and the connection has no TLS, or no mechanism that we have is offered.
     #[error("no way to log in was offered inside TLS")]
     NoAuth,
@@ -229,6 +234,7 @@ impl Failure {
             | Self::NoReply { .. }
             | Self::Injected
             | Self::NoTls
+            | Self::NoXclient
             | Self::NoAuth
             | Self::Scram(_) => Fault::Server,
         }
@@ -269,6 +275,7 @@ impl fmt::Display for Stage {
             Self::Hello => "EHLO",
             Self::StartTls => "STARTTLS",
             Self::Handshake => "the TLS handshake",
+            Self::Xclient => "XCLIENT",
             Self::Auth => "AUTH",
             Self::Idle => "rest",
             Self::Reset => "RSET",

@@ -15,6 +15,7 @@
 //!   stands between 220 to STARTTLS and the handshake.
 //! - What the server said before TLS is forgotten inside it. A password is written inside TLS alone, and not
 //!   at all where the server has SCRAM, whose arithmetic is the driver's: `scram`.
+//! - Where it speaks for somebody, the server is told so by XCLIENT, inside TLS if there is any, or gets no mail.
 //! - A recipient is `Accepted` by a positive reply to the end of the body and by nothing else. Where that reply does not
 //!   come the recipient is `Lost`: whoever tries again may send the mail twice (`Failure::may_have_delivered`).
 //! - The end of data is sent once, behind the whole body. A body that cannot be finished is broken off without it.
@@ -27,6 +28,7 @@ pub mod config;
 pub mod contract;
 pub mod hand_on;
 mod hand_on_servers;
+pub mod introduction;
 mod login;
 mod opening;
 pub mod scram;
@@ -36,4 +38,5 @@ mod transaction;
 pub use capabilities::{Capabilities, SizeOffer};
 pub use config::{Config, InvalidLogin, Login, Patience, Protocol, StartTls};
 pub use contract::{Content, Failure, Fault, Mail, Outcome, Output, Stage, Unsuited};
+pub use introduction::{Introduction, Represented};
 pub use session::{NotReady, Session};

@@ -1,4 +1,4 @@
-//! From the greeting to TLS: EHLO, STARTTLS.
+//! From the greeting to TLS: EHLO, STARTTLS. What follows is `introduction`, then `login`.
 
 use super::awaited::Awaited;
 use super::contract::{Failure, Output, Stage};
@@ -21,7 +21,7 @@ impl Session {
             Protocol::Smtp => "EHLO",
             Protocol::Lmtp => "LHLO",
         };
-        let line = format!("{verb} {}\r\n", self.config.name);
+        let line = format!("{verb} {}\r\n", self.hello_name());
         self.command(Awaited::Ehlo, line.into_bytes());
     }
 
@@ -34,7 +34,7 @@ impl Session {
             }
             // A server without extensions (RFC 5321 section 3.2); LMTP has none such.
             (ReplyClass::Permanent, Protocol::Smtp) => {
-                let line = format!("HELO {}\r\n", self.config.name);
+                let line = format!("HELO {}\r\n", self.hello_name());
                 self.command(Awaited::Helo, line.into_bytes());
             }
             _ => self.refused(Stage::Hello, reply),
@@ -56,7 +56,7 @@ impl Session {
                 self.output(Output::Upgrade);
             }
             (_, ReplyClass::Temporary | ReplyClass::Permanent, StartTls::IfOffered | StartTls::Never) => {
-                self.log_in();
+                self.introduce();
             }
             _ => self.refused(Stage::StartTls, reply),
         }
@@ -64,12 +64,12 @@ impl Session {
 
     fn secure_or_go_on(&mut self) {
         match self.config.starttls {
-            _ if self.is_secured => self.log_in(),
+            _ if self.is_secured || self.has_introduced() => self.introduce(),
             StartTls::IfOffered | StartTls::Required if self.offered.starttls => {
                 self.command(Awaited::StartTls, b"STARTTLS\r\n".to_vec());
             }
             StartTls::Required => self.fail(Failure::NoTls),
-            StartTls::IfOffered | StartTls::Never => self.log_in(),
+            StartTls::IfOffered | StartTls::Never => self.introduce(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::awaited::Awaited;
 use super::contract::{Failure, Mail, Outcome, Output, Stage};
 use super::hand_on_servers::Blob;
+use super::introduction::{Introduced, Introduction};
 use super::scram::{Exchange, Means, Proof};
 use super::transaction::Transaction;
 use super::{Capabilities, Config};
@@ -25,6 +26,7 @@ pub struct Session {
     pub(super) awaited: VecDeque<Awaited>,
     pub(super) offered: Capabilities,
     pub(super) is_secured: bool,
+    pub(super) introduced: Introduced,
     /// Whether the server has a transaction that only RSET ends.
     pub(super) is_open: bool,
     pub(super) transaction: Option<Box<Transaction>>,
@@ -86,7 +88,8 @@ impl Session {
     #[must_use]
     pub fn into_secured(self, now: Instant) -> Self {
         let was_asked = self.state == State::Upgrading;
-        let mut secured = Self { awaited: VecDeque::new(), ..Self::open(self.config, now, true) };
+        let introduced = self.introduced;
+        let mut secured = Self { awaited: VecDeque::new(), introduced, ..Self::open(self.config, now, true) };
         if was_asked {
             secured.say_hello();
         } else {
@@ -101,6 +104,12 @@ impl Session {
     #[must_use]
     pub fn with_scram(self, means: Means) -> Self {
         Self { means: Some(means), ..self }
+    }
+
+    /// Has the session speak for somebody. To be called before anything is fed.
+    #[must_use]
+    pub fn introducing(self, introduction: Introduction) -> Self {
+        Self { introduced: Introduced::not_yet(introduction), ..self }
     }
 
     /// Feeds octets of the server; all are taken.
@@ -262,6 +271,7 @@ impl Session {
             awaited: VecDeque::from([Awaited::Greeting]),
             offered: Capabilities::default(),
             is_secured,
+            introduced: Introduced::default(),
             is_open: false,
             transaction: None,
             means: None,
@@ -290,6 +300,7 @@ impl Session {
             Awaited::Ehlo => self.ehlo_replied(reply),
             Awaited::Helo => self.helo_replied(reply),
             Awaited::StartTls => self.starttls_replied(reply, is_alone),
+            Awaited::Xclient => self.xclient_replied(reply),
             Awaited::Auth(step) => self.auth_replied(step, reply),
             Awaited::Reset => self.reset_replied(reply),
             Awaited::Mail => self.mail_replied(&reply),
@@ -360,7 +371,7 @@ impl Session {
             self.outputs.push_back(Output::Done(outcomes));
         }
         // A server that was not at fault in its protocol is told that we go; its answer is not waited for.
-        if matches!(failure, Failure::Refused { .. } | Failure::NoTls | Failure::NoAuth)
+        if matches!(failure, Failure::Refused { .. } | Failure::NoTls | Failure::NoXclient | Failure::NoAuth)
             && self.state == State::Conversing
         {
             self.send(b"QUIT\r\n".to_vec());

@@ -67,8 +67,8 @@ pub struct Ticket(pub u64);
 /// What the machine cannot know by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// EHLO, where its reply depends on the very session that the server behind will see: connect to it. Answer: Behind or
-    /// Refused.
+    /// EHLO, where its reply depends on the very session that the server behind will see: connect to it. Answer: Behind, Said
+    /// or Refused.
     Behind,
     /// AUTH began: a fresh exchange. Answer: Challenge, Authenticated, Refused.
     Authenticate {
@@ -156,7 +156,8 @@ pub enum Answer {
     Refused(Refusal),
     /// The session begins anew with this peer; its `tls` is ignored, that of the connection stays.
     Peer(PeerFacts),
-    /// What a server behind has said to the same command: for MAIL, RCPT, a refused body and the end of one.
+    /// What a server behind has said to the same command: for MAIL, RCPT, a refused body and the end of one. For EHLO and MAIL
+    /// also what it has said to this client instead of greeting him.
     Said(ServerReply),
     /// Durable under this queue id, which goes into the 250 reply.
     Stored {

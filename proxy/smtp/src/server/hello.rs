@@ -25,12 +25,13 @@ impl Session {
 
     /// Without a server behind there is nothing to offer, and whoever says EHLO again may find one.
     pub(super) fn behind_answered(&mut self, hello: Hello, answer: &Answer) {
-        match *answer {
+        match answer {
             Answer::Behind(behind) => {
-                self.behind = Some(behind);
+                self.behind = Some(*behind);
                 self.greet_back(hello);
             }
-            Answer::Refused(refusal) => self.refuse(refusal),
+            Answer::Said(said) => self.relay_refusal(said),
+            Answer::Refused(refusal) => self.refuse(*refusal),
             _ => self.refuse(Refusal::BackendFailed),
         }
     }

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::client::{Capabilities, SizeOffer};
 use crate::wire::bdat::Chunk;
+use crate::wire::client_name::ClientName;
 use crate::wire::command::{Command, SyntaxError, quirk_space_after_colon};
 use crate::wire::limits;
 use crate::wire::line::{LineReader, LineStep};
@@ -250,13 +251,19 @@ impl Session {
     /// The name given in EHLO or HELO, checked against the grammar.
     #[must_use]
     pub fn helo(&self) -> Option<&str> {
-        self.hello.as_ref().map(|hello| hello.name.as_str())
+        self.client_name().map(ClientName::as_str)
+    }
+
+    /// The same, as what it is.
+    #[must_use]
+    pub fn client_name(&self) -> Option<&ClientName> {
+        self.said_hello().map(|hello| &hello.name)
     }
 
     /// Whether the client said EHLO (for the protocol in `Received:`).
     #[must_use]
     pub fn is_esmtp(&self) -> bool {
-        self.hello.as_ref().is_some_and(|hello| hello.is_esmtp)
+        self.said_hello().is_some_and(|hello| hello.is_esmtp)
     }
 
     /// Who is authenticated.
@@ -291,6 +298,14 @@ impl Session {
     #[must_use]
     pub const fn tls(&self) -> Option<&TlsFacts> {
         self.peer.tls.as_ref()
+    }
+
+    /// Also one that waits for the server behind.
+    const fn said_hello(&self) -> Option<&Hello> {
+        match &self.state {
+            State::Waiting(_, Pending::Behind(hello)) => Some(hello),
+            _ => self.hello.as_ref(),
+        }
     }
 
     /// Takes one line at most.

@@ -49,6 +49,10 @@ pub enum Protocol {
     Esmtp,
 }
 
+/// The names of all attributes.
+pub(crate) const NAMES: [&str; 8] =
+    ["NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
+
 /// What EHLO lists behind XCLIENT. LOGIN is read but not asked for: nobody is taken for authenticated on hearsay.
 pub const OFFERED: &str = "NAME ADDR PORT PROTO HELO DESTADDR DESTPORT";
 
@@ -70,6 +74,15 @@ impl Xclient {
             attributes.push(attribute);
         }
         Ok(Self(attributes))
+    }
+
+    /// What we say of a client ourselves. `None` where that is nothing, or one thing twice.
+    pub(crate) fn of(attributes: Vec<Attribute>) -> Option<Self> {
+        let is_twice = |(index, it): (usize, &Attribute)| {
+            attributes.iter().take(index).any(|other| other.name() == it.name())
+        };
+        let is_one = !attributes.is_empty() && !attributes.iter().enumerate().any(is_twice);
+        is_one.then_some(Self(attributes))
     }
 
     /// In the order in which they were said.

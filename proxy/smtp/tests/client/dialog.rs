@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use gatepost_smtp::client::scram::{Challenge, Means, Proof};
 use gatepost_smtp::client::{
-    Config, Content, Failure, Login, Mail, Outcome, Output, Patience, Protocol, Session, StartTls,
+    Config, Content, Failure, Introduction, Login, Mail, Outcome, Output, Patience, Protocol, Session,
+    StartTls,
 };
 use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::auth::Secret;
@@ -71,6 +72,12 @@ impl Dialog {
         let mut config = config();
         change(&mut config);
         Self::new(config)
+    }
+
+    /// It speaks for somebody.
+    pub(crate) fn introducing(config: Config, introduction: Introduction) -> Self {
+        let now = Instant::now();
+        Self::of(Session::new(config, now).introducing(introduction), now)
     }
 
     /// TLS came first.

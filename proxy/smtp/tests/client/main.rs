@@ -13,6 +13,7 @@ mod body;
 mod dialog;
 mod failures;
 mod hand_on;
+mod introduction;
 mod lmtp;
 mod opening;
 mod properties;

@@ -56,7 +56,12 @@ fn without_a_session_behind_there_is_no_ehlo() {
     let mut scenario =
         scenario.say("EHLO client.example", "451 4.4.1").say("MAIL FROM:<a@b.example>", "530 5.7.0");
     scenario.behind = Answer::Behind(offered());
-    scenario.greeted().say("AUTH NTLM eA==", "535");
+    let mut scenario = scenario.greeted().say("AUTH NTLM eA==", "535");
+    // What it has said to this very client.
+    scenario.behind = Answer::Said(said("554 5.7.1 not from there"));
+    scenario
+        .say("EHLO client.example", "554 5.7.1 not from there\r\n")
+        .say("MAIL FROM:<a@b.example>", "530 5.7.0");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! go through where a listener says so is in `inspection`.
 
 mod choice;
+mod identity;
 mod inspection;
 mod metrics;
 mod passage;
@@ -27,6 +28,7 @@ use gatepost_core::directory::Directory;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+pub use identity::ClientIdentity;
 pub(crate) use inspection::Findings;
 pub use inspection::Inspectors;
 pub use metrics::Metrics;
@@ -79,6 +81,8 @@ pub struct UpstreamSettings {
     pub weight: u16,
     /// Connections at a time.
     pub connections: usize,
+    /// How it is told whose mail it gets.
+    pub identity: ClientIdentity,
 }
 
 /// One listener.
@@ -129,6 +133,11 @@ impl PassThrough {
     pub(crate) fn passage(&self, listener: &str) -> Option<Box<Passage>> {
         let roads = self.shared.roads.load();
         roads.get(listener).map(|road| Box::new(Passage::new(Arc::clone(road))))
+    }
+
+    /// Whether a server behind this listener is told whose mail it gets.
+    pub(crate) fn tells_of_clients(&self, listener: &str) -> bool {
+        self.shared.roads.load().get(listener).is_some_and(|road| road.tells())
     }
 
     fn replace(&self, settings: Option<Settings>) -> Vec<Arc<Upstream>> {

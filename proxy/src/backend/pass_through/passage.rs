@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gatepost_core::intake::{Origin, trace};
 use gatepost_smtp::client::hand_on::NotHandedOn;
-use gatepost_smtp::client::{Capabilities, Failure, Stage, Unsuited};
+use gatepost_smtp::client::{Capabilities, Failure, Represented, Stage, Unsuited};
 use gatepost_smtp::server::{Answer, BodySink, Envelope, Refusal, Rights};
 use gatepost_smtp::wire::params::{BodyKind, MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
@@ -22,6 +22,8 @@ pub(crate) use servers::Login;
 #[derive(Debug)]
 pub(crate) struct Passage {
     road: Arc<Road>,
+    /// As it is now, where a server behind is told of it.
+    client: Option<Box<Represented>>,
     link: Option<Link>,
     /// Of the body that comes in.
     inspection: Option<Box<Inspection>>,
@@ -50,6 +52,7 @@ impl Passage {
     pub(super) const fn new(road: Arc<Road>) -> Self {
         Self {
             road,
+            client: None,
             link: None,
             is_bound: false,
             login_steps: 0,
@@ -62,6 +65,16 @@ impl Passage {
     /// What can be offered to the client, as far as it is up to the servers behind.
     pub(crate) fn offered(&self) -> Capabilities {
         self.road.offered()
+    }
+
+    /// Whether `introduce` has to be called before a server behind is asked for anything.
+    pub(crate) fn wants_client(&self) -> bool {
+        self.road.tells()
+    }
+
+    /// Says who the client is.
+    pub(crate) fn introduce(&mut self, client: Represented) {
+        self.client = Some(Box::new(client));
     }
 
     /// Whether commands may be sent before the replies to others.
@@ -83,7 +96,7 @@ impl Passage {
         self.is_lost = false;
         let link = match self.usable_link().await {
             Ok(link) => link,
-            Err(refusal) => return Some(Answer::Refused(refusal)),
+            Err(answer) => return Some(answer),
         };
         let put = link.live.mail(path, params);
         put.err().map(|error| self.not_put(error))
@@ -231,7 +244,7 @@ impl Passage {
     pub(crate) fn rest(&mut self) {
         self.inspection = None;
         if let Some(link) = self.link.take() {
-            if !self.is_bound {
+            if !self.is_bound && !link.is_told() {
                 link.release();
             } else if link.live.is_between_mails() {
                 self.link = Some(link);
@@ -240,7 +253,13 @@ impl Passage {
     }
 
     /// The session behind between two mails: the one that is there, or where none is bound to the client a new one.
-    async fn usable_link(&mut self) -> Result<&mut Link, Refusal> {
+    async fn usable_link(&mut self) -> Result<&mut Link, Answer> {
+        let (client, is_bound) = (self.client.as_deref(), self.is_bound);
+        if let Some(link) = self.link.take_if(|link| !link.speaks_for(client, is_bound)) {
+            // Whatever was said there was said by somebody else.
+            link.leave();
+            self.is_bound = false;
+        }
         let is_usable = match &mut self.link {
             Some(link) => link.live.is_usable().await && link.live.clear().await.is_ok(),
             None => false,
@@ -248,11 +267,11 @@ impl Passage {
         if !is_usable {
             self.link = None;
             if self.is_bound {
-                return Err(Refusal::BehindLost);
+                return Err(Answer::Refused(Refusal::BehindLost));
             }
-            self.link = Some(self.road.link().await?);
+            self.link = Some(self.road.link(self.client.as_deref()).await?);
         }
-        self.link.as_mut().ok_or(Refusal::BehindLost)
+        self.link.as_mut().ok_or(Answer::Refused(Refusal::BehindLost))
     }
 
     /// Something has come between. The connection is closed; what the client hears is that it should come again, or what the
@@ -297,8 +316,10 @@ impl BodySink for Passage {
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        if let Some(link) = self.link.take().filter(|_| !self.is_bound) {
-            link.release();
+        match self.link.take() {
+            Some(link) if self.is_bound || link.is_told() => link.leave(),
+            Some(link) => link.release(),
+            None => {}
         }
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use gatepost_core::delivery::route::DomainPattern;
 use gatepost_core::directory::Directory;
-use gatepost_smtp::client::Capabilities;
-use gatepost_smtp::server::{Refusal, Right, Rights};
+use gatepost_smtp::client::{Capabilities, Represented};
+use gatepost_smtp::server::{Answer, Refusal, Right, Rights};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use gatepost_smtp::wire::reply_parse::ReplyClass;
 
 use super::choice::{Candidate, Turns, choose};
-use super::upstream::{Link, Upstream};
+use super::upstream::{Link, NoLink, Upstream};
 use super::{Inspectors, ListenerSettings, Settings};
 
 /// What all passages of a listener share.
@@ -85,12 +86,18 @@ impl Road {
         *path == ForwardPath::Postmaster || rights.contains(Right::AcceptAnyRecipient) || self.is_ours(path)
     }
 
+    /// Whether one of the servers is told whose mail it gets.
+    pub(super) fn tells(&self) -> bool {
+        self.upstreams.iter().any(|upstream| upstream.identity().is_told())
+    }
+
     /// A connection for a transaction that has not begun: to the next server, or to another where it has none.
     ///
     /// # Errors
-    /// No server has one.
-    pub(super) async fn link(&self) -> Result<Link, Refusal> {
+    /// No server has one, or one has turned this client away: for good, so that no other is asked, or all that answer.
+    pub(super) async fn link(&self, client: Option<&Represented>) -> Result<Link, Answer> {
         let turn = self.turns.next();
+        let mut turned_away = None;
         // More servers than the mask has bits are not asked; nobody has them.
         let mut tried = 0_u64;
         let bit = |index: usize| 1_u64.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
@@ -104,10 +111,14 @@ impl Road {
             let Some((index, upstream)) =
                 choose(&candidates, turn).and_then(|index| Some((index, self.upstreams.get(index)?)))
             else {
-                return Err(Refusal::BehindUnavailable);
+                return Err(turned_away.map_or(Answer::Refused(Refusal::BehindUnavailable), Answer::Said));
             };
-            match upstream.link().await {
+            match upstream.link(client).await {
                 Ok(link) => return Ok(link),
+                Err(NoLink::TurnedAway(said)) if said.class() == ReplyClass::Permanent => {
+                    return Err(Answer::Said(said));
+                }
+                Err(NoLink::TurnedAway(said)) => turned_away = Some(said),
                 Err(error) => {
                     tracing::debug!(upstream = upstream.name(), %error, "asking another server behind");
                 }

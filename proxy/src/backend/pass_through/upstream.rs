@@ -1,22 +1,27 @@
 //! One server behind: its connections, what it offers, whether it is there.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use gatepost_core::delivery::hop::{Courier, HopFailure, Live, NextHop};
-use gatepost_smtp::client::Capabilities;
+use gatepost_core::delivery::hop::{Connection, Courier, HopFailure, Live, NextHop};
+use gatepost_smtp::client::{Capabilities, Failure, Represented};
+use gatepost_smtp::wire::reply_parse::ServerReply;
 use prometheus::IntGauge;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
 use super::metrics::{Metrics, UpstreamMetrics};
-use super::{Settings, UpstreamSettings};
+use super::{ClientIdentity, Settings, UpstreamSettings};
 
 /// A server.
 pub(super) struct Upstream {
+    /// As a probe asks it.
     hop: NextHop,
+    identity: ClientIdentity,
     weight: u16,
     courier: Courier,
     idle_time: Duration,
@@ -40,6 +45,8 @@ pub(super) struct Link {
     pub(super) live: Live,
     upstream: Arc<Upstream>,
     place: Place,
+    /// What the server was told of the client: then it is this client's alone.
+    told: Option<Box<Represented>>,
 }
 
 /// One of the connections that a server may have; counted as long as it is there.
@@ -54,6 +61,9 @@ pub(super) enum NoLink {
     /// It has as many as it may.
     #[error("all of its connections are taken")]
     Busy,
+    /// It does not want this client: what it has said instead of greeting him.
+    #[error("the client is turned away: {0}")]
+    TurnedAway(ServerReply),
     /// It cannot be reached, or is not what it must be.
     #[error(transparent)]
     Failed(#[from] HopFailure),
@@ -72,7 +82,8 @@ impl Upstream {
     ) -> Arc<Self> {
         let before = before.filter(|before| before.hop.address() == written.hop.address());
         let upstream = Arc::new(Self {
-            hop: written.hop.clone(),
+            hop: written.hop.clone().introducing(written.identity.introduction(None)),
+            identity: written.identity,
             weight: written.weight,
             courier: settings.courier.clone(),
             idle_time: settings.idle_time,
@@ -88,6 +99,10 @@ impl Upstream {
 
     pub(super) fn name(&self) -> &str {
         self.hop.name()
+    }
+
+    pub(super) const fn identity(&self) -> ClientIdentity {
+        self.identity
     }
 
     pub(super) const fn weight(&self) -> u16 {
@@ -109,20 +124,25 @@ impl Upstream {
         *self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that a transaction can begin on: one that is there, or a new one.
+    /// A connection that a transaction can begin on: one that is there, or a new one. Where the server is told of the client, it
+    /// is new.
     ///
     /// # Errors
     /// See `NoLink`.
-    pub(super) async fn link(self: &Arc<Self>) -> Result<Link, NoLink> {
+    pub(super) async fn link(self: &Arc<Self>, client: Option<&Represented>) -> Result<Link, NoLink> {
         while let Some(Idle { mut live, place, since }) = self.take_idle() {
             let is_fresh = since.elapsed() < self.idle_time;
             if is_fresh && live.is_usable().await && live.clear().await.is_ok() {
-                return Ok(Link::new(live, self, place));
+                return Ok(Link::new(live, self, place, None));
             }
         }
         let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| NoLink::Busy)?;
         let place = Place::new(permit, &self.metrics.connections);
-        Ok(Link::new(self.connect().await?, self, place))
+        let Some(client) = client.filter(|_| self.identity.is_told()) else {
+            return Ok(Link::new(self.connect().await?, self, place, None));
+        };
+        let live = self.connect_for(client).await?;
+        Ok(Link::new(live, self, place, Some(Box::new(client.clone()))))
     }
 
     /// Asks whether it is there and what it offers, and closes connections that were kept for long enough.
@@ -137,7 +157,7 @@ impl Upstream {
 
     /// Something has gone wrong with it that is not a matter of one mail: others go first until it answers again.
     pub(super) fn set_down(&self) {
-        self.set_up(false);
+        self.set_up(Err(&"too slow"));
     }
 
     pub(super) const fn metrics(&self) -> &UpstreamMetrics {
@@ -146,9 +166,31 @@ impl Upstream {
 
     async fn connect(&self) -> Result<Live, HopFailure> {
         let connected = self.courier.connect(&self.hop).await;
-        self.set_up(connected.is_ok());
+        if let Err(failure) = &connected {
+            self.set_up(Err(failure));
+        }
+        self.connected(connected)
+    }
+
+    /// A client that is turned away says nothing of the server: he must not make it one that others are kept from.
+    async fn connect_for(&self, client: &Represented) -> Result<Live, NoLink> {
+        let hop = self.hop.clone().introducing(self.identity.introduction(Some(client)));
+        let connected = self.courier.connect(&hop).await;
+        if let Err(failure) = &connected
+            && is_of_server(failure)
+        {
+            self.set_up(Err(failure));
+        }
+        self.connected(connected).map_err(|failure| match turned_away(&failure) {
+            Some(said) => NoLink::TurnedAway(said.clone()),
+            None => NoLink::Failed(failure),
+        })
+    }
+
+    fn connected(&self, connected: Result<Connection, HopFailure>) -> Result<Live, HopFailure> {
         match connected {
             Ok(connection) => {
+                self.set_up(Ok(()));
                 self.metrics.connects_ok.inc();
                 let offered = Some(*connection.capabilities());
                 *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = offered;
@@ -162,13 +204,15 @@ impl Upstream {
         }
     }
 
-    fn set_up(&self, is_up: bool) {
-        let was_up = self.is_up.swap(is_up, Ordering::Relaxed);
-        self.metrics.up.set(i64::from(is_up));
-        match (was_up, is_up) {
-            (true, false) => tracing::warn!(upstream = self.name(), "a server behind does not answer"),
-            (false, true) => tracing::info!(upstream = self.name(), "a server behind answers again"),
-            (true, true) | (false, false) => {}
+    fn set_up(&self, state: Result<(), &dyn fmt::Display>) {
+        let was_up = self.is_up.swap(state.is_ok(), Ordering::Relaxed);
+        self.metrics.up.set(i64::from(state.is_ok()));
+        match (was_up, state) {
+            (true, Err(failure)) => {
+                tracing::warn!(upstream = self.name(), %failure, "a server behind does not answer");
+            }
+            (false, Ok(())) => tracing::info!(upstream = self.name(), "a server behind answers again"),
+            (true, Ok(())) | (false, Err(_)) => {}
         }
     }
 
@@ -196,19 +240,46 @@ impl fmt::Debug for Upstream {
 // === impl Link ===
 
 impl Link {
-    fn new(live: Live, upstream: &Arc<Upstream>, place: Place) -> Self {
-        Self { live, upstream: Arc::clone(upstream), place }
+    fn new(live: Live, upstream: &Arc<Upstream>, place: Place, told: Option<Box<Represented>>) -> Self {
+        Self { live, upstream: Arc::clone(upstream), place, told }
     }
 
     pub(super) const fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
     }
 
+    /// Whether the server has been told of a client.
+    pub(super) const fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Whether what it has been told is so; `is_engaged` as for `ClientIdentity::still_holds`.
+    pub(super) fn speaks_for(&self, client: Option<&Represented>, is_engaged: bool) -> bool {
+        match (&self.told, client) {
+            (None, _) => true,
+            (Some(told), Some(client)) => self.upstream.identity.still_holds(told, client, is_engaged),
+            (Some(_), None) => false,
+        }
+    }
+
     /// For the next mail, whoever hands it in, where it can have one.
     pub(super) fn release(self) {
-        let Self { live, upstream, place } = self;
+        let Self { live, upstream, place, .. } = self;
         if live.is_between_mails() {
             upstream.give_back(live, place);
+        }
+    }
+
+    /// Takes leave of the server, behind the back of whoever has no time for it. In the middle of a body there is no leave.
+    pub(super) fn leave(self) {
+        let Self { live, place, .. } = self;
+        if live.is_between_mails()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(async move {
+                live.quit().await;
+                drop(place);
+            });
         }
     }
 }
@@ -234,6 +305,22 @@ impl fmt::Debug for Link {
     }
 }
 
+/// Whether a server would have failed anybody.
+fn is_of_server(failure: &HopFailure) -> bool {
+    matches!(
+        failure,
+        HopFailure::Connect(_)
+            | HopFailure::ConnectTimedOut
+            | HopFailure::Tls(_)
+            | HopFailure::Session(Failure::NoXclient)
+    )
+}
+
+/// What a server has said to the client whom it was told of. What is wrong with our commands is none of his business.
+fn turned_away(failure: &HopFailure) -> Option<&ServerReply> {
+    failure.reply().filter(|said| !SYNTAX.contains(&said.code()))
+}
+
 async fn keep_probing(upstream: Weak<Upstream>, interval: Duration) {
     loop {
         sleep(interval).await;
@@ -243,3 +330,6 @@ async fn keep_probing(upstream: Weak<Upstream>, interval: Duration) {
         }
     }
 }
+
+/// RFC 5321 section 4.2.1: a command that is not understood.
+const SYNTAX: RangeInclusive<u16> = 500..=504;

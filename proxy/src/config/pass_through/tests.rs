@@ -89,6 +89,11 @@ fn what_could_not_work_or_would_be_open_is_refused() {
                 .replace("tls = \"starttls\"", "tls = \"starttls\"\nauth = \"upstream\""),
             "we log in to the upstream b",
         ),
+        (
+            format!("{whole}tls = \"verified\"\ncredentials = \"/x\"\nidentity = \"xclient\"\n"),
+            "a login that we do",
+        ),
+        (format!("{whole}identity = \"xforward\"\n"), "unknown variant"),
         (format!("{plain}auth = \"upstream\"\n"), "goes with backend"),
         (whole.replace("domains", "blob = \"2 GiB\"\ndomains"), "more than 1 GiB"),
         (format!("{whole}{UPSTREAM}"), "two upstreams"),

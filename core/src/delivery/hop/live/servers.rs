@@ -22,7 +22,7 @@ impl Live {
         mechanism: Mechanism,
         initial_response: Option<&Secret>,
     ) -> Result<(), NotHandedOn> {
-        self.session.hand_on_auth(now(), verb, mechanism, initial_response, &mut self.outgoing)
+        self.session.hand_on_auth(now(), verb, mechanism, initial_response, self.outgoing.end())
     }
 
     /// The response to a challenge, with the next `reply`.
@@ -30,7 +30,7 @@ impl Live {
     /// # Errors
     /// Where there was none.
     pub fn response(&mut self, response: &Secret) -> Result<(), NotReady> {
-        self.session.hand_on_response(now(), response, &mut self.outgoing)
+        self.session.hand_on_response(now(), response, self.outgoing.end())
     }
 
     /// A verb between servers, with the next `reply`. Behind XEXCH50 and 354 its blob follows, and the `reply` to that.
@@ -38,13 +38,13 @@ impl Live {
     /// # Errors
     /// Where the server does not offer it; then nothing is sent.
     pub fn extension(&mut self, extension: &Extension) -> Result<(), NotHandedOn> {
-        self.session.hand_on_extension(now(), extension, &mut self.outgoing)
+        self.session.hand_on_extension(now(), extension, self.outgoing.end())
     }
 
     /// Octets of a blob. What goes wrong is told by `reply`.
     pub fn put_blob(&mut self, octets: &[u8]) {
         if self.ending.is_none() {
-            self.session.hand_on_blob(now(), octets, &mut self.outgoing);
+            self.session.hand_on_blob(now(), octets, self.outgoing.end());
         }
     }
 }

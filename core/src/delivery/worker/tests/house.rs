@@ -83,6 +83,7 @@ impl House {
             directory,
             schedules: Schedules::default(),
             infected: InfectedAction::Delete,
+            infected_in_database: None,
             open_listeners: HashSet::new(),
             warnings: Warnings::default(),
             quarantine: self.quarantine(&overruled),
@@ -113,6 +114,8 @@ pub(super) struct Idle {
     pub(super) directory: Directory,
     pub(super) schedules: Schedules,
     pub(super) infected: InfectedAction,
+    /// Where it is another one.
+    pub(super) infected_in_database: Option<InfectedAction>,
     pub(super) open_listeners: HashSet<String>,
     pub(super) warnings: Warnings,
     pub(super) quarantine: Quarantine,
@@ -125,6 +128,7 @@ impl Idle {
     pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
         let Self { queue, store, directory, quarantine, overruled, remote, badmail, .. } = self;
         let (schedules, infected, open_listeners) = (self.schedules, self.infected, self.open_listeners);
+        let infected_in_database = self.infected_in_database.unwrap_or(infected);
         let warnings = self.warnings;
         let registry = prometheus::Registry::new();
         let scanner = Scanner::start(
@@ -148,7 +152,7 @@ impl Idle {
         };
         let metrics = Metrics::register(&registry).unwrap();
         let hostname = "mx.localhost".to_owned();
-        let policy = Policy { hostname, schedules, infected, open_listeners, warnings };
+        let policy = Policy { hostname, schedules, infected, infected_in_database, open_listeners, warnings };
         let workers = Workers::start(rooms, &Settings::default(), policy, Some(metrics)).await.unwrap();
         Running { queue, store, directory, workers, quarantine, scanner, registry }
     }

@@ -1,6 +1,7 @@
 //! The cases of KB883522: a mail that the scanner wants deleted is deleted once, or lies in quarantine once, and never comes
 //! back.
 
+mod databases;
 mod rewriting;
 
 use super::house::{ALICE, BOB, House, Mail, Running};

@@ -270,7 +270,8 @@ impl World<'_> {
             // Where the power goes before they start, nobody works in this life.
             if let Ok(quarantine) = self.quarantine() {
                 let rooms = self.rooms(&queue, &store, quarantine);
-                let policy = if self.rewrites { rewriting() } else { policy(self.dice.chance(1, 2)) };
+                let deletion = [self.dice.chance(1, 2), self.dice.chance(1, 2)];
+                let policy = if self.rewrites { rewriting(deletion) } else { policy(deletion) };
                 if let Ok(workers) = Workers::start(rooms, &Settings::default(), policy, None).await {
                     self.work(workers, &queue, &store, last).await;
                 }
@@ -448,21 +449,25 @@ fn in_parts(token: &str) -> String {
     )
 }
 
-fn rewriting() -> Policy {
+/// For those who live here; the others' mail is rewritten as well or put away.
+fn rewriting([as_well, deletion]: [bool; 2]) -> Policy {
     let rewriting = Rewriting { cleans: true, keeps_original: false, otherwise: Disposal::Delete };
-    Policy { infected: InfectedAction::Rewrite(rewriting), ..policy(true) }
+    let (rewriting, others) = (InfectedAction::Rewrite(rewriting), policy([deletion; 2]));
+    let infected = if as_well { rewriting } else { others.infected };
+    Policy { infected, infected_in_database: rewriting, ..others }
 }
 
-fn policy(deletion: bool) -> Policy {
+/// Whether mail is deleted for who lives nowhere, and for those who live here.
+fn policy([elsewhere, here]: [bool; 2]) -> Policy {
     let pause = Duration::from_millis(8);
     let retries = Retries::Exponential(Backoff { first: pause, longest: pause });
     let local = Schedule { retries, delay_notice: None, expiry: Duration::from_secs(3600) };
     let schedules = Schedules { local, ..Schedules::default() };
-    let infected = InfectedAction::Delete.allowed(deletion);
     Policy {
         hostname: "mx.localhost".to_owned(),
         schedules,
-        infected,
+        infected: InfectedAction::Delete.allowed(elsewhere),
+        infected_in_database: InfectedAction::Delete.allowed(here),
         open_listeners: HashSet::new(),
         warnings: Warnings::default(),
     }

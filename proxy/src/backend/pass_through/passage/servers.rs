@@ -29,7 +29,7 @@ impl Passage {
     ///
     /// # Errors
     /// There is none.
-    pub(crate) async fn connect(&mut self) -> Result<Capabilities, Refusal> {
+    pub(crate) async fn connect(&mut self) -> Result<Capabilities, Answer> {
         let link = self.usable_link().await?;
         let offered = *link.live.capabilities();
         let mechanisms = |mechanisms: Mechanisms| {
@@ -53,7 +53,7 @@ impl Passage {
         self.login_steps = 0;
         let link = match self.usable_link().await {
             Ok(link) => link,
-            Err(refusal) => return Login::Failed(Answer::Refused(refusal)),
+            Err(answer) => return Login::Failed(answer),
         };
         if mechanism.reveals_secret() && !link.upstream().is_verified() {
             return Login::Failed(Answer::Refused(Refusal::LessBehind));
@@ -93,7 +93,7 @@ impl Passage {
             Some(link) if is_of_mail || link.live.is_in_transaction() => link,
             _ => match self.usable_link().await {
                 Ok(link) => link,
-                Err(refusal) => return Answer::Refused(refusal),
+                Err(answer) => return answer,
             },
         };
         let put = link.live.extension(extension);

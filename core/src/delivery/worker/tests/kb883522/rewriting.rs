@@ -6,10 +6,12 @@ use crate::intake::Body;
 use crate::queue::QueueId;
 use crate::scan::{Disposal, InfectedAction, Rewriting};
 
-const PARTS: &str = "Subject: parts\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n\
+pub(super) const PARTS: &str = "Subject: parts\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n\
     Content-Type: application/x; name=x.exe\r\n\r\nMARK\r\n--b--\r\n";
-const KEEPING: Rewriting = Rewriting { cleans: false, keeps_original: true, otherwise: Disposal::Quarantine };
-const DELETING: Rewriting = Rewriting { cleans: true, keeps_original: false, otherwise: Disposal::Delete };
+pub(super) const KEEPING: Rewriting =
+    Rewriting { cleans: false, keeps_original: true, otherwise: Disposal::Quarantine };
+pub(super) const DELETING: Rewriting =
+    Rewriting { cleans: true, keeps_original: false, otherwise: Disposal::Delete };
 
 async fn start(house: &House, rewriting: Rewriting) -> Running {
     let mut idle = house.start_idle();

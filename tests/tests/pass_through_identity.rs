@@ -1,0 +1,162 @@
+//! What a real Postfix behind a live front learns of the client: by XCLIENT.
+
+use std::net::Ipv4Addr;
+
+use gatepost_tests::mail;
+use gatepost_tests::next_hop::NextHop;
+use gatepost_tests::pass_through::before_with;
+use gatepost_tests::postfix::Postfix;
+use gatepost_tests::server::Server;
+use gatepost_tests::smtp::{Reply, Smtp};
+use gatepost_tests::wait_until;
+
+const XCLIENT: &str = "smtpd_authorized_xclient_hosts = 127.0.0.1\n";
+
+fn before(postfix: &Postfix, keys: &str) -> Server {
+    before_with(([127, 0, 0, 1], postfix.port).into(), keys, "").start()
+}
+
+fn from(client: Ipv4Addr, server: &Server) -> Smtp {
+    let mut smtp = Smtp::connect_from(client, server.ports.open).expect("a greeting");
+    smtp.say("EHLO client.example").must("250");
+    smtp
+}
+
+fn send(client: &mut Smtp, name: &str) -> Reply {
+    client.mail("someone@remote.example", &["ann@to.example"], &mail::small(name))
+}
+
+fn received(mail: &[u8]) -> String {
+    mail::field(mail, "Received").expect("a trace field of Postfix")
+}
+
+fn is_idle(server: &Server) -> bool {
+    server.metric("gatepost_upstream_connections") == 0.0
+}
+
+#[test]
+fn postfix_sees_the_client_and_what_he_calls_himself() {
+    let postfix = Postfix::start_set(XCLIENT);
+    for tls in ["none", "required"] {
+        let server = before(&postfix, &format!("tls = \"{tls}\"\nidentity = \"xclient\""));
+        let mut client = from(CLIENT, &server);
+        send(&mut client, tls).must("250");
+        client.say("EHLO another.example").must("250");
+        send(&mut client, tls).must("250");
+        client.quit();
+        wait_until("the session behind is over", || is_idle(&server));
+    }
+    let mails = postfix.mails(4);
+    for name in ["client.example", "another.example"] {
+        let from = format!("from {name} (unknown [{CLIENT}])");
+        assert_eq!(mails.iter().filter(|mail| received(mail).starts_with(&from)).count(), 2, "{mails:?}");
+    }
+    let log = postfix.log();
+    assert_eq!(log.matches(&format!("client=unknown[{CLIENT}]")).count(), 4, "{log}");
+    assert!(!log.contains("lost connection after DATA"), "sessions are ended with a word: {log}");
+}
+
+#[test]
+fn a_login_here_is_told() {
+    let postfix = Postfix::start_set(XCLIENT);
+    let server = before(&postfix, "tls = \"none\"\nidentity = \"xclient\"");
+    let mut me = server.smtp_as_me();
+    me.mail("me@localhost", &["ann@to.example"], &mail::small("mine")).must("250");
+    me.quit();
+    assert_eq!(postfix.mails(1).len(), 1);
+    let log = postfix.log();
+    assert!(log.contains("sasl_username=me@localhost"), "{log}");
+}
+
+#[test]
+fn connections_that_speak_of_a_client_serve_nobody_else() {
+    let postfix = Postfix::start_set(XCLIENT);
+    let server = before(&postfix, "tls = \"none\"\nidentity = \"xclient\"");
+    let others = [CLIENT, Ipv4Addr::new(127, 0, 0, 10), Ipv4Addr::new(127, 0, 0, 11)];
+    for round in 0..2 {
+        for client in others {
+            let mut smtp = from(client, &server);
+            for mail in 0..2 {
+                send(&mut smtp, &format!("{client}-{round}-{mail}")).must("250");
+            }
+            smtp.quit();
+        }
+    }
+    let mails = postfix.mails(12);
+    for client in others {
+        let count = mails.iter().filter(|mail| received(mail).contains(&format!("[{client}]"))).count();
+        assert_eq!(count, 4, "{client}");
+    }
+    wait_until("connections are closed", || is_idle(&server));
+}
+
+/// Whom the server behind does not want hears it in its words, and is nobody else's trouble.
+#[test]
+fn a_client_that_is_turned_away_behind_hears_why_and_others_are_served() {
+    let postfix = Postfix::start_set(&format!(
+        "{XCLIENT}smtpd_delay_reject = no\n\
+         smtpd_client_restrictions = check_client_access inline:{{ {{ 127.0.0.66 = 554 5.7.1 not from there }} }}\n"
+    ));
+    let server = before(&postfix, "tls = \"none\"\nidentity = \"xclient\"");
+    let mut unwanted = from(Ipv4Addr::new(127, 0, 0, 66), &server);
+    for _ in 0..2 {
+        let reply = unwanted.say("MAIL FROM:<someone@remote.example>");
+        reply.must("554 5.7.1 ");
+        assert!(format!("{reply:?}").contains("not from there"), "{reply:?}");
+    }
+    assert_eq!(server.metric("gatepost_upstream_up"), 1.0);
+    send(&mut from(CLIENT, &server), "wanted").must("250");
+    assert!(received(&postfix.mails(1)[0]).contains(&format!("[{CLIENT}]")));
+    unwanted.say("NOOP").must("250");
+}
+
+/// Otherwise the server would take every client for us, and us for somebody it trusts.
+#[test]
+fn a_server_that_does_not_listen_to_it_gets_no_mail() {
+    let postfix = Postfix::start();
+    let server = before(&postfix, "tls = \"none\"\nidentity = \"xclient\"");
+    let mut client = from(CLIENT, &server);
+    client.say("MAIL FROM:<someone@remote.example>").must("451 4.4.1");
+    client.quit();
+    server.wait_for_log("XCLIENT with ADDR is required and was not offered");
+    assert_eq!(server.metric("gatepost_upstream_up"), 0.0);
+    assert!(!postfix.log().contains("from=<someone"), "nothing was handed in");
+}
+
+/// The front itself is behind another one, which says who the client is.
+#[test]
+fn whom_a_relay_before_us_speaks_for_is_told() {
+    let postfix = Postfix::start_set(XCLIENT);
+    let server =
+        before_with(([127, 0, 0, 1], postfix.port).into(), "tls = \"none\"\nidentity = \"xclient\"", "")
+            .listener_keys("xclient_from = [\"127.0.0.0/8\"]")
+            .start();
+    let mut relay = from(CLIENT, &server);
+    send(&mut relay, "its own").must("250");
+    relay.say("XCLIENT ADDR=192.0.2.77 PORT=4711 NAME=[UNAVAILABLE]").must("220");
+    relay.say("EHLO further.example").must("250");
+    send(&mut relay, "of another").must("250");
+    relay.quit();
+    let mails = postfix.mails(2);
+    let of_another = mails.iter().find(|mail| received(mail).contains("[192.0.2.77]")).expect("his");
+    assert!(received(of_another).starts_with("from further.example (unknown [192.0.2.77])"));
+}
+
+/// What nobody is told of goes on as before: one connection after the other's mail.
+#[test]
+fn without_an_identity_a_connection_serves_all() {
+    let behind = NextHop::start();
+    let server = before_with(behind.address, "tls = \"none\"", "").start();
+    for client in [CLIENT, Ipv4Addr::new(127, 0, 0, 10)] {
+        let mut smtp = from(client, &server);
+        send(&mut smtp, "pooled").must("250");
+        smtp.quit();
+    }
+    assert_eq!(behind.taken(2).len(), 2);
+    assert!(
+        behind.said().iter().all(|line| !line.starts_with("XCLIENT") && !line.contains("client.example"))
+    );
+}
+
+/// Of the client, so that it is told apart from everything else on this machine.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
