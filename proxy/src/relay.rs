@@ -9,7 +9,7 @@ use gatepost_core::delivery::Watchdog;
 use gatepost_core::delivery::dns::{NameServers, TrustAnchor};
 use gatepost_core::delivery::hop::{self, Courier, InsecureLogin};
 use gatepost_core::delivery::reach::Ourselves;
-use gatepost_core::delivery::remote::{self, Remote, Tools};
+use gatepost_core::delivery::remote::{self, Pauses, Remote, Tools};
 use gatepost_core::delivery::route::{Route, Routes};
 use gatepost_core::tlsrpt::Ledger;
 use gatepost_smtp::client::{InvalidLogin, Login};
@@ -113,6 +113,7 @@ pub fn start(
     registry: &Registry,
     watchdog: Watchdog,
     ledger: Option<Ledger>,
+    pauses: Pauses,
 ) -> Result<Option<Remote>, RelayError> {
     let (Some(written), Some(settings)) = (&config.remote, load(config)?) else { return Ok(None) };
     let hostname = config.hostname.as_str();
@@ -131,6 +132,7 @@ pub fn start(
         roots,
         ledger,
         watchdog,
+        pauses,
         metrics: remote::Metrics::register(registry)?,
     };
     Ok(Some(Remote::start(settings, tools)))
