@@ -77,7 +77,23 @@ fn domain(domain: &str) -> Selection {
 }
 
 fn messages(messages: usize) -> Affected {
-    Affected { messages, in_delivery: 0 }
+    Affected { messages, ..Affected::default() }
+}
+
+#[tokio::test]
+async fn an_order_says_how_many_recipients_it_reaches_besides_those_it_names() {
+    let queue = open(&SimulatedDisk::new());
+    append(&queue, "a@example.com", &["x@one.example", "y@two.example", "z@three.example"]).await;
+    append(&queue, "a@example.com", &["x@one.example", "y@ONE.example"]).await;
+    append(&queue, "a@example.com", &["x@two.example"]).await;
+    let reached = |messages, others| Ok(Affected { messages, others, ..Affected::default() });
+    let one = domain("One.example");
+    assert_eq!(queue.hold(&one).await, reached(2, 2));
+    assert_eq!(queue.thaw(&one).await, reached(2, 0));
+    let to = Selection { recipient: Some("y@one.example".to_owned()), ..Selection::default() };
+    assert_eq!(queue.remove(&to, Removal::Silent, "test").await, reached(1, 1));
+    assert_eq!(queue.remove(&one, Removal::Bounce, "test").await, reached(1, 2));
+    assert_eq!(queue.remove(&Selection::default(), Removal::Silent, "test").await, reached(2, 0));
 }
 
 #[tokio::test]
@@ -134,7 +150,7 @@ async fn a_mail_in_delivery_is_held_once_its_attempt_was_in_vain() {
     append(&queue, "a@example.com", &["x@example.org"]).await;
     let claim = claim_now(&queue).await.unwrap();
     let sender = Selection { sender: Some("A@example.com".to_owned()), ..Selection::default() };
-    assert_eq!(queue.hold(&sender).await, Ok(Affected { messages: 0, in_delivery: 1 }));
+    assert_eq!(queue.hold(&sender).await, Ok(Affected { in_delivery: 1, ..Affected::default() }));
     let retry = Outcome::Retry { reason: "4.2.0 later".to_owned(), not_before_ms: 1 };
     queue.settle(claim, vec![(0, retry)]).await.unwrap();
     assert!(claim_now(&queue).await.is_none());
@@ -155,7 +171,10 @@ async fn a_retry_comes_before_its_time_and_only_once() {
     assert_eq!(queue.retry_now(&Selection::default()).await, messages(1));
     assert_eq!(queue.retry_now(&Selection::default()).await, messages(1));
     let claim = claim_now(&queue).await.unwrap();
-    assert_eq!(queue.retry_now(&Selection::default()).await, Affected { messages: 0, in_delivery: 1 });
+    assert_eq!(
+        queue.retry_now(&Selection::default()).await,
+        Affected { in_delivery: 1, ..Affected::default() }
+    );
     assert!(claim_now(&queue).await.is_none(), "one worker has it");
     deliver(&queue, claim).await;
     assert!(claim_now(&queue).await.is_none());

@@ -128,6 +128,8 @@ pub enum FolderError {
 impl DataFolder {
     /// The name of the file with what admission knows of peers.
     pub const ADMISSION: &str = "admission.state";
+    /// The name of the file with the times at which mail to other servers was paused.
+    pub const PAUSES: &str = "pauses.state";
     /// The name of the file with what came of TLS and is not reported yet.
     pub const TLS_RESULTS: &str = "tls-results.state";
 
@@ -331,6 +333,12 @@ impl DataFolder {
     #[must_use]
     pub fn admission(&self) -> PathBuf {
         self.root.join(Self::ADMISSION)
+    }
+
+    /// When mail to other servers was paused.
+    #[must_use]
+    pub fn pauses(&self) -> PathBuf {
+        self.root.join(Self::PAUSES)
     }
 
     /// What came of TLS and is not reported yet.

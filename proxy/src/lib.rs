@@ -25,6 +25,7 @@ pub mod listener;
 pub mod metrics;
 pub mod open_files;
 pub mod pass_through;
+pub mod pauses_file;
 pub mod private;
 pub mod relay;
 pub mod sandbox;

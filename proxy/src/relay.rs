@@ -9,7 +9,7 @@ use gatepost_core::delivery::Watchdog;
 use gatepost_core::delivery::dns::{NameServers, TrustAnchor};
 use gatepost_core::delivery::hop::{self, Courier, InsecureLogin};
 use gatepost_core::delivery::reach::Ourselves;
-use gatepost_core::delivery::remote::{self, Remote, Tools};
+use gatepost_core::delivery::remote::{self, Pauses, Remote, Tools};
 use gatepost_core::delivery::route::{Route, Routes};
 use gatepost_core::scan::Scanner;
 use gatepost_core::tlsrpt::Ledger;
@@ -115,6 +115,7 @@ pub fn start(
     watchdog: Watchdog,
     ledger: Option<Ledger>,
     scanner: &Scanner,
+    pauses: Pauses,
 ) -> Result<Option<Remote>, RelayError> {
     let (Some(written), Some(settings)) = (&config.remote, load(config)?) else { return Ok(None) };
     let hostname = config.hostname.as_str();
@@ -137,6 +138,7 @@ pub fn start(
             let scanner = scanner.clone();
             Box::new(move || scanner.current_stamp())
         },
+        pauses,
         metrics: remote::Metrics::register(registry)?,
     };
     Ok(Some(Remote::start(settings, tools)))

@@ -40,6 +40,7 @@ use crate::data_folder::DataFolder;
 use crate::dkim_keys;
 use crate::metrics::EdgeMetrics;
 use crate::pass_through;
+use crate::pauses_file;
 use crate::relay;
 use crate::scan_helper::Helpers;
 use crate::server::Services;
@@ -75,6 +76,7 @@ pub struct Rooms {
     mail_folders: MailFolders,
     mailbox_scans: MailboxScans,
     tls_results: Option<TlsResults>,
+    pauses: Option<StateFile>,
     events: Log,
 }
 
@@ -106,7 +108,9 @@ impl Rooms {
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
         let ledger = TlsResults::recall(config, folder);
-        let remote = relay::start(config, registry, watchdog.clone(), ledger.clone(), &scanner)?;
+        let pauses = pauses_file::recall(folder);
+        let remote =
+            relay::start(config, registry, watchdog.clone(), ledger.clone(), &scanner, pauses.clone())?;
         let mut rooms = delivery::Rooms {
             queue: queue.clone(),
             scanner: scanner.clone(),
@@ -149,6 +153,7 @@ impl Rooms {
             metrics: EdgeMetrics::register(registry)?,
         };
         let tls_results = report_on_tls(config, folder, ledger, &queue, &backend, registry)?;
+        let pauses = pauses_file::keep(config, folder, pauses);
         let remembered = admission_file::open(Arc::clone(&edge.admission), folder.clone());
         Ok(Self {
             edge,
@@ -165,6 +170,7 @@ impl Rooms {
             mail_folders,
             mailbox_scans,
             tls_results,
+            pauses,
             events,
         })
     }
@@ -269,6 +275,9 @@ impl Rooms {
         self.workers.stop().await;
         if let Some(tls_results) = self.tls_results {
             tls_results.close().await;
+        }
+        if let Some(pauses) = self.pauses {
+            pauses.close().await;
         }
         self.queue.close().await;
         self.store.close().await;

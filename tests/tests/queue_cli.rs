@@ -103,6 +103,19 @@ fn every_command_works_on_a_running_server_and_on_a_stopped_one() {
 }
 
 #[test]
+fn who_holds_a_domain_hears_who_else_waits_with_it() {
+    let server = Setup::new().sections("[delivery.remote]\nenabled = true\npaused = true").start();
+    let mut smtp = server.smtp_as_me();
+    let to = ["ann@one.example", "bob@two.example", "cid@two.example"];
+    let id = smtp.mail("me@localhost", &to, &mail::small("three")).must("250 2.0.0").queue_id();
+    smtp.quit();
+    let text = server.cli(["queue", "hold", "--domain", "one.example"]).succeed().text();
+    assert!(text.starts_with("1 message held\n2 recipients elsewhere too: "), "{text}");
+    server.cli(["queue", "release", &id]).succeed();
+    assert_eq!(json(&server, ["queue", "hold", "--to", "cid@two.example"])["other_recipients"], 2);
+}
+
+#[test]
 fn a_domain_that_is_held_keeps_later_mail_too_through_kill_9_and_is_released_as_a_whole() {
     let mut server = Server::start();
     server.cli(["queue", "hold", "--domain", "LOCALHOST"]).succeed();

@@ -5,6 +5,7 @@
 //! what came of it -> conclude: gone or expired is the end; the store's word holds -> told -> queue.settle_with -> report
 //! ```
 
+mod waiting;
 mod warn;
 
 use std::collections::HashSet;
@@ -17,10 +18,11 @@ use bytes::Bytes;
 use gatepost_smtp::wire::path::ReversePath;
 use tracing::{debug, error, info, warn};
 
+use self::waiting::{Age, expires_at_ms, give_up, is_late, outcomes, turn};
 use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
 use super::rooms::Rooms;
-use super::schedule_policy::{Next, Schedules, Waiting};
+use super::schedule_policy::Schedules;
 use super::successor::Successor;
 use super::warning::{Pace, Warnings};
 use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
@@ -28,7 +30,7 @@ use crate::badmail::{BadMessage, Cause};
 use crate::clock::now_ms;
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
-use crate::queue::{Claim, NewMessage, Outcome, QueueId, Turn};
+use crate::queue::{Claim, NewMessage, QueueId};
 use crate::scan::InfectedAction;
 
 /// What senders are told, and when a mail is given up.
@@ -119,10 +121,11 @@ impl Closing {
         let policy = self.policy.load_full();
         let unreported = self.unreported(&claim, &attempted);
         let (gone_on, anew) = anew.map_or_else(Default::default, |anew| (anew.recipients, anew.message));
-        let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
+        let age = self.age(&message, now_ms);
+        let attempted = self.conclude(&claim, attempted, &policy, age).await;
         let attempted = infected::keep_remembered(&self.rooms.quarantine, &message, attempted).await;
         self.keep_unreturnable(&message, &attempted, &unreported).await;
-        let is_late = !claim.sender_knows && is_late(&message, &attempted, &policy, now_ms);
+        let is_late = !claim.sender_knows && is_late(&attempted, &policy, age);
         let facts = Facts {
             message: &message,
             pending: &claim.pending,
@@ -132,7 +135,7 @@ impl Closing {
             is_late,
         };
         let notification = self.notify(Arc::clone(&message), &facts, &policy, now_ms).await;
-        let outcomes = outcomes(&claim, &attempted, is_late, &policy, now_ms);
+        let outcomes = outcomes(claim.attempts, &attempted, is_late, &policy, age);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
         let (successors, rewritings): (Vec<_>, Vec<_>) =
             successors.into_iter().map(|successor| (successor.message, successor.rewriting)).unzip();
@@ -198,6 +201,10 @@ impl Closing {
         }
     }
 
+    fn age(&self, message: &NewMessage, now_ms: u64) -> Age {
+        Age::of(message, self.rooms.remote.as_ref(), now_ms)
+    }
+
     /// Ends what waits in vain. The store has the last word on everything that did not leave this machine: a delivery
     /// that it remembers from before a crash, or whose answer got lost, is no failure.
     async fn conclude(
@@ -205,11 +212,11 @@ impl Closing {
         claim: &Claim,
         attempted: Vec<Attempt>,
         policy: &Policy,
-        now_ms: u64,
+        age: Age,
     ) -> Vec<Attempt> {
         let is_proven = self.is_damage_proven(claim.id, &attempted);
         let mut attempted: Vec<Attempt> =
-            attempted.into_iter().map(|attempt| give_up(claim, attempt, is_proven, policy, now_ms)).collect();
+            attempted.into_iter().map(|attempt| give_up(claim, attempt, is_proven, policy, age)).collect();
         let mut bounced: Vec<_> = attempted.iter_mut().filter_map(bounced_here).collect();
         if bounced.is_empty() {
             return attempted;
@@ -304,7 +311,7 @@ impl Closing {
             return None;
         }
         let is_infected = attempted.iter().any(infected::is_found) || !self.is_vouched_for(&message).await;
-        let expires_at_ms = expires_at_ms(&message, attempted, policy);
+        let expires_at_ms = expires_at_ms(attempted, policy, self.age(&message, now_ms));
         let id = self.rooms.queue.allocate_id();
         let subject = Subject { message, told: told.clone(), is_infected, expires_at_ms };
         let mut notification = self.notifier.make(id, &policy.hostname, now_ms, subject).await?;
@@ -373,26 +380,6 @@ impl Closing {
     }
 }
 
-/// An attempt in vain is the end where the mail has waited long enough.
-fn give_up(claim: &Claim, attempt: Attempt, is_proven: bool, policy: &Policy, now_ms: u64) -> Attempt {
-    let Err(setback) = &attempt.result else { return attempt };
-    if setback.kept_back().is_some() {
-        return attempt;
-    }
-    if *setback == Setback::Damaged && is_proven {
-        let session = claim.message.submission.origin.session.as_str();
-        error!(queue_id = %claim.id, session, "the body file of a mail is damaged; it is given up");
-        return Attempt { result: Ok(Disposition::Bounced { reason: DAMAGED.to_owned() }), ..attempt };
-    }
-    match setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), 0) {
-        Next::Retry { .. } => attempt,
-        Next::GiveUp => {
-            let reason = format!("{EXPIRED}: {setback}");
-            Attempt { result: Ok(Disposition::Bounced { reason }), ..attempt }
-        }
-    }
-}
-
 /// A recipient that was given up without a next hop's having a part in it: its number, and the place of its result.
 fn bounced_here(attempt: &mut Attempt) -> Option<(u32, &mut Result<Disposition, Setback>, Disposition)> {
     let number = u32::try_from(attempt.recipient).ok()?;
@@ -405,87 +392,5 @@ fn bounced_here(attempt: &mut Attempt) -> Option<(u32, &mut Result<Disposition, 
     }
 }
 
-fn waiting(claim: &Claim, setback: &Setback, now_ms: u64) -> Waiting {
-    let (attempts, left_alone) = match setback {
-        // That nobody is there has been found out as often as by attempts of its own.
-        Setback::LeftAlone { pause, failures, .. } => (claim.attempts.max(*failures), Some(*pause)),
-        _ => (claim.attempts.saturating_add(1), None),
-    };
-    let received_at_ms = claim.message.submission.origin.received_at_ms;
-    Waiting { received_at_ms, now_ms, attempts, left_alone }
-}
-
-/// It counts unless all that is still to be done was left alone.
-fn turn(attempted: &[Attempt]) -> Turn {
-    let mut setbacks = setbacks(attempted).peekable();
-    if setbacks.peek().is_some() && !setbacks.any(Setback::is_of_attempt) {
-        Turn::Missed
-    } else {
-        Turn::Taken
-    }
-}
-
-/// Whether a schedule of those by which recipients wait has its delay notice due.
-fn is_late(message: &NewMessage, attempted: &[Attempt], policy: &Policy, now_ms: u64) -> bool {
-    let received_at_ms = message.submission.origin.received_at_ms;
-    setbacks(attempted)
-        .filter(|setback| setback.kept_back().is_none())
-        .any(|setback| setback.schedule(&policy.schedules).is_late(received_at_ms, now_ms))
-}
-
-/// The first time at which a recipient of this mail is given up.
-fn expires_at_ms(message: &NewMessage, attempted: &[Attempt], policy: &Policy) -> u64 {
-    let received_at_ms = message.submission.origin.received_at_ms;
-    let ends =
-        setbacks(attempted).map(|setback| setback.schedule(&policy.schedules).expires_at_ms(received_at_ms));
-    ends.min().unwrap_or(received_at_ms)
-}
-
-fn setbacks(attempted: &[Attempt]) -> impl Iterator<Item = &Setback> {
-    attempted.iter().filter_map(|attempt| attempt.result.as_ref().err())
-}
-
-fn outcomes(
-    claim: &Claim,
-    attempted: &[Attempt],
-    is_late: bool,
-    policy: &Policy,
-    now_ms: u64,
-) -> Vec<(usize, Outcome)> {
-    // Where there is no randomness, mails that failed together come back together.
-    let jitter = getrandom::u32().unwrap_or(JITTER_NONE);
-    let outcome = |attempt: &Attempt| match &attempt.result {
-        Ok(disposition) => Outcome::Done(disposition.clone()),
-        Err(setback) => {
-            let next = || setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), jitter);
-            let not_before_ms = match setback.kept_back().map_or_else(next, |pause| until(now_ms, pause)) {
-                Next::Retry { not_before_ms } => not_before_ms,
-                // The store could not be asked whether the mail lies in the mailbox after all: nobody is told that it
-                // does not before that is known.
-                Next::GiveUp => now_ms.saturating_add(UNDECIDED_PAUSE_MS),
-            };
-            let reason = setback.to_string();
-            if is_late {
-                Outcome::Delayed { reason, not_before_ms }
-            } else {
-                Outcome::Retry { reason, not_before_ms }
-            }
-        }
-    };
-    attempted.iter().map(|attempt| (attempt.recipient, outcome(attempt))).collect()
-}
-
-/// Nothing is decided before a mail's own turn, so neither a notice nor the end comes earlier.
-fn until(now_ms: u64, pause: Duration) -> Next {
-    Next::Retry { not_before_ms: now_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)) }
-}
-
-/// RFC 3463: other or undefined mail system status.
-const DAMAGED: &str = "5.3.0 the mail was damaged on the disk of this server";
-/// RFC 3463: delivery time expired.
-const EXPIRED: &str = "5.4.7 given up after many attempts; the last one";
-/// The middle of the spread.
-const JITTER_NONE: u32 = 1 << 31;
 /// Mails. Beyond, one that is damaged is looked at once more.
 const DAMAGED_MAX: usize = 10_000;
-const UNDECIDED_PAUSE_MS: u64 = 15 * 60 * 1000;

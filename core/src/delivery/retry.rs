@@ -70,6 +70,12 @@ impl Setback {
         }
     }
 
+    /// Whether it is about the way to another server.
+    #[must_use]
+    pub const fn is_of_next_hop(&self) -> bool {
+        matches!(self, Self::NextHop { .. } | Self::LeftAlone { .. } | Self::KeptBack { .. })
+    }
+
     /// Whether somebody was asked, or something tried.
     #[must_use]
     pub const fn is_of_attempt(&self) -> bool {

@@ -17,6 +17,11 @@ use crate::queue::{Lane, Queue};
 use crate::scan::{Rewriter, Scanner};
 use crate::store::MailStore;
 
+/// Whether workers may take mail of a lane now.
+pub(super) fn is_open(remote: Option<&Remote>, lane: Lane) -> bool {
+    lane == Lane::Local || remote.is_none_or(Remote::has_room)
+}
+
 /// The rooms that delivery stands between.
 #[derive(Clone)]
 pub struct Rooms {
@@ -49,7 +54,7 @@ pub struct Rooms {
 impl Rooms {
     /// Whether workers may take mail of a lane now.
     pub(super) fn is_open(&self, lane: Lane) -> bool {
-        lane == Lane::Local || self.remote.as_ref().is_none_or(Remote::has_room)
+        is_open(self.remote.as_ref(), lane)
     }
 
     /// Has the queue keep mail for other servers apart, so that however much of it waits, it does not stand before mail for

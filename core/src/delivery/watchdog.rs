@@ -1,4 +1,4 @@
-//! Tells of work that goes on beyond every deadline it has.
+//! Tells of work that goes on beyond every deadline it has, and of a queue that does not get on.
 //!
 //! Each attempt has time limits of its own, so this speaks of bugs and of a machine that stands still: it has a thread of
 //! its own, since the runtime may be what is stuck.
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntGauge;
 
 use crate::events::{About, Log, What};
-use crate::queue::NewMessage;
+use crate::queue::{NewMessage, ProgressWatch};
 use crate::threads;
 
 /// Watches attempts. Clones are the same one; its thread ends with the last.
@@ -27,9 +27,16 @@ pub struct Watched {
     number: u64,
 }
 
+/// A queue that is being watched; over when dropped.
+#[derive(Debug)]
+pub struct WatchedQueue {
+    inner: Arc<Inner>,
+}
+
 #[derive(Debug)]
 struct Inner {
     attempts: Mutex<Attempts>,
+    queue: Mutex<Option<ProgressWatch>>,
     /// Its end wakes the thread, which then ends too.
     ended: Arc<(Mutex<bool>, Condvar)>,
 }
@@ -74,9 +81,20 @@ impl Watchdog {
         Watched { inner: Arc::clone(&self.inner), number }
     }
 
+    /// Looks after a queue as a whole, in place of one before.
+    #[must_use]
+    pub fn watch_queue(&self, watch: ProgressWatch) -> WatchedQueue {
+        *lock(&self.inner.queue) = Some(watch);
+        WatchedQueue { inner: Arc::clone(&self.inner) }
+    }
+
     fn start_with(events: Log, stuck: Option<IntGauge>, pause: Duration) -> io::Result<Self> {
         let ended = Arc::new((Mutex::new(false), Condvar::new()));
-        let inner = Arc::new(Inner { attempts: Mutex::default(), ended: Arc::clone(&ended) });
+        let inner = Arc::new(Inner {
+            attempts: Mutex::default(),
+            queue: Mutex::default(),
+            ended: Arc::clone(&ended),
+        });
         let weak = Arc::downgrade(&inner);
         threads::spawn("watchdog", move || look(&weak, &ended, &events, stuck.as_ref(), pause))?;
         Ok(Self { inner })
@@ -120,6 +138,14 @@ impl Drop for Watched {
     }
 }
 
+impl Drop for WatchedQueue {
+    fn drop(&mut self) {
+        // It may own a watchdog itself, whose end must not find the lock taken.
+        let ended = lock(&self.inner.queue).take();
+        drop(ended);
+    }
+}
+
 fn look(
     inner: &Weak<Inner>,
     ended: &(Mutex<bool>, Condvar),
@@ -134,6 +160,9 @@ fn look(
             return;
         }
         let Some(inner) = inner.upgrade() else { return };
+        if let Some(watch) = lock(&inner.queue).as_mut() {
+            watch.look(Instant::now());
+        }
         let (count, news) = inner.stuck();
         if let Some(gauge) = gauge {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));

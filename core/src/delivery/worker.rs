@@ -22,11 +22,12 @@ use super::clearance::{Clearance, about};
 use super::local::Plan;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
-use super::rooms::Rooms;
+use super::rooms::{Rooms, is_open};
 use super::successor::Successor;
+use super::watchdog::WatchedQueue;
 use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Suspects, delivered_to};
 use crate::events::What;
-use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, QueueId};
+use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, ProgressWatch, QueueId};
 use crate::scan::{FailMode, Stamp, Unscanned, Verdict};
 use crate::store::{Delivery, StoreError};
 
@@ -45,6 +46,7 @@ pub struct Workers {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     remote: Option<Remote>,
+    watched: WatchedQueue,
 }
 
 /// What an attempt has come to as far as this machine goes.
@@ -126,7 +128,10 @@ impl Workers {
                 tokio::spawn(worker.run())
             })
             .collect();
-        Ok(Self { closing, stop, tasks, remote: rooms.remote })
+        let (queue, remote) = (rooms.queue.clone(), rooms.remote.clone());
+        let watch = ProgressWatch::new(queue, move |lane| is_open(remote.as_ref(), lane));
+        let watched = rooms.watchdog.watch_queue(watch);
+        Ok(Self { closing, stop, tasks, remote: rooms.remote, watched })
     }
 
     /// Takes infected mail that no queue has taken.
@@ -143,6 +148,7 @@ impl Workers {
     /// Lets every worker finish the mail it holds, and those on their way to other servers arrive if they do so soon, then
     /// returns. Queue and store stay open.
     pub async fn stop(self) {
+        drop(self.watched);
         // An error means that no worker is left.
         let _gone = self.stop.send(true);
         for task in self.tasks {

@@ -47,6 +47,12 @@ struct SimulatedFile {
     read_only: bool,
 }
 
+/// All calls wait as long as this lives.
+#[derive(Debug)]
+pub struct Hung<'a> {
+    _state: MutexGuard<'a, State>,
+}
+
 // === impl SimulatedDisk ===
 
 impl SimulatedDisk {
@@ -93,6 +99,12 @@ impl SimulatedDisk {
     /// Sets how many files there may be, for `free_files`. `None`: any number.
     pub fn set_files_max(&self, files: Option<u64>) {
         self.lock().files_max = files;
+    }
+
+    /// Makes the disk hang.
+    #[must_use]
+    pub fn hang(&self) -> Hung<'_> {
+        Hung { _state: self.lock() }
     }
 
     /// Inverts bits of one octet that lies on the disk, as a failing medium does.

@@ -438,6 +438,22 @@ pub enum What {
     /// Mail is accepted again.
     #[serde(rename = "queue.accepting")]
     Accepting,
+    /// A part of the queue does not get on.
+    #[serde(rename = "queue.stalled")]
+    Stalled {
+        /// Which: `writer`, which hangs in the disk, or `delivery`, where nobody takes mail that is due.
+        part: Cow<'static, str>,
+        /// For how long.
+        seconds: u64,
+    },
+    /// It gets on again.
+    #[serde(rename = "queue.resumed")]
+    Resumed {
+        /// Which part.
+        part: Cow<'static, str>,
+        /// After how long.
+        seconds: u64,
+    },
     /// A file of the queue is shorter than it was.
     #[serde(rename = "queue.cut")]
     Cut {

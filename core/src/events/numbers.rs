@@ -66,6 +66,8 @@ impl What {
             Self::Refusing { .. } => 802,
             Self::Accepting => 803,
             Self::Cut { .. } => 804,
+            Self::Stalled { .. } => 805,
+            Self::Resumed { .. } => 806,
             Self::Gap { .. } => 901,
         }
     }

@@ -72,9 +72,12 @@ impl fmt::Display for Event {
             | What::QuarantineDeleted { .. }
             | What::QuarantineExpired { .. } => self.quarantine(f),
             What::Damaged { .. } | What::Missing { .. } | What::NotSent { .. } => self.lost(f),
-            What::Ordered { .. } | What::Refusing { .. } | What::Accepting | What::Cut { .. } => {
-                self.queue(f)
-            }
+            What::Ordered { .. }
+            | What::Refusing { .. }
+            | What::Accepting
+            | What::Cut { .. }
+            | What::Stalled { .. }
+            | What::Resumed { .. } => self.queue(f),
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }
@@ -258,6 +261,15 @@ impl Event {
             }
             What::Refusing { reason } => write!(f, "the queue takes no mail: {reason}"),
             What::Accepting => f.write_str("the queue takes mail again"),
+            What::Stalled { part, seconds } if part == "writer" => {
+                write!(f, "the queue's writer hangs in the disk for {seconds} s")
+            }
+            What::Stalled { seconds, .. } => {
+                write!(f, "mail is due, and no worker has taken any for {seconds} s")
+            }
+            What::Resumed { part, seconds } => {
+                write!(f, "the queue's {part} gets on again after {seconds} s")
+            }
             What::Cut { segment, octets } => {
                 write!(f, "{segment} of the queue is shorter than it was; {octets} octets are lost")
             }
@@ -343,6 +355,11 @@ mod tests {
         assert_eq!(said(removed), "mail Q was taken out of the queue, and nobody told, for <me@x> by uid 0");
         let stuck = What::Stuck { doing: "sending it on".into(), seconds: 11_000 };
         assert_eq!(said(stuck), "mail Q is stuck: sending it on goes on for 11000 s");
+        let stalled = |part: &'static str| said(What::Stalled { part: part.into(), seconds: 60 });
+        assert_eq!(stalled("writer"), "the queue's writer hangs in the disk for 60 s");
+        assert_eq!(stalled("delivery"), "mail is due, and no worker has taken any for 60 s");
+        let resumed = What::Resumed { part: "writer".into(), seconds: 61 };
+        assert_eq!(said(resumed), "the queue's writer gets on again after 61 s");
         let deferred = What::Deferred { recipient: "<me@x>".into(), reason: "4.2.0 busy".into() };
         assert_eq!(said(deferred), "mail Q could not be delivered yet to <me@x>: 4.2.0 busy");
     }

@@ -153,6 +153,7 @@ impl Queue {
                 (index.pop_due(now, &is_open), index.next_due_ms(&is_open))
             };
             if let Some(due) = due {
+                self.shared.pulse.count_claim();
                 // Tells of several messages may have become one: whoever takes a message wakes the next for the rest.
                 if next_ms.is_some_and(|at| at <= now) {
                     self.shared.due.notify_one();

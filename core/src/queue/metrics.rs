@@ -5,6 +5,7 @@ use prometheus::{
 };
 
 use super::AppendError;
+use super::progress::Part;
 
 /// Registered once a process; cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub(super) segments: IntGauge,
     /// 1 while nothing is accepted after a failed flush.
     pub(super) stopped: IntGauge,
+    stalled_writer: IntGauge,
+    stalled_delivery: IntGauge,
     /// Damaged records found, at the start and when they were read.
     pub(super) corrupt: IntCounter,
 }
@@ -81,6 +84,14 @@ impl Metrics {
             &["state"],
         )?;
         registry.register(Box::new(by_state.clone()))?;
+        let stalled = IntGaugeVec::new(
+            Opts::new(
+                "gatepost_queue_stalled",
+                "1 while a part of the queue does not get on: its writer hangs in the disk, or due mail is not taken.",
+            ),
+            &["part"],
+        )?;
+        registry.register(Box::new(stalled.clone()))?;
         let histogram = |name: &str, help: &str, buckets: Vec<f64>| -> prometheus::Result<Histogram> {
             let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
             registry.register(Box::new(histogram.clone()))?;
@@ -124,8 +135,17 @@ impl Metrics {
             )?,
             segments: gauge("gatepost_queue_segments", "Segments on disk.")?,
             stopped: gauge("gatepost_queue_stopped", "1 while nothing is accepted after a failed flush.")?,
+            stalled_writer: stalled.with_label_values(&["writer"]),
+            stalled_delivery: stalled.with_label_values(&["delivery"]),
             corrupt: counter("gatepost_queue_corrupt_records_total", "Damaged records found.")?,
         })
+    }
+
+    pub(super) const fn stalled(&self, part: Part) -> &IntGauge {
+        match part {
+            Part::Writer => &self.stalled_writer,
+            Part::Delivery => &self.stalled_delivery,
+        }
     }
 
     pub(super) fn refused(&self, error: AppendError) {

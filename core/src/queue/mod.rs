@@ -35,6 +35,7 @@ pub mod metrics;
 mod operator;
 pub mod orders;
 mod pending;
+pub mod progress;
 mod reader;
 mod record;
 mod recovery;
@@ -64,6 +65,7 @@ pub use orders::{
     AGE_BOUNDS_MS, Affected, DomainStats, HOLD_RULES_MAX, HoldRule, OrderError, Removal, Selection, State,
     Stats,
 };
+pub use progress::ProgressWatch;
 pub use salvage::Salvaged;
 pub use schedule::{Backoff, Lane};
 pub use verify::{Flaw, Problem, Verified};

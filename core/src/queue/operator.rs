@@ -81,6 +81,8 @@ impl Queue {
             Removal::Silent => {
                 let mut affected = Affected::default();
                 for ids in self.select(selection).await.chunks(REMOVED_AT_ONCE) {
+                    let others = self.shared.index().others(selection, ids);
+                    affected.others = affected.others.saturating_add(others);
                     self.remove_some(ids, by, &mut affected).await?;
                 }
                 Ok(affected)
@@ -130,6 +132,8 @@ impl Queue {
         let mut affected = Affected::default();
         for ids in self.select(selection).await.chunks(ORDER_MESSAGES) {
             let in_delivery = self.in_delivery(ids);
+            let others = if mark == Mark::Thaw { 0 } else { self.shared.index().others(selection, ids) };
+            affected.others = affected.others.saturating_add(others);
             self.commit(Work::marks(Marks { mark, ids: ids.to_vec() })).await?;
             affected.in_delivery = affected.in_delivery.saturating_add(in_delivery);
             affected.messages = affected.messages.saturating_add(ids.len().saturating_sub(in_delivery));

@@ -67,6 +67,9 @@ pub struct Affected {
     /// Messages that it would have changed but for a delivery attempt that is under way. A hold counts none here: it holds
     /// such a message when the attempt has ended in vain.
     pub in_delivery: usize,
+    /// Recipients that wait with these messages, but whose domain or address the selection does not name: a message is held or
+    /// taken out as a whole.
+    pub others: usize,
 }
 
 /// Why an order was not carried out, or not to its end.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::envelope::decode_stored;
 use super::index::{Due, Entry, Filter, Gathering, Index, Tally};
+use super::progress::Pulse;
 use super::record::Kind;
 use super::segment::{Location, read_payload, read_record};
 use super::{
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     /// Set by whoever wants to know; until then nobody is told.
     pub(super) events: OnceLock<Log>,
+    pub(super) pulse: Pulse,
     clock: Mutex<Clock>,
     index: Mutex<Index>,
 }
@@ -113,6 +115,7 @@ impl Shared {
             closed: AtomicBool::new(false),
             counts: Counts::default(),
             events: OnceLock::new(),
+            pulse: Pulse::default(),
             clock: Mutex::new(Clock::new()),
             index: Mutex::new(index),
         }
@@ -120,6 +123,15 @@ impl Shared {
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As `index`; `None` while somebody else has it.
+    pub(super) fn try_index(&self) -> Option<MutexGuard<'_, Index>> {
+        match self.index.try_lock() {
+            Ok(index) => Some(index),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// The time, milliseconds since 1970. Where the clock was set back, what waits for a time is told first.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::committer::{Committer, Work};
+use super::progress::Pulse;
 use super::shared::Shared;
 use super::teller::{Reply, Teller};
 use crate::threads;
@@ -74,6 +75,7 @@ impl Writer {
     fn run(mut self) {
         let mut has_company = false;
         while let Some(first) = self.inbox.blocking_recv() {
+            let _busy = Pulse::begin(&self.committer.shared);
             let mut batch = Batch::default();
             batch.add(first);
             if has_company {

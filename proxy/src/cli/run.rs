@@ -356,7 +356,9 @@ fn readiness(
             (metrics.gauge(QUEUE_STOPPED) != Some(0.0), "the queue accepts nothing since a flush failed"),
             (queue.is_closed(), "the queue is closed: its writer has ended"),
             (store.is_closed(), "the mailboxes are closed: their writer has ended"),
-            (queue.is_full(), "too little space is left on the disk"),
+            (queue.hangs(), "the queue's writer hangs in the disk"),
+            // Asks the disk, which would not answer.
+            (!queue.hangs() && queue.is_full(), "too little space is left on the disk"),
         ];
         reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
     })

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! -> {"version":3,"request":{"change":{"hold":{"domain":"example.org"}}}}
-//! <- {"affected":{"messages":3,"in_delivery":1}}
+//! <- {"affected":{"messages":3,"in_delivery":1,"other_recipients":0}}
 //! <- "done"
 //! -> {"version":3,"request":{"list":{}}}
 //! <- {"item":{"id":"1M829761E0000", ...}}

@@ -67,7 +67,7 @@ pub async fn answer(
         }
         QuarantineRequest::Delete(filter) => {
             let messages = quarantine.delete(filter.try_into()?, by).await?;
-            hearer.hear(Line::Affected(Reached { messages, in_delivery: 0 })).await?;
+            hearer.hear(Line::Affected(Reached { messages, ..Reached::default() })).await?;
         }
     }
     Ok(())

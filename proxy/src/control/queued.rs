@@ -146,6 +146,8 @@ pub struct Reached {
     pub messages: usize,
     /// Messages that it would have changed but for a delivery under way.
     pub in_delivery: usize,
+    /// Recipients that the filter does not name, of messages that were held or taken out.
+    pub other_recipients: usize,
 }
 
 /// The queue at a glance.
@@ -309,7 +311,7 @@ impl Order {
     /// The event of an order that came to this.
     #[must_use]
     pub fn event(name: &'static str, filter: String, by: &str, affected: Affected) -> What {
-        let Affected { messages, in_delivery } = affected;
+        let Affected { messages, in_delivery, .. } = affected;
         What::Ordered { by: by.to_owned(), order: name.into(), filter, messages, in_delivery }
     }
 }
@@ -365,8 +367,8 @@ impl From<Details> for Detailed {
 // === impl Reached ===
 
 impl From<Affected> for Reached {
-    fn from(Affected { messages, in_delivery }: Affected) -> Self {
-        Self { messages, in_delivery }
+    fn from(Affected { messages, in_delivery, others }: Affected) -> Self {
+        Self { messages, in_delivery, other_recipients: others }
     }
 }
 

@@ -75,7 +75,7 @@ async fn change(order: Order, uid: u32, rooms: &Rooms) -> Result<Affected, Refus
     let obeyed = obey(order, &by, rooms).await;
     match &obeyed {
         Ok(affected) => {
-            let Affected { messages, in_delivery } = *affected;
+            let Affected { messages, in_delivery, .. } = *affected;
             tracing::info!(order = name, filter, uid, messages, in_delivery, "the queue was given an order");
             rooms.events.record(About::default(), Order::event(name, filter, &by, *affected));
         }

@@ -56,7 +56,7 @@ pub(in crate::delivery) fn told(facts: &Facts<'_>) -> Vec<Told> {
                 (Action::Failed, QUARANTINED)
             }
             Some(Ok(_)) => return None,
-            Some(Err(setback)) if facts.is_late && delay => {
+            Some(Err(setback)) if facts.is_late && delay && setback.kept_back().is_none() => {
                 return Some(Told::new(recipient, Action::Delayed, &setback.to_string(), hop));
             }
             None if facts.is_late && delay => (Action::Delayed, NOT_TRIED),

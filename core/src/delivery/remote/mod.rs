@@ -10,6 +10,7 @@ mod attempt;
 mod destinations;
 mod hops;
 pub mod metrics;
+mod pauses;
 pub mod probe;
 mod prover;
 mod targets;
@@ -35,6 +36,7 @@ pub use self::destinations::CONNECTIONS_DEFAULT;
 use self::destinations::{Denied, Destinations, Ticket};
 use self::hops::HopHealth;
 pub use self::metrics::Metrics;
+pub use self::pauses::Pauses;
 pub use self::probe::Probe;
 pub use self::prover::Dane;
 use self::prover::Prover;
@@ -47,6 +49,7 @@ use super::route::{Destination, DomainPattern, Routes, Way};
 use super::tls_policy::{Applied, Fetcher, Policies};
 use super::watchdog::Watchdog;
 use super::{Attempt, Disposition};
+use crate::clock::now_ms;
 use crate::queue::{NewMessage, QueueId};
 use crate::scan::Stamp;
 use crate::tlsrpt::Ledger;
@@ -103,6 +106,8 @@ pub struct Tools {
     pub watchdog: Watchdog,
     /// What a mail scanned now would be stamped with.
     pub current_stamp: CurrentStamp,
+    /// When mail was paused, before this start too.
+    pub pauses: Pauses,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -178,6 +183,7 @@ impl Remote {
             unsettled: Mutex::new(HashMap::new()),
         });
         let is_paused = inner.settings.load().paused;
+        inner.tools.pauses.note(is_paused, now_ms());
         inner.tools.metrics.paused.set(i64::from(is_paused));
         if is_paused {
             tell_of_pause(is_paused);
@@ -193,7 +199,14 @@ impl Remote {
         if self.inner.settings.swap(Arc::new(settings)).paused != is_paused {
             tell_of_pause(is_paused);
         }
+        self.inner.tools.pauses.note(is_paused, now_ms());
         self.inner.tools.metrics.paused.set(i64::from(is_paused));
+    }
+
+    /// For how many milliseconds between two times (since 1970) mail was paused.
+    #[must_use]
+    pub fn paused_ms(&self, from_ms: u64, to_ms: u64) -> u64 {
+        self.inner.tools.pauses.between(from_ms, to_ms)
     }
 
     /// Destinations that are left alone are not any more, for the next mail at each of them: an operator wants to know.

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::BoxFuture;
-use crate::clock::now_ms;
 use crate::delivery::dns::{Addresses, Exchanger, Exchangers, Unresolved};
 use crate::delivery::hop;
 use crate::delivery::retry::Setback;
@@ -78,6 +77,7 @@ pub(in crate::delivery) fn remote(port: u16) -> Remote {
         roots: Arc::new(RootCertStore::empty()),
         fetcher: Arc::new(OneHost),
         ledger: Some(Ledger::default()),
+        pauses: Pauses::default(),
         watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
         current_stamp: Box::new(|| Teachable::new().stamp()),
         metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
@@ -167,7 +167,9 @@ async fn while_it_is_paused_nothing_goes_out_and_afterwards_all_of_it() {
     let setback = attempted[0].result.as_ref().unwrap_err();
     assert!(setback.to_string().starts_with("4.3.2 ") && !setback.is_of_attempt(), "{setback}");
     assert_eq!(taken.load(Ordering::SeqCst), 0);
+    tokio::time::sleep(Duration::from_millis(20)).await;
     remote.reload(settings);
+    assert!(remote.paused_ms(0, now_ms()) >= 20);
     assert!(remote.has_room());
     assert_eq!(attempt(&remote, &message, true).await[0].result, Ok(Disposition::Delivered));
     remote.stop().await;

@@ -110,6 +110,20 @@ impl Entry {
         }
     }
 
+    /// How many recipients are pending, and how many of them in this domain.
+    pub(super) fn pending_in(&self, domain: NameId) -> (usize, usize) {
+        let all = self.pending.count();
+        let in_domain = match &self.domains {
+            Domains::One(one) if *one == domain => all,
+            Domains::One(_) => 0,
+            Domains::Each(each) => {
+                let here = each.iter().enumerate().filter(|(_, of)| **of == domain);
+                here.filter(|(number, _)| self.pending.contains(*number)).count()
+            }
+        };
+        (all, in_domain)
+    }
+
     /// As often as they were taken from the names.
     pub(super) fn all_domains(&self) -> &[NameId] {
         match &self.domains {

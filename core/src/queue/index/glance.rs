@@ -104,6 +104,21 @@ impl Index {
         last
     }
 
+    /// How many pending recipients of these messages a selection by domain or address does not name.
+    pub(in super::super) fn others(&self, selection: &Selection, ids: &[QueueId]) -> usize {
+        let domain = selection.domain.as_deref().map(normal_domain);
+        let entries = ids.iter().filter_map(|id| self.messages.get(id));
+        let others = entries.map(|entry| match (&selection.recipient, &domain) {
+            (Some(_), _) => entry.pending.count().saturating_sub(1),
+            (None, Some(domain)) => self.domains.find(domain).map_or(0, |domain| {
+                let (all, named) = entry.pending_in(domain);
+                all.saturating_sub(named)
+            }),
+            (None, None) => 0,
+        });
+        others.fold(0, usize::saturating_add)
+    }
+
     /// The messages that lie in a segment, of the next few thousand behind `after`.
     pub(in super::super) fn in_segment(
         &self,

@@ -53,8 +53,9 @@ pub(super) enum Command {
     },
     /// Keep messages back. Delivery leaves them alone until they are released or deleted.
     ///
-    /// Chosen by --from alone, by --domain alone or by --all, mail that comes in later is kept back too. A delivery that is
-    /// under way goes on; where it is in vain, the message is held then.
+    /// Chosen by --from alone, by --domain alone or by --all, mail that comes in later is kept back too. A message is held as a
+    /// whole: with --domain and --to, its recipients elsewhere wait with it, and how many is said. A delivery that is under way
+    /// goes on; where it is in vain, the message is held then.
     Hold {
         #[command(flatten)]
         matching: Matching,
@@ -79,7 +80,8 @@ pub(super) enum Command {
     },
     /// Take messages out of the queue for good.
     ///
-    /// One of --bounce and --silent must be said: a mail that vanishes is the sender's last to know of.
+    /// One of --bounce and --silent must be said: a mail that vanishes is the sender's last to know of. A message goes as a whole:
+    /// with --domain and --to, for its recipients elsewhere too, and how many is said.
     Delete {
         #[command(flatten)]
         matching: Matching,

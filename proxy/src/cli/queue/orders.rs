@@ -101,15 +101,24 @@ fn give(source: &mut Source, filter: &Filter, order: Order) -> Result<Reached, F
 }
 
 fn tell(reached: Reached, what: &str, json: bool, output: &mut Output) -> Result<(), Failure> {
-    let Reached { messages, in_delivery } = reached;
+    let Reached { messages, in_delivery, other_recipients } = reached;
     if json {
-        return output.json(&serde_json::json!({ "messages": messages, "in_delivery": in_delivery }));
+        let reached = serde_json::json!({
+            "messages": messages, "in_delivery": in_delivery, "other_recipients": other_recipients,
+        });
+        return output.json(&reached);
     }
     let plural = if messages == 1 { "message" } else { "messages" };
     output.line(format_args!("{messages} {plural} {what}"))?;
     if in_delivery > 0 {
         output.line(format_args!(
             "{in_delivery} in delivery right now; see `gatepost queue list` for what becomes of them"
+        ))?;
+    }
+    if other_recipients > 0 {
+        let plural = if other_recipients == 1 { "recipient" } else { "recipients" };
+        output.line(format_args!(
+            "{other_recipients} {plural} elsewhere too: a message is {what} for all its recipients at once"
         ))?;
     }
     Ok(())
