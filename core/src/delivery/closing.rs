@@ -25,10 +25,9 @@ use super::successor::Successor;
 use super::warning::{Pace, Warnings};
 use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
-use crate::clock::now_ms;
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
-use crate::queue::{Claim, NewMessage, Outcome, QueueId, Turn};
+use crate::queue::{Claim, NewMessage, Outcome, QueueId, Turn, Wait};
 use crate::scan::InfectedAction;
 
 /// What senders are told, and when a mail is given up.
@@ -103,15 +102,16 @@ impl Closing {
         successor: Option<Successor>,
         anew: Option<Anew>,
     ) -> bool {
-        let (id, message, now_ms) = (claim.id, Arc::clone(&claim.message), now_ms());
+        let (id, message) = (claim.id, Arc::clone(&claim.message));
+        let wait = self.wait_of(&message);
         let session = message.submission.origin.session.as_str();
         let policy = self.policy.load_full();
         let unreported = self.unreported(&claim, &attempted);
         let (gone_on, anew) = anew.map_or_else(Default::default, |anew| (anew.recipients, anew.message));
-        let attempted = self.conclude(&claim, attempted, &policy, now_ms).await;
+        let attempted = self.conclude(&claim, attempted, &policy, wait).await;
         let attempted = infected::keep_remembered(&self.rooms.quarantine, &message, attempted).await;
         self.keep_unreturnable(&message, &attempted, &unreported).await;
-        let is_late = !claim.sender_knows && is_late(&message, &attempted, &policy, now_ms);
+        let is_late = !claim.sender_knows && is_late(&attempted, &policy, wait);
         let facts = Facts {
             message: &message,
             pending: &claim.pending,
@@ -120,13 +120,13 @@ impl Closing {
             gone_on: &gone_on,
             is_late,
         };
-        let notification = self.notify(Arc::clone(&message), &facts, &policy, now_ms).await;
-        let outcomes = outcomes(&claim, &attempted, is_late, &policy, now_ms);
+        let notification = self.notify(Arc::clone(&message), &facts, &policy, wait).await;
+        let outcomes = outcomes(&claim, &attempted, is_late, &policy, wait);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
         let (successor, rewriting) =
             successor.map(|successor| (successor.message, successor.rewriting)).unzip();
         let found = rewriting.as_ref().map(|rewriting| rewriting.threat.as_str());
-        let warned = self.warn(&message, &attempted, found, &policy, now_ms);
+        let warned = self.warn(&message, &attempted, found, &policy, wait.now_ms);
         let warnings = warned.iter().map(|warned| warned.message.clone());
         let notification = notification.map(|(notification, _)| notification);
         let follow_ups = notification.into_iter().chain(successor).chain(anew).chain(warnings).collect();
@@ -194,11 +194,11 @@ impl Closing {
         claim: &Claim,
         attempted: Vec<Attempt>,
         policy: &Policy,
-        now_ms: u64,
+        wait: Wait,
     ) -> Vec<Attempt> {
         let is_proven = self.is_damage_proven(claim.id, &attempted);
         let mut attempted: Vec<Attempt> =
-            attempted.into_iter().map(|attempt| give_up(claim, attempt, is_proven, policy, now_ms)).collect();
+            attempted.into_iter().map(|attempt| give_up(claim, attempt, is_proven, policy, wait)).collect();
         let mut bounced: Vec<_> = attempted.iter_mut().filter_map(bounced_here).collect();
         if bounced.is_empty() {
             return attempted;
@@ -285,7 +285,7 @@ impl Closing {
         message: Arc<NewMessage>,
         facts: &Facts<'_>,
         policy: &Policy,
-        now_ms: u64,
+        wait: Wait,
     ) -> Option<(NewMessage, Vec<Told>)> {
         let attempted = facts.attempted;
         let told = told(facts);
@@ -293,13 +293,18 @@ impl Closing {
             return None;
         }
         let is_infected = attempted.iter().any(infected::is_found) || !self.is_vouched_for(&message).await;
-        let expires_at_ms = expires_at_ms(&message, attempted, policy);
+        let expires_at_ms = expires_at_ms(attempted, policy, wait.since_ms);
         let id = self.rooms.queue.allocate_id();
         let subject = Subject { message, told: told.clone(), is_infected, expires_at_ms };
-        let mut notification = self.notifier.make(id, &policy.hostname, now_ms, subject).await?;
+        let mut notification = self.notifier.make(id, &policy.hostname, wait.now_ms, subject).await?;
         // The sender may be an address of ours that leads to other servers.
         notification.submission = self.rooms.forward(notification.submission);
         Some((notification, told))
+    }
+
+    /// How long a mail has waited, whatever was done to the clock meanwhile.
+    pub(super) fn wait_of(&self, message: &NewMessage) -> Wait {
+        self.rooms.queue.wait_of(message.id, message.submission.origin.received_at_ms)
     }
 
     /// What the session's scan found clean may be infected by the signatures of today.
@@ -350,7 +355,8 @@ impl Closing {
         }
         let finished = attempted.iter().filter(|attempt| attempt.is_done()).count();
         if finished > 0 {
-            let waited_ms = now_ms().saturating_sub(message.submission.origin.received_at_ms);
+            let Wait { since_ms, now_ms } = self.wait_of(message);
+            let waited_ms = now_ms.saturating_sub(since_ms);
             info!(%queue_id, session, recipients = finished, waited_ms, "recipients have their disposition");
             if let Some(metrics) = &self.metrics {
                 metrics.seconds.observe(Duration::from_millis(waited_ms).as_secs_f64());
@@ -360,14 +366,14 @@ impl Closing {
 }
 
 /// An attempt in vain is the end where the mail has waited long enough.
-fn give_up(claim: &Claim, attempt: Attempt, is_proven: bool, policy: &Policy, now_ms: u64) -> Attempt {
+fn give_up(claim: &Claim, attempt: Attempt, is_proven: bool, policy: &Policy, wait: Wait) -> Attempt {
     let Err(setback) = &attempt.result else { return attempt };
     if *setback == Setback::Damaged && is_proven {
         let session = claim.message.submission.origin.session.as_str();
         error!(queue_id = %claim.id, session, "the body file of a mail is damaged; it is given up");
         return Attempt { result: Ok(Disposition::Bounced { reason: DAMAGED.to_owned() }), ..attempt };
     }
-    match setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), 0) {
+    match setback.schedule(&policy.schedules).next(waiting(claim, setback, wait), 0) {
         Next::Retry { .. } => attempt,
         Next::GiveUp => {
             let reason = format!("{EXPIRED}: {setback}");
@@ -388,14 +394,13 @@ fn bounced_here(attempt: &mut Attempt) -> Option<(u32, &mut Result<Disposition, 
     }
 }
 
-fn waiting(claim: &Claim, setback: &Setback, now_ms: u64) -> Waiting {
+fn waiting(claim: &Claim, setback: &Setback, wait: Wait) -> Waiting {
     let (attempts, left_alone) = match setback {
         // That nobody is there has been found out as often as by attempts of its own.
         Setback::LeftAlone { pause, failures, .. } => (claim.attempts.max(*failures), Some(*pause)),
         _ => (claim.attempts.saturating_add(1), None),
     };
-    let received_at_ms = claim.message.submission.origin.received_at_ms;
-    Waiting { received_at_ms, now_ms, attempts, left_alone }
+    Waiting { received_at_ms: wait.since_ms, now_ms: wait.now_ms, attempts, left_alone }
 }
 
 /// It counts unless all that is still to be done was left alone.
@@ -409,14 +414,13 @@ fn turn(attempted: &[Attempt]) -> Turn {
 }
 
 /// Whether a schedule of those by which recipients wait has its delay notice due.
-fn is_late(message: &NewMessage, attempted: &[Attempt], policy: &Policy, now_ms: u64) -> bool {
-    let received_at_ms = message.submission.origin.received_at_ms;
-    setbacks(attempted).any(|setback| setback.schedule(&policy.schedules).is_late(received_at_ms, now_ms))
+fn is_late(attempted: &[Attempt], policy: &Policy, wait: Wait) -> bool {
+    let Wait { since_ms, now_ms } = wait;
+    setbacks(attempted).any(|setback| setback.schedule(&policy.schedules).is_late(since_ms, now_ms))
 }
 
 /// The first time at which a recipient of this mail is given up.
-fn expires_at_ms(message: &NewMessage, attempted: &[Attempt], policy: &Policy) -> u64 {
-    let received_at_ms = message.submission.origin.received_at_ms;
+fn expires_at_ms(attempted: &[Attempt], policy: &Policy, received_at_ms: u64) -> u64 {
     let ends =
         setbacks(attempted).map(|setback| setback.schedule(&policy.schedules).expires_at_ms(received_at_ms));
     ends.min().unwrap_or(received_at_ms)
@@ -431,19 +435,19 @@ fn outcomes(
     attempted: &[Attempt],
     is_late: bool,
     policy: &Policy,
-    now_ms: u64,
+    wait: Wait,
 ) -> Vec<(usize, Outcome)> {
     // Where there is no randomness, mails that failed together come back together.
     let jitter = getrandom::u32().unwrap_or(JITTER_NONE);
     let outcome = |attempt: &Attempt| match &attempt.result {
         Ok(disposition) => Outcome::Done(disposition.clone()),
         Err(setback) => {
-            let next = setback.schedule(&policy.schedules).next(waiting(claim, setback, now_ms), jitter);
+            let next = setback.schedule(&policy.schedules).next(waiting(claim, setback, wait), jitter);
             let not_before_ms = match next {
                 Next::Retry { not_before_ms } => not_before_ms,
                 // The store could not be asked whether the mail lies in the mailbox after all: nobody is told that it
                 // does not before that is known.
-                Next::GiveUp => now_ms.saturating_add(UNDECIDED_PAUSE_MS),
+                Next::GiveUp => wait.now_ms.saturating_add(UNDECIDED_PAUSE_MS),
             };
             let reason = setback.to_string();
             if is_late {

@@ -75,6 +75,11 @@ impl fmt::Display for Event {
             What::Ordered { .. } | What::Refusing { .. } | What::Accepting | What::Cut { .. } => {
                 self.queue(f)
             }
+            What::ClockJumped { by_ms } => {
+                let (seconds, way) =
+                    (by_ms.unsigned_abs() / 1_000, if *by_ms < 0 { "back" } else { "ahead" });
+                write!(f, "the clock of this machine jumped {way} by {seconds} s")
+            }
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }

@@ -5,6 +5,7 @@ use prometheus::{
 };
 
 use super::AppendError;
+use crate::clock::Moved;
 
 /// Registered once a process; cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub struct Metrics {
     pub(super) stopped: IntGauge,
     /// Damaged records found, at the start and when they were read.
     pub(super) corrupt: IntCounter,
+    clock_ahead: IntCounter,
+    clock_back: IntCounter,
 }
 
 // === impl Metrics ===
@@ -63,6 +66,11 @@ impl Metrics {
             &["reason"],
         )?;
         registry.register(Box::new(refused.clone()))?;
+        let clock = IntCounterVec::new(
+            Opts::new("gatepost_queue_clock_jumps_total", "How often the clock of this machine was set."),
+            &["direction"],
+        )?;
+        registry.register(Box::new(clock.clone()))?;
         let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -125,7 +133,17 @@ impl Metrics {
             segments: gauge("gatepost_queue_segments", "Segments on disk.")?,
             stopped: gauge("gatepost_queue_stopped", "1 while nothing is accepted after a failed flush.")?,
             corrupt: counter("gatepost_queue_corrupt_records_total", "Damaged records found.")?,
+            clock_ahead: clock.with_label_values(&["ahead"]),
+            clock_back: clock.with_label_values(&["back"]),
         })
+    }
+
+    pub(super) fn clock_jumped(&self, moved: Moved) {
+        match moved {
+            Moved::Little => {}
+            Moved::Back(_) => self.clock_back.inc(),
+            Moved::Ahead(_) => self.clock_ahead.inc(),
+        }
     }
 
     pub(super) fn refused(&self, error: AppendError) {
