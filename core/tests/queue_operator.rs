@@ -25,7 +25,7 @@ use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 
 fn settings(quotas: Quotas) -> Settings {
-    Settings { segment_octets: 64 * 1024, free_octets_min: 0, free_files_min: 0, quotas }
+    Settings { segment_octets: 64 * 1024, free_octets_min: 0, free_files_min: 0, quotas, clock_back_ms: 0 }
 }
 
 fn open(disk: &SimulatedDisk) -> Queue {

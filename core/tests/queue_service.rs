@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatepost_core::clock::now_ms;
 use gatepost_core::delivery::Disposition;
 use gatepost_core::disk::{Disk, Fault, RealDisk, SimulatedDisk};
 use gatepost_core::intake::{Body, BodyBuffer, Origin, Submission};
@@ -29,6 +30,7 @@ const SMALL: Settings = Settings {
     free_octets_min: 0,
     free_files_min: 0,
     quotas: Quotas { user: NO_QUOTA, domain: NO_QUOTA },
+    clock_back_ms: 0,
 };
 
 fn open(disk: &SimulatedDisk) -> (Queue, Recovered) {
@@ -188,6 +190,44 @@ async fn a_retry_is_not_due_before_its_time_even_over_a_restart() {
         (summary.attempts, summary.recipients[0].pending, summary.recipients[1].pending),
         (1, true, false)
     );
+}
+
+#[tokio::test]
+async fn a_retry_follows_a_clock_that_was_set_back_over_a_restart() {
+    const DAYS: u64 = 3 * 24 * 60 * 60 * 1_000;
+    let disk = SimulatedDisk::new();
+    let (queue, _) = open(&disk);
+    queue.append(mail(&queue, 1, text("x"))).await.unwrap();
+    let claim = queue.claim().await.unwrap();
+    // An hour later, by a clock that is three days ahead of the one to come.
+    let not_before_ms = now_ms() + 3_600_000;
+    let outcomes = vec![(0, Outcome::Retry { reason: "4.2.0 busy".to_owned(), not_before_ms })];
+    queue.settle(claim, outcomes).await.unwrap();
+    queue.close().await;
+    for (clock_back_ms, due) in [(0, false), (1_800_000, false), (DAYS, true)] {
+        let settings = Settings { clock_back_ms, ..SMALL };
+        let (queue, _) = Queue::open(Arc::new(disk.clone()), Path::new("/queue"), settings, None).unwrap();
+        let listed_ms = queue.list().await[0].not_before_ms;
+        assert_eq!(listed_ms, not_before_ms.saturating_sub(clock_back_ms));
+        assert_eq!(nothing_is_due(&queue).await, !due, "{clock_back_ms}");
+        queue.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_a_wrong_clock_has_written_is_not_waited_for() {
+    let disk = SimulatedDisk::new();
+    let (queue, _) = open(&disk);
+    queue.append(mail(&queue, 1, text("x"))).await.unwrap();
+    let claim = queue.claim().await.unwrap();
+    let outcomes = vec![(0, Outcome::Retry { reason: "4.2.0 busy".to_owned(), not_before_ms: u64::MAX })];
+    queue.settle(claim, outcomes).await.unwrap();
+    let soon = || now_ms()..now_ms() + 600_000;
+    assert!(soon().contains(&queue.list().await[0].not_before_ms));
+    queue.close().await;
+    let (queue, _) = open(&disk);
+    assert!(soon().contains(&queue.list().await[0].not_before_ms));
+    assert!(nothing_is_due(&queue).await, "a start has other things to do at once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

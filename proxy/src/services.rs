@@ -97,8 +97,8 @@ impl Rooms {
     ) -> Result<Self, OpenError> {
         let registry = metrics.registry();
         let tls = Arc::new(load_tls(config, folder)?);
-        let events = open_events(folder, registry)?;
-        let queue = open_queue(config, folder, &events, registry)?;
+        let (events, clock_back_ms) = open_events(folder, registry)?;
+        let queue = open_queue(config, folder, &events, clock_back_ms, registry)?;
         let (overruled, shares) = (Overruled::default(), Shares::new(config));
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
         let store = Arc::new(open_store(folder, registry)?);

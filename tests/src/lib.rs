@@ -14,7 +14,7 @@
 //! postfix, dovecot, exim, aiosmtpd: real mail servers to send to
 //! pass_through: a server that hands sessions on
 //! exchange: a stand-in for one that must not face the internet
-//! fault: a disk that fails or is slow
+//! fault: a disk that fails or is slow; clock: a clock that somebody sets
 //! next_hop: a mail server that misbehaves as a test wants
 //! clamd: a virus scanner; icap: a server that asks it; repairer: one that cleans; slow_scanner: one that takes its time
 //! web: a web server with one page
@@ -32,6 +32,7 @@ pub mod balancer;
 pub mod binary;
 pub mod clamd;
 pub mod clients;
+pub mod clock;
 pub mod command;
 pub mod corpus;
 pub mod dns;

@@ -300,6 +300,26 @@ impl Server {
         samples.iter().sum()
     }
 
+    /// What the event log has of these names, in its order.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn events(&self, names: &[&str]) -> Vec<serde_json::Value> {
+        let folders = [self.inner_data(), self.data()].map(|data| data.join("events"));
+        let mut files: Vec<PathBuf> = folders
+            .iter()
+            .find_map(|folder| fs::read_dir(folder).ok())
+            .expect("an event log")
+            .flatten()
+            .map(|file| file.path())
+            .collect();
+        files.sort();
+        let lines: String = files.iter().map(|file| fs::read_to_string(file).expect("a log")).collect();
+        let events = lines.lines().filter_map(|line| serde_json::from_str(line).ok());
+        events.filter(|event: &serde_json::Value| names.iter().any(|name| event["event"] == *name)).collect()
+    }
+
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -162,7 +162,8 @@ impl Task {
             Some(last) if last.stamp != stamp.to_string() => Some(Reason::NewSignatures),
             Some(last) => every.and_then(|every| {
                 let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-                (now_ms().saturating_sub(last.started_at_ms) >= every_ms).then_some(Reason::Schedule)
+                // A clock that was set back does not keep the next one away for as long.
+                (now_ms().abs_diff(last.started_at_ms) >= every_ms).then_some(Reason::Schedule)
             }),
         };
         self.seen = Some(stamp);

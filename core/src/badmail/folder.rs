@@ -45,7 +45,6 @@ impl Folder {
         root: &Path,
         settings: Settings,
         metrics: Option<Metrics>,
-        now_ms: u64,
     ) -> io::Result<Self> {
         disk.make_folder(root)?;
         if let Some(parent) = root.parent() {
@@ -53,7 +52,7 @@ impl Folder {
         }
         let mut folder = Self { disk, root: root.to_owned(), settings, metrics, kept: BTreeMap::new() };
         folder.take_stock()?;
-        folder.sweep(settings, now_ms)?;
+        folder.make_room()?;
         Ok(folder)
     }
 
@@ -76,14 +75,25 @@ impl Folder {
             metrics.count(message.cause);
         }
         // The mail is safe. What is too much now can still go the next time.
-        if let Err(error) = self.sweep(self.settings, now_ms) {
+        if let Err(error) = self.make_room() {
             tracing::warn!(%error, "old bad mail could not be removed");
         }
         Ok(name)
     }
 
+    /// Removes what is too old as well. `now_ms` is of a clock that is not simply believed.
     pub(super) fn sweep(&mut self, settings: Settings, now_ms: u64) -> io::Result<()> {
         self.settings = settings;
+        self.remove_surplus(now_ms)
+    }
+
+    /// What comes in, and a start, make nothing old: the clock may just be wrong.
+    fn make_room(&mut self) -> io::Result<()> {
+        self.remove_surplus(0)
+    }
+
+    fn remove_surplus(&mut self, now_ms: u64) -> io::Result<()> {
+        let settings = self.settings;
         let age_ms = u64::try_from(settings.age.as_millis()).unwrap_or(u64::MAX);
         let mut octets = self.kept.values().fold(0_u64, |sum, octets| sum.saturating_add(*octets));
         while let Some((name, size)) = self.kept.first_key_value() {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::clock::now_ms;
+use crate::clock::{Ages, now_ms};
 use crate::disk::{Disk, Worked};
 use crate::queue::QueueId;
 use folder::Folder;
@@ -82,7 +82,7 @@ impl Badmail {
         settings: Settings,
         metrics: Option<Metrics>,
     ) -> io::Result<Self> {
-        let folder = Folder::open(disk, root, settings, metrics, now_ms())?;
+        let folder = Folder::open(disk, root, settings, metrics)?;
         Ok(Self { folder: Worked::start("gatepost-badmail", folder)? })
     }
 
@@ -98,20 +98,21 @@ impl Badmail {
     /// Removes what is too old or too much, now and then and whenever the bounds change. Ends when nobody can change them any
     /// more.
     pub async fn watch(self, mut bounds: watch::Receiver<Settings>) {
+        let ages = Ages::start();
         loop {
             match tokio::time::timeout(SWEEP_INTERVAL, bounds.changed()).await {
                 Ok(Ok(())) | Err(_) => (),
                 Ok(Err(_)) => return,
             }
             let settings = *bounds.borrow_and_update();
-            if let Err(error) = self.sweep(settings).await {
+            if let Err(error) = self.sweep(settings, ages.now_ms()).await {
                 tracing::warn!(%error, "old bad mail could not be removed");
             }
         }
     }
 
-    async fn sweep(&self, settings: Settings) -> io::Result<()> {
-        self.folder.run(move |folder| folder.sweep(settings, now_ms())).await?
+    async fn sweep(&self, settings: Settings, now_ms: u64) -> io::Result<()> {
+        self.folder.run(move |folder| folder.sweep(settings, now_ms)).await?
     }
 }
 

@@ -27,7 +27,6 @@ use super::successor::Successor;
 use super::warning::{Pace, Warnings};
 use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
-use crate::clock::now_ms;
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
 use crate::queue::{Claim, NewMessage, QueueId};
@@ -116,12 +115,12 @@ impl Closing {
         successors: Vec<Successor>,
         anew: Option<Anew>,
     ) -> bool {
-        let (id, message, now_ms) = (claim.id, Arc::clone(&claim.message), now_ms());
+        let (id, message) = (claim.id, Arc::clone(&claim.message));
+        let age = self.age_of(&message);
         let session = message.submission.origin.session.as_str();
         let policy = self.policy.load_full();
         let unreported = self.unreported(&claim, &attempted);
         let (gone_on, anew) = anew.map_or_else(Default::default, |anew| (anew.recipients, anew.message));
-        let age = self.age(&message, now_ms);
         let attempted = self.conclude(&claim, attempted, &policy, age).await;
         let attempted = infected::keep_remembered(&self.rooms.quarantine, &message, attempted).await;
         self.keep_unreturnable(&message, &attempted, &unreported).await;
@@ -134,13 +133,13 @@ impl Closing {
             gone_on: &gone_on,
             is_late,
         };
-        let notification = self.notify(Arc::clone(&message), &facts, &policy, now_ms).await;
+        let notification = self.notify(Arc::clone(&message), &facts, &policy, age).await;
         let outcomes = outcomes(claim.attempts, &attempted, is_late, &policy, age);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
         let (successors, rewritings): (Vec<_>, Vec<_>) =
             successors.into_iter().map(|successor| (successor.message, successor.rewriting)).unzip();
         let found = rewritings.first().map(|rewriting| rewriting.threat.as_str());
-        let warned = self.warn(&message, &attempted, found, &policy, now_ms);
+        let warned = self.warn(&message, &attempted, found, &policy, age.now_ms);
         let warnings = warned.iter().map(|warned| warned.message.clone());
         let notification = notification.map(|(notification, _)| notification);
         let follow_ups = notification.into_iter().chain(successors).chain(anew).chain(warnings).collect();
@@ -199,10 +198,6 @@ impl Closing {
                 metrics.unreported.inc();
             }
         }
-    }
-
-    fn age(&self, message: &NewMessage, now_ms: u64) -> Age {
-        Age::of(message, self.rooms.remote.as_ref(), now_ms)
     }
 
     /// Ends what waits in vain. The store has the last word on everything that did not leave this machine: a delivery
@@ -303,7 +298,7 @@ impl Closing {
         message: Arc<NewMessage>,
         facts: &Facts<'_>,
         policy: &Policy,
-        now_ms: u64,
+        age: Age,
     ) -> Option<(NewMessage, Vec<Told>)> {
         let attempted = facts.attempted;
         let told = told(facts);
@@ -311,13 +306,19 @@ impl Closing {
             return None;
         }
         let is_infected = attempted.iter().any(infected::is_found) || !self.is_vouched_for(&message).await;
-        let expires_at_ms = expires_at_ms(attempted, policy, self.age(&message, now_ms));
+        let expires_at_ms = expires_at_ms(attempted, policy, age);
         let id = self.rooms.queue.allocate_id();
         let subject = Subject { message, told: told.clone(), is_infected, expires_at_ms };
-        let mut notification = self.notifier.make(id, &policy.hostname, now_ms, subject).await?;
+        let mut notification = self.notifier.make(id, &policy.hostname, age.now_ms, subject).await?;
         // The sender may be an address of ours that leads to other servers.
         notification.submission = self.rooms.forward(notification.submission);
         Some((notification, told))
+    }
+
+    /// How long a mail has waited.
+    pub(super) fn age_of(&self, message: &NewMessage) -> Age {
+        let wait = self.rooms.queue.wait_of(message.id, message.submission.origin.received_at_ms);
+        Age::of(message, self.rooms.remote.as_ref(), wait)
     }
 
     /// What the session's scan found clean may be infected by the signatures of today.
@@ -371,7 +372,7 @@ impl Closing {
         }
         let finished = attempted.iter().filter(|attempt| attempt.is_done()).count();
         if finished > 0 {
-            let waited_ms = now_ms().saturating_sub(message.submission.origin.received_at_ms);
+            let waited_ms = self.age_of(message).waited_ms();
             info!(%queue_id, session, recipients = finished, waited_ms, "recipients have their disposition");
             if let Some(metrics) = &self.metrics {
                 metrics.seconds.observe(Duration::from_millis(waited_ms).as_secs_f64());

@@ -40,7 +40,7 @@ pub struct Schedules {
 /// A mail after an attempt in vain. Times are milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
-    /// When it was accepted.
+    /// When it was accepted. Where that lies ahead, the clock was set back since, and the attempts tell its age.
     pub received_at_ms: u64,
     /// Now.
     pub now_ms: u64,
@@ -90,6 +90,10 @@ impl Schedule {
     /// destination is left alone comes again when that is over, however long it would wait after an attempt.
     pub fn next(&self, waiting: Waiting, jitter: u32) -> Next {
         let Waiting { received_at_ms, now_ms, attempts, left_alone } = waiting;
+        // Otherwise a mail that came in while the clock was years ahead would be tried for years.
+        let is_ahead = received_at_ms > now_ms;
+        let received_at_ms =
+            if is_ahead { before(now_ms, self.retries.least_age(attempts)) } else { received_at_ms };
         let expires_at_ms = self.expires_at_ms(received_at_ms);
         if now_ms >= expires_at_ms && attempts >= ATTEMPTS_MIN {
             return Next::GiveUp;
@@ -140,6 +144,17 @@ impl Retries {
             Self::Exponential(backoff) => spread(backoff.delay(attempts), jitter),
         }
     }
+
+    /// How much time lies between the first and the last of so many attempts, at least.
+    #[must_use]
+    fn least_age(self, attempts: u32) -> Duration {
+        let pauses = attempts.saturating_sub(1);
+        let growing = pauses.min(GROWING_MAX);
+        let until_longest =
+            (1..=growing).fold(Duration::ZERO, |age, attempt| age.saturating_add(self.delay(attempt, 0)));
+        let longest = self.delay(u32::MAX, 0).saturating_mul(pauses.saturating_sub(growing));
+        until_longest.saturating_add(longest)
+    }
 }
 
 /// A point between 7/8 and 9/8 of a delay.
@@ -179,6 +194,10 @@ fn after(at_ms: u64, time: Duration) -> u64 {
     at_ms.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
+fn before(at_ms: u64, time: Duration) -> u64 {
+    at_ms.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -190,6 +209,8 @@ const DELAY_NOTICE_MODERN: Duration = Duration::from_secs(4 * HOUR);
 /// RFC 5321 section 4.5.4.1: generally at least 4 to 5 days.
 const EXPIRY_MODERN: Duration = Duration::from_secs(5 * DAY);
 const ATTEMPTS_MIN: u32 = 2;
+/// Behind so many doublings no delay grows any more.
+const GROWING_MAX: u32 = 32;
 /// A pause that is over while this is worked out is no reason for a busy loop.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
@@ -259,12 +280,31 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_gives_nothing_up() {
-        let waiting = Waiting { received_at_ms: RECEIVED, now_ms: 0, attempts: u32::MAX, left_alone: None };
-        let Next::Retry { not_before_ms } = Schedules::MODERN.local.next(waiting, u32::MAX) else {
-            panic!("given up")
-        };
-        assert!(not_before_ms > 0 && not_before_ms < 20 * MINUTE * 1000);
+    fn behind_a_clock_that_was_set_back_attempts_tell_the_age() {
+        let schedule = Schedules::MODERN.local;
+        for now_ms in [6 * DAY * 1000, RECEIVED - 1] {
+            let next = |attempts| {
+                let waiting = Waiting { received_at_ms: RECEIVED, now_ms, attempts, left_alone: None };
+                schedule.next(waiting, u32::MAX)
+            };
+            for attempts in [0, 1, 2, 100, 480] {
+                let Next::Retry { not_before_ms } = next(attempts) else {
+                    panic!("given up after {attempts} attempts")
+                };
+                assert!(not_before_ms > now_ms && not_before_ms < now_ms + 20 * MINUTE * 1000);
+            }
+            // 5 days, a quarter of an hour apart.
+            for attempts in [600, u32::MAX] {
+                assert_eq!(next(attempts), Next::GiveUp, "{attempts}");
+            }
+        }
+    }
+
+    #[test]
+    fn attempts_that_an_operator_asked_for_make_no_mail_older() {
+        let waiting =
+            Waiting { received_at_ms: RECEIVED, now_ms: RECEIVED, attempts: 10_000, left_alone: None };
+        assert!(matches!(Schedules::MODERN.local.next(waiting, 0), Next::Retry { .. }));
     }
 
     #[test]

@@ -8,7 +8,6 @@ use tracing::{error, warn};
 
 use super::dsn::{Facts, told};
 use super::{Attempt, Closing, Disposition, infected, trace};
-use crate::clock::now_ms;
 use crate::quarantine::{Evidence, Suspect};
 use crate::queue::NewMessage;
 
@@ -57,7 +56,8 @@ impl Suspects {
             return;
         }
         let policy = self.closing.policy.load_full();
-        let made = self.closing.notify(Arc::clone(message), &facts, &policy, now_ms()).await;
+        let age = self.closing.age_of(message);
+        let made = self.closing.notify(Arc::clone(message), &facts, &policy, age).await;
         let Some((notification, told)) = made else {
             warn!(queue_id = %message.id, "the sender of an infected mail cannot be told");
             return;

@@ -462,6 +462,12 @@ pub enum What {
         /// How much is gone.
         octets: u64,
     },
+    /// The clock of this machine was set, or the machine slept: times before and behind this do not agree.
+    #[serde(rename = "clock.jumped")]
+    ClockJumped {
+        /// By how many milliseconds; below zero: back.
+        by_ms: i64,
+    },
     /// Events are missing here: more came than could be written.
     #[serde(rename = "log.gap")]
     Gap {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use gatepost_smtp::wire::token::Token;
@@ -105,6 +105,29 @@ impl History {
         })
     }
 
+    /// When the newest event happened, as far as it can be read, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn newest_ms(&self) -> io::Result<Option<u64>> {
+        let files = match files(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            files => files?,
+        };
+        for (_, path) in files.iter().rev() {
+            let mut file = File::open(path)?;
+            let octets = file.seek(SeekFrom::End(0))?;
+            file.seek(SeekFrom::Start(octets.saturating_sub(TAIL_OCTETS)))?;
+            let mut tail = Vec::new();
+            file.read_to_end(&mut tail)?;
+            let mut events = tail.rsplit(|octet| *octet == b'\n').flat_map(serde_json::from_slice::<Event>);
+            if let Some(newest) = events.next() {
+                return Ok(Some(newest.at_ms));
+            }
+        }
+        Ok(None)
+    }
+
     /// The mails that were accepted and of whose recipients some have no end here, and how many those are. Reads the whole
     /// log. A mail whose events were lost may be among them.
     ///
@@ -196,6 +219,9 @@ const QUEUE_ID: &str = "\"queue_id\":\"";
 /// Before the name of a threat, where a verdict is written.
 const INFECTED: &str = "infected: ";
 
+/// Holds some hundred events.
+const TAIL_OCTETS: u64 = 64 * 1024;
+
 /// In every line that tells of a gap.
 const GAP: &str = "\"log.gap\"";
 
@@ -235,6 +261,18 @@ mod tests {
         log.record(about("S1", Some("Q1")), delivered());
         log.flush().await;
         History::open(folder)
+    }
+
+    #[tokio::test]
+    async fn the_newest_event_is_found_behind_a_torn_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = filled(folder.path()).await;
+        let newest = history.of_mail("Q1").unwrap().events[0].at_ms;
+        assert_eq!(history.newest_ms().unwrap(), Some(newest));
+        let (_, path) = files(folder.path()).unwrap().remove(0);
+        let mut file = File::options().append(true).open(path).unwrap();
+        std::io::Write::write_all(&mut file, b"{\"at_ms\":7,\"ses").unwrap();
+        assert_eq!(history.newest_ms().unwrap(), Some(newest));
     }
 
     #[tokio::test]
@@ -309,6 +347,7 @@ mod tests {
         let found = history.of_token("000000".parse().unwrap()).unwrap();
         assert!(found.events.is_empty() && found.since_ms.is_some());
         let nowhere = History::open(&folder.path().join("none"));
+        assert_eq!(nowhere.newest_ms().unwrap(), None);
         assert_eq!(nowhere.of_mail("Q1").unwrap(), Found::default());
     }
 }

@@ -20,7 +20,7 @@ impl What {
     }
 
     /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
-    /// 5 scan engines, 6 the quarantine, 7 mailboxes, 8 the queue, 9 the log).
+    /// 5 scan engines, 6 the quarantine, 7 mailboxes, 8 the queue, 9 the log, 10 the machine).
     #[must_use]
     pub const fn id(&self) -> u16 {
         match self {
@@ -69,6 +69,7 @@ impl What {
             Self::Stalled { .. } => 805,
             Self::Resumed { .. } => 806,
             Self::Gap { .. } => 901,
+            Self::ClockJumped { .. } => 1001,
         }
     }
 }

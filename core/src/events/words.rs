@@ -78,6 +78,11 @@ impl fmt::Display for Event {
             | What::Cut { .. }
             | What::Stalled { .. }
             | What::Resumed { .. } => self.queue(f),
+            What::ClockJumped { by_ms } => {
+                let (seconds, way) =
+                    (by_ms.unsigned_abs() / 1_000, if *by_ms < 0 { "back" } else { "ahead" });
+                write!(f, "the clock of this machine jumped {way} by {seconds} s")
+            }
             What::Gap { lost } => write!(f, "{lost} events are missing in the log here"),
         }
     }

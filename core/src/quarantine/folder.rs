@@ -60,7 +60,6 @@ impl Folder {
         root: &Path,
         settings: Settings,
         metrics: Option<Metrics>,
-        now_ms: u64,
     ) -> io::Result<(Self, Vec<Removed>)> {
         disk.make_folder(root)?;
         if let Some(parent) = root.parent() {
@@ -75,7 +74,7 @@ impl Folder {
             unfinished: BTreeMap::new(),
         };
         folder.take_stock()?;
-        let removed = folder.sweep(now_ms)?;
+        let removed = folder.make_room()?;
         Ok((folder, removed))
     }
 
@@ -104,7 +103,7 @@ impl Folder {
             metrics.kept.inc();
         }
         // The mail is safe. What is too much now can still go the next time.
-        Ok(self.sweep(now_ms).unwrap_or_else(|error| {
+        Ok(self.make_room().unwrap_or_else(|error| {
             tracing::warn!(%error, "old mail in the quarantine could not be removed");
             Vec::new()
         }))
@@ -161,6 +160,7 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes what is too old as well. `now_ms` is of a clock that is not simply believed.
     pub(super) fn resize(&mut self, settings: Settings, now_ms: u64) -> io::Result<Vec<Removed>> {
         self.settings = settings;
         self.sweep(now_ms)
@@ -241,6 +241,11 @@ impl Folder {
     fn passing<'a>(&'a self, selection: &'a Selection) -> impl Iterator<Item = (&'a QueueId, &'a Entry)> {
         let whole = self.kept.iter().filter(|(_, entry)| !entry.record.recipients.is_empty());
         whole.filter(|(id, entry)| selection.passes(**id, &entry.record))
+    }
+
+    /// What comes in, and a start, make nothing old: the clock may just be wrong.
+    fn make_room(&mut self) -> io::Result<Vec<Removed>> {
+        self.sweep(0)
     }
 
     fn sweep(&mut self, now_ms: u64) -> io::Result<Vec<Removed>> {

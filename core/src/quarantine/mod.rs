@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use self::folder::rulings::rulings;
 use self::folder::{Folder, Removed};
-use crate::clock::now_ms;
+use crate::clock::{Ages, now_ms};
 use crate::disk::{Disk, Worked};
 use crate::events::{About, Log, What};
 use crate::queue::{NewMessage, QueueId};
@@ -114,7 +114,7 @@ impl Quarantine {
         metrics: Option<Metrics>,
     ) -> io::Result<Self> {
         rulings(&*disk, root)?.into_iter().for_each(|ruling| overruled.insert(ruling));
-        let (folder, removed) = Folder::open(disk, root, settings, metrics, now_ms())?;
+        let (folder, removed) = Folder::open(disk, root, settings, metrics)?;
         let folder = Worked::start("gatepost-quarant", folder)?;
         let quarantine = Self { folder, overruled, events };
         quarantine.tell_expired(removed);
@@ -194,13 +194,15 @@ impl Quarantine {
     /// Removes what is too old or too much, now and then and whenever the bounds change. Ends when nobody can change them any
     /// more.
     pub async fn watch(self, mut bounds: watch::Receiver<Settings>) {
+        let ages = Ages::start();
         loop {
             match tokio::time::timeout(SWEEP_INTERVAL, bounds.changed()).await {
                 Ok(Ok(())) | Err(_) => (),
                 Ok(Err(_)) => return,
             }
             let settings = *bounds.borrow_and_update();
-            let swept = self.folder.run(move |folder| folder.resize(settings, now_ms())).await;
+            let now_ms = ages.now_ms();
+            let swept = self.folder.run(move |folder| folder.resize(settings, now_ms)).await;
             match swept.and_then(|swept| swept) {
                 Ok(removed) => self.tell_expired(removed),
                 Err(error) => tracing::warn!(%error, "old mail in the quarantine could not be removed"),

@@ -12,6 +12,7 @@ use super::segment::{Location, SegmentId};
 use super::shared::{Lease, Shared};
 use super::standing::{Marks, Rules};
 use super::{AppendError, Claim, HoldRule, NewMessage, Quotas};
+use crate::clock::now_ms;
 use crate::disk::FreeSpace;
 use crate::events::{self, What};
 use crate::intake::Body;
@@ -259,6 +260,8 @@ impl Committer {
     fn settled(&mut self, change: &Change, message: Option<&Arc<NewMessage>>, segment: SegmentId) {
         let mut index = self.shared.index();
         index.apply(change, segment);
+        // The clock may have been set back while the record was written.
+        index.believe(change.id, now_ms());
         self.has_waiting |= index.schedule(change.id);
         drop(index);
         if let (Some(Body::File(file)), false) = (message.map(|message| &message.body), change.leaves_pending)

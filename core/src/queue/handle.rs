@@ -14,12 +14,13 @@ use super::facts::domain_of_path;
 use super::index::Due;
 use super::journal::Journal;
 use super::recovery::{self, Mode, recover};
+use super::schedule::believed;
 use super::shared::{Lease, Loaded, Shared};
 use super::supply::Supply;
 use super::writer::{self, Message};
 use super::{
     AppendError, Claim, Details, IdGenerator, Lane, Metrics, NewMessage, OpenError, Outcome, QueueId, Quotas,
-    Recovered, Selection, Settings, Stats, Summary, Turn,
+    Recovered, Selection, Settings, Stats, Summary, Turn, Wait,
 };
 use crate::clock::now_ms;
 use crate::disk::{Disk, FreeSpace, IoPool};
@@ -94,7 +95,7 @@ impl Queue {
         let bodies = root.join(BODIES_FOLDER);
         let spool = Spool::inline(Arc::clone(&disk), &bodies).map_err(OpenError::io(&bodies))?;
         let mut state = recover(&*disk, root, &spool, Mode::Look)?;
-        state.index.schedule_all(now_ms().saturating_add(PUT_OFF_MS_MAX));
+        state.index.schedule_all(0, now_ms());
         let ids = Arc::new(IdGenerator::above(state.id_floor));
         Ok(Snapshot { shared: Shared::new(disk, root.to_owned(), spool, ids, state.index, None) })
     }
@@ -103,6 +104,13 @@ impl Queue {
     pub fn report_to(&self, events: Log) {
         // A second log would hear nothing that the first does not.
         let _first_stays = self.shared.events.set(events);
+    }
+
+    /// How long a message has waited that was received at that time (milliseconds since 1970), whatever was done to the clock
+    /// meanwhile.
+    #[must_use]
+    pub fn wait_of(&self, id: QueueId, received_at_ms: u64) -> Wait {
+        self.shared.wait_of(id, received_at_ms)
     }
 
     /// Where bodies of this queue are collected: `BodyBuffer::new(queue.spool(), budget)`.
@@ -114,7 +122,9 @@ impl Queue {
     /// A fresh id, greater than every one before it.
     #[must_use]
     pub fn allocate_id(&self) -> QueueId {
-        self.shared.ids.allocate(now_ms())
+        // A jump of the clock is seen before the first id behind it: what was accepted before is told by that.
+        let now_ms = self.shared.watch_clock();
+        self.shared.ids.allocate(now_ms)
     }
 
     /// Makes a message durable; returns after the flush. Where this future is dropped the message may be taken all the
@@ -209,8 +219,9 @@ impl Queue {
 
     /// Gives a claim back, due after a pause that no record tells: nothing was tried. Until then `reason` says what it waits for.
     pub fn postpone(&self, claim: Claim, pause: Duration, reason: Option<&str>) {
-        let not_before_ms = now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        self.shared.index().postpone(claim.id, not_before_ms, reason);
+        let now_ms = now_ms();
+        let not_before_ms = now_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        self.shared.index().postpone(claim.id, believed(not_before_ms, now_ms), reason);
         claim.lease.end();
         self.shared.due.notify_one();
     }
@@ -333,7 +344,7 @@ pub(super) fn assemble(
 ) -> Result<(Committer, Arc<Shared>, Recovered), OpenError> {
     let recovery::State { mut index, recovered, ends, last_segment, id_floor } =
         recover(&*disk, root, &spool, Mode::Repair)?;
-    index.schedule_all(now_ms().saturating_add(PUT_OFF_MS_MAX));
+    index.schedule_all(settings.clock_back_ms, now_ms());
     let rules = index.rules().clone();
     if let Some(metrics) = &metrics {
         metrics.corrupt.inc_by(recovered.corrupt_records as u64);
@@ -394,8 +405,6 @@ pub(super) const BODIES_FOLDER: &str = "bodies";
 const READERS: usize = 2;
 /// The wall clock may be set: nobody sleeps longer than this on its word.
 const LOOK_PAUSE: Duration = Duration::from_secs(30);
-/// No schedule puts a mail off for longer: a later time was written while the clock was wrong.
-const PUT_OFF_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// A disk that cannot be read is left alone for a minute.
 const REREAD_PAUSE_MS: u64 = 60_000;
 

@@ -25,7 +25,7 @@ use self::segments::Segments;
 use super::facts::Facts;
 use super::journal::Opened;
 use super::pending::Pending;
-use super::schedule::Schedule;
+use super::schedule::{Schedule, believed};
 use super::segment::{Location, SegmentId};
 use super::standing::{Rules, Standing};
 use super::{Lane, NewMessage, QueueId, Quota, Quotas};
@@ -179,10 +179,17 @@ impl Index {
         }
     }
 
-    /// All messages are due at their own times, but none later than `latest_ms`: the end of recovery.
-    pub(super) fn schedule_all(&mut self, latest_ms: u64) {
+    /// A message that is not on the schedule yet is due at its time, if that can be right.
+    pub(super) fn believe(&mut self, id: QueueId, now_ms: u64) {
+        if let Some(entry) = self.messages.get_mut(&id).filter(|entry| entry.stage == Stage::Claimed) {
+            entry.not_before_ms = believed(entry.not_before_ms, now_ms);
+        }
+    }
+
+    /// All messages are due at their own times, which follow a clock that was set back by `back_ms`: the end of recovery.
+    pub(super) fn schedule_all(&mut self, back_ms: u64, now_ms: u64) {
         for (id, entry) in &mut self.messages {
-            entry.not_before_ms = entry.not_before_ms.min(latest_ms);
+            entry.not_before_ms = believed(entry.not_before_ms.saturating_sub(back_ms), now_ms);
             entry.stage = entry.stage_by_itself();
             self.schedule.put(entry.lane, entry.not_before_ms, *id, entry.stage);
         }

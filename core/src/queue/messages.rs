@@ -103,6 +103,9 @@ pub struct Settings {
     pub free_files_min: u64,
     /// What may wait for one user or one domain.
     pub quotas: Quotas,
+    /// By how many milliseconds the clock was set back since this queue was last open: what waits for a time waits no longer
+    /// for that.
+    pub clock_back_ms: u64,
 }
 
 /// What may wait at most; `None`: as much as comes. A mail is refused with `OverQuota` where as much waits already, so
@@ -196,6 +199,16 @@ pub struct RecipientSummary {
     pub stands_for: Option<String>,
 }
 
+/// How long a message has waited, by the clock as it is set now. Milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// Since when: when it was received, moved by what the clock was set by while it waited. The time that the machine slept
+    /// does not count either.
+    pub since_ms: u64,
+    /// Now.
+    pub now_ms: u64,
+}
+
 /// Everything that `queue show` tells of one message; its body is not read.
 #[derive(Debug, Clone)]
 pub struct Details {
@@ -231,6 +244,7 @@ impl Default for Settings {
             free_octets_min: FREE_OCTETS_MIN_DEFAULT,
             free_files_min: FREE_FILES_MIN_DEFAULT,
             quotas: Quotas::default(),
+            clock_back_ms: 0,
         }
     }
 }

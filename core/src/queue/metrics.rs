@@ -6,6 +6,7 @@ use prometheus::{
 
 use super::AppendError;
 use super::progress::Part;
+use crate::clock::Moved;
 
 /// Registered once a process; cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,6 +52,8 @@ pub struct Metrics {
     stalled_delivery: IntGauge,
     /// Damaged records found, at the start and when they were read.
     pub(super) corrupt: IntCounter,
+    clock_ahead: IntCounter,
+    clock_back: IntCounter,
 }
 
 // === impl Metrics ===
@@ -66,6 +69,11 @@ impl Metrics {
             &["reason"],
         )?;
         registry.register(Box::new(refused.clone()))?;
+        let clock = IntCounterVec::new(
+            Opts::new("gatepost_queue_clock_jumps_total", "How often the clock of this machine was set."),
+            &["direction"],
+        )?;
+        registry.register(Box::new(clock.clone()))?;
         let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -138,6 +146,8 @@ impl Metrics {
             stalled_writer: stalled.with_label_values(&["writer"]),
             stalled_delivery: stalled.with_label_values(&["delivery"]),
             corrupt: counter("gatepost_queue_corrupt_records_total", "Damaged records found.")?,
+            clock_ahead: clock.with_label_values(&["ahead"]),
+            clock_back: clock.with_label_values(&["back"]),
         })
     }
 
@@ -145,6 +155,14 @@ impl Metrics {
         match part {
             Part::Writer => &self.stalled_writer,
             Part::Delivery => &self.stalled_delivery,
+        }
+    }
+
+    pub(super) fn clock_jumped(&self, moved: Moved) {
+        match moved {
+            Moved::Little => {}
+            Moved::Back(_) => self.clock_back.inc(),
+            Moved::Ahead(_) => self.clock_ahead.inc(),
         }
     }
 

@@ -30,6 +30,7 @@ pub mod handle;
 pub mod id;
 mod index;
 mod journal;
+mod leaps;
 pub mod messages;
 pub mod metrics;
 mod operator;
@@ -58,7 +59,7 @@ pub use handle::{Queue, Snapshot};
 pub use id::{IdGenerator, QueueId};
 pub use messages::{
     AppendError, Claim, Damage, Details, GIVEN_UP_REASON, NewMessage, Outcome, Quota, Quotas,
-    RecipientSummary, Recovered, Settings, Summary, Turn,
+    RecipientSummary, Recovered, Settings, Summary, Turn, Wait,
 };
 pub use metrics::Metrics;
 pub use orders::{

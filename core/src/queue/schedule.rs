@@ -46,6 +46,15 @@ struct Line {
     turn_of_later: bool,
 }
 
+/// A time at which a message is to be due, unless it was written while the clock was wrong: then it is due soon.
+pub(super) fn believed(not_before_ms: u64, now_ms: u64) -> u64 {
+    if not_before_ms > now_ms.saturating_add(PUT_OFF_MS_MAX) {
+        now_ms.saturating_add(MISTIMED_MS)
+    } else {
+        not_before_ms
+    }
+}
+
 // === impl Backoff ===
 
 impl Backoff {
@@ -125,6 +134,10 @@ impl Line {
     }
 }
 
+/// No schedule puts a mail off for longer.
+const PUT_OFF_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// A start has other things to do at once.
+const MISTIMED_MS: u64 = 5 * 60 * 1_000;
 /// 2^31 times any delay is longer than any mail waits.
 const DOUBLINGS_MAX: u32 = 31;
 

@@ -4,21 +4,21 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::envelope::decode_stored;
 use super::index::{Due, Entry, Filter, Gathering, Index, Tally};
+use super::leaps::Leaps;
 use super::progress::Pulse;
 use super::record::Kind;
 use super::segment::{Location, read_payload, read_record};
 use super::{
     Claim, Details, IdGenerator, Metrics, NewMessage, QueueId, RecipientSummary, Selection, Stats, Summary,
-    recovery,
+    Wait, recovery,
 };
-use crate::clock::now_ms;
+use crate::clock::{ClockWatch, Moved, now_ms};
 use crate::disk::Disk;
 use crate::events::{About, Log, What};
 use crate::intake::Spool;
@@ -51,22 +51,11 @@ pub(super) struct Counts {
     pub(super) is_stopped: AtomicBool,
 }
 
-/// The wall clock and one that nobody sets, read together.
+/// The clock that the schedule goes by, and how it was set.
 #[derive(Debug)]
 struct Clock {
-    wall_ms: u64,
-    steady: Instant,
-}
-
-/// What the wall clock did beside the steady one.
-#[derive(Debug, PartialEq, Eq)]
-enum Moved {
-    /// An ordinary correction, or nothing.
-    Little,
-    /// By so many milliseconds.
-    Back(u64),
-    /// By so many milliseconds; also where the machine slept.
-    Ahead(u64),
+    watch: ClockWatch,
+    leaps: Leaps,
 }
 
 /// Makes a claimed message due again when dropped before its end.
@@ -116,7 +105,7 @@ impl Shared {
             counts: Counts::default(),
             events: OnceLock::new(),
             pulse: Pulse::default(),
-            clock: Mutex::new(Clock::new()),
+            clock: Mutex::new(Clock { watch: ClockWatch::start(), leaps: Leaps::default() }),
             index: Mutex::new(index),
         }
     }
@@ -134,21 +123,50 @@ impl Shared {
         }
     }
 
-    /// The time, milliseconds since 1970. Where the clock was set back, what waits for a time is told first.
+    /// The time, milliseconds since 1970. Where the clock was set, those who go by it are told first.
     pub(super) fn watch_clock(&self) -> u64 {
-        let now = now_ms();
-        match self.clock.lock().unwrap_or_else(PoisonError::into_inner).moved(now) {
-            Moved::Little => {}
-            Moved::Back(by_ms) => {
+        let mut clock = self.clock();
+        let (now, moved) = clock.watch.look();
+        let by_ms = match moved {
+            Moved::Little => return now,
+            Moved::Back(by_ms) => 0_i64.saturating_sub_unsigned(by_ms),
+            Moved::Ahead(by_ms) => 0_i64.saturating_add_unsigned(by_ms),
+        };
+        clock.leaps.note(QueueId(self.ids.greatest()), by_ms);
+        drop(clock);
+        self.follow_clock(moved, by_ms);
+        now
+    }
+
+    /// How long a message has waited, whatever was done to the clock meanwhile.
+    pub(super) fn wait_of(&self, id: QueueId, received_at_ms: u64) -> Wait {
+        let now_ms = self.watch_clock();
+        Wait { since_ms: self.clock().leaps.since_ms(id, received_at_ms), now_ms }
+    }
+
+    fn follow_clock(&self, moved: Moved, by_ms: i64) {
+        match moved {
+            Moved::Little => return,
+            Moved::Back(by) => {
                 tracing::warn!(by_ms, "the clock was set back: the times of later attempts follow it");
-                self.index().set_back(by_ms);
+                self.index().set_back(by);
             }
-            // All that is due by it is tried, which is no harm; nothing is given up without that.
-            Moved::Ahead(by_ms) => {
+            // All that is due by it is tried, which is no harm: nothing is older for it.
+            Moved::Ahead(_) => {
                 tracing::warn!(by_ms, "the clock was set ahead: later attempts come early");
             }
         }
-        now
+        if let Some(metrics) = &self.metrics {
+            metrics.clock_jumped(moved);
+        }
+        if let Some(events) = self.events.get() {
+            events.record(About::default(), What::ClockJumped { by_ms });
+        }
+        self.due.notify_one();
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -339,29 +357,6 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-// === impl Clock ===
-
-impl Clock {
-    fn new() -> Self {
-        Self { wall_ms: now_ms(), steady: Instant::now() }
-    }
-
-    /// Since the last call.
-    fn moved(&mut self, now_ms: u64) -> Moved {
-        let elapsed = u64::try_from(self.steady.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let expected = self.wall_ms.saturating_add(elapsed);
-        *self = Self { wall_ms: now_ms, steady: Instant::now() };
-        let (back, ahead) = (expected.saturating_sub(now_ms), now_ms.saturating_sub(expected));
-        if back > MOVED_MS_MIN {
-            Moved::Back(back)
-        } else if ahead > MOVED_MS_MIN {
-            Moved::Ahead(ahead)
-        } else {
-            Moved::Little
-        }
-    }
-}
-
 // === impl Lease ===
 
 impl Lease {
@@ -395,24 +390,5 @@ impl Drop for Lease {
 impl std::fmt::Debug for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lease").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// Ordinary corrections of the clock are smaller.
-const MOVED_MS_MIN: u64 = 30_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_was_set_is_told_from_one_that_was_corrected() {
-        let now = 1_800_000_000_000;
-        let moved = |to| Clock { wall_ms: now, steady: Instant::now() }.moved(to);
-        for little in [now, now - 5_000, now + 5_000] {
-            assert_eq!(moved(little), Moved::Little);
-        }
-        assert!(matches!(moved(now - 3_600_000), Moved::Back(3_600_000..3_700_000)));
-        assert!(matches!(moved(now + 3_600_000), Moved::Ahead(3_500_000..=3_600_000)));
     }
 }

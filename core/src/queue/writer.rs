@@ -54,6 +54,10 @@ struct Writer {
 fn ring(bell: &mpsc::WeakSender<Message>, is_busy: &AtomicBool, shared: &Weak<Shared>) {
     let mut measured: Option<Instant> = None;
     loop {
+        if let Some(shared) = shared.upgrade() {
+            // Where nobody claims or hands in mail for a while, it is seen here that the clock was set.
+            shared.watch_clock();
+        }
         if measured.is_none_or(|at| at.elapsed() >= MEASURE_PAUSE)
             && let Some(shared) = shared.upgrade()
         {

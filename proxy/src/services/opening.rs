@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use gatepost_core::clock::{MOVED_MS_MIN, now_ms};
 use gatepost_core::delivery::{self, Watchdog, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
@@ -115,8 +116,23 @@ pub(super) async fn open_pass_through(
     Ok(opened)
 }
 
-pub(super) fn open_events(folder: &DataFolder, registry: &prometheus::Registry) -> Result<Log, OpenError> {
-    Log::start(&folder.events(), Some(events::Metrics::register(registry)?)).map_err(OpenError::Events)
+/// The log, and by how many milliseconds the clock was set back since the last event; 0 where it was not.
+pub(super) fn open_events(
+    folder: &DataFolder,
+    registry: &prometheus::Registry,
+) -> Result<(Log, u64), OpenError> {
+    // A log that cannot be read tells of no time; that it cannot be written is told below.
+    let newest_ms = History::open(&folder.events()).newest_ms().ok().flatten();
+    let log = Log::start(&folder.events(), Some(events::Metrics::register(registry)?));
+    let log = log.map_err(OpenError::Events)?;
+    let back_ms = newest_ms.unwrap_or(0).saturating_sub(now_ms());
+    if back_ms <= MOVED_MS_MIN {
+        return Ok((log, 0));
+    }
+    let by_ms = 0_i64.saturating_sub_unsigned(back_ms);
+    tracing::warn!(by_ms, "the clock was set back since this server was last here");
+    log.record(About::default(), What::ClockJumped { by_ms });
+    Ok((log, back_ms))
 }
 
 pub(super) async fn start_workers(
@@ -132,10 +148,12 @@ pub(super) fn open_queue(
     config: &Config,
     folder: &DataFolder,
     events: &Log,
+    clock_back_ms: u64,
     registry: &prometheus::Registry,
 ) -> Result<Queue, OpenError> {
     let (disk, metrics) = (Arc::new(RealDisk), Some(queue::Metrics::register(registry)?));
-    let (queue, recovered) = Queue::open(disk, &folder.queue(), queue_settings(config), metrics)?;
+    let settings = queue::Settings { clock_back_ms, ..queue_settings(config) };
+    let (queue, recovered) = Queue::open(disk, &folder.queue(), settings, metrics)?;
     report(&recovered);
     queue.report_to(events.clone());
     tell_of_damage(&recovered.damage, &queue, folder, events);

@@ -7,8 +7,8 @@ use crate::queue::QueueId;
 const ROOT: &str = "/badmail";
 const ROOMY: Settings = Settings { messages: 100, octets: 1_000_000, age: Duration::from_secs(60) };
 
-fn open(disk: &SimulatedDisk, settings: Settings, now_ms: u64) -> Folder {
-    Folder::open(Arc::new(disk.clone()), Path::new(ROOT), settings, None, now_ms).unwrap()
+fn open(disk: &SimulatedDisk, settings: Settings) -> Folder {
+    Folder::open(Arc::new(disk.clone()), Path::new(ROOT), settings, None).unwrap()
 }
 
 fn bad(id: u64, content: impl Read + Send + 'static) -> BadMessage {
@@ -47,10 +47,10 @@ fn reason(disk: &SimulatedDisk, name: &str) -> serde_json::Value {
 #[test]
 fn what_is_kept_survives_a_crash_with_its_reason() {
     let disk = SimulatedDisk::new();
-    let name = open(&disk, ROOMY, 1_000).keep(bad(5, &b"Subject: x\r\n\r\nhello\r\n"[..]), 1_000).unwrap();
+    let name = open(&disk, ROOMY).keep(bad(5, &b"Subject: x\r\n\r\nhello\r\n"[..]), 1_000).unwrap();
     assert_eq!(name, "0000000001000-0000000000005");
     disk.crash(1);
-    let folder = open(&disk, ROOMY, 1_000);
+    let folder = open(&disk, ROOMY);
     assert_eq!(folder.kept.len(), 1);
     assert_eq!(read(&disk, &format!("{name}.eml")), b"Subject: x\r\n\r\nhello\r\n");
     let reason = reason(&disk, &name);
@@ -63,7 +63,7 @@ fn what_is_kept_survives_a_crash_with_its_reason() {
 #[test]
 fn the_oldest_goes_first_by_number_octets_and_age() {
     let disk = SimulatedDisk::new();
-    let mut folder = open(&disk, Settings { messages: 2, ..ROOMY }, 0);
+    let mut folder = open(&disk, Settings { messages: 2, ..ROOMY });
     for id in 1..=3 {
         folder.keep(bad(id, io::empty()), id).unwrap();
     }
@@ -76,10 +76,20 @@ fn the_oldest_goes_first_by_number_octets_and_age() {
     assert_eq!(names(&disk), Vec::<String>::new());
 }
 
+/// Whoever sets it right within the hour has lost nothing.
+#[test]
+fn neither_a_start_nor_new_mail_removes_anything_for_its_age() {
+    let disk = SimulatedDisk::new();
+    open(&disk, ROOMY).keep(bad(1, io::empty()), 1).unwrap();
+    let mut folder = open(&disk, ROOMY);
+    folder.keep(bad(2, io::empty()), u64::MAX / 2).unwrap();
+    assert_eq!(folder.kept.len(), 2);
+}
+
 #[test]
 fn a_mail_that_is_too_large_alone_is_cut_and_says_so() {
     let disk = SimulatedDisk::new();
-    let mut folder = open(&disk, Settings { octets: 100_000, ..ROOMY }, 0);
+    let mut folder = open(&disk, Settings { octets: 100_000, ..ROOMY });
     let written = folder.write_content(Path::new("/badmail/x"), &mut io::repeat(b'x').take(300_000)).unwrap();
     assert_eq!((written.octets, written.cut), (100_000, true));
     let whole = folder.write_content(Path::new("/badmail/y"), &mut io::repeat(b'y').take(100_000)).unwrap();
@@ -91,7 +101,7 @@ fn a_mail_that_is_too_large_alone_is_cut_and_says_so() {
 #[test]
 fn two_mails_of_one_millisecond_and_one_id_are_both_kept() {
     let disk = SimulatedDisk::new();
-    let mut folder = open(&disk, ROOMY, 0);
+    let mut folder = open(&disk, ROOMY);
     let first = folder.keep(bad(1, &b"a"[..]), 7).unwrap();
     let second = folder.keep(bad(1, &b"b"[..]), 7).unwrap();
     assert_ne!(first, second);
@@ -102,18 +112,18 @@ fn two_mails_of_one_millisecond_and_one_id_are_both_kept() {
 fn a_failing_disk_keeps_nothing_or_all_of_it() {
     let calls = {
         let disk = SimulatedDisk::new();
-        let mut folder = open(&disk, ROOMY, 0);
+        let mut folder = open(&disk, ROOMY);
         let before = disk.calls();
         folder.keep(bad(1, &b"content"[..]), 1).unwrap();
         disk.calls() - before
     };
     for nth in 1..=calls {
         let disk = SimulatedDisk::new();
-        let mut folder = open(&disk, ROOMY, 0);
+        let mut folder = open(&disk, ROOMY);
         disk.fail_nth(disk.calls() + nth, Fault::Io);
         let kept = folder.keep(bad(1, &b"content"[..]), 1).is_ok();
         assert_eq!(names(&disk).len(), if kept { 2 } else { 0 }, "call {nth}");
-        assert_eq!(open(&disk, ROOMY, 1).kept.len(), usize::from(kept), "call {nth}");
+        assert_eq!(open(&disk, ROOMY).kept.len(), usize::from(kept), "call {nth}");
     }
 }
 
@@ -126,7 +136,7 @@ fn what_a_crash_left_half_written_is_removed_and_the_operators_own_files_stay() 
     {
         disk.create(&Path::new(ROOT).join(name)).unwrap();
     }
-    assert_eq!(open(&disk, ROOMY, 0).kept.len(), 0);
+    assert_eq!(open(&disk, ROOMY).kept.len(), 0);
     assert_eq!(names(&disk), ["1-2.eml", "notes.txt"]);
 }
 
@@ -143,7 +153,7 @@ fn a_damaged_content_is_kept_as_far_as_it_goes() {
         }
     }
     let disk = SimulatedDisk::new();
-    let name = open(&disk, ROOMY, 0).keep(bad(1, Broken(false)), 1).unwrap();
+    let name = open(&disk, ROOMY).keep(bad(1, Broken(false)), 1).unwrap();
     assert_eq!(read(&disk, &format!("{name}.eml")), b"abc");
     assert_eq!(reason(&disk, &name)["damaged"], true);
 }

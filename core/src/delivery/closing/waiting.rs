@@ -9,13 +9,14 @@ use super::super::retry::Setback;
 use super::super::schedule_policy::{Next, Waiting};
 use super::super::{Attempt, Disposition};
 use super::Policy;
-use crate::queue::{Claim, NewMessage, Outcome, Turn};
+use crate::queue::{Claim, NewMessage, Outcome, Turn, Wait};
 
 /// How long a mail has been here, milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Age {
-    received_at_ms: u64,
-    pub(super) now_ms: u64,
+pub(in crate::delivery) struct Age {
+    /// Since when, whatever was done to the clock meanwhile.
+    since_ms: u64,
+    pub(in crate::delivery) now_ms: u64,
     /// Of that time, for so long mail to other servers was paused.
     paused_ms: u64,
 }
@@ -23,16 +24,22 @@ pub(super) struct Age {
 // === impl Age ===
 
 impl Age {
-    pub(super) fn of(message: &NewMessage, remote: Option<&Remote>, now_ms: u64) -> Self {
+    pub(super) fn of(message: &NewMessage, remote: Option<&Remote>, wait: Wait) -> Self {
+        let Wait { since_ms, now_ms } = wait;
+        // Pauses are known by the clock as it was then. None is longer than the mail has waited.
         let received_at_ms = message.submission.origin.received_at_ms;
         let paused_ms = remote.map_or(0, |remote| remote.paused_ms(received_at_ms, now_ms));
-        Self { received_at_ms, now_ms, paused_ms }
+        Self { since_ms, now_ms, paused_ms: paused_ms.min(now_ms.saturating_sub(since_ms)) }
+    }
+
+    pub(super) const fn waited_ms(self) -> u64 {
+        self.now_ms.saturating_sub(self.since_ms)
     }
 
     /// When a mail without pauses would have come that has waited as long for what this one waits for.
     fn counted_from(self, setback: &Setback) -> u64 {
         let paused_ms = if setback.is_of_next_hop() { self.paused_ms } else { 0 };
-        self.received_at_ms.saturating_add(paused_ms)
+        self.since_ms.saturating_add(paused_ms)
     }
 }
 
@@ -83,7 +90,7 @@ pub(super) fn is_late(attempted: &[Attempt], policy: &Policy, age: Age) -> bool 
 pub(super) fn expires_at_ms(attempted: &[Attempt], policy: &Policy, age: Age) -> u64 {
     let end =
         |setback: &Setback| setback.schedule(&policy.schedules).expires_at_ms(age.counted_from(setback));
-    setbacks(attempted).map(end).min().unwrap_or(age.received_at_ms)
+    setbacks(attempted).map(end).min().unwrap_or(age.since_ms)
 }
 
 pub(super) fn outcomes(
@@ -165,7 +172,7 @@ mod tests {
     }
 
     fn age(hours: u64, paused: u64) -> Age {
-        Age { received_at_ms: HOUR, now_ms: HOUR + hours * HOUR, paused_ms: paused * HOUR }
+        Age { since_ms: HOUR, now_ms: HOUR + hours * HOUR, paused_ms: paused * HOUR }
     }
 
     fn refused() -> Setback {

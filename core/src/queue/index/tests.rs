@@ -36,7 +36,7 @@ fn a_message_is_local_as_long_as_somebody_here_waits_for_it() {
     let mut index = Index::default();
     index.insert(QueueId(1), place(), &facts(&["here", "there"]));
     index.insert(QueueId(2), place(), &facts(&["there"]));
-    index.schedule_all(u64::MAX);
+    index.schedule_all(0, u64::MAX);
     let remote = |lane| lane == Lane::Remote;
     assert!(index.pop_due(1, remote).is_none(), "nobody has said what is remote");
     index.set_lanes(|domain| if domain == "here" { Lane::Local } else { Lane::Remote });
