@@ -120,15 +120,17 @@ impl Session {
 
     fn permit_need(&self, asked: Asked) -> Result<(), Refusal> {
         let is_available = |is_available| if is_available { Ok(()) } else { Err(Refusal::NotImplemented) };
-        let is_passed_through = matches!(self.config.extensions, Extensions::PassThrough { .. })
-            && self.behind.is_none_or(|behind| behind.verbs.contains(asked.verb));
+        let is_passed_through = || {
+            matches!(self.config.extensions, Extensions::PassThrough { .. })
+                && self.behind.as_ref().is_none_or(|behind| behind.verbs.contains(asked.verb))
+        };
         match verb_table::row(asked.verb).map(|row| row.needs) {
             None | Some(Needs::Nothing) => Ok(()),
             Some(Needs::Tls) => is_available(self.config.tls != TlsMode::None),
             Some(Needs::Mechanism) => self.permit_mechanisms(asked.verb),
-            Some(Needs::PassThrough) => is_available(is_passed_through),
+            Some(Needs::PassThrough) => is_available(is_passed_through()),
             Some(Needs::MechanismAndPassThrough) => {
-                is_available(is_passed_through).and_then(|()| self.permit_mechanisms(asked.verb))
+                is_available(is_passed_through()).and_then(|()| self.permit_mechanisms(asked.verb))
             }
             Some(Needs::TheImpossible) => Err(Refusal::NotImplemented),
         }

@@ -97,6 +97,7 @@ impl DataDecoder {
     fn run<'a>(&mut self, octets: &'a [u8], put: &mut dyn FnMut(&[u8])) -> (At, &'a [u8]) {
         let mut run: usize = 0;
         let (at, skipped) = loop {
+            run = run.saturating_add(line::plain_lines(octets.get(run..).unwrap_or_default()));
             let tail = octets.get(run..).unwrap_or_default();
             match line::scan(tail) {
                 Scan::Text => {
@@ -190,6 +191,11 @@ impl LineEncoder {
             if self.doubles_dots && self.at == At::LineStart && first == b'.' {
                 out.push(b'.');
             }
+            if let Some((lines @ [_, ..], tail)) = rest.split_at_checked(line::plain_lines(rest)) {
+                out.extend_from_slice(lines);
+                (self.at, rest) = (At::LineStart, tail);
+                continue;
+            }
             let (at, taken) = match line::scan(rest) {
                 Scan::Text => (At::Text, rest.len()),
                 Scan::Cr(_) => (At::Cr, rest.len()),
@@ -258,7 +264,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_body_of_lines_survives_the_way_in_parts(
-            lines in prop::collection::vec("[.a ]{0,5}", 0..8), cuts in prop::collection::vec(1_usize..6, 1..20),
+            lines in prop::collection::vec("[.a ]{0,5}|[a ]{60,80}", 0..40),
+            cuts in prop::collection::vec(prop_oneof![1_usize..6, 1_usize..600], 1..20),
         ) {
             let body: Vec<u8> = lines.iter().flat_map(|line| [line.as_bytes(), CRLF].concat()).collect();
             let (mut encoder, mut sent, mut rest) = (LineEncoder::for_data(), Vec::new(), body.as_slice());

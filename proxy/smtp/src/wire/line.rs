@@ -47,6 +47,33 @@ pub(crate) fn scan(octets: &[u8]) -> Scan {
     }
 }
 
+/// So many octets of whole lines stand at the start of `octets`, themselves the text of a line, that nobody has to look at
+/// one by one: they have no fault, and what follows them is there and no dot. There may be more of them than are found.
+pub(crate) fn plain_lines(octets: &[u8]) -> usize {
+    if octets.first() == Some(&LF) {
+        return 0;
+    }
+    // Each octet beside the one that follows it.
+    let followers = octets.get(1..).unwrap_or_default();
+    let blocks = octets.chunks_exact(PLAIN_BLOCK_OCTETS).zip(followers.chunks_exact(PLAIN_BLOCK_OCTETS));
+    let plain_blocks = blocks.take_while(|(block, followers)| is_plain(block, followers)).count();
+    let plain = plain_blocks.saturating_mul(PLAIN_BLOCK_OCTETS);
+    let last_end = octets.get(..plain).and_then(|plain| memchr::memrchr(LF, plain));
+    last_end.map_or(0, |end| end.saturating_add(1))
+}
+
+/// Without branches, so that it is compiled to instructions that look at many octets at once.
+fn is_plain(block: &[u8], followers: &[u8]) -> bool {
+    let odd = block.iter().zip(followers).fold(0, |odd, (&octet, &follower)| {
+        let is_half_an_end = (octet == CR) ^ (follower == LF);
+        odd | u8::from(octet == NUL) | u8::from(is_half_an_end) | u8::from((octet == LF) & (follower == b'.'))
+    });
+    odd == 0
+}
+
+/// Some lines of text: where one of them needs a closer look, few others get it as well.
+const PLAIN_BLOCK_OCTETS: usize = 128;
+
 /// Carriage return.
 pub(crate) const CR: u8 = b'\r';
 
@@ -254,7 +281,40 @@ impl Fault {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn plain_lines_are_lines_without_a_dot_behind_them(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    30 => Just("a line of some text\r\n"), 10 => Just("\r\n"), 4 => Just("text"), 1 => Just(".\r\n"),
+                    1 => Just("\r"), 1 => Just("\n"), 1 => Just("\0"),
+                ],
+                0..120,
+            ),
+        ) {
+            let octets = parts.concat().into_bytes();
+            let plain = plain_lines(&octets);
+            let mut at = 0;
+            while at < plain {
+                let Scan::Line(text) = scan(&octets[at..]) else { panic!("no line at {at}") };
+                at += text + CRLF.len();
+                prop_assert!(octets.get(at).is_some_and(|next| *next != b'.'));
+            }
+            prop_assert_eq!(at, plain);
+        }
+    }
+
+    #[test]
+    fn of_plain_lines_all_but_the_last_are_found_at_once() {
+        let line = [&[b'x'; 76][..], CRLF].concat();
+        for lines in 4..100 {
+            assert!(plain_lines(&line.repeat(lines)) >= line.len() * (lines - 3), "{lines}");
+        }
+    }
 
     fn read_all(parts: &[&[u8]], limit: usize) -> Vec<String> {
         let mut reader = LineReader::default();

@@ -109,7 +109,7 @@ impl ReplyReader {
         if self.octets > REPLY_OCTETS {
             return Err(ReplyFault::TooLong);
         }
-        reply.lines.push(text.iter().map(|&octet| printable(octet)).collect());
+        reply.lines.push(shown(text));
         if is_last {
             self.octets = 0;
             return Ok(Some(reply));
@@ -148,12 +148,13 @@ impl ServerReply {
     /// The enhanced status code of its first line, `5.1.1`, where it has one of the class of its code (RFC 2034).
     #[must_use]
     pub fn enhanced(&self) -> Option<&str> {
-        let word = self.lines.first()?.split(' ').next()?;
-        let mut numbers = word.split('.');
-        let class = numbers.next()?;
-        let is_class = class.len() == 1 && class.parse() == Ok(self.code.checked_div(100)?);
+        let line = self.lines.first()?;
+        let word = line.get(..line.bytes().position(|octet| octet == b' ').unwrap_or(line.len()))?;
+        let mut numbers = word.as_bytes().split(|octet| *octet == b'.');
+        let class = Some(u32::from(self.code / 100));
+        let is_class = matches!(numbers.next()?, [digit] if char::from(*digit).to_digit(10) == class);
         let mut is_number = |_: ()| {
-            numbers.next().is_some_and(|n| matches!(n.len(), 1..=3) && n.bytes().all(|o| o.is_ascii_digit()))
+            numbers.next().is_some_and(|n| matches!(n.len(), 1..=3) && n.iter().all(u8::is_ascii_digit))
         };
         (is_class && is_number(()) && is_number(()) && numbers.next().is_none()).then_some(word)
     }
@@ -223,6 +224,15 @@ fn reply_code(input: &[u8]) -> IResult<&[u8], u16, ()> {
             })
         })
         .parse(input)
+}
+
+/// Nearly all replies can be shown as they came.
+fn shown(text: &[u8]) -> String {
+    let is_printable = text.iter().all(|octet| matches!(octet, b' '..=b'~'));
+    match std::str::from_utf8(text) {
+        Ok(text) if is_printable => text.to_owned(),
+        Ok(_) | Err(_) => text.iter().map(|&octet| printable(octet)).collect(),
+    }
 }
 
 /// What is not printable ASCII could write into a log or a terminal what the server did not mean to show.
