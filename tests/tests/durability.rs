@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gatepost_tests::fault::Fault;
-use gatepost_tests::mail;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::{Setup, can_mount};
 use gatepost_tests::smtp::Smtp;
+use gatepost_tests::{mail, wait_until};
 
 /// 1,000 mails from eight clients at a time; the server is killed in the middle of it, again and again. No mail is sent a
 /// second time, so each may be there once at the most, and each that got 250 must be there.
@@ -145,6 +145,47 @@ fn a_full_disk_is_answered_452_and_recovers_by_itself() {
     assert_eq!(server.inbox(accepted + 1).len(), accepted + 1, "nothing that got 250 is lost");
 }
 
+/// Long before the last octet, so that the rest has room for this.
+#[test]
+fn that_the_disk_gets_full_and_has_room_again_is_told_once_each() {
+    if !can_mount() {
+        eprintln!("SKIPPED: this machine does not let a test mount a small file system");
+        return;
+    }
+    let server = Setup::new().on_tmpfs("400m").start();
+    let filler = server.inner_data().join("filler");
+    let mut smtp = server.smtp_as_me();
+    smtp.mail("me@localhost", &["me@localhost"], &mail::small("before")).must("250 2.0.0");
+    smtp.quit();
+    for turn in 1..=2 {
+        let free = rustix::fs::statvfs(server.inner_data()).expect("a file system");
+        let filling = (free.f_bavail * free.f_frsize).saturating_sub(60 << 20);
+        fs::write(&filler, vec![0; usize::try_from(filling).expect("a size")])
+            .expect("the filler can be written");
+        wait_until("it is told", || told(&server).len() == 2 * turn - 1);
+        let mut smtp = server.smtp_as_me();
+        for _ in 0..3 {
+            let refused = smtp.try_mail("me@localhost", "me@localhost", &mail::small("refused"));
+            refused.expect("the session goes on").must("452 4.3.1");
+        }
+        fs::remove_file(&filler).expect("the filler can be removed");
+        wait_until("the end is told", || told(&server).len() == 2 * turn);
+        smtp.mail("me@localhost", &["me@localhost"], &mail::small("taken")).must("250 2.0.0");
+    }
+    assert_eq!(told(&server), ["refusing: full", "accepting", "refusing: full", "accepting"]);
+    assert_eq!(server.inbox(3).len(), 3);
+}
+
+/// What the event log says of the queue's taking mail.
+fn told(server: &Server) -> Vec<String> {
+    let events = server.events(&["queue.refusing", "queue.accepting"]).into_iter();
+    let told = events.map(|event| match event["reason"].as_str() {
+        Some(reason) => format!("refusing: {reason}"),
+        None => "accepting".to_owned(),
+    });
+    told.collect()
+}
+
 /// Fills the file system to its last octet.
 fn fill(path: &std::path::Path) {
     let mut file = fs::File::create(path).expect("the filler can be made");
@@ -179,6 +220,7 @@ fn a_flush_that_fails_is_answered_451_and_the_next_segment_takes_over() {
     let subjects =
         server.inbox(2).iter().filter_map(|stored| mail::field(stored, "Subject")).collect::<Vec<_>>();
     assert_eq!(subjects, ["before", "after"], "what was refused must not turn up");
+    wait_until("both are told", || told(&server) == ["refusing: failed", "accepting"]);
 }
 
 #[test]
