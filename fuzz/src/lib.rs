@@ -13,6 +13,7 @@ pub mod config;
 pub mod header_firewall;
 pub mod line;
 pub mod networks;
+pub mod pair;
 pub mod pop3;
 pub mod proxy_header;
 pub mod queue_record;
@@ -23,6 +24,7 @@ pub mod sasl;
 pub mod scan_plan;
 pub mod session;
 pub mod trace;
+pub mod upstream;
 
 mod input;
 mod mailbox;
@@ -56,4 +58,6 @@ pub const TARGETS: &[Target] = &[
     ("scan_plan", scan_plan::check_hostile),
     ("scan_mime", scan_plan::check_honest),
     ("client", client::check),
+    ("upstream", upstream::check),
+    ("pair", pair::check),
 ];

@@ -132,6 +132,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<(), NotReady> {
         self.set_now(now);
+        self.expect_silence();
         let is_between = matches!(self.state, State::Idle | State::Conversing)
             && self.awaited.iter().all(|awaited| *awaited == Awaited::HandedChunk);
         if !is_between {
@@ -162,6 +163,7 @@ impl Session {
     /// Where there is none, or it ends in the middle of a line's end. Then nothing was ended.
     pub fn hand_on_end(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), NotReady> {
         self.set_now(now);
+        self.expect_silence();
         if self.state != State::Body {
             return Err(NotReady);
         }
@@ -216,6 +218,7 @@ impl Session {
     /// Between two mails, or behind commands that were handed on.
     fn begin_hand_on(&mut self, now: Instant) -> Result<(), NotReady> {
         self.set_now(now);
+        self.expect_silence();
         let is_handed_on = |awaited: &Awaited| {
             matches!(awaited, Awaited::HandedOn(Stage::Mail | Stage::Rcpt | Stage::Reset))
         };
@@ -223,6 +226,13 @@ impl Session {
             State::Idle => Ok(()),
             State::Conversing if !self.awaited.is_empty() && self.awaited.iter().all(is_handed_on) => Ok(()),
             _ => Err(NotReady),
+        }
+    }
+
+    /// A reply that has begun where none was due would be whole behind the next command, and be taken for its.
+    pub(super) fn expect_silence(&mut self) {
+        if self.awaited.is_empty() && self.reader.is_within_reply() {
+            self.fail(Failure::Unsolicited(self.stage()));
         }
     }
 

@@ -186,11 +186,13 @@ impl Session {
     /// What has no place in a group.
     fn begin_alone(&mut self, now: Instant) -> Result<(), NotReady> {
         self.set_now(now);
+        self.expect_silence();
         if self.state == State::Idle && self.awaited.is_empty() { Ok(()) } else { Err(NotReady) }
     }
 
     fn begin_response(&mut self, now: Instant) -> Result<(), NotReady> {
         self.set_now(now);
+        self.expect_silence();
         if self.state == State::Challenged { Ok(()) } else { Err(NotReady) }
     }
 }
@@ -353,6 +355,16 @@ mod tests {
         let mut dialog = Dialog::with("XEXCH50");
         dialog.extension(&exch50(4)).unwrap();
         assert!(matches!(dialog.fails(b"250 ok\r\n"), Failure::Unexpected { .. }));
+    }
+
+    #[test]
+    fn the_reply_to_an_empty_blob_may_come_with_its_354() {
+        let mut dialog = Dialog::with("XEXCH50");
+        dialog.extension(&exch50(0)).unwrap();
+        let told = dialog.says(b"354 send\r\n250 ok\r\n");
+        assert!(matches!(told.as_slice(), [Output::Replied(_), Output::Replied(_)]), "{told:?}");
+        assert!(dialog.session.is_resting());
+        assert!(matches!(dialog.fails(b"250 again\r\n"), Failure::Unsolicited(Stage::Idle)));
     }
 
     #[test]

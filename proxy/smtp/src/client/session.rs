@@ -138,6 +138,10 @@ impl Session {
             let is_due = due > 0;
             due = due.saturating_sub(1);
             self.replied(reply, is_due, rest.is_empty());
+            // For a blob without octets nothing is sent: the reply to it may stand behind its 354.
+            if due == 0 && self.awaited.front() == Some(&Awaited::HandedOn(Stage::Blob)) {
+                due = 1;
+            }
             self.arm();
         }
     }

@@ -72,7 +72,8 @@ impl Session {
         }
     }
 
-    /// The hole of MS05-021 was a chunk that belongs to no series. A single one may be the last of a series at once.
+    /// The hole of MS05-021 was a chunk that belongs to no series. A single one may be the last of a series at once. Series are
+    /// those of the session behind: it hears no EHLO of this client's, so that EHLO neither ends nor begins one.
     pub(super) fn on_link_state(&mut self, chunk: LinkState) {
         let is_in_order = match chunk.position {
             Some(Position::First) => !self.has_link_state,
@@ -91,6 +92,12 @@ impl Session {
     }
 
     pub(super) fn extension_answered(&mut self, answer: &Answer) {
+        let is_taken = match answer {
+            Answer::Said(said) => said.class() == ReplyClass::Positive,
+            answer => *answer == Answer::Accepted,
+        };
+        // Whoever has refused a chunk is in no series that another could go on with.
+        self.has_link_state &= is_taken || self.verb != Verb::XLink2State;
         match answer {
             Answer::Said(said) if said.class() != ReplyClass::Positive => self.relay_refusal(said),
             // What may stand behind a 250 to a blob is a few octets.

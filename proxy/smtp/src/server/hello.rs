@@ -13,7 +13,6 @@ use crate::wire::reply::Reply;
 impl Session {
     pub(super) fn on_ehlo(&mut self, name: ClientName) {
         self.abort_transaction();
-        self.has_link_state = false;
         let hello = Hello { name, is_esmtp: true };
         if offer::depends_on_behind(self) {
             self.hello = None;

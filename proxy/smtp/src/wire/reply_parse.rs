@@ -53,6 +53,7 @@ pub struct ReplyReader {
     expects_challenge: bool,
     begun: Option<ServerReply>,
     octets: usize,
+    is_within: bool,
 }
 
 // === impl ReplyReader ===
@@ -64,6 +65,7 @@ impl ReplyReader {
     /// Where the stream is not made of replies. It must not be read on.
     pub fn read(&mut self, octets: &[u8]) -> Result<(usize, Option<ServerReply>), ReplyFault> {
         let mut rest = octets;
+        self.is_within |= !octets.is_empty();
         while !rest.is_empty() {
             let octets_max = if self.expects_challenge { AUTH_LINE_OCTETS } else { REPLY_LINE_OCTETS };
             let (taken, step) = self.lines.read(rest, |_| octets_max);
@@ -78,12 +80,19 @@ impl ReplyReader {
                 LineStep::Fault(fault) => return Err(ReplyFault::Framing(fault)),
                 LineStep::Line(line) => {
                     if let Some(reply) = self.line(&line)? {
+                        self.is_within = false;
                         return Ok((octets.len().saturating_sub(rest.len()), Some(reply)));
                     }
                 }
             }
         }
         Ok((octets.len(), None))
+    }
+
+    /// Whether a reply has begun and is not whole.
+    #[must_use]
+    pub const fn is_within_reply(&self) -> bool {
+        self.is_within
     }
 
     /// What comes may be as long as a challenge may be (RFC 4954 section 4).

@@ -79,6 +79,19 @@ fn what_the_server_says_in_a_body_is_never_taken_for_its_end() {
     ended.receives(b"250 taken\r\n250 again\r\n").ends("a reply without a command at rest");
 }
 
+/// Found by fuzzing: the rest of such a reply came behind the end of the body, and was taken for the word on it.
+#[test]
+fn a_reply_that_has_begun_too_early_answers_nothing() {
+    let mut dialog = body(begun(), b"x\r\n").receives(b"250 2.0.0 tak");
+    let (now, mut out) = (std::time::Instant::now(), Vec::new());
+    assert!(dialog.session().hand_on_end(now, &mut out).is_err());
+    assert_eq!(out, b"", "the body is not ended");
+    dialog.receives(b"").ends("a reply without a command at the body");
+    let mut dialog = Dialog::offered(&["PIPELINING"]).receives(b"250-ok\r\n");
+    assert!(dialog.session().hand_on_reset(now, &mut out).is_err());
+    dialog.receives(b"").ends("a reply without a command at rest");
+}
+
 #[test]
 fn octets_that_are_no_lines_are_not_ended() {
     for octets in [&b"a\nb"[..], b"a\rb", b"a\0b"] {

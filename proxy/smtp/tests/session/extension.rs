@@ -150,7 +150,10 @@ fn chunks_of_link_state_have_an_order() {
     let begun = ready().say("X-LINK2STATE FIRST CHUNK=a", "250").say("X-LINK2STATE FIRST CHUNK=a", "503");
     let ended = begun.say("X-LINK2STATE NEXT CHUNK=a", "250").say("X-LINK2STATE LAST CHUNK=a", "250");
     assert_eq!(ended.say("X-LINK2STATE NEXT CHUNK=a", "503").asked("Extension(LinkState"), 3);
-    ready().say("X-LINK2STATE FIRST CHUNK=a", "250").greeted().say("X-LINK2STATE NEXT CHUNK=a", "503");
+    let again = ready().say("X-LINK2STATE FIRST CHUNK=a", "250").greeted();
+    again.say("X-LINK2STATE FIRST CHUNK=a", "503").say("X-LINK2STATE NEXT CHUNK=a", "250");
+    let refused = ready().refuse_extensions(Refusal::LocalError).say("X-LINK2STATE FIRST CHUNK=a", "451");
+    refused.say("X-LINK2STATE NEXT CHUNK=a", "503");
     ready().say("X-LINK2STATE FIRST CHUNK={00000002}a", "501 5.5.4");
     let line = |octets: usize| format!("X-LINK2STATE FIRST CHUNK={}", "a".repeat(octets - 27));
     ready().say(&line(1024), "250");
