@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::BoxFuture;
+use crate::delivery::Disposition;
 use crate::delivery::dns::{Addresses, Exchanger, Exchangers, Unresolved};
 use crate::delivery::hop;
 use crate::delivery::retry::Setback;
