@@ -30,14 +30,15 @@ pub(super) struct Upstream {
 
 /// A connection that nobody uses right now.
 struct Idle {
-    live: Live,
+    live: Box<Live>,
     place: Place,
     since: Instant,
 }
 
 /// A connection that a session uses. Dropped, it is closed.
 pub(super) struct Link {
-    pub(super) live: Live,
+    /// Boxed: it goes from hand to hand with every mail.
+    pub(super) live: Box<Live>,
     upstream: Arc<Upstream>,
     place: Place,
 }
@@ -144,15 +145,16 @@ impl Upstream {
         &self.metrics
     }
 
-    async fn connect(&self) -> Result<Live, HopFailure> {
-        let connected = self.courier.connect(&self.hop).await;
+    async fn connect(&self) -> Result<Box<Live>, HopFailure> {
+        // On the heap while it lasts: the questions of a session are mostly answered by a connection that is there.
+        let connected = Box::pin(self.courier.connect(&self.hop)).await;
         self.set_up(connected.is_ok());
         match connected {
             Ok(connection) => {
                 self.metrics.connects_ok.inc();
                 let offered = Some(*connection.capabilities());
                 *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = offered;
-                Ok(connection.into_live())
+                Ok(Box::new(connection.into_live()))
             }
             Err(failure) => {
                 self.metrics.connects_failed.inc();
@@ -178,10 +180,10 @@ impl Upstream {
 
     fn take_expired(&self) -> Vec<Live> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.extract_if(.., |idle| idle.since.elapsed() >= self.idle_time).map(|idle| idle.live).collect()
+        idle.extract_if(.., |idle| idle.since.elapsed() >= self.idle_time).map(|idle| *idle.live).collect()
     }
 
-    fn give_back(&self, live: Live, place: Place) {
+    fn give_back(&self, live: Box<Live>, place: Place) {
         let idle = Idle { live, place, since: Instant::now() };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
     }
@@ -196,7 +198,7 @@ impl fmt::Debug for Upstream {
 // === impl Link ===
 
 impl Link {
-    fn new(live: Live, upstream: &Arc<Upstream>, place: Place) -> Self {
+    fn new(live: Box<Live>, upstream: &Arc<Upstream>, place: Place) -> Self {
         Self { live, upstream: Arc::clone(upstream), place }
     }
 
