@@ -65,14 +65,14 @@ impl Guest {
         self.occupant.set_owed(is_owed);
     }
 
-    /// Waits until the session has to leave. Of several who wait, one is woken.
+    /// Waits until the session has to leave. Only one may wait.
     pub(crate) async fn displaced(&self) {
         self.occupant.displaced().await;
     }
 
-    /// Wakes another one who waits for that, or who will.
-    pub(crate) fn ask_to_leave(&self) {
-        self.occupant.ask_to_leave();
+    /// Whether the session has to leave.
+    pub(crate) fn is_displaced(&self) -> bool {
+        self.occupant.is_displaced()
     }
 
     /// The session has made room.

@@ -192,14 +192,14 @@ impl Occupant {
         self.activity.is_owed.store(is_owed, Ordering::Relaxed);
     }
 
-    /// Waits until the session has to leave. Of several who wait, one is woken.
+    /// Waits until the session has to leave. Only one may wait.
     pub(super) async fn displaced(&self) {
         self.activity.wake.notified().await;
     }
 
-    /// Wakes another one who waits for that, or who will.
-    pub(super) fn ask_to_leave(&self) {
-        self.activity.wake.notify_one();
+    /// Whether the session has to leave.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.activity.is_displaced.load(Ordering::Relaxed)
     }
 }
 

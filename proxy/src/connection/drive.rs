@@ -1,11 +1,15 @@
 //! The driver loop: feeds a machine, does what it says, waits. It knows no protocol.
 
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use gatepost_core::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::{Sleep, sleep_until};
 
 use super::buffer::{Input, Pool};
 use super::data_rate::{DataRate, Pace};
@@ -28,6 +32,14 @@ enum Work<'a> {
     Write,
     Await(BoxFuture<'a, ()>),
     Stop(Stop),
+}
+
+/// Why a wait is over.
+enum Event {
+    Displaced,
+    Read(io::Result<Input>),
+    PhaseChanged,
+    Time,
 }
 
 /// One machine on one stream.
@@ -93,6 +105,8 @@ where
         if *self.phase.borrow() != Phase::Serve {
             self.go_down();
         }
+        // It stays from one wait to the next, since every octet ends one; where it goes off before the deadline it is set anew.
+        let mut timer = pin!(sleep_until(self.machine.deadline().into()));
         let mut took_nothing = false;
         loop {
             let (stop, progress) = self.drain().await?;
@@ -117,7 +131,7 @@ where
             }
             took_nothing = false;
             self.flush().await?;
-            self.wait().await;
+            self.wait(timer.as_mut()).await;
             if self.is_displaced {
                 self.replies.extend_from_slice(self.machine.displaced().as_bytes());
                 self.flush().await?;
@@ -163,7 +177,7 @@ where
     }
 
     /// For the peer, the deadline or the shutdown, whichever comes first.
-    async fn wait(&mut self) {
+    async fn wait(&mut self, timer: Pin<&mut Sleep>) {
         let started_at = now();
         let rate_min = self.machine.body_rate_min();
         let deadline = match rate_min {
@@ -173,24 +187,22 @@ where
             }
             Some(_) => self.machine.deadline().min(later(started_at, self.rate.patience())),
         };
+        let event = self.event(timer, deadline).await;
         let mut octets = 0;
-        tokio::select! {
-            biased;
-            () = displaced(self.ledger) => self.is_displaced = true,
-            read = self.pool.read(self.stream) => match read {
-                Ok(input) if !input.rest().is_empty() => {
-                    octets = as_octets(input.rest().len());
-                    self.ledger.read(octets);
-                    self.input = Some(input);
-                }
-                // A read error and the end of the stream come to the same: nothing more will be heard.
-                Ok(_) | Err(_) => {
-                    self.is_over = true;
-                    self.machine.eof(now());
-                }
-            },
-            _ = self.phase.changed(), if !self.is_told => self.go_down(),
-            () = tokio::time::sleep_until(deadline.into()) => {}
+        match event {
+            Event::Read(Ok(input)) if !input.rest().is_empty() => {
+                octets = as_octets(input.rest().len());
+                self.ledger.read(octets);
+                self.input = Some(input);
+            }
+            // A read error and the end of the stream come to the same: nothing more will be heard.
+            Event::Read(Ok(_) | Err(_)) => {
+                self.is_over = true;
+                self.machine.eof(now());
+            }
+            Event::Displaced => self.is_displaced = true,
+            Event::PhaseChanged => self.go_down(),
+            Event::Time => {}
         }
         let now = now();
         let waited = now.saturating_duration_since(started_at);
@@ -202,16 +214,30 @@ where
         }
     }
 
+    /// The first of them, most urgent first. Whoever polls the driver wakes it where the phase changes, or its place is wanted.
+    async fn event(&mut self, mut timer: Pin<&mut Sleep>, deadline: Instant) -> Event {
+        if timer.is_elapsed() || deadline < timer.deadline().into_std() {
+            timer.as_mut().reset(deadline.into());
+        }
+        let mut read = pin!(self.pool.read(self.stream));
+        poll_fn(|context| {
+            if self.ledger.is_displaced() {
+                return Poll::Ready(Event::Displaced);
+            }
+            if let Poll::Ready(read) = read.as_mut().poll(context) {
+                return Poll::Ready(Event::Read(read));
+            }
+            if !self.is_told && self.phase.has_changed().unwrap_or(true) {
+                return Poll::Ready(Event::PhaseChanged);
+            }
+            timer.as_mut().poll(context).map(|()| Event::Time)
+        })
+        .await
+    }
+
     fn go_down(&mut self) {
         self.is_told = true;
         self.machine.shutdown(now());
-    }
-}
-
-async fn displaced(ledger: &Ledger) {
-    match &ledger.guest {
-        Some(guest) => guest.displaced().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -225,6 +251,13 @@ fn advance<'m, M: Machine>(
     Some(match machine.poll()? {
         Step::Send(octets) => {
             replies.extend_from_slice(&octets);
+            if replies.len() < REPLY_OCTETS_HELD_MAX { Work::Nothing } else { Work::Write }
+        }
+        Step::Reply(octets) => {
+            match replies.is_empty() {
+                true => *replies = octets,
+                false => replies.extend_from_slice(&octets),
+            }
             if replies.len() < REPLY_OCTETS_HELD_MAX { Work::Nothing } else { Work::Write }
         }
         Step::Ask(question) => Work::Await(machine.resolve(question)),

@@ -58,6 +58,8 @@ pub(crate) trait Machine: Send + Sized {
 pub(crate) enum Step<Q> {
     /// Write these octets.
     Send(Bytes),
+    /// Write these, which are as good as new memory.
+    Reply(Vec<u8>),
     /// Find the answer.
     Ask(Q),
     /// Start TLS.

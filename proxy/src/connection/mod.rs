@@ -18,12 +18,15 @@ mod passing;
 mod pop3;
 mod quirks;
 mod relayed;
+mod seldom;
 mod smtp;
 mod transmit;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use gatepost_core::access::pop3 as pop3_protocol;
@@ -50,6 +53,7 @@ use machine::Machine;
 use mailbox_lock::MailboxLocks;
 use pop3::Pop3Machine;
 pub use quirks::PeerQuirks;
+use seldom::Seldom;
 use smtp::SmtpMachine;
 
 /// How far the server has come with going down.
@@ -165,25 +169,38 @@ pub(crate) async fn serve<S>(
     let started_at = now();
     tracing::debug!(session = %peer.session, listener = peer.context.listener, peer = %address, "connected");
     let mut ledger = Ledger { guest: Some(Arc::clone(&peer.guest)), ..Ledger::default() };
-    let mut cut = phase.clone();
+    let cut = phase.clone();
     let ending = {
+        let mut interrupted = pin!(interrupted(&peer.guest, cut));
         let mut conducted = pin!(conduct(stream, &peer, &mut ledger, &mut phase));
-        let ending = tokio::select! {
-            ending = &mut conducted => Some(ending),
-            // An error means that the server itself was dropped.
-            _ = cut.wait_for(|phase| *phase == Phase::Cut) => Some(Ending::Cut),
-            () = peer.guest.displaced() => None,
-        };
+        let mut seldom = Seldom::new();
+        let ending = poll_fn(|context| {
+            if let Some(mut occasion) = seldom.occasion(context)
+                && let Poll::Ready(ending) = interrupted.as_mut().poll(&mut occasion)
+            {
+                return Poll::Ready(ending);
+            }
+            conducted.as_mut().poll(context).map(Some)
+        })
+        .await;
         match ending {
             Some(ending) => ending,
             None => {
-                // One of the two that wait for it was woken: the other is the conversation, which can say so.
-                peer.guest.ask_to_leave();
+                // The conversation sees it as well, and can say so.
                 Box::pin(timeout(LEAVE_TIME_MAX, conducted)).await.unwrap_or(Ending::Displaced)
             }
         }
     };
     close(&peer, &ledger, ending, now().saturating_duration_since(started_at));
+}
+
+/// Waits for what ends a session whatever it is doing; `None`: others need its place.
+async fn interrupted(guest: &Guest, mut phase: watch::Receiver<Phase>) -> Option<Ending> {
+    tokio::select! {
+        // An error means that the server itself was dropped.
+        _ = phase.wait_for(|phase| *phase == Phase::Cut) => Some(Ending::Cut),
+        () = guest.displaced() => None,
+    }
 }
 
 /// The one line and the counters that every connection ends with.
@@ -242,6 +259,11 @@ impl Ledger {
         if let Some(guest) = &self.guest {
             guest.progress();
         }
+    }
+
+    /// Whether others need the place.
+    fn is_displaced(&self) -> bool {
+        self.guest.as_ref().is_some_and(|guest| guest.is_displaced())
     }
 
     /// Whether the peer waits for us.

@@ -3,9 +3,11 @@
 //! What is asked of it is bounded in time by the passage, which knows what is waited for; what is asked of nobody behind is
 //! answered as in every session.
 
+use gatepost_core::BoxFuture;
 use gatepost_core::events::{What, evidence};
 use gatepost_smtp::client::Represented;
-use gatepost_smtp::server::{Answer, Identity, Question, Refusal, Session, Ticket};
+use gatepost_smtp::server::{Answer, Envelope, Identity, Question, Refusal, Session, Ticket};
+use gatepost_smtp::wire::path::ForwardPath;
 use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 use gatepost_smtp::wire::xclient::Protocol;
 
@@ -23,7 +25,7 @@ struct Put {
 
 enum About {
     Sender,
-    Recipient(String),
+    Recipient(ForwardPath),
 }
 
 // === impl SmtpMachine ===
@@ -47,43 +49,50 @@ impl SmtpMachine {
             }
     }
 
-    /// Asks the server behind, and feeds its answer.
-    pub(super) async fn pass(&mut self, ticket: Ticket, question: Question) {
+    /// Asks the server behind, and feeds its answer. There is a future for each kind of question, since one for all would have
+    /// the size of the largest, and is made for every command.
+    pub(super) fn pass(&mut self, ticket: Ticket, question: Question) -> BoxFuture<'_, ()> {
         if let Some(passage) = self.passage.as_deref_mut().filter(|passage| passage.wants_client()) {
             passage.introduce(represented(&self.session, &self.peer));
         }
-        let answer = match question {
-            Question::Mail { .. } | Question::Recipient { .. } => {
-                return self.pass_group(ticket, question).await;
-            }
-            Question::Body { envelope } => {
-                let wants_trace = self.passage.as_deref().is_some_and(|passage| passage.wants_trace());
-                let origin = wants_trace.then(|| self.origin());
-                let rights = self.session.rights();
-                match self.passage.as_deref_mut() {
-                    Some(passage) => passage.prepare(rights, envelope, origin).await,
-                    None => Answer::Refused(Refusal::LocalError),
-                }
-            }
-            Question::Commit => self.pass_commit().await,
-            Question::Behind | Question::Extension(_) | Question::ExtensionEnd => {
-                self.pass_extension(question).await
-            }
+        match question {
+            Question::Mail { .. } | Question::Recipient { .. } => Box::pin(self.pass_group(ticket, question)),
+            Question::Body { envelope } => Box::pin(self.pass_body(ticket, envelope)),
+            Question::Commit => Box::pin(self.pass_commit(ticket)),
+            Question::Behind | Question::Extension(_) | Question::ExtensionEnd => Box::pin(async move {
+                let answer = self.pass_extension(question).await;
+                self.passed(ticket, answer);
+            }),
             Question::Authenticate { .. }
             | Question::AuthenticateContinue { .. }
-            | Question::AuthenticateAbort => match self.pass_login(question).await {
-                Some(answer) => answer,
-                None => return,
-            },
-            _ => {
+            | Question::AuthenticateAbort => Box::pin(async move {
+                if let Some(answer) = self.pass_login(question).await {
+                    self.passed(ticket, answer);
+                }
+            }),
+            Question::Abort | Question::Xclient(_) => {
                 if let Some(passage) = self.passage.as_deref_mut() {
                     passage.rest();
                 }
-                return;
+                Box::pin(std::future::ready(()))
             }
-        };
-        self.note_refusal(&answer, "the body");
+        }
+    }
+
+    fn passed(&mut self, ticket: Ticket, answer: Answer) {
+        self.evidence.extend(evidence_of(&answer, || "the body".to_owned()));
         self.session.answer(now(), ticket, answer);
+    }
+
+    async fn pass_body(&mut self, ticket: Ticket, envelope: Envelope) {
+        let wants_trace = self.passage.as_deref().is_some_and(|passage| passage.wants_trace());
+        let origin = wants_trace.then(|| self.origin());
+        let rights = self.session.rights();
+        let answer = match self.passage.as_deref_mut() {
+            Some(passage) => passage.prepare(rights, envelope, origin).await,
+            None => Answer::Refused(Refusal::LocalError),
+        };
+        self.passed(ticket, answer);
     }
 
     /// A MAIL and the RCPTs that came with it leave together, where the server takes them so.
@@ -102,13 +111,13 @@ impl SmtpMachine {
             };
             match about {
                 About::Sender => {
-                    let sender = self.sender.as_ref().map(ToString::to_string).unwrap_or_default();
-                    self.note_refusal(&answer, &sender);
+                    let sender = || self.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+                    self.evidence.extend(evidence_of(&answer, sender));
                 }
                 About::Recipient(path) => {
-                    self.note_refusal(&answer, &path);
+                    self.evidence.extend(evidence_of(&answer, || path.to_string()));
                     if is_of_nobody(&answer) {
-                        self.peer.guest.unknown_recipient().await;
+                        Box::pin(self.peer.guest.unknown_recipient()).await;
                     }
                 }
             }
@@ -135,7 +144,7 @@ impl SmtpMachine {
                     Ok(()) => passage.rcpt(who, &path, &params),
                     Err(_) => Some(Answer::Refused(Refusal::RateLimited)),
                 };
-                (answer, About::Recipient(path.to_string()))
+                (answer, About::Recipient(path))
             }
             _ => (Some(Answer::Refused(Refusal::LocalError)), About::Sender),
         };
@@ -154,8 +163,10 @@ impl SmtpMachine {
         }
     }
 
-    async fn pass_commit(&mut self) -> Answer {
-        let Some(passage) = self.passage.as_deref_mut() else { return Answer::Refused(Refusal::LocalError) };
+    async fn pass_commit(&mut self, ticket: Ticket) {
+        let Some(passage) = self.passage.as_deref_mut() else {
+            return self.passed(ticket, Answer::Refused(Refusal::LocalError));
+        };
         let started_at = now();
         let answer = passage.commit().await;
         let Findings { verdict, stripped } = passage.take_findings();
@@ -169,17 +180,18 @@ impl SmtpMachine {
             self.peer.record(What::Stripped { fields });
         }
         self.peer.context.metrics.committed(now().saturating_duration_since(started_at));
-        answer
+        self.passed(ticket, answer);
     }
+}
 
-    fn note_refusal(&mut self, answer: &Answer, about: &str) {
-        match answer {
-            Answer::Said(said) if said.class() >= ReplyClass::Temporary => {
-                self.evidence.push_back(evidence(&format!("{about}: {said}")));
-            }
-            Answer::Refused(_) => self.evidence.push_back(evidence(about)),
-            _ => {}
+/// What is told of an answer that is a refusal.
+fn evidence_of(answer: &Answer, about: impl FnOnce() -> String) -> Option<String> {
+    match answer {
+        Answer::Said(said) if said.class() >= ReplyClass::Temporary => {
+            Some(evidence(&format!("{}: {said}", about())))
         }
+        Answer::Refused(_) => Some(evidence(&about())),
+        _ => None,
     }
 }
 

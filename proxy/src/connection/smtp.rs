@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use gatepost_core::BoxFuture;
 use gatepost_core::clock::now_ms;
 use gatepost_core::events::{What, evidence};
@@ -371,7 +370,7 @@ impl Machine for SmtpMachine {
     fn poll(&mut self) -> Option<Step<Self::Question>> {
         loop {
             return Some(match self.session.poll()? {
-                Output::Send(octets) => Step::Send(Bytes::from(octets)),
+                Output::Send(octets) => Step::Reply(octets),
                 Output::Ask(ticket, question) => Step::Ask((ticket, question)),
                 Output::Upgrade => Step::Upgrade,
                 Output::Notice(notice) => {
@@ -389,7 +388,7 @@ impl Machine for SmtpMachine {
 
     fn resolve(&mut self, (ticket, question): Self::Question) -> BoxFuture<'_, ()> {
         if self.is_for_behind(&question) {
-            return Box::pin(self.pass(ticket, question));
+            return self.pass(ticket, question);
         }
         Box::pin(async move {
             let answer = match tokio::time::timeout(ANSWER_TIME_MAX, self.find(question)).await {

@@ -20,7 +20,7 @@ use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use gatepost_smtp::wire::reply_parse::ServerReply;
 use tokio::io::ReadBuf;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::outgoing::Outgoing;
 use super::source::Source;
@@ -41,6 +41,8 @@ pub struct Live {
     chunk: Option<Vec<u8>>,
     replies: VecDeque<ServerReply>,
     ending: Option<Failure>,
+    /// For deadlines. It stays from one to the next, may go off before they come, and is set anew then.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 // === impl Live ===
@@ -63,6 +65,7 @@ impl Live {
             chunk: None,
             replies: VecDeque::new(),
             ending: None,
+            timer: None,
         }
     }
 
@@ -288,15 +291,29 @@ impl Live {
 
     /// Waits for the server, for room to write, or for the deadline.
     async fn exchange(&mut self) {
-        let event = match self.session.deadline() {
-            None => self.event().await,
-            Some(deadline) => match tokio::time::timeout_at(deadline.into(), self.event()).await {
-                Ok(event) => event,
-                Err(_) => return self.session.tick(now()),
-            },
-        };
-        if let Event::Over = event {
-            self.session.eof(now());
+        let event = std::future::poll_fn(|context| match self.poll_event(context) {
+            Poll::Ready(event) => Poll::Ready(event),
+            Poll::Pending => self.poll_deadline(context).map(|()| Event::TimedOut),
+        });
+        match event.await {
+            Event::Moved => {}
+            Event::Over => self.session.eof(now()),
+            Event::TimedOut => self.session.tick(now()),
+        }
+    }
+
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.session.deadline().map(Instant::from_std) else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(timer.as_mut().poll(context));
+            if deadline <= timer.deadline() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
         }
     }
 
@@ -306,10 +323,6 @@ impl Live {
         if matches!(event, Poll::Ready(Event::Over)) {
             self.session.eof(now());
         }
-    }
-
-    async fn event(&mut self) -> Event {
-        std::future::poll_fn(|context| self.poll_event(context)).await
     }
 
     /// Writing first: what is read answers what was written. A server that does not take any more may have said why.
@@ -359,6 +372,8 @@ enum Event {
     Moved,
     /// The server has closed, or takes nothing any more.
     Over,
+    /// The deadline has come.
+    TimedOut,
 }
 
 /// Half of what one read of a body gives, so that body and end of most mails are one write.

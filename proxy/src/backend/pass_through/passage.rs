@@ -194,7 +194,7 @@ impl Passage {
     /// The body is whole: the server's reply is ours.
     pub(crate) async fn commit(&mut self) -> Answer {
         if let Some(inspection) = self.inspection.take()
-            && let Err(answer) = self.pass_on(*inspection).await
+            && let Err(answer) = Box::pin(self.pass_on(*inspection)).await
         {
             self.rest();
             return answer;

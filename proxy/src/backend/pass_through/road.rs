@@ -72,12 +72,12 @@ impl Road {
         if user.is_some_and(|user| self.directory.may_send_as(user, path)) {
             return true;
         }
-        let is_ours = match path {
+        let is_ours = || match path {
             ReversePath::Null => false,
             ReversePath::Mailbox(mailbox) => self.is_ours(&ForwardPath::Mailbox(mailbox.clone())),
         };
         rights.contains(Right::AcceptAnySender)
-            && (!is_ours || rights.contains(Right::AcceptAuthoritativeDomainSender))
+            && (rights.contains(Right::AcceptAuthoritativeDomainSender) || !is_ours())
     }
 
     /// Whether somebody may hand in mail for this address. The server behind takes what comes from here for trusted, as

@@ -35,14 +35,15 @@ pub(super) struct Upstream {
 
 /// A connection that nobody uses right now.
 struct Idle {
-    live: Live,
+    live: Box<Live>,
     place: Place,
     since: Instant,
 }
 
 /// A connection that a session uses. Dropped, it is closed.
 pub(super) struct Link {
-    pub(super) live: Live,
+    /// Boxed: it goes from hand to hand with every mail.
+    pub(super) live: Box<Live>,
     upstream: Arc<Upstream>,
     place: Place,
     /// What the server was told of the client: then it is this client's alone.
@@ -164,8 +165,9 @@ impl Upstream {
         &self.metrics
     }
 
-    async fn connect(&self) -> Result<Live, HopFailure> {
-        let connected = self.courier.connect(&self.hop).await;
+    async fn connect(&self) -> Result<Box<Live>, HopFailure> {
+        // On the heap while it lasts: the questions of a session are mostly answered by a connection that is there.
+        let connected = Box::pin(self.courier.connect(&self.hop)).await;
         if let Err(failure) = &connected {
             self.set_up(Err(failure));
         }
@@ -173,9 +175,9 @@ impl Upstream {
     }
 
     /// A client that is turned away says nothing of the server: he must not make it one that others are kept from.
-    async fn connect_for(&self, client: &Represented) -> Result<Live, NoLink> {
+    async fn connect_for(&self, client: &Represented) -> Result<Box<Live>, NoLink> {
         let hop = self.hop.clone().introducing(self.identity.introduction(Some(client)));
-        let connected = self.courier.connect(&hop).await;
+        let connected = Box::pin(self.courier.connect(&hop)).await;
         if let Err(failure) = &connected
             && is_of_server(failure)
         {
@@ -187,14 +189,14 @@ impl Upstream {
         })
     }
 
-    fn connected(&self, connected: Result<Connection, HopFailure>) -> Result<Live, HopFailure> {
+    fn connected(&self, connected: Result<Connection, HopFailure>) -> Result<Box<Live>, HopFailure> {
         match connected {
             Ok(connection) => {
                 self.set_up(Ok(()));
                 self.metrics.connects_ok.inc();
                 let offered = Some(*connection.capabilities());
                 *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = offered;
-                Ok(connection.into_live())
+                Ok(Box::new(connection.into_live()))
             }
             Err(failure) => {
                 self.metrics.connects_failed.inc();
@@ -222,10 +224,10 @@ impl Upstream {
 
     fn take_expired(&self) -> Vec<Live> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.extract_if(.., |idle| idle.since.elapsed() >= self.idle_time).map(|idle| idle.live).collect()
+        idle.extract_if(.., |idle| idle.since.elapsed() >= self.idle_time).map(|idle| *idle.live).collect()
     }
 
-    fn give_back(&self, live: Live, place: Place) {
+    fn give_back(&self, live: Box<Live>, place: Place) {
         let idle = Idle { live, place, since: Instant::now() };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
     }
@@ -240,7 +242,7 @@ impl fmt::Debug for Upstream {
 // === impl Link ===
 
 impl Link {
-    fn new(live: Live, upstream: &Arc<Upstream>, place: Place, told: Option<Box<Represented>>) -> Self {
+    fn new(live: Box<Live>, upstream: &Arc<Upstream>, place: Place, told: Option<Box<Represented>>) -> Self {
         Self { live, upstream: Arc::clone(upstream), place, told }
     }
 

@@ -120,7 +120,12 @@ fn scene(pipe_octets: usize) -> Scene {
     let (phase, mut seen) = watch::channel(Phase::Serve);
     let stop = tokio::spawn(async move {
         let (mut machine, mut ledger, pool) = (Letters::new(), Ledger::default(), Pool::default());
-        Driver::new(&mut stream, &mut machine, &mut ledger, &pool, &mut seen).run().await
+        let mut woken = seen.clone();
+        let driver = Driver::new(&mut stream, &mut machine, &mut ledger, &pool, &mut seen);
+        tokio::select! {
+            stop = driver.run() => stop,
+            () = async { while woken.changed().await.is_ok() {} std::future::pending().await } => unreachable!(),
+        }
     });
     Scene { peer, writes, phase, stop }
 }
