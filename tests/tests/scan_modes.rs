@@ -181,6 +181,24 @@ fn what_a_session_quarantines_is_taken_and_kept_with_its_report_and_nothing_is_d
 }
 
 #[test]
+fn there_are_as_many_scan_threads_as_are_wanted_and_sensible() {
+    let threads = |server: &Server| {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+        let name = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.expect("a task").path().join("comm")).unwrap_or_default()
+        };
+        tasks.map(name).filter(|name| name.starts_with("gatepost-scan-")).count()
+    };
+    let processors = std::thread::available_parallelism().expect("a number").get();
+    let wanted = processors + 2;
+    let server = Setup::new().sections(&format!("[scan]\nthreads = {wanted}\n")).start();
+    assert_eq!(threads(&server), wanted);
+    let server = Setup::new().sections("[scan]\nthreads = 10000\n").start();
+    assert_eq!(threads(&server), 2 * processors + 1);
+    server.wait_for_log("so many scan threads make no sense on this machine");
+}
+
+#[test]
 fn every_fail_mode_serves_while_the_embedded_engine_works() {
     for fail in ["open", "closed", "hold"] {
         let server = Setup::new().listener_keys(&format!("scan = {{ fail = \"{fail}\" }}")).start();

@@ -61,6 +61,10 @@ impl Scanner {
     pub fn start(engine: Arc<dyn Engine>, settings: &Settings, metrics: Metrics) -> io::Result<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let threads = thread_count(settings.threads, processors);
+        if let Some(wanted) = settings.threads.filter(|wanted| *wanted != threads.regular) {
+            let (threads, most) = (threads.regular, threads.most);
+            tracing::warn!(wanted, most, threads, "so many scan threads make no sense on this machine");
+        }
         let overruled = settings.overruled.clone();
         let pool = Pool::start(Arc::clone(&engine), settings, threads, metrics.clone())?;
         Ok(Self { engine, pool: Arc::new(pool), overruled, key: settings.key.clone(), metrics })

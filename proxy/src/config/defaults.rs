@@ -132,6 +132,7 @@ impl Default for Scan {
             in_session: true,
             session_budget: SESSION_BUDGET_DEFAULT,
             reader_budget: READER_BUDGET_DEFAULT,
+            threads: None,
             unscannable: Unscannable::default(),
             infected: InfectedAction::default(),
             refuse_infected: true,

@@ -2,6 +2,7 @@
 //! `settings`, which turns this into values that cannot be invalid.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -199,6 +200,7 @@ pub(super) struct Scan {
     pub(super) in_session: Option<bool>,
     pub(super) session_budget: Option<TimeSpan>,
     pub(super) reader_budget: Option<TimeSpan>,
+    pub(super) threads: Option<NonZeroUsize>,
     pub(super) unscannable: Unscannable,
     pub(super) background: WrittenBackground,
     pub(super) policy: WrittenPolicy,

@@ -36,6 +36,7 @@ pub mod values;
 mod warnings;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use gatepost_core::delivery::Schedules;
@@ -287,6 +288,9 @@ pub struct Scan {
     pub session_budget: TimeSpan,
     /// How long a reader waits for one, before he is told to come again.
     pub reader_budget: TimeSpan,
+    /// Scan threads, as far as that is sensible for the machine; the classic `ScanningThreads`. `None`: two for each processor,
+    /// and one.
+    pub threads: Option<NonZeroUsize>,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Unscannable,
     /// What becomes of infected mail in the queue for those who live elsewhere, as far as `deletion` allows; the classic

@@ -28,6 +28,7 @@ impl Config {
             ("scan.engine", self.scan.engines != running.scan.engines),
             ("scan.policy", self.scan.policy != running.scan.policy),
             ("scan.reader_budget", self.scan.reader_budget != running.scan.reader_budget),
+            ("scan.threads", self.scan.threads != running.scan.threads),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
             ("pickup", self.pickup != running.pickup),
@@ -40,6 +41,7 @@ impl Config {
             engines: running.scan.engines.clone(),
             policy: running.scan.policy,
             reader_budget: running.scan.reader_budget,
+            threads: running.scan.threads,
             rules: running.scan.rules.clone(),
             unscannable: running.scan.unscannable,
             ..self.scan

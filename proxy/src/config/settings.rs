@@ -353,6 +353,7 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         in_session: written.in_session.unwrap_or(default.in_session),
         session_budget: written.session_budget.unwrap_or(default.session_budget),
         reader_budget: written.reader_budget.unwrap_or(default.reader_budget),
+        threads: written.threads,
         unscannable: written.unscannable,
         infected,
         refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),

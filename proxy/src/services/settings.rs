@@ -1,5 +1,6 @@
 //! The settings of each room, from the configuration. What the configuration leaves out keeps the room's own default.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use gatepost_core::access::pop3;
@@ -222,7 +223,8 @@ pub fn scan_settings(config: &Config) -> scan::Settings {
         over_limit: action(written.over_limit),
         ambiguous: action(written.ambiguous),
     };
-    scan::Settings { unscannable, ..scan::Settings::default() }
+    let threads = config.scan.threads.map(NonZeroUsize::get);
+    scan::Settings { unscannable, threads, ..scan::Settings::default() }
 }
 
 /// The engines, the embedded one with the rules of this folder, commands with these helpers. A command without a helper is
