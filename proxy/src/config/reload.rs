@@ -30,6 +30,7 @@ impl Config {
             ("scan.reader_budget", self.scan.reader_budget != running.scan.reader_budget),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
+            ("database", !self.databases.is_laid_out_as(&running.databases)),
             ("pickup", self.pickup != running.pickup),
             ("admin", self.admin != running.admin),
         ];
@@ -63,6 +64,7 @@ impl Config {
             sandbox: running.sandbox,
             scram: running.scram,
             scan,
+            databases: self.databases.laid_out_as(&running.databases),
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self
