@@ -127,12 +127,12 @@ impl House {
     }
 
     async fn background(&self, settings: Settings) -> Background {
-        let database = Database { name: "default".into(), store: Arc::clone(&self.store), settings };
+        let database =
+            Database { name: "default".into(), store: Arc::clone(&self.store), settings, remedy: None };
         let rooms = Rooms {
             scanner: self.scanner.clone(),
             memory: MemoryBudget::default(),
             events: Log::discarding(),
-            remedy: None,
             metrics: None,
         };
         Background::start(vec![database], &rooms).await.unwrap()

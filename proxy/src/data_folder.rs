@@ -5,7 +5,7 @@
 //! queue/                      segments, bodies, damaged records set aside
 //! badmail/                    mail that could be neither delivered nor returned
 //! quarantine/                 infected mail, until an operator decides
-//! store/default.sqlite        mailboxes
+//! store/default.sqlite        mailboxes; others beside it where there is a [[database]] for them
 //! stamp.key                   by which stamps of scans are known as ours
 //! directory.sqlite            domains, accounts, aliases
 //! scan/                       only where a command scans: what it writes while it looks at an item
@@ -273,10 +273,31 @@ impl DataFolder {
         self.root.join("quarantine")
     }
 
-    /// The mailbox database.
+    /// The mailbox database of this name.
     #[must_use]
-    pub fn store(&self) -> PathBuf {
-        self.root.join("store/default.sqlite")
+    pub fn store(&self, database: &str) -> PathBuf {
+        self.root.join("store").join(format!("{database}.{STORE_SUFFIX}"))
+    }
+
+    /// The names of the mailbox databases that lie here, sorted, whether they are in use or not.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn stores(&self) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(self.root.join("store")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            if let (Some(name), true) = (name, path.extension().is_some_and(|it| it == STORE_SUFFIX)) {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Domains, accounts and aliases.
@@ -386,6 +407,7 @@ fn first_of_list(list: &Path) -> Option<PathBuf> {
 const CERTIFICATE: &str = "tls/cert.pem";
 const KEY: &str = "tls/key.pem";
 const STAMP_KEY: &str = "stamp.key";
+const STORE_SUFFIX: &str = "sqlite";
 /// One octet too many tells that it is not ours.
 const STAMP_KEY_OCTETS_MAX: u64 = SealKey::OCTETS as u64 + 1;
 const OTHERS_WRITE_BIT: u32 = 0o002;

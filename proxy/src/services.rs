@@ -8,12 +8,14 @@
 //! ```
 
 mod clients;
+mod databases;
 mod mail_folders;
 mod mailbox_scans;
 mod opening;
 mod settings;
 mod shares;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use gatepost_core::badmail::Badmail;
@@ -26,7 +28,7 @@ use gatepost_core::filter;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::Queue;
 use gatepost_core::scan::{Ensemble, Overruled, Scanner};
-use gatepost_core::store::{MailStore, SqliteStore};
+use gatepost_core::store::{Databases, MailStore};
 
 use crate::admission::Policy;
 use crate::admission::dnsbl::{self, BlockLists};
@@ -49,11 +51,12 @@ use crate::telemetry::Metrics;
 use crate::tls::Tls;
 use crate::tls_results::TlsResults;
 pub use clients::check_authorities;
+pub use databases::Stores;
 use mail_folders::MailFolders;
 use mailbox_scans::MailboxScans;
 pub use opening::{OpenError, load_policy, load_tls, start_engines};
 use opening::{
-    open_admission, open_events, open_pass_through, open_queue, open_store, reload_engines, report_on_tls,
+    open_admission, open_events, open_pass_through, open_queue, open_stores, reload_engines, report_on_tls,
     start_scanner, start_verifier, start_watchdog, start_workers,
 };
 use settings::{authn_settings, backend_settings, block_list_settings, delivery_policy, tls_files};
@@ -69,7 +72,7 @@ pub struct Rooms {
     tls: Arc<Tls>,
     queue: Queue,
     scanner: Scanner,
-    store: Arc<SqliteStore>,
+    store: Arc<Databases>,
     engines: Arc<Ensemble>,
     workers: Workers,
     remote: Option<Remote>,
@@ -101,7 +104,8 @@ impl Rooms {
         let queue = open_queue(config, folder, &events, clock_back_ms, registry)?;
         let (overruled, shares) = (Overruled::default(), Shares::new(config));
         let mut mail_folders = MailFolders::open(config, folder, &overruled, &events, registry)?;
-        let store = Arc::new(open_store(folder, registry)?);
+        let stores = open_stores(config, folder, registry)?;
+        let store = Arc::clone(stores.all());
         let Memory { whole, bodies } = shares.memory.clone();
         let (engines, scanner, rewriter) =
             start_scanner(config, folder, &shares, helpers, overruled, &events, registry)?;
@@ -121,11 +125,11 @@ impl Rooms {
             badmail: Some(mail_folders.badmail().clone()),
             quarantine: mail_folders.quarantine().clone(),
             rewriter,
-            proactive: None,
+            proactive: HashMap::new(),
             events: events.clone(),
         };
-        let mailbox_scans = MailboxScans::start(config, &rooms, &store, &whole, registry).await?;
-        rooms.proactive = Some(mailbox_scans.proactive());
+        let mailbox_scans = MailboxScans::start(config, &rooms, &stores, &whole, registry).await?;
+        rooms.proactive = mailbox_scans.proactive();
         let workers = start_workers(config, rooms.clone(), delivery_metrics).await?;
         mail_folders.watch_pickup(config, rooms, &bodies, registry)?;
         let backend = Arc::new(Embedded::new(
@@ -214,7 +218,7 @@ impl Rooms {
 
     /// The mailboxes.
     #[must_use]
-    pub const fn store(&self) -> &Arc<SqliteStore> {
+    pub const fn store(&self) -> &Arc<Databases> {
         &self.store
     }
 

@@ -151,3 +151,118 @@ fn a_database_has_its_own_way_with_what_lies_in_it_and_its_own_warnings_and_a_re
     assert_eq!(server.pop3_as(server.me()).count(), 1);
     assert_eq!(quarantined(&server).len(), 2, "it was deleted");
 }
+
+const ANN: &str = "ann@second.example";
+
+/// The mailboxes of `second.example` lie in a database of their own, and infected mail ends otherwise there.
+const TWO: &str = "[scan]\nrefuse_infected = false\n[scan.background]\nenabled = false\n\
+    [[database]]\nname = \"default\"\ninfected = \"delete-part\"\ndeletion = true\nrewrite = { keep_original = false }\n\
+    [[database]]\nname = \"second\"\ndomains = [\"second.example\"]\ninfected_in_mailbox = \"quarantine\"\n";
+
+fn start_two() -> Server {
+    let mut server = Setup::new().open_listener().sections(TWO).start();
+    server.cli(["domain", "add", "second.example"]).succeed();
+    server.add_user(ANN);
+    server.wait_for_recipient(ANN);
+    server
+}
+
+fn receive(server: &Server, to: &[&str], content: &[u8]) {
+    let mut smtp = server.smtp_open();
+    smtp.mail("stranger@remote.example", to, content).must("250 2.0.0");
+    smtp.quit();
+}
+
+fn listed(server: &Server, mailbox: &str) -> usize {
+    let text = server.cli(["mailbox", "list", mailbox, "--json"]).succeed().text();
+    serde_json::from_str::<Value>(&text).expect("a list").as_array().expect("an array").len()
+}
+
+#[test]
+fn two_who_live_here_in_two_databases_are_treated_each_as_it_is_said_there() {
+    let server = start_two();
+    assert!(server.data().join("store/second.sqlite").is_file());
+    let ann = &server.users[1];
+    receive(&server, &["me@localhost", ANN], &mail::small("clean"));
+    receive(&server, &["me@localhost", ANN], &infected("infected"));
+    server.wait_for_empty_queue();
+    let (mine, hers) = (server.inbox(2), server.inbox_of(ann, 1));
+    assert_eq!(mine.iter().filter(|stored| is_rewritten(stored)).count(), 1);
+    assert!(String::from_utf8_lossy(&hers[0]).contains("Subject: clean\r\n"));
+    let kept = quarantined(&server);
+    assert_eq!((kept.len(), &kept[0]["recipients"]), (1, &serde_json::json!([format!("<{ANN}>")])));
+    assert_eq!((listed(&server, "me@localhost"), listed(&server, ANN)), (2, 1));
+
+    // What newer signatures find goes out of the one and stays in the other, where nobody gets it.
+    let late = mail::with_attachment("late", "late.bin", b"GATEPOST-LATE-RULE-MARKER");
+    receive(&server, &["me@localhost", ANN], &late);
+    server.wait_for_empty_queue();
+    let rules = server.data().join("rules");
+    fs::create_dir_all(&rules).expect("the rules folder");
+    let rule = "rule late { strings: $a = \"GATEPOST-LATE-RULE-MARKER\" condition: $a }\n";
+    fs::write(rules.join("late.yar"), rule).expect("a rule");
+    server.cli(["scan", "reload"]).succeed();
+    server.cli(["scan", "background", "start"]).succeed();
+    wait_until("hers lies in quarantine", || quarantined(&server).len() == 2);
+    wait_until("both were walked", || {
+        let text = server.cli(["scan", "background", "status", "--json"]).succeed().text();
+        let scans: Value = serde_json::from_str(&text).expect("JSON");
+        let scans = scans.as_array().expect("an array").iter();
+        let names: Vec<_> =
+            scans.filter(|it| it["scan"]["infected"] == 1).map(|it| it["database"].clone()).collect();
+        names == ["default", "second"]
+    });
+    assert_eq!((listed(&server, "me@localhost"), listed(&server, ANN)), (3, 1));
+    let mut pop3 = server.pop3_as(server.me());
+    assert!(pop3.say("RETR 3").starts_with("-ERR"));
+    pop3.quit();
+    let traced = server.cli(["scan", "trace", "late"]).succeed().text();
+    assert!(traced.contains("me@localhost") && traced.contains(ANN), "{traced}");
+    assert_eq!(quarantined(&server).len(), 2);
+}
+
+#[test]
+fn a_kill_at_any_time_has_each_mail_once_in_both_databases() {
+    let mut server = start_two();
+    server.cli(["alias", "add", "both@localhost", "me@localhost"]).succeed();
+    server.cli(["alias", "add", "both@localhost", ANN]).succeed();
+    server.wait_for_recipient("both@localhost");
+    for round in 0..4_u64 {
+        let mut smtp = server.smtp_open();
+        for number in 0..4 {
+            let to: &[&str] = if number % 2 == 0 { &["both@localhost"] } else { &["me@localhost", ANN] };
+            let content = mail::small(&format!("mail-{round}-{number}"));
+            smtp.mail("stranger@remote.example", to, &content).must("250 2.0.0");
+        }
+        std::thread::sleep(Duration::from_millis(round * 9));
+        server.kill();
+        server.restart();
+    }
+    server.wait_for_empty_queue();
+    let subjects = |inbox: Vec<Vec<u8>>| {
+        let mut subjects: Vec<_> = inbox.iter().map(|stored| mail::field(stored, "Subject")).collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        subjects.len()
+    };
+    assert_eq!((subjects(server.inbox(16)), subjects(server.inbox_of(&server.users[1], 16))), (16, 16));
+}
+
+/// Its mail is kept, and the log says why nobody sees it.
+#[test]
+fn a_start_tells_of_mail_that_lies_in_another_database_than_its_domain_has() {
+    let mut server = start_two();
+    receive(&server, &[ANN], &mail::small("left"));
+    server.wait_for_empty_queue();
+    server.stop();
+    let text = fs::read_to_string(server.config()).expect("the configuration");
+    let moved = text.replace("domains = [\"second.example\"]", "domains = [\"third.example\"]");
+    fs::write(server.config(), moved).expect("written");
+    server.restart();
+    server.wait_for_log("mailboxes lie here whose domains belong to other databases");
+    assert_eq!(listed(&server, ANN), 0);
+    server.stop();
+    fs::write(server.config(), &text).expect("written");
+    server.restart();
+    assert_eq!(server.inbox_of(&server.users[1], 1).len(), 1);
+}

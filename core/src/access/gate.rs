@@ -31,11 +31,21 @@ pub struct ScanGate {
     /// Of the whole process.
     budget: MemoryBudget,
     accounts: Accounts,
-    findings: Option<Findings>,
-    age_max: AgeMax,
-    remedy: Option<Remedy>,
+    /// By database.
+    ways: Arc<HashMap<String, Way>>,
     scan_wait: Duration,
     metrics: Option<Metrics>,
+}
+
+/// What is done for the readers of a database.
+#[derive(Debug, Clone, Default)]
+pub struct Way {
+    /// Told of viruses that are found when somebody wants to read.
+    pub findings: Option<Findings>,
+    /// What is older than this, and was found clean by whichever signatures, is shown without another scan.
+    pub age_max: AgeMax,
+    /// Does something about what is found.
+    pub remedy: Option<Remedy>,
 }
 
 /// How old a message may be that was scanned once and is scanned again when somebody wants to read it. Clones are the same.
@@ -112,9 +122,7 @@ impl ScanGate {
             memory,
             budget,
             accounts,
-            findings: None,
-            remedy: None,
-            age_max: AgeMax::default(),
+            ways: Arc::default(),
             scan_wait: SCAN_WAIT_DEFAULT,
             metrics,
         }
@@ -126,22 +134,10 @@ impl ScanGate {
         Self { budget, ..self }
     }
 
-    /// Viruses that are found when somebody wants to read are told of here.
+    /// For the readers of these databases, by name; of others nothing is told or done, and nothing is too old for a scan.
     #[must_use]
-    pub fn telling(self, findings: Findings) -> Self {
-        Self { findings: Some(findings), ..self }
-    }
-
-    /// What is older than this, and was found clean by whichever signatures, is shown without another scan.
-    #[must_use]
-    pub fn sparing(self, age_max: AgeMax) -> Self {
-        Self { age_max, ..self }
-    }
-
-    /// Something is done about them here.
-    #[must_use]
-    pub fn acting(self, remedy: Remedy) -> Self {
-        Self { remedy: Some(remedy), ..self }
+    pub fn going(self, ways: HashMap<String, Way>) -> Self {
+        Self { ways: Arc::new(ways), ..self }
     }
 
     /// A reader waits so long for a scan; three minutes unless it is said.
@@ -170,6 +166,10 @@ impl ScanGate {
             info!(mailbox, uid, threat, "an infected message is withheld from its reader");
         }
         outcome
+    }
+
+    fn way(&self, mailbox: &str) -> Option<&Way> {
+        self.ways.get(self.store.database_of(mailbox))
     }
 
     async fn try_release(&self, mailbox: &str, uid: u32) -> Result<Released, Withheld> {
@@ -215,7 +215,7 @@ impl ScanGate {
         {
             return self.judge(mailbox, uid, message, mark.threat.clone()).await;
         }
-        if self.age_max.spares(message, now_ms(), &self.scanner) {
+        if self.way(mailbox).is_some_and(|way| way.age_max.spares(message, now_ms(), &self.scanner)) {
             return Ok(());
         }
         if let Some(metrics) = &self.metrics {
@@ -230,7 +230,7 @@ impl ScanGate {
                 return Err(Withheld::Unavailable);
             }
         };
-        self.tell(message, threat.as_deref()).await;
+        self.tell(mailbox, message, threat.as_deref()).await;
         let mark = ScanMark { stamp: report.stamp, threat: threat.clone() };
         if let Err(error) = self.store.mark(mailbox, uid, mark).await {
             // The verdict holds all the same; the next reader costs another scan.
@@ -248,7 +248,8 @@ impl ScanGate {
         threat: Option<String>,
     ) -> Result<(), Withheld> {
         let Some(threat) = threat else { return Ok(()) };
-        let Some(remedy) = &self.remedy else { return Err(Withheld::Infected { threat }) };
+        let remedy = self.way(mailbox).and_then(|way| way.remedy.as_ref());
+        let Some(remedy) = remedy else { return Err(Withheld::Infected { threat }) };
         let content = ContentHash::of(&message.body());
         match remedy.act(content, &threat, FoundBy::Access, Some((mailbox, uid))).await {
             Some(Remedied::Rewritten(by)) => Err(Withheld::Replaced { threat, by }),
@@ -257,9 +258,10 @@ impl ScanGate {
     }
 
     /// Tells of a threat that was not known of this body before.
-    async fn tell(&self, message: &StoredMessage, threat: Option<&str>) {
+    async fn tell(&self, mailbox: &str, message: &StoredMessage, threat: Option<&str>) {
         let known = message.mark.as_ref().and_then(|mark| mark.threat.as_deref());
-        if let (Some(findings), Some(threat)) = (&self.findings, threat.filter(|_| threat != known)) {
+        let findings = self.way(mailbox).and_then(|way| way.findings.as_ref());
+        if let (Some(findings), Some(threat)) = (findings, threat.filter(|_| threat != known)) {
             findings.tell(ContentHash::of(&message.body()), threat, FoundBy::Access).await;
         }
     }

@@ -4,5 +4,5 @@ pub mod gate;
 pub mod metrics;
 pub mod pop3;
 
-pub use gate::{AgeMax, Released, ScanGate, Withheld};
+pub use gate::{AgeMax, Released, ScanGate, Way, Withheld};
 pub use metrics::Metrics;

@@ -42,6 +42,8 @@ pub struct Database {
     pub store: Arc<SqliteStore>,
     /// Its own settings.
     pub settings: Settings,
+    /// Acts on what is found in it.
+    pub remedy: Option<Remedy>,
 }
 
 /// What the scan works with.
@@ -53,8 +55,6 @@ pub struct Rooms {
     pub memory: MemoryBudget,
     /// Told of beginnings and ends.
     pub events: Log,
-    /// Acts on what is found.
-    pub remedy: Option<Remedy>,
     /// Counts.
     pub metrics: Option<Metrics>,
 }
@@ -104,14 +104,15 @@ impl Background {
     /// A database cannot be read.
     pub async fn start(databases: Vec<Database>, rooms: &Rooms) -> Result<Self, StoreError> {
         let mut running = Vec::with_capacity(databases.len());
-        for Database { name, store, settings } in databases {
+        for Database { name, store, settings, remedy } in databases {
             let kept = store.progress().await?;
             // What another version has written there is as good as nothing: the scan begins anew.
             let progress = kept.and_then(|text| serde_json::from_str(&text).ok());
             let shown = Arc::new(Mutex::new(progress));
             let (settings, seen) = watch::channel(settings);
             let (orders, received) = mpsc::channel(ORDERS_WAITING_MAX);
-            let task = Task::new(name.clone(), store, rooms.clone(), seen, received, Arc::clone(&shown));
+            let task =
+                Task::new(name.clone(), store, remedy, rooms.clone(), seen, received, Arc::clone(&shown));
             let task = Mutex::new(Some(tokio::spawn(task.run())));
             running.push(Running { name, settings, orders, shown, task });
         }
@@ -138,9 +139,9 @@ impl Background {
         self.databases.iter().map(status).collect()
     }
 
-    /// Takes new settings on, for all databases; they hold at once.
-    pub fn reload(&self, settings: &Settings) {
-        for running in self.databases.iter() {
+    /// Takes new settings of a database on; they hold at once.
+    pub fn reload(&self, database: &str, settings: &Settings) {
+        for running in self.databases.iter().filter(|running| running.name == database) {
             running.settings.send_replace(settings.clone());
         }
     }

@@ -12,6 +12,7 @@ use super::{Order, Progress, Reason, Rooms, Settings, Shown, State};
 use crate::clock::now_ms;
 use crate::events::{About, What};
 use crate::findings::{Findings, FoundBy};
+use crate::remedy::Remedy;
 use crate::scan::Stamp;
 use crate::store::{BodyMark, SqliteStore, StoreError};
 
@@ -19,6 +20,7 @@ use crate::store::{BodyMark, SqliteStore, StoreError};
 pub(super) struct Task {
     database: String,
     store: Arc<SqliteStore>,
+    remedy: Option<Remedy>,
     rooms: Rooms,
     settings: watch::Receiver<Settings>,
     orders: mpsc::Receiver<Order>,
@@ -48,6 +50,7 @@ impl Task {
     pub(super) fn new(
         database: String,
         store: Arc<SqliteStore>,
+        remedy: Option<Remedy>,
         rooms: Rooms,
         settings: watch::Receiver<Settings>,
         orders: mpsc::Receiver<Order>,
@@ -58,6 +61,7 @@ impl Task {
         Self {
             database,
             store,
+            remedy,
             rooms,
             settings,
             orders,
@@ -200,7 +204,7 @@ impl Task {
         for (content, threat) in &turn.news {
             findings.tell(*content, threat, FoundBy::Background).await;
         }
-        if let Some(remedy) = &self.rooms.remedy {
+        if let Some(remedy) = &self.remedy {
             for BodyMark { content, mark } in &turn.marks {
                 let Some(threat) = &mark.threat else { continue };
                 let _done = remedy.act(*content, threat, FoundBy::Background, None).await;

@@ -42,12 +42,11 @@ impl House {
     async fn open(&self, settings: Settings) -> Inhabited {
         let path: PathBuf = self.folder.path().join("default.sqlite");
         let store = Arc::new(SqliteStore::open(&path, &store::Settings::default(), None).unwrap());
-        let database = Database { name: "default".into(), store: Arc::clone(&store), settings };
+        let database = Database { name: "default".into(), store: Arc::clone(&store), settings, remedy: None };
         let rooms = Rooms {
             scanner: self.scanner.clone(),
             memory: MemoryBudget::default(),
             events: Log::discarding(),
-            remedy: None,
             metrics: None,
         };
         let background = Background::start(vec![database], &rooms).await.unwrap();
@@ -215,7 +214,7 @@ async fn newer_signatures_begin_it_anew() {
     let inhabited = house.open(slow()).await;
     inhabited.until(|progress| progress.scanned > 0).await;
     house.learn("3");
-    inhabited.background.reload(&unthrottled());
+    inhabited.background.reload("default", &unthrottled());
     let is_third = |progress: &Progress| progress.stamp == house.engine.stamp().to_string();
     let progress = inhabited.until(|it| is_third(it) && it.state == State::Finished).await;
     assert_eq!(progress.scanned, 30);

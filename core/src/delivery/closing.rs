@@ -8,7 +8,7 @@
 mod waiting;
 mod warn;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,13 +39,22 @@ pub struct Policy {
     pub hostname: String,
     /// When a mail is tried again, and for how long.
     pub schedules: Schedules,
-    /// What becomes of infected mail for those who live elsewhere.
-    pub infected: InfectedAction,
-    /// What becomes of it for those who have mailboxes in the database.
-    pub infected_in_database: InfectedAction,
+    /// What is done about infected mail for those who live elsewhere, or have mailboxes in several databases.
+    pub usual: Treatment,
+    /// What is done for those who live in a mailbox database, by its name; what is not here is done as usual.
+    pub databases: HashMap<String, Treatment>,
+    /// Warnings in an hour, all together; the others are left out.
+    pub warnings_per_hour: u32,
     /// Listeners whose mail goes into mailboxes unscanned while no scan can vouch for it (`FailMode::Open`), by name.
     pub open_listeners: HashSet<String>,
-    /// Who hears of it in the database.
+}
+
+/// What is done about infected mail for those who live in one place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Treatment {
+    /// What becomes of it.
+    pub infected: InfectedAction,
+    /// Who hears of it, if they live here.
     pub warnings: Warnings,
 }
 
@@ -64,9 +73,9 @@ pub(super) struct Closing {
 // === impl Policy ===
 
 impl Policy {
-    /// What becomes of infected mail for somebody who lives here, or elsewhere.
-    pub(super) const fn action(&self, lives_here: bool) -> InfectedAction {
-        if lives_here { self.infected_in_database } else { self.infected }
+    /// What is done for somebody who lives in this database, or in none alone.
+    pub(super) fn treatment(&self, database: Option<&str>) -> &Treatment {
+        database.and_then(|name| self.databases.get(name)).unwrap_or(&self.usual)
     }
 }
 

@@ -46,7 +46,7 @@ pub mod worker;
 use anew::Anew;
 pub use attempt::{Attempt, HopReport};
 use closing::Closing;
-pub use closing::Policy;
+pub use closing::{Policy, Treatment};
 pub use disposition::Disposition;
 pub use loops::{RECEIVED_MAX, delivered_to};
 pub use metrics::Metrics;

@@ -1,5 +1,6 @@
 //! The rooms that delivery stands between, and where a recipient lives.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use gatepost_smtp::wire::path::ForwardPath;
@@ -15,7 +16,7 @@ use crate::proactive::Proactive;
 use crate::quarantine::Quarantine;
 use crate::queue::{Lane, Queue};
 use crate::scan::{Rewriter, Scanner};
-use crate::store::MailStore;
+use crate::store::{MailStore, MailboxCopy};
 
 /// Whether workers may take mail of a lane now.
 pub(super) fn is_open(remote: Option<&Remote>, lane: Lane) -> bool {
@@ -43,8 +44,8 @@ pub struct Rooms {
     pub quarantine: Quarantine,
     /// Takes what is infected out of a mail.
     pub rewriter: Rewriter,
-    /// Scans what lies in mailboxes without a current stamp; without it, readers wait for that.
-    pub proactive: Option<Proactive>,
+    /// Scans what lies in the mailboxes of a database without a current stamp; without it, readers wait for that.
+    pub proactive: HashMap<String, Proactive>,
     /// Told what becomes of each recipient.
     pub events: Log,
 }
@@ -84,11 +85,28 @@ impl Rooms {
 
     /// Whether somebody has a mailbox here, himself or behind an alias.
     pub(super) fn lives_here(&self, path: &ForwardPath) -> bool {
+        !self.mailboxes_of(path).is_empty()
+    }
+
+    /// The database in which somebody has his mailboxes; `None` where they lie in several, or he has none here.
+    pub(super) fn database_of(&self, path: &ForwardPath) -> Option<&str> {
+        let mailboxes = self.mailboxes_of(path);
+        let mut names = mailboxes.iter().map(|mailbox| self.store.database_of(mailbox));
+        let first = names.next()?;
+        names.all(|name| name == first).then_some(first)
+    }
+
+    fn mailboxes_of(&self, path: &ForwardPath) -> Arc<[String]> {
         match self.resolve(path) {
-            Resolution::Local(_) => true,
-            Resolution::Forwarded(forwarding) => !forwarding.mailboxes.is_empty(),
-            Resolution::Foreign | Resolution::Rewritten { .. } | Resolution::UnknownLocal => false,
+            Resolution::Local(mailboxes) => mailboxes,
+            Resolution::Forwarded(forwarding) => Arc::clone(&forwarding.mailboxes),
+            Resolution::Foreign | Resolution::Rewritten { .. } | Resolution::UnknownLocal => Arc::default(),
         }
+    }
+
+    /// The databases that these copies go to, each once.
+    pub(super) fn databases_of(&self, copies: &[MailboxCopy]) -> BTreeSet<&str> {
+        copies.iter().map(|copy| self.store.database_of(&copy.mailbox)).collect()
     }
 
     /// Whether a recipient lives on a server behind this one.

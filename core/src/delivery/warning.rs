@@ -11,15 +11,13 @@ use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use crate::intake::{Body, Origin, Submission, trace};
 use crate::queue::{NewMessage, QueueId};
 
-/// Who is warned, and how often.
+/// Who is warned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Warnings {
     /// Recipients here whose mail went into the quarantine or away. `None`: they are not.
     pub recipient: Option<Template>,
     /// Senders here, where no notification tells them. `None`: they are not.
     pub sender: Option<Template>,
-    /// Warnings in an hour, all together; the others are left out.
-    pub per_hour: u32,
 }
 
 /// A subject and a text. In the text `{sender}`, `{threat}`, `{outcome}`, `{id}` and `{hostname}` stand for what they say; what the

@@ -280,6 +280,7 @@ impl Worker {
         if plan.copies.is_empty() {
             return Progress { attempted, foreign: plan.foreign, anew, ..Progress::default() };
         }
+        let databases = self.rooms.databases_of(&plan.copies);
         let delivery = Delivery {
             queue_id: claim.id,
             body: message.body.clone(),
@@ -289,8 +290,12 @@ impl Worker {
         };
         match self.rooms.store.deliver(delivery).await {
             Ok(dispositions) => {
+                let left_out =
+                    |index: &usize| dispositions.iter().all(|(ended, _)| *ended as usize != *index);
+                plan.served.retain(left_out);
+                attempted.extend(Attempt::put_off(&plan.served, &Setback::Store(StoreError::Failed)));
                 attempted.extend(Attempt::ended(dispositions));
-                if let Some(proactive) = &self.rooms.proactive {
+                for proactive in databases.iter().filter_map(|name| self.rooms.proactive.get(*name)) {
                     proactive.offer(&self.rooms.scanner, &message.body, vouched.as_ref().ok());
                 }
                 if let Err(verdict) = vouched {

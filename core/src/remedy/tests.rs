@@ -1,9 +1,10 @@
 //! Real store, queue, quarantine and scanner; what comes of infected messages in two mailboxes.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::*;
-use crate::access::{ScanGate, Withheld};
+use crate::access::{ScanGate, Way, Withheld};
 use crate::delivery::testing::Teachable;
 use crate::disk::{Disk, SimulatedDisk};
 use crate::memory::MemoryBudget;
@@ -73,7 +74,9 @@ impl House {
             metrics: None,
         };
         let remedy = Remedy::new(rooms, Policy { hostname: "mx.example".into(), action });
-        let gate = ScanGate::new(store, scanner, None).acting(remedy.clone());
+        let way = Way { remedy: Some(remedy.clone()), ..Way::default() };
+        let ways = HashMap::from([(store::DATABASE.to_owned(), way)]);
+        let gate = ScanGate::new(store, scanner, None).going(ways);
         engine.learn("2", Verdict::Infected { threat: "Late".into() });
         Self { _folder: folder, quarantine_disk, engine, remedy, gate }
     }

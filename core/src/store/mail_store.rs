@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::StoreError;
+use super::{DATABASE, StoreError};
 use crate::BoxFuture;
 use crate::delivery::Disposition;
 use crate::intake::Body;
@@ -17,7 +17,7 @@ use crate::scan::Stamp;
 /// Mailbox names are compared without regard to ASCII case.
 pub trait MailStore: Send + Sync + 'static {
     /// Puts a mail into mailboxes, all copies or none, and answers with the disposition of each recipient in
-    /// `delivery.copies`, each recipient once, in rising order.
+    /// `delivery.copies`, each recipient once, in rising order; one who is left out could not be served now.
     ///
     /// A recipient with a remembered disposition keeps it: nothing is delivered for him again. A mailbox that is named
     /// more than once gets one copy, the first. Mailboxes come into being when first delivered to.
@@ -66,6 +66,11 @@ pub trait MailStore: Send + Sync + 'static {
     /// Deletes a mailbox with all it holds and answers whether there was one: a later user of the same name must not
     /// find his predecessor's mail.
     fn remove_mailbox(&self, mailbox: &str) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// What operators call the database that has a mailbox.
+    fn database_of(&self, _mailbox: &str) -> &str {
+        DATABASE
+    }
 
     /// Whether nothing can be changed any more: the database was closed, or its writer died.
     fn is_closed(&self) -> bool;

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Subcommand, ValueEnum};
-use gatepost_core::access::{AgeMax, Released, ScanGate, Withheld};
+use gatepost_core::access::{AgeMax, Released, ScanGate, Way, Withheld};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::Log;
 use gatepost_core::quarantine;
 use gatepost_core::scan::{self, Scanner};
-use gatepost_core::store::{self, MailStore, SqliteStore};
+use gatepost_core::store::{self, Databases, MailStore, SqliteStore};
 use prometheus::Registry;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -21,9 +21,10 @@ use tokio::runtime::{Builder, Runtime};
 use super::output::{Output, Table, complain, time};
 use super::site::folder_failure;
 use super::{Exit, Failure, Site, mbox};
+use crate::config::DatabaseScan;
 use crate::private::{self, FILE_MODE};
 use crate::scan_helper::{self, Helpers};
-use crate::services;
+use crate::services::{self, Stores};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -70,7 +71,7 @@ pub(super) enum Format {
 
 /// The mailboxes and the way to read them.
 struct Reader {
-    store: Arc<SqliteStore>,
+    store: Arc<Databases>,
     gate: ScanGate,
     helpers: Helpers,
 }
@@ -98,15 +99,18 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
 
 /// How many messages lie in a mailbox; none where there are no mailboxes yet.
 pub(super) fn messages_of(mailbox: &str, site: &Site) -> Result<usize, Failure> {
-    let path = site.data()?.store();
-    if !path.exists() {
-        return Ok(0);
-    }
+    let folder = site.data()?;
+    let names = folder.stores().map_err(Failure::general)?;
     runtime()?.block_on(async {
-        let store = SqliteStore::open(&path, &store::Settings::default(), None).map_err(Failure::general)?;
-        let listing = store.list(mailbox).await.map_err(Failure::general);
-        store.close().await;
-        Ok(listing?.messages.len())
+        let mut messages: usize = 0;
+        for name in names {
+            let store = SqliteStore::open(&folder.store(&name), &store::Settings::default(), None)
+                .map_err(Failure::general)?;
+            let listing = store.list(mailbox).await.map_err(Failure::general);
+            store.close().await;
+            messages = messages.saturating_add(listing?.messages.len());
+        }
+        Ok(messages)
     })
 }
 
@@ -119,9 +123,8 @@ fn runtime() -> Result<Runtime, Failure> {
 impl Reader {
     fn open(site: &Site) -> Result<Self, Failure> {
         let (config, folder) = (site.config()?, site.data()?);
-        let store = SqliteStore::open(&folder.store(), &store::Settings::default(), None)
-            .map_err(Failure::general)?;
-        let store = Arc::new(store);
+        let stores = Stores::open(config, &folder, None).map_err(Failure::general)?;
+        let store = Arc::clone(stores.all());
         // Nobody scrapes a command; the scanner counts all the same.
         let metrics = scan::Metrics::register(&Registry::new()).map_err(Failure::general)?;
         let rules = services::rules(config, &folder);
@@ -133,9 +136,13 @@ impl Reader {
         let key = folder.find_stamp_key().map_err(|error| folder_failure(&error))?.unwrap_or_default();
         let settings = scan::Settings { overruled, key, ..services::scan_settings(config) };
         let scanner = Scanner::start(engines, &settings, metrics).map_err(Failure::general)?;
+        let way = |(name, scan): (&str, &DatabaseScan)| {
+            let age_max = AgeMax::new(scan.on_access_age_max);
+            (name.to_owned(), Way { age_max, ..Way::default() })
+        };
         let gate = ScanGate::new(store.clone(), scanner, None)
             .waiting(config.scan.reader_budget.duration())
-            .sparing(AgeMax::new(config.database.on_access_age_max));
+            .going(config.databases.scans().map(way).collect());
         Ok(Self { store, gate, helpers })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines;
-use gatepost_core::store::{MailStore as _, SqliteStore};
+use gatepost_core::store::{Databases, MailStore as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
@@ -345,7 +345,7 @@ fn welcome(
 fn readiness(
     metrics: &Metrics,
     queue: &Queue,
-    store: &Arc<SqliteStore>,
+    store: &Arc<Databases>,
     is_draining: &Arc<AtomicBool>,
 ) -> Readiness {
     let (metrics, queue) = (metrics.clone(), queue.clone());

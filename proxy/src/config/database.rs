@@ -1,4 +1,4 @@
-//! `[[database]]`: what a mailbox database does otherwise than `[scan]` says.
+//! `[[database]]`: which mailboxes a mailbox database has, and what it does otherwise than `[scan]` says.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,17 +6,49 @@ use std::time::Duration;
 use gatepost_core::background;
 use gatepost_core::delivery::Warnings;
 use gatepost_core::scan::InfectedAction;
+use gatepost_core::store::DATABASE;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::background::{Age, WrittenBackground};
 use super::infected::{WrittenActions, WrittenInMailbox, WrittenInfected, WrittenRewrite};
 use super::problem::Finding;
-use super::warnings::{WrittenWarnings, default_warnings};
+use super::values::Hostname;
+use super::warnings::WrittenWarnings;
+
+/// The mailbox databases. Names and domains are unique.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Databases {
+    /// The one that is always there, with all mailboxes that no other has: `default`.
+    pub default: DatabaseScan,
+    /// The others.
+    pub others: Vec<Database>,
+}
+
+/// A mailbox database that has the mailboxes of some domains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// Its name, and that of its file.
+    pub name: DatabaseName,
+    /// Its domains, at least one; A-labels.
+    pub domains: Vec<Hostname>,
+    /// How its mail is scanned.
+    pub scan: DatabaseScan,
+}
+
+/// The name of a database: a file's name and a log field, so short and plain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct DatabaseName(String);
+
+/// Not usable as one.
+#[derive(Debug, thiserror::Error)]
+#[error("not the name of a database (1 to {NAME_OCTETS_MAX} of a-z, 0-9 and -): {0:?}")]
+pub struct InvalidDatabaseName(String);
 
 /// How the mail of a mailbox database is scanned, and what becomes of what is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Database {
+pub struct DatabaseScan {
     /// What becomes of infected mail in the queue that is for its mailboxes.
     pub infected: InfectedAction,
     /// What becomes of what is found in its mailboxes; `None`: it stays, and no reader gets it.
@@ -36,7 +68,9 @@ pub struct Database {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenDatabase {
-    name: Spanned<String>,
+    name: Spanned<DatabaseName>,
+    #[serde(default)]
+    domains: Vec<Spanned<Hostname>>,
     infected: Option<WrittenInfected>,
     infected_in_mailbox: Option<WrittenInMailbox>,
     deletion: Option<bool>,
@@ -60,43 +94,108 @@ pub(super) struct WrittenScan {
     pub(super) background: WrittenBackground,
 }
 
-/// The name of the database that has all mailboxes: `store/default.sqlite`.
-pub const DATABASE: &str = "default";
-
-/// The database, with what was written of it above what was written for the server.
-pub(super) fn database(
+/// All databases, with what was written of each above what was written for the server.
+pub(super) fn databases(
     written: Vec<Spanned<WrittenDatabase>>,
     server: &WrittenScan,
     findings: &mut Vec<Finding>,
-) -> Database {
-    let mut names = HashSet::new();
-    let mut database = server.check(findings);
+) -> Databases {
+    let (mut names, mut taken) = (HashSet::new(), HashSet::new());
+    let mut databases = Databases { default: server.check(findings), others: Vec::new() };
     for written in written.into_iter().map(Spanned::into_inner) {
-        let (name, span) = (written.name.get_ref().clone(), written.name.span());
-        if name != DATABASE {
-            let finding = Finding::at(span, format!("there is no mailbox database {name:?}"));
-            findings.push(finding.hint(format!("there is: {DATABASE}")));
-        } else if !names.insert(name) {
-            findings.push(Finding::at(span, "two databases have this name"));
+        let (name, at) = (written.name.get_ref().clone(), written.name.span());
+        for domain in &written.domains {
+            if !taken.insert(domain.get_ref().as_str().to_ascii_lowercase()) {
+                findings.push(Finding::at(domain.span(), "two databases have this domain"));
+            }
         }
         if let Some(span) = written.warnings.per_hour_span() {
-            findings.push(
-                Finding::at(span, "warnings are counted all together").hint("say it in [scan.warnings]"),
-            );
+            let finding = Finding::at(span, "warnings are counted all together");
+            findings.push(finding.hint("say it in [scan.warnings]"));
         }
-        database = written.scan().over(server).check(findings);
+        if !names.insert(name.clone()) {
+            findings.push(Finding::at(at.clone(), "two databases have this name"));
+        }
+        let domains: Vec<Hostname> = written.domains.iter().map(|domain| domain.get_ref().clone()).collect();
+        let scan = written.scan().over(server).check(findings);
+        match (name.as_str() == DATABASE, domains.is_empty()) {
+            (true, true) => databases.default = scan,
+            (true, false) => {
+                let finding = Finding::at(at, "this one has the mailboxes of every domain that no other has");
+                findings.push(finding.hint("leave its domains out"));
+            }
+            (false, true) => {
+                let finding = Finding::at(at, "a database without domains has no mailboxes");
+                findings.push(finding.hint("domains = [\"example.org\"]"));
+            }
+            (false, false) => databases.others.push(Database { name, domains, scan }),
+        }
     }
-    database
+    databases
 }
 
-// === impl Database ===
+// === impl Databases ===
 
-impl Default for Database {
+impl Databases {
+    /// Each by its name, `default` first.
+    pub fn scans(&self) -> impl Iterator<Item = (&str, &DatabaseScan)> {
+        let others = self.others.iter().map(|database| (database.name.as_str(), &database.scan));
+        [(DATABASE, &self.default)].into_iter().chain(others)
+    }
+
+    /// As these are, but with the mailboxes where they are in `running`.
+    pub(super) fn laid_out_as(self, running: &Self) -> Self {
+        let scan = |name: &DatabaseName| {
+            let new = self.others.iter().find(|database| database.name == *name);
+            new.map(|database| database.scan.clone())
+        };
+        let keep = |database: &Database| Database {
+            scan: scan(&database.name).unwrap_or_else(|| database.scan.clone()),
+            ..database.clone()
+        };
+        Self { others: running.others.iter().map(keep).collect(), default: self.default }
+    }
+
+    /// Whether mailboxes lie where they do in `other`.
+    pub(super) fn is_laid_out_as(&self, other: &Self) -> bool {
+        let layout = |databases: &Self| -> Vec<_> {
+            let place = |database: &Database| (database.name.clone(), database.domains.clone());
+            databases.others.iter().map(place).collect()
+        };
+        layout(self) == layout(other)
+    }
+}
+
+// === impl DatabaseName ===
+
+impl DatabaseName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for DatabaseName {
+    type Error = InvalidDatabaseName;
+
+    fn try_from(text: String) -> Result<Self, InvalidDatabaseName> {
+        let is_plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+        if !(1..=NAME_OCTETS_MAX).contains(&text.len()) || !text.bytes().all(is_plain) {
+            return Err(InvalidDatabaseName(text));
+        }
+        Ok(Self(text))
+    }
+}
+
+// === impl DatabaseScan ===
+
+impl Default for DatabaseScan {
     fn default() -> Self {
         Self {
             infected: InfectedAction::default(),
             infected_in_mailbox: None,
-            warnings: default_warnings(),
+            warnings: Warnings::default(),
             proactive: true,
             on_access_age_max: None,
             background: background::Settings::default(),
@@ -133,9 +232,9 @@ impl WrittenScan {
         }
     }
 
-    fn check(&self, findings: &mut Vec<Finding>) -> Database {
-        let default = Database::default();
-        Database {
+    fn check(&self, findings: &mut Vec<Finding>) -> DatabaseScan {
+        let default = DatabaseScan::default();
+        DatabaseScan {
             infected: self.actions.in_queue(),
             infected_in_mailbox: self.actions.in_mailbox(),
             warnings: self.warnings.check(findings),
@@ -145,6 +244,9 @@ impl WrittenScan {
         }
     }
 }
+
+/// As of a listener.
+const NAME_OCTETS_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -168,49 +270,61 @@ mod tests {
                       [scan.rewrite]\nkeep_original = false\n[scan.background]\nonly_attachments = true\n\
                       messages_per_second = 7\n[scan.warnings]\nsenders = true\nper_hour = 3\n";
         let config = parse(server).unwrap();
-        assert_eq!(config.database.infected, config.scan.infected);
-        assert!(!config.database.proactive && config.database.background.only_attachments);
+        assert_eq!(config.databases.default.infected, config.scan.infected);
+        assert!(!config.databases.default.proactive && config.databases.default.background.only_attachments);
         assert_eq!(parse(&format!("{server}[[database]]\nname = \"default\"\n")).unwrap(), config);
 
         let own = "[[database]]\nname = \"default\"\ndeletion = true\ninfected_in_mailbox = \"delete\"\n\
                    proactive = true\nbackground = { only_unscanned = true, messages_per_second = 0 }\n\
                    warnings = { recipients = true, recipient = { subject = \"s\", text = \"{threat}\" } }\n\
                    rewrite = { otherwise = \"delete\" }\n";
-        let Config { scan, database, .. } = parse(&format!("{server}{own}")).unwrap();
+        let Config { scan, databases: Databases { default: database, .. }, .. } =
+            parse(&format!("{server}{own}")).unwrap();
         let rewriting = |keeps_original, otherwise| {
             InfectedAction::Rewrite(Rewriting { cleans: false, keeps_original, otherwise })
         };
         assert_eq!(scan.infected, rewriting(true, Disposal::Quarantine), "deletion is not switched on there");
         assert_eq!(database.infected, rewriting(false, Disposal::Delete));
         assert_eq!(database.infected_in_mailbox, Some(InfectedAction::Delete));
-        assert!(database.proactive && database.on_access_age_max == config.database.on_access_age_max);
+        assert!(
+            database.proactive && database.on_access_age_max == config.databases.default.on_access_age_max
+        );
         let background = &database.background;
         assert!(background.only_unscanned && background.only_attachments);
         assert_eq!(background.messages_per_second, None);
         let warnings = &database.warnings;
         assert_eq!(warnings.recipient, Template::new("s", "{threat}").ok());
-        assert!(warnings.sender.is_some() && warnings.per_hour == 3);
+        assert!(warnings.sender.is_some() && scan.warnings_per_hour == 3);
+        assert_eq!(scan.warnings.recipient, None);
     }
 
     /// The switch of the server does not reach a database that says otherwise.
     #[test]
     fn a_database_can_forbid_deletion_that_the_server_allows() {
         let text = "[scan]\ninfected = \"delete\"\ndeletion = true\n[[database]]\nname = \"default\"\ndeletion = false\n";
-        let Config { scan, database, .. } = parse(text).unwrap();
-        assert_eq!((scan.infected, database.infected), (InfectedAction::Delete, InfectedAction::Quarantine));
+        let Config { scan, databases, .. } = parse(text).unwrap();
+        assert_eq!(
+            (scan.infected, databases.default.infected),
+            (InfectedAction::Delete, InfectedAction::Quarantine)
+        );
     }
 
     #[test]
     fn what_no_database_can_say_is_refused_where_it_stands() {
         let refused = |text: &str| parse(text).unwrap_err();
-        let unknown = refused("[[database]]\nname = \"archive\"\n");
-        assert!(
-            unknown.contains("g.toml:7:8: there is no mailbox database \"archive\"")
-                && unknown.contains("default"),
-            "{unknown}"
-        );
+        let bare = refused("[[database]]\nname = \"archive\"\n");
+        assert!(bare.contains("g.toml:7:8: a database without domains has no mailboxes"), "{bare}");
+        let all = refused("[[database]]\nname = \"default\"\ndomains = [\"a.example\"]\n");
+        assert!(all.contains("leave its domains out"), "{all}");
         let twice = refused("[[database]]\nname = \"default\"\n[[database]]\nname = \"default\"\n");
         assert!(twice.contains("g.toml:9:8: two databases have this name"), "{twice}");
+        let two = "[[database]]\nname = \"a\"\ndomains = [\"a.example\"]\n[[database]]\nname = \"b\"\n";
+        let shared = refused(&format!("{two}domains = [\"b.example\", \"A.example\"]\n"));
+        assert!(shared.contains("g.toml:11:25: two databases have this domain"), "{shared}");
+        for name in ["", "../up", "Default", "a.b"] {
+            let wrong = refused(&format!("[[database]]\nname = \"{name}\"\ndomains = [\"a.example\"]\n"));
+            assert!(wrong.contains("not the name of a database"), "{wrong}");
+        }
         let counted = refused("[[database]]\nname = \"default\"\nwarnings = { per_hour = 2 }\n");
         assert!(counted.contains("say it in [scan.warnings]"), "{counted}");
         for text in ["name = \"default\"\nengine = []\n", "infected = \"delete\"\n"] {
@@ -222,5 +336,26 @@ mod tests {
     fn a_wrong_text_of_the_server_is_told_once() {
         let wrong = "[scan.warnings.sender]\ntext = \"{nobody}\"\n[[database]]\nname = \"default\"\n";
         assert_eq!(parse(wrong).unwrap_err().matches("there is no {nobody}").count(), 1);
+    }
+
+    /// Databases and domains are what they were; what is said of scans in those that stay holds.
+    #[test]
+    fn a_reload_leaves_mailboxes_where_they_are() {
+        let database = |domain: &str, infected: &str| {
+            let name = "[[database]]\nname = \"a\"\n";
+            let text = format!("{name}domains = [\"{domain}\"]\ninfected = \"{infected}\"\n");
+            parse(&text).unwrap()
+        };
+        let running = database("a.example", "quarantine");
+        let reloaded = database("b.example", "delete-part").with_fixed_parts_of(&running);
+        assert!(reloaded.databases.is_laid_out_as(&running.databases));
+        let rewrites =
+            |config: &Config| matches!(config.databases.others[0].scan.infected, InfectedAction::Rewrite(_));
+        assert!(rewrites(&reloaded) && !rewrites(&running));
+        let without = parse("[scan]\nproactive = false\n").unwrap().with_fixed_parts_of(&running);
+        assert_eq!(without.databases.others, running.databases.others);
+        assert!(!without.databases.default.proactive);
+        let names: Vec<_> = without.databases.scans().map(|(name, _)| name).collect();
+        assert_eq!(names, ["default", "a"]);
     }
 }

@@ -2,15 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use gatepost_core::delivery::Schedules;
+use gatepost_core::delivery::{Schedules, Warnings};
 use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
 
 use super::file::SandboxMode;
 use super::unscannable::Unscannable;
 use super::values::{Hostname, ListenerName, Octets, TimeSpan};
+use super::warnings::PER_HOUR_DEFAULT;
 use super::{
-    Admin, Admission, Backend, Badmail, Config, Database, Dns, Dnsbl, Limits, Listener, ListenerScan, Log,
+    Admin, Admission, Backend, Badmail, Config, Databases, Dns, Dnsbl, Limits, Listener, ListenerScan, Log,
     Pop3Tls, Quarantine, Queue, Scan, ScanEngine, Service, SmtpTls,
 };
 
@@ -70,7 +71,7 @@ impl Config {
             pass_through: None,
             srs: None,
             scan: Scan::default(),
-            database: Database::default(),
+            databases: Databases::default(),
             schedules: Schedules::default(),
             dkim: Vec::new(),
             pickup: None,
@@ -136,6 +137,8 @@ impl Default for Scan {
             unscannable: Unscannable::default(),
             infected: InfectedAction::default(),
             refuse_infected: true,
+            warnings: Warnings::default(),
+            warnings_per_hour: PER_HOUR_DEFAULT,
         }
     }
 }

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn mailboxes_are_left_alone_unless_it_is_said() {
-        let in_mailbox = |written| config(written).database.infected_in_mailbox;
+        let in_mailbox = |written| config(written).databases.default.infected_in_mailbox;
         assert_eq!(in_mailbox("infected = \"delete-part\""), None);
         let delete = in_mailbox("infected_in_mailbox = \"delete\"");
         assert_eq!(delete, Some(InfectedAction::Quarantine), "deletion is not switched on");

@@ -39,7 +39,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use gatepost_core::delivery::Schedules;
+use gatepost_core::delivery::{Schedules, Warnings};
 use gatepost_core::forwarding;
 use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
@@ -47,7 +47,7 @@ use gatepost_smtp::server::ClassRights;
 pub use admission::{Admission, Rules};
 pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
 pub use command::{CommandEngine, CommandVersion};
-pub use database::{DATABASE, Database};
+pub use database::{Database, DatabaseName, DatabaseScan, Databases};
 pub use delivery::{Remote, Route};
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
@@ -107,8 +107,8 @@ pub struct Config {
     pub srs: Option<forwarding::srs::Settings>,
     /// How mail is scanned.
     pub scan: Scan,
-    /// How the mail of the mailbox database is.
-    pub database: Database,
+    /// Where mailboxes are, and how their mail is scanned.
+    pub databases: Databases,
     /// How often a mail is tried, and for how long.
     pub schedules: Schedules,
     /// With which keys mail is signed; no selector of a domain is there twice.
@@ -293,11 +293,15 @@ pub struct Scan {
     pub threads: Option<NonZeroUsize>,
     /// What becomes of content that the scanner cannot look into.
     pub unscannable: Unscannable,
-    /// What becomes of infected mail in the queue for those who live elsewhere, as far as `deletion` allows; the classic
-    /// `EnableScanDeletion`.
+    /// What becomes of infected mail in the queue for those who live elsewhere or have mailboxes in several databases, as far
+    /// as `deletion` allows; the classic `EnableScanDeletion`.
     pub infected: InfectedAction,
     /// Whether a session refuses what it finds infected; otherwise that is left to the queue.
     pub refuse_infected: bool,
+    /// Who hears of infected mail of those who have mailboxes in several databases.
+    pub warnings: Warnings,
+    /// Warnings in an hour, all together; the others are left out.
+    pub warnings_per_hour: u32,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.

@@ -31,6 +31,7 @@ impl Config {
             ("scan.threads", self.scan.threads != running.scan.threads),
             ("scan.rules", self.scan.rules != running.scan.rules),
             ("scan.unscannable", self.scan.unscannable != running.scan.unscannable),
+            ("database", !self.databases.is_laid_out_as(&running.databases)),
             ("pickup", self.pickup != running.pickup),
             ("admin", self.admin != running.admin),
         ];
@@ -65,6 +66,7 @@ impl Config {
             sandbox: running.sandbox,
             scram: running.scram,
             scan,
+            databases: self.databases.laid_out_as(&running.databases),
             pickup: running.pickup.clone(),
             admin: running.admin.clone(),
             ..self

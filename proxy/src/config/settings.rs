@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use gatepost_core::delivery::{Retries, Schedules};
 use toml::Spanned;
 
-use super::database::database;
+use super::database::databases;
 use super::defaults::CONNECTIONS_DEFAULT;
 use super::engines::engines;
 use super::file::{self, AuthWithoutTls, File, Protocol, Tls3};
@@ -59,7 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
         admission: file.admission,
         quirks: file.quirk,
         queue: queue(&file.queue, &mut findings),
-        database: database(file.database, &file.scan.of_databases(), &mut findings),
+        databases: databases(file.database, &file.scan.of_databases(), &mut findings),
         scan: scan(file.scan, &mut findings),
         schedules: Schedules {
             local: file.delivery.local.check(Retries::MODERN_LOCAL, &mut findings),
@@ -346,6 +346,7 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
     let default = Scan::default();
     let rules_span = written.rules.as_ref().map(Spanned::span);
     let infected = written.of_databases().actions.in_queue();
+    let warnings_per_hour = written.warnings.per_hour();
     Scan {
         engines: engines(written.engine, rules_span, findings),
         policy: written.policy.into(),
@@ -356,6 +357,8 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         threads: written.threads,
         unscannable: written.unscannable,
         infected,
+        warnings: written.warnings.check(findings),
+        warnings_per_hour,
         refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
     }
 }

@@ -53,8 +53,12 @@ impl WrittenWarnings {
         Warnings {
             recipient: recipient.filter(|_| self.recipients.unwrap_or(false)),
             sender: sender.filter(|_| self.senders.unwrap_or(false)),
-            per_hour: self.per_hour.as_ref().map_or(PER_HOUR_DEFAULT, |count| *count.get_ref()),
         }
+    }
+
+    /// How many in an hour.
+    pub(super) fn per_hour(&self) -> u32 {
+        self.per_hour.as_ref().map_or(PER_HOUR_DEFAULT, |count| *count.get_ref())
     }
 }
 
@@ -92,13 +96,8 @@ impl WrittenTemplate {
     }
 }
 
-/// What holds without a section.
-pub(super) fn default_warnings() -> Warnings {
-    Warnings { recipient: None, sender: None, per_hour: PER_HOUR_DEFAULT }
-}
-
 /// A flood of infected mail is for the operator to see, not for everybody.
-const PER_HOUR_DEFAULT: u32 = 100;
+pub(super) const PER_HOUR_DEFAULT: u32 = 100;
 const RECIPIENT_SUBJECT: &str = "A mail to you was kept back";
 const RECIPIENT_TEXT: &str = "A mail to you from {sender} was {outcome} on {hostname},
 since a virus was found in it: {threat}
@@ -116,23 +115,23 @@ If you have not sent it, somebody uses your address. An operator knows the mail 
 mod tests {
     use super::*;
 
-    fn warnings(text: &str) -> Result<Warnings, usize> {
+    fn warnings(text: &str) -> Result<(Warnings, u32), usize> {
         let written: WrittenWarnings = toml::from_str(text).unwrap();
         let mut findings = Vec::new();
         let warnings = written.check(&mut findings);
-        if findings.is_empty() { Ok(warnings) } else { Err(findings.len()) }
+        if findings.is_empty() { Ok((warnings, written.per_hour())) } else { Err(findings.len()) }
     }
 
     #[test]
     fn nobody_is_warned_unless_it_is_said() {
-        assert_eq!(warnings(""), Ok(default_warnings()));
-        let both = warnings("recipients = true\nsenders = true\nper_hour = 7").unwrap();
-        assert!(both.recipient.is_some() && both.sender.is_some() && both.per_hour == 7);
+        assert_eq!(warnings(""), Ok((Warnings::default(), PER_HOUR_DEFAULT)));
+        let (both, per_hour) = warnings("recipients = true\nsenders = true\nper_hour = 7").unwrap();
+        assert!(both.recipient.is_some() && both.sender.is_some() && per_hour == 7);
     }
 
     #[test]
     fn texts_of_ones_own_are_checked_also_where_they_are_not_in_use() {
-        let own = warnings("senders = true\n[sender]\nsubject = \"s\"\ntext = \"{threat}\"").unwrap();
+        let (own, _) = warnings("senders = true\n[sender]\nsubject = \"s\"\ntext = \"{threat}\"").unwrap();
         assert_eq!(own.sender, Template::new("s", "{threat}").ok());
         assert_eq!(warnings("[sender]\ntext = \"{nobody}\"\n[recipient]\nsubject = \"\""), Err(2));
     }

@@ -1,9 +1,10 @@
 //! What has the mail in mailboxes scanned: behind its delivery, in the background, and at the gate; and what is done about what is
-//! found.
+//! found. Each database has its own settings.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use gatepost_core::access::{self, AgeMax, ScanGate};
+use gatepost_core::access::{self, AgeMax, ScanGate, Way};
 use gatepost_core::background::{self, Background};
 use gatepost_core::delivery;
 use gatepost_core::findings::Findings;
@@ -13,60 +14,79 @@ use gatepost_core::remedy::{self, Remedy};
 use gatepost_core::store::SqliteStore;
 use prometheus::Registry;
 
+use super::databases::Stores;
 use super::opening::OpenError;
-use crate::config::{Config, DATABASE};
+use crate::config::{Config, DatabaseScan};
 
-/// The scans of the mailbox database.
+/// The scans of the mailbox databases.
 pub(super) struct MailboxScans {
     background: Background,
-    proactive: proactive::Running,
+    databases: Vec<Scans>,
     gate: ScanGate,
+}
+
+/// What one database has.
+struct Scans {
+    name: String,
+    proactive: proactive::Running,
     age_max: AgeMax,
     remedy: Remedy,
+}
+
+/// What all databases share.
+struct Shared<'a> {
+    rooms: &'a delivery::Rooms,
+    memory: &'a MemoryBudget,
+    remedies: remedy::Metrics,
+    proactive: proactive::Metrics,
 }
 
 // === impl MailboxScans ===
 
 impl MailboxScans {
     /// # Errors
-    /// The database cannot be read.
+    /// A database cannot be read.
     pub(super) async fn start(
         config: &Config,
         rooms: &delivery::Rooms,
-        store: &Arc<SqliteStore>,
+        stores: &Stores,
         memory: &MemoryBudget,
         registry: &Registry,
     ) -> Result<Self, OpenError> {
-        let age_max = AgeMax::new(config.database.on_access_age_max);
-        let of_remedy = remedy::Rooms {
-            store: Arc::clone(store),
-            rewriter: rooms.rewriter.clone(),
-            quarantine: rooms.quarantine.clone(),
-            queue: rooms.queue.clone(),
-            events: rooms.events.clone(),
-            metrics: Some(remedy::Metrics::register(registry)?),
+        let shared = Shared {
+            rooms,
+            memory,
+            remedies: remedy::Metrics::register(registry)?,
+            proactive: proactive::Metrics::register(registry)?,
         };
-        let remedy = Remedy::new(of_remedy, policy(config));
-        let findings = Findings::new(DATABASE.to_owned(), store.clone(), rooms.events.clone());
-        let metrics = Some(access::Metrics::register(registry)?);
-        let gate = ScanGate::new(store.clone(), rooms.scanner.clone(), metrics)
-            .drawing_on(memory.clone())
-            .sparing(age_max.clone())
-            .waiting(config.scan.reader_budget.duration())
-            .telling(findings)
-            .acting(remedy.clone());
-        let proactive = proactive::Rooms {
+        let scans: HashMap<&str, &DatabaseScan> = config.databases.scans().collect();
+        let (mut databases, mut ways, mut walked) = (Vec::new(), HashMap::new(), Vec::new());
+        for (name, store) in stores.each() {
+            let Some(scan) = scans.get(name) else { continue };
+            let scans = Scans::start(name, store, config, scan, &shared);
+            ways.insert(name.to_owned(), scans.way(store, rooms));
+            walked.push(background::Database {
+                name: name.to_owned(),
+                store: Arc::clone(store),
+                settings: scan.background.clone(),
+                remedy: Some(scans.remedy.clone()),
+            });
+            databases.push(scans);
+        }
+        let gate = ScanGate::new(
+            stores.all().clone(),
+            rooms.scanner.clone(),
+            Some(access::Metrics::register(registry)?),
+        );
+        let gate = gate.drawing_on(memory.clone()).waiting(config.scan.reader_budget.duration()).going(ways);
+        let of_background = background::Rooms {
             scanner: rooms.scanner.clone(),
-            database: DATABASE.to_owned(),
-            store: Arc::clone(store),
             memory: memory.clone(),
             events: rooms.events.clone(),
-            remedy: Some(remedy.clone()),
-            metrics: Some(proactive::Metrics::register(registry)?),
+            metrics: Some(background::Metrics::register(registry)?),
         };
-        let proactive = proactive::Running::start(proactive, config.database.proactive);
-        let background = start_background(config, rooms, store, memory, remedy.clone(), registry).await?;
-        Ok(Self { background, proactive, gate, age_max, remedy })
+        let background = Background::start(walked, &of_background).await.map_err(OpenError::Background)?;
+        Ok(Self { background, databases, gate })
     }
 
     /// What every reader goes through.
@@ -74,9 +94,9 @@ impl MailboxScans {
         self.gate.clone()
     }
 
-    /// Where delivery leaves what has no current stamp.
-    pub(super) fn proactive(&self) -> Proactive {
-        self.proactive.handle()
+    /// Where delivery leaves what has no current stamp, by database.
+    pub(super) fn proactive(&self) -> HashMap<String, Proactive> {
+        self.databases.iter().map(|it| (it.name.clone(), it.proactive.handle())).collect()
     }
 
     /// What operators order about.
@@ -85,42 +105,72 @@ impl MailboxScans {
     }
 
     pub(super) fn reload(&self, config: &Config) {
-        self.background.reload(&config.database.background);
-        self.proactive.handle().switch(config.database.proactive);
-        self.age_max.set(config.database.on_access_age_max);
-        self.remedy.reload(policy(config));
+        for (name, scan) in config.databases.scans() {
+            self.background.reload(name, &scan.background);
+            for database in self.databases.iter().filter(|database| database.name == name) {
+                database.proactive.handle().switch(scan.proactive);
+                database.age_max.set(scan.on_access_age_max);
+                database.remedy.reload(policy(config, scan));
+            }
+        }
     }
 
-    /// To be called before the database is closed.
+    /// To be called before the databases are closed.
     pub(super) async fn close(self) {
         self.background.close().await;
-        self.proactive.close().await;
+        for database in self.databases {
+            database.proactive.close().await;
+        }
     }
 }
 
-fn policy(config: &Config) -> remedy::Policy {
-    remedy::Policy { hostname: config.hostname.to_string(), action: config.database.infected_in_mailbox }
+// === impl Scans ===
+
+impl Scans {
+    fn start(
+        name: &str,
+        store: &Arc<SqliteStore>,
+        config: &Config,
+        scan: &DatabaseScan,
+        shared: &Shared<'_>,
+    ) -> Self {
+        let Shared { rooms, memory, remedies, proactive } = shared;
+        let of_remedy = remedy::Rooms {
+            store: Arc::clone(store),
+            rewriter: rooms.rewriter.clone(),
+            quarantine: rooms.quarantine.clone(),
+            queue: rooms.queue.clone(),
+            events: rooms.events.clone(),
+            metrics: Some(remedies.clone()),
+        };
+        let remedy = Remedy::new(of_remedy, policy(config, scan));
+        let proactive = proactive::Rooms {
+            scanner: rooms.scanner.clone(),
+            database: name.to_owned(),
+            store: Arc::clone(store),
+            memory: MemoryBudget::clone(memory),
+            events: rooms.events.clone(),
+            remedy: Some(remedy.clone()),
+            metrics: Some(proactive.clone()),
+        };
+        Self {
+            name: name.to_owned(),
+            proactive: proactive::Running::start(proactive, scan.proactive),
+            age_max: AgeMax::new(scan.on_access_age_max),
+            remedy,
+        }
+    }
+
+    /// What its readers meet at the gate.
+    fn way(&self, store: &Arc<SqliteStore>, rooms: &delivery::Rooms) -> Way {
+        Way {
+            findings: Some(Findings::new(self.name.clone(), Arc::clone(store), rooms.events.clone())),
+            age_max: self.age_max.clone(),
+            remedy: Some(self.remedy.clone()),
+        }
+    }
 }
 
-async fn start_background(
-    config: &Config,
-    rooms: &delivery::Rooms,
-    store: &Arc<SqliteStore>,
-    memory: &MemoryBudget,
-    remedy: Remedy,
-    registry: &Registry,
-) -> Result<Background, OpenError> {
-    let database = background::Database {
-        name: DATABASE.to_owned(),
-        store: Arc::clone(store),
-        settings: config.database.background.clone(),
-    };
-    let of_background = background::Rooms {
-        scanner: rooms.scanner.clone(),
-        memory: memory.clone(),
-        events: rooms.events.clone(),
-        remedy: Some(remedy),
-        metrics: Some(background::Metrics::register(registry)?),
-    };
-    Background::start(vec![database], &of_background).await.map_err(OpenError::Background)
+fn policy(config: &Config, scan: &DatabaseScan) -> remedy::Policy {
+    remedy::Policy { hostname: config.hostname.to_string(), action: scan.infected_in_mailbox }
 }

@@ -11,9 +11,10 @@ use gatepost_core::disk::RealDisk;
 use gatepost_core::events::{self, About, History, Log, What};
 use gatepost_core::queue::{self, Damage, Queue};
 use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Rewriter, Scanner, engines};
-use gatepost_core::store::{self, SqliteStore};
+use gatepost_core::store;
 use gatepost_core::tlsrpt::Ledger;
 
+use super::databases::Stores;
 use super::settings::{delivery_policy, engine_settings, queue_settings, rules, scan_settings, tls_files};
 use super::shares::Shares;
 use crate::admission::dnsbl::UnusableResolver;
@@ -160,12 +161,14 @@ pub(super) fn open_queue(
     Ok(queue)
 }
 
-pub(super) fn open_store(
+pub(super) fn open_stores(
+    config: &Config,
     folder: &DataFolder,
     registry: &prometheus::Registry,
-) -> Result<SqliteStore, OpenError> {
-    let metrics = Some(store::Metrics::register(registry)?);
-    Ok(SqliteStore::open(&folder.store(), &store::Settings::default(), metrics)?)
+) -> Result<Stores, OpenError> {
+    let stores = Stores::open(config, folder, Some(&store::Metrics::register(registry)?))?;
+    tokio::spawn(stores.clone().tell_of_strays(folder.clone()));
+    Ok(stores)
 }
 
 pub(super) fn open_admission(

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use gatepost_core::access::pop3;
-use gatepost_core::delivery;
+use gatepost_core::delivery::{self, Treatment};
 use gatepost_core::queue::{self, Quota, Quotas};
 use gatepost_core::scan::engines::{OutsideSettings, clamd, command, icap};
 use gatepost_core::scan::{self, EngineSettings, FailMode, UnscannableAction, UnscannablePolicy};
@@ -17,8 +17,8 @@ use crate::authn;
 use crate::backend::embedded::{self, Relay, SessionScan, SessionScans, SuspectAction};
 use crate::config::values::{Octets, TimeSpan};
 use crate::config::{
-    self, Answer, Backend, Config, EngineKind, Listener, ListenerScan, Passing, PassingAuth, Pop3Tls,
-    Service, SessionInfected, SmtpTls,
+    self, Answer, Backend, Config, DatabaseScan, EngineKind, Listener, ListenerScan, Passing, PassingAuth,
+    Pop3Tls, Service, SessionInfected, SmtpTls,
 };
 use crate::connection::{PeerClasses, PeerQuirks};
 use crate::data_folder::DataFolder;
@@ -180,14 +180,17 @@ fn session_scans(config: &Config) -> SessionScans {
 }
 
 pub(super) fn delivery_policy(config: &Config) -> delivery::Policy {
+    let in_database = |(name, scan): (&str, &DatabaseScan)| {
+        (name.to_owned(), Treatment { infected: scan.infected, warnings: scan.warnings.clone() })
+    };
     let open_listeners = config.listeners.iter().filter(|it| it.scan.fail == FailMode::Open);
     delivery::Policy {
         hostname: config.hostname.to_string(),
         schedules: config.schedules,
-        infected: config.scan.infected,
-        infected_in_database: config.database.infected,
+        usual: Treatment { infected: config.scan.infected, warnings: config.scan.warnings.clone() },
+        databases: config.databases.scans().map(in_database).collect(),
         open_listeners: open_listeners.map(|listener| listener.name.to_string()).collect(),
-        warnings: config.database.warnings.clone(),
+        warnings_per_hour: config.scan.warnings_per_hour,
     }
 }
 

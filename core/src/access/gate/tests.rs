@@ -50,6 +50,11 @@ impl House {
     fn infected() -> Verdict {
         Verdict::Infected { threat: "Late".into() }
     }
+
+    fn sparing(&self, database: &str, age_max: AgeMax) -> ScanGate {
+        let way = Way { age_max, ..Way::default() };
+        self.gate.clone().going(HashMap::from([(database.to_owned(), way)]))
+    }
 }
 
 #[tokio::test]
@@ -109,7 +114,7 @@ async fn new_signatures_cost_one_scan_and_then_none() {
 async fn what_is_old_and_was_found_clean_once_is_not_scanned_again_where_that_is_wanted() {
     let house = House::with_a_mail().await;
     let age_max = AgeMax::default();
-    let gate = house.gate.clone().sparing(age_max.clone());
+    let gate = house.sparing(store::DATABASE, age_max.clone());
     house.engine.learn("2", House::infected());
     age_max.set(Some(Duration::from_secs(3600)));
     gate.release(ALICE, 1).await.unwrap();
@@ -126,6 +131,14 @@ async fn what_is_old_and_was_found_clean_once_is_not_scanned_again_where_that_is
 }
 
 #[tokio::test]
+async fn what_is_said_of_another_database_is_not_done_in_this_one() {
+    let house = House::with_a_mail().await;
+    let gate = house.sparing("other", AgeMax::new(Some(Duration::from_secs(3600))));
+    house.engine.learn("2", House::infected());
+    assert_eq!(gate.release(ALICE, 1).await.unwrap_err(), Withheld::Infected { threat: "Late".into() });
+}
+
+#[tokio::test]
 async fn what_was_never_scanned_is_scanned_whatever_its_age() {
     let house = House::with_a_mail().await;
     let delivery = Delivery {
@@ -137,7 +150,7 @@ async fn what_was_never_scanned_is_scanned_whatever_its_age() {
     };
     let _dispositions = house.store.deliver(delivery).await.unwrap();
     house.engine.learn("1", House::infected());
-    let gate = house.gate.clone().sparing(AgeMax::new(Some(Duration::from_secs(60))));
+    let gate = house.sparing(store::DATABASE, AgeMax::new(Some(Duration::from_secs(60))));
     assert_eq!(gate.release(ALICE, 2).await.unwrap_err(), Withheld::Infected { threat: "Late".into() });
 }
 

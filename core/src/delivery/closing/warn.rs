@@ -7,7 +7,7 @@ use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 
 use super::{Closing, Policy};
 use crate::clock::now_ms;
-use crate::delivery::warning::{Fate, Occasion, Template};
+use crate::delivery::warning::{Fate, Occasion, Template, Warnings};
 use crate::delivery::{Attempt, Disposition, trace};
 use crate::queue::NewMessage;
 
@@ -34,7 +34,8 @@ impl Closing {
         let ReversePath::Mailbox(sender) = &message.submission.envelope.reverse_path else {
             return Vec::new();
         };
-        let (warnings, sender) = (&policy.warnings, ForwardPath::Mailbox(sender.clone()));
+        let sender = ForwardPath::Mailbox(sender.clone());
+        let for_sender = self.warnings_of(&sender, policy).sender.as_ref();
         let mut warned = Vec::new();
         for fate in [Fate::Quarantined, Fate::Deleted] {
             let met = attempted
@@ -43,15 +44,11 @@ impl Closing {
             let (recipients, threats): (Vec<usize>, Vec<&str>) = met.unzip();
             let Some(threat) = threats.first() else { continue };
             let occasion = Occasion { message, threat, fate };
-            if let Some(template) = &warnings.recipient {
-                let path = |index: &usize| {
-                    message.submission.envelope.recipients.get(*index).map(|it| it.path.clone())
-                };
-                let here = recipients.iter().filter_map(path).filter(|path| self.rooms.lives_here(path));
-                warned.extend(self.make(template, here.collect(), policy, now_ms, occasion));
+            for (template, here) in self.warned_alike(message, &recipients, policy) {
+                warned.extend(self.make(template, here, policy, now_ms, occasion));
             }
             // Who has logged in gets a notification, if he wants one.
-            if let (Some(template), None) = (&warnings.sender, &message.submission.origin.user) {
+            if let (Some(template), None) = (for_sender, &message.submission.origin.user) {
                 warned.extend(self.make(
                     template,
                     self.of_sender(message, &sender),
@@ -61,7 +58,7 @@ impl Closing {
                 ));
             }
         }
-        if let (Some(template), Some(threat)) = (&warnings.sender, rewritten) {
+        if let (Some(template), Some(threat)) = (for_sender, rewritten) {
             let occasion = Occasion { message, threat, fate: Fate::Rewritten };
             warned.extend(self.make(template, self.of_sender(message, &sender), policy, now_ms, occasion));
         }
@@ -91,6 +88,33 @@ impl Closing {
         }
     }
 
+    fn warnings_of<'a>(&self, path: &ForwardPath, policy: &'a Policy) -> &'a Warnings {
+        &policy.treatment(self.rooms.database_of(path)).warnings
+    }
+
+    /// Those of these recipients who live here and are warned, by what they are told.
+    fn warned_alike<'a>(
+        &self,
+        message: &NewMessage,
+        recipients: &[usize],
+        policy: &'a Policy,
+    ) -> Vec<(&'a Template, Vec<ForwardPath>)> {
+        let mut groups: Vec<(&Template, Vec<ForwardPath>)> = Vec::new();
+        for index in recipients {
+            let Some(recipient) = message.submission.envelope.recipients.get(*index) else { continue };
+            let path = &recipient.path;
+            let Some(template) = &self.warnings_of(path, policy).recipient else { continue };
+            if !self.rooms.lives_here(path) {
+                continue;
+            }
+            match groups.iter_mut().find(|(of_group, _)| *of_group == template) {
+                Some((_, members)) => members.push(path.clone()),
+                None => groups.push((template, vec![path.clone()])),
+            }
+        }
+        groups
+    }
+
     /// The sender, where he lives here and has not said that he wants to hear nothing.
     fn of_sender(&self, message: &NewMessage, sender: &ForwardPath) -> Vec<ForwardPath> {
         let recipients = &message.submission.envelope.recipients;
@@ -107,7 +131,7 @@ impl Closing {
         occasion: Occasion<'_>,
     ) -> Option<Warned> {
         let (first, recipients) = (to.first()?.clone(), to.len());
-        if !self.warned.take(now_ms, policy.warnings.per_hour) {
+        if !self.warned.take(now_ms, policy.warnings_per_hour) {
             let queue_id = occasion.message.id;
             tracing::warn!(%queue_id, "nobody is warned of this mail: there were as many warnings as an hour may have");
             return None;

@@ -24,9 +24,11 @@ impl Worker {
         let (session, threat) = (claim.message.submission.origin.session.as_str(), evidence.threat.clone());
         warn!(queue_id = %claim.id, session, threat, "the scan found in the queue what must not be delivered");
         let policy = self.closing.policy();
-        let action = |recipient| match is_infected {
-            true => policy.action(self.lives_here(claim, recipient)),
-            false => InfectedAction::Quarantine,
+        let action = |recipient| {
+            if !is_infected {
+                return InfectedAction::Quarantine;
+            }
+            policy.treatment(self.database_of(claim, recipient)).infected
         };
         let mut progress = Progress::default();
         for (action, recipients) in treated_alike(&claim.pending, action) {
@@ -38,9 +40,8 @@ impl Worker {
         progress
     }
 
-    fn lives_here(&self, claim: &Claim, recipient: usize) -> bool {
-        let recipient = claim.message.submission.envelope.recipients.get(recipient);
-        recipient.is_some_and(|recipient| self.rooms.lives_here(&recipient.path))
+    fn database_of(&self, claim: &Claim, recipient: usize) -> Option<&str> {
+        self.rooms.database_of(&claim.message.submission.envelope.recipients.get(recipient)?.path)
     }
 
     async fn treat(

@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 
 use super::super::output::{Output, Table, precise_time, printable, time};
 use super::super::{Failure, Site};
+use crate::data_folder::DataFolder;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -72,7 +73,7 @@ fn trace(subject: &Subject, site: &Site) -> Result<Traced, Failure> {
     let folder = site.data()?;
     let history = History::open(&folder.events());
     let unreadable = |error| Failure::general(format!("the event log cannot be read: {error}"));
-    let copies = copies(subject, &folder.store())?;
+    let copies = copies(subject, &folder)?;
     let mut mails: BTreeSet<_> = copies.iter().map(|(_, copy)| copy.queue_id.to_string()).collect();
     let named = match subject {
         Subject::Mail(id) => {
@@ -86,25 +87,25 @@ fn trace(subject: &Subject, site: &Site) -> Result<Traced, Failure> {
     Ok(Traced { copies, events: history.of_mails(&mails).map_err(unreadable)?.events })
 }
 
-/// What lies in mailboxes, `CONTENTS_MAX` bodies with `COPIES_MAX` messages each at most.
-fn copies(subject: &Subject, path: &std::path::Path) -> Result<Vec<(ContentHash, Copied)>, Failure> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
+/// What lies in mailboxes, `CONTENTS_MAX` bodies of each database with `COPIES_MAX` messages each at most.
+fn copies(subject: &Subject, folder: &DataFolder) -> Result<Vec<(ContentHash, Copied)>, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::general)?;
     runtime.block_on(async {
-        let store = SqliteStore::open(path, &store::Settings::default(), None).map_err(Failure::general)?;
-        let contents = match subject {
-            Subject::Content(content) => Ok(vec![*content]),
-            Subject::Mail(id) => store.contents_of(*id).await,
-            Subject::Threat(name) => store.contents_with(name.clone(), CONTENTS_MAX).await,
-        };
         let mut copies = Vec::new();
-        for content in contents.map_err(Failure::general)? {
-            let found = store.copies(content, COPIES_MAX).await.map_err(Failure::general)?;
-            copies.extend(found.into_iter().map(|copy| (content, copy)));
+        for name in folder.stores().map_err(Failure::general)? {
+            let store = SqliteStore::open(&folder.store(&name), &store::Settings::default(), None)
+                .map_err(Failure::general)?;
+            let contents = match subject {
+                Subject::Content(content) => Ok(vec![*content]),
+                Subject::Mail(id) => store.contents_of(*id).await,
+                Subject::Threat(name) => store.contents_with(name.clone(), CONTENTS_MAX).await,
+            };
+            for content in contents.map_err(Failure::general)? {
+                let found = store.copies(content, COPIES_MAX).await.map_err(Failure::general)?;
+                copies.extend(found.into_iter().map(|copy| (content, copy)));
+            }
+            store.close().await;
         }
-        store.close().await;
         Ok(copies)
     })
 }

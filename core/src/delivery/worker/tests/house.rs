@@ -1,6 +1,6 @@
 //! All rooms around the workers, and what a crash does to them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use gatepost_smtp::server::{BodySink, Envelope, Recipient};
@@ -11,7 +11,7 @@ use super::faulty_store::FaultyStore;
 use crate::badmail::{self, Badmail};
 use crate::clock::now_ms;
 use crate::delivery::testing::Teachable;
-use crate::delivery::{Schedules, Warnings, Watchdog};
+use crate::delivery::{Schedules, Treatment, Warnings, Watchdog};
 use crate::directory::{Directory, Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::events::Log;
@@ -20,7 +20,7 @@ use crate::memory::MemoryBudget;
 use crate::quarantine::{self, Quarantine};
 use crate::queue::{self, AppendError, Queue, QueueId, Summary};
 use crate::scan::{self, Engine, InfectedAction, Overruled, Rewriter, Scanner};
-use crate::store::{self, MailStore, SqliteStore};
+use crate::store::{self, Databases, MailStore, SqliteStore};
 
 pub(super) const ALICE: &str = "alice@localhost";
 pub(super) const BOB: &str = "bob@localhost";
@@ -86,6 +86,8 @@ impl House {
             infected_in_database: None,
             open_listeners: HashSet::new(),
             warnings: Warnings::default(),
+            warnings_per_hour: 0,
+            beside: None,
             quarantine: self.quarantine(&overruled),
             overruled,
             remote: None,
@@ -118,6 +120,9 @@ pub(super) struct Idle {
     pub(super) infected_in_database: Option<InfectedAction>,
     pub(super) open_listeners: HashSet<String>,
     pub(super) warnings: Warnings,
+    pub(super) warnings_per_hour: u32,
+    /// Another database, and what is done in it.
+    pub(super) beside: Option<(Beside, Treatment)>,
     pub(super) quarantine: Quarantine,
     pub(super) overruled: Overruled,
     pub(super) remote: Option<Remote>,
@@ -128,8 +133,17 @@ impl Idle {
     pub(super) async fn with_workers(self, engine: &Arc<Teachable>) -> Running {
         let Self { queue, store, directory, quarantine, overruled, remote, badmail, .. } = self;
         let (schedules, infected, open_listeners) = (self.schedules, self.infected, self.open_listeners);
-        let infected_in_database = self.infected_in_database.unwrap_or(infected);
-        let warnings = self.warnings;
+        let in_database = self.infected_in_database.unwrap_or(infected);
+        let mut databases = in_database_with(in_database, self.warnings.clone());
+        let mut stores = Databases::new(store::Database {
+            name: store::DATABASE.to_owned(),
+            store: Arc::clone(&store) as Arc<dyn MailStore>,
+        });
+        if let Some((Beside { domain, store }, treatment)) = self.beside {
+            let name = "beside".to_owned();
+            databases.insert(name.clone(), treatment);
+            stores = stores.and(store::Database { name, store }, [domain.to_owned()]);
+        }
         let registry = prometheus::Registry::new();
         let scanner = Scanner::start(
             Arc::clone(engine) as Arc<dyn Engine>,
@@ -141,18 +155,25 @@ impl Idle {
             queue: queue.clone(),
             scanner: scanner.clone(),
             directory: directory.clone(),
-            store: Arc::clone(&store) as Arc<dyn MailStore>,
+            store: Arc::new(stores),
             remote,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             badmail: Some(badmail),
             quarantine: quarantine.clone(),
             rewriter: Rewriter::start(scanner.clone(), MemoryBudget::default()).unwrap(),
-            proactive: None,
+            proactive: HashMap::new(),
             events: Log::discarding(),
         };
         let metrics = Metrics::register(&registry).unwrap();
         let hostname = "mx.localhost".to_owned();
-        let policy = Policy { hostname, schedules, infected, infected_in_database, open_listeners, warnings };
+        let policy = Policy {
+            hostname,
+            schedules,
+            usual: Treatment { infected, warnings: self.warnings },
+            databases,
+            open_listeners,
+            warnings_per_hour: self.warnings_per_hour,
+        };
         let workers = Workers::start(rooms, &Settings::default(), policy, Some(metrics)).await.unwrap();
         Running { queue, store, directory, workers, quarantine, scanner, registry }
     }
@@ -302,6 +323,25 @@ impl Mail<'_> {
         };
         queue.append(message).await
     }
+}
+
+/// Another database, for the mailboxes of a domain.
+pub(super) struct Beside {
+    pub(super) domain: &'static str,
+    pub(super) store: Arc<dyn MailStore>,
+}
+
+pub(super) fn treated(infected: InfectedAction) -> Treatment {
+    Treatment { infected, ..Treatment::default() }
+}
+
+/// In the database that has everybody who lives here.
+pub(super) fn in_database(infected: InfectedAction) -> HashMap<String, Treatment> {
+    in_database_with(infected, Warnings::default())
+}
+
+fn in_database_with(infected: InfectedAction, warnings: Warnings) -> HashMap<String, Treatment> {
+    HashMap::from([(store::DATABASE.to_owned(), Treatment { infected, warnings })])
 }
 
 /// The counters of workers that have stopped.

@@ -2,16 +2,16 @@
 //! the store, and at any other time. The answers of the store get lost, the scanner changes its mind, and yet each
 //! recipient has one end, and each bounce one notification.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Mutex;
 
 use tokio::sync::Notify;
 
-use super::house::{ALICE, BOB, House, Mail};
+use super::house::{ALICE, BOB, House, Mail, in_database, treated};
 use super::*;
 use crate::BoxFuture;
-use crate::delivery::{Retries, Schedule, Schedules, Warnings, Watchdog};
+use crate::delivery::{Retries, Schedule, Schedules, Watchdog};
 use crate::disk::{Dice, Disk, Fault, SimulatedDisk};
 use crate::events::Log;
 use crate::intake::Body;
@@ -309,7 +309,7 @@ impl World<'_> {
             )
             .unwrap(),
             store: Arc::clone(store) as Arc<dyn MailStore>,
-            proactive: None,
+            proactive: HashMap::new(),
             events: Log::discarding(),
             remote: None,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
@@ -453,8 +453,8 @@ fn in_parts(token: &str) -> String {
 fn rewriting([as_well, deletion]: [bool; 2]) -> Policy {
     let rewriting = Rewriting { cleans: true, keeps_original: false, otherwise: Disposal::Delete };
     let (rewriting, others) = (InfectedAction::Rewrite(rewriting), policy([deletion; 2]));
-    let infected = if as_well { rewriting } else { others.infected };
-    Policy { infected, infected_in_database: rewriting, ..others }
+    let infected = if as_well { rewriting } else { others.usual.infected };
+    Policy { usual: treated(infected), databases: in_database(rewriting), ..others }
 }
 
 /// Whether mail is deleted for who lives nowhere, and for those who live here.
@@ -466,10 +466,10 @@ fn policy([elsewhere, here]: [bool; 2]) -> Policy {
     Policy {
         hostname: "mx.localhost".to_owned(),
         schedules,
-        infected: InfectedAction::Delete.allowed(elsewhere),
-        infected_in_database: InfectedAction::Delete.allowed(here),
+        usual: treated(InfectedAction::Delete.allowed(elsewhere)),
+        databases: in_database(InfectedAction::Delete.allowed(here)),
+        warnings_per_hour: 0,
         open_listeners: HashSet::new(),
-        warnings: Warnings::default(),
     }
 }
 

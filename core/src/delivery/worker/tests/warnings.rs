@@ -10,16 +10,16 @@ use crate::scan::{Disposal, InfectedAction, Rewriting};
 const PARTS: &str =
     "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n\r\nMARK\r\n--b--\r\n";
 
-fn warnings(per_hour: u32) -> Warnings {
+fn warnings() -> Warnings {
     let template = |subject| Template::new(subject, "{threat} of {sender}: {outcome} as {id}").ok();
-    Warnings { recipient: template("for recipients"), sender: template("for senders"), per_hour }
+    Warnings { recipient: template("for recipients"), sender: template("for senders") }
 }
 
-async fn start(house: &House, infected: InfectedAction, warnings: Warnings) -> Running {
+async fn start(house: &House, infected: InfectedAction, warnings: Warnings, per_hour: u32) -> Running {
     house.engine.learn("2", Verdict::Infected { threat: "Late".into() });
     let mut idle = house.start_idle();
     idle.infected = infected;
-    idle.warnings = warnings;
+    (idle.warnings, idle.warnings_per_hour) = (warnings, per_hour);
     idle.with_workers(&house.engine).await
 }
 
@@ -31,7 +31,7 @@ fn mail<'a>(sender: &'a str, recipients: &[&'a str]) -> Mail<'a> {
 #[tokio::test]
 async fn recipients_here_hear_of_it_and_strangers_do_not() {
     let house = House::new();
-    let running = start(&house, InfectedAction::Quarantine, warnings(10)).await;
+    let running = start(&house, InfectedAction::Quarantine, warnings(), 10).await;
     let id = mail("<stranger@example.org>", &[ALICE, BOB, "carol@example.net"]).accept(&running.queue).await;
     running.until_queue_empty().await;
     for mailbox in [ALICE, BOB] {
@@ -53,7 +53,7 @@ async fn recipients_here_hear_of_it_and_strangers_do_not() {
 async fn a_sender_here_hears_of_what_was_taken_out_and_is_told_once_of_the_rest() {
     let house = House::new();
     let rewriting = Rewriting { cleans: false, keeps_original: true, otherwise: Disposal::Quarantine };
-    let running = start(&house, InfectedAction::Rewrite(rewriting), warnings(10)).await;
+    let running = start(&house, InfectedAction::Rewrite(rewriting), warnings(), 10).await;
     mail("<alice@localhost>", &[BOB]).accept(&running.queue).await;
     running.until_queue_empty().await;
     assert_eq!((running.count(ALICE).await, running.count(BOB).await), (1, 1));
@@ -63,8 +63,8 @@ async fn a_sender_here_hears_of_what_was_taken_out_and_is_told_once_of_the_rest(
 
     let house = House::new();
     for (user, subject) in [(None, "for senders"), (Some(ALICE), "Your mail could not be delivered")] {
-        let silent = Warnings { recipient: None, ..warnings(10) };
-        let running = start(&house, InfectedAction::Delete, silent).await;
+        let silent = Warnings { recipient: None, ..warnings() };
+        let running = start(&house, InfectedAction::Delete, silent, 10).await;
         Mail { user, ..mail("<alice@localhost>", &[BOB]) }.accept(&running.queue).await;
         running.until_queue_empty().await;
         let count = u32::try_from(running.count(ALICE).await).unwrap();
@@ -78,8 +78,8 @@ async fn a_sender_here_hears_of_what_was_taken_out_and_is_told_once_of_the_rest(
 async fn no_warning_is_about_a_warning_and_an_hour_has_no_more_than_it_may() {
     let house = House::new();
     let infected = Template::new("s", "MARK").ok();
-    let both = Warnings { recipient: infected.clone(), sender: infected, per_hour: 2 };
-    let running = start(&house, InfectedAction::Delete, both).await;
+    let both = Warnings { recipient: infected.clone(), sender: infected };
+    let running = start(&house, InfectedAction::Delete, both, 2).await;
     for _ in 0..5 {
         mail("<stranger@example.org>", &[ALICE]).accept(&running.queue).await;
     }

@@ -3,9 +3,11 @@
 
 use super::rewriting::{DELETING, KEEPING, PARTS};
 use super::*;
-use crate::delivery::worker::tests::house::Counters;
+use crate::delivery::worker::tests::house::{Beside, Counters, treated};
+use crate::delivery::{Template, Treatment, Warnings};
 use crate::intake::Body;
 use crate::queue::QueueId;
+use crate::store::{self, SqliteStore};
 
 /// Lives elsewhere, where no mail goes.
 const CAROL: &str = "carol@example.net";
@@ -143,4 +145,123 @@ async fn what_cannot_be_looked_into_goes_into_the_quarantine_for_both() {
     running.until_queue_empty().await;
     assert_eq!(kept_for(&running, id).await, [format!("<{ALICE}>"), format!("<{CAROL}>")]);
     assert_eq!(ends(&running.stop().await), [0.0, 2.0, 0.0]);
+}
+
+/// Lives here, in the other database.
+const DORA: &str = "dora@example.com";
+/// Both of them.
+const BOTH: &str = "both@localhost";
+
+async fn start_beside(house: &House, here: InfectedAction, beside: Treatment) -> (Running, Arc<SqliteStore>) {
+    let mut idle = house.start_idle();
+    if !idle.directory.has_domain("example.com") {
+        let password = crate::directory::Password::prepare(b"correct horse").unwrap();
+        idle.directory.add_domain("example.com").unwrap();
+        idle.directory.add_user(DORA, &password, crate::directory::Scram::Off).unwrap();
+        idle.directory.add_alias(BOTH, ALICE).unwrap();
+        idle.directory.add_alias(BOTH, DORA).unwrap();
+    }
+    let path = house.folder.path().join("beside.sqlite");
+    let store = Arc::new(SqliteStore::open(&path, &store::Settings::default(), None).unwrap());
+    (idle.infected_in_database, idle.infected) = (Some(here), InfectedAction::Quarantine);
+    idle.beside = Some((Beside { domain: "example.com", store: store.clone() }, beside));
+    let template = Template::new("of here", "{threat}").ok();
+    (idle.warnings, idle.warnings_per_hour) = (Warnings { recipient: template, sender: None }, 10);
+    (idle.with_workers(&house.engine).await, store)
+}
+
+async fn in_both(running: &Running, beside: &SqliteStore) -> (usize, usize) {
+    (running.count(ALICE).await, beside.list(DORA).await.unwrap().messages.len())
+}
+
+#[tokio::test]
+async fn of_two_who_live_here_each_is_treated_as_his_database_has_it() {
+    let house = House::new();
+    house.engine.learn("2", infected());
+    let (running, beside) = start_beside(&house, REWRITES, treated(InfectedAction::Delete)).await;
+    let id = accept(&running.queue, &[DORA, ALICE]).await;
+    running.until_queue_empty().await;
+    assert_eq!(in_both(&running, &beside).await, (1, 0));
+    assert_eq!(kept_for(&running, id).await, [format!("<{ALICE}>")], "the mail as it was");
+    running.crash(&house, 1).await;
+
+    house.engine.learn("3", Verdict::Clean);
+    let (running, beside) = start_beside(&house, InfectedAction::Delete, treated(REWRITES)).await;
+    accept(&running.queue, &[DORA, ALICE, BOTH]).await;
+    running.until_queue_empty().await;
+    assert_eq!(in_both(&running, &beside).await, (2, 1), "a clean one lies in both, and nothing comes back");
+
+    house.engine.learn("4", infected());
+    accept(&running.queue, &[DORA, ALICE]).await;
+    running.until_queue_empty().await;
+    assert_eq!(in_both(&running, &beside).await, (2, 2));
+    assert_eq!(ends(&running.stop().await), [1.0, 0.0, 1.0]);
+    assert_eq!(house.dispositions(), 0);
+}
+
+/// What is said of one of his databases is not said of him.
+#[tokio::test]
+async fn an_alias_of_mailboxes_in_two_databases_goes_by_what_is_usual() {
+    let house = House::new();
+    house.engine.learn("2", infected());
+    let (running, beside) = start_beside(&house, InfectedAction::Delete, treated(REWRITES)).await;
+    let id = accept(&running.queue, &[BOTH]).await;
+    running.until_queue_empty().await;
+    assert_eq!(in_both(&running, &beside).await, (0, 0));
+    assert_eq!(kept_for(&running, id).await, [format!("<{BOTH}>")]);
+    running.stop().await;
+}
+
+/// It had reached one of the two when the power went, and newer signatures know it then: who has it keeps it, once, and the other
+/// one's copy is treated as it would have been.
+#[tokio::test]
+async fn what_had_reached_one_database_before_a_crash_is_nowhere_twice() {
+    let house = House::new();
+    let (running, beside) = start_beside(&house, REWRITES, treated(InfectedAction::Quarantine)).await;
+    running.store.mute.store(true, Ordering::SeqCst);
+    let id = Mail {
+        stamp: Some(house.engine.stamp()),
+        recipients: vec![(ALICE, ""), (DORA, "")],
+        body: Body::Memory(PARTS.to_owned().into()),
+        ..Mail::default()
+    }
+    .accept(&running.queue)
+    .await;
+    running.store.committed.notified().await;
+    assert_eq!(in_both(&running, &beside).await, (1, 0));
+    running.crash(&house, 2).await;
+    drop(beside);
+
+    house.engine.learn("2", infected());
+    let (running, beside) = start_beside(&house, REWRITES, treated(InfectedAction::Quarantine)).await;
+    running.until_queue_empty().await;
+    assert_eq!(in_both(&running, &beside).await, (1, 0));
+    assert_eq!(kept_for(&running, id).await, [format!("<{DORA}>")]);
+    assert_eq!(ends(&running.stop().await), [0.0, 1.0, 0.0]);
+    assert_eq!(house.dispositions(), 0);
+}
+
+#[tokio::test]
+async fn each_database_warns_its_own_people_in_its_own_words() {
+    let house = House::new();
+    house.engine.learn("2", infected());
+    let own = Template::new("of there", "{threat}").ok();
+    for (life, recipient) in [(1_usize, None), (2, own)] {
+        let warnings = Warnings { recipient, sender: None };
+        let beside = Treatment { infected: InfectedAction::Quarantine, warnings };
+        let (running, beside) = start_beside(&house, InfectedAction::Delete, beside).await;
+        let recipients = vec![(ALICE, ""), (DORA, "")];
+        let body = Body::Memory(PARTS.to_owned().into());
+        Mail { recipients, body, ..Mail::default() }.accept(&running.queue).await;
+        running.until_queue_empty().await;
+        assert_eq!(in_both(&running, &beside).await, (life, life - 1));
+        let uid = u32::try_from(life).unwrap();
+        assert!(fetch(&running, ALICE, uid).await.contains("\r\nSubject: of here\r\n"));
+        if life == 2 {
+            let message = beside.fetch(DORA, 1).await.unwrap().unwrap();
+            assert!(String::from_utf8_lossy(&message.octets).contains("\r\nSubject: of there\r\n"));
+        }
+        running.stop().await;
+        beside.close().await;
+    }
 }
