@@ -20,6 +20,7 @@ use tracing::{debug, error, warn};
 
 use super::clearance::{Clearance, about};
 use super::local::Plan;
+use super::lost::Mourner;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
 use super::rooms::Rooms;
@@ -116,7 +117,8 @@ impl Workers {
         let closing = Closing::start(rooms.clone(), policy, metrics)?;
         rooms.sort_queue();
         let (stop, stopped) = watch::channel(false);
-        let tasks = (0..settings.workers.get())
+        let mourner = Mourner::start(closing.clone(), stopped.clone())?;
+        let mut tasks: Vec<_> = (0..settings.workers.get())
             .map(|_| {
                 let worker = Worker {
                     rooms: rooms.clone(),
@@ -127,6 +129,7 @@ impl Workers {
                 tokio::spawn(worker.run())
             })
             .collect();
+        tasks.push(tokio::spawn(mourner.run()));
         Ok(Self { closing, stop, tasks, remote: rooms.remote })
     }
 
