@@ -154,9 +154,11 @@ const UNDECIDED_PAUSE_MS: u64 = 15 * 60 * 1000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Schedules, Warnings};
+    use std::collections::{HashMap, HashSet};
+
+    use super::super::super::Schedules;
+    use super::super::Treatment;
     use super::*;
-    use crate::scan::InfectedAction;
 
     const HOUR: u64 = 60 * 60 * 1000;
 
@@ -164,10 +166,10 @@ mod tests {
         Policy {
             hostname: "mx.example".into(),
             schedules: Schedules::MODERN,
-            infected: InfectedAction::default(),
-            infected_in_database: InfectedAction::default(),
-            open_listeners: Default::default(),
-            warnings: Warnings::default(),
+            usual: Treatment::default(),
+            databases: HashMap::default(),
+            warnings_per_hour: 1,
+            open_listeners: HashSet::default(),
         }
     }
 
