@@ -1,4 +1,4 @@
-//! What a real Postfix behind a live front learns of the client: by XCLIENT.
+//! What a real Postfix behind a live front learns of the client: by XCLIENT, or by the PROXY protocol.
 
 use std::net::Ipv4Addr;
 
@@ -10,6 +10,7 @@ use gatepost_tests::server::Server;
 use gatepost_tests::smtp::{Reply, Smtp};
 use gatepost_tests::wait_until;
 
+const PROXY: &str = "smtpd_upstream_proxy_protocol = haproxy\n";
 const XCLIENT: &str = "smtpd_authorized_xclient_hosts = 127.0.0.1\n";
 
 fn before(postfix: &Postfix, keys: &str) -> Server {
@@ -88,6 +89,51 @@ fn connections_that_speak_of_a_client_serve_nobody_else() {
         assert_eq!(count, 4, "{client}");
     }
     wait_until("connections are closed", || is_idle(&server));
+}
+
+#[test]
+fn postfix_sees_the_client_by_the_proxy_protocol() {
+    let plain = Postfix::start_set(PROXY);
+    let wrapped = Postfix::start_set(&format!("{PROXY}smtpd_tls_wrappermode = yes\n"));
+    let implicit = format!(
+        "tls = \"implicit\"\ntls_name = \"hop.example\"\nauthorities = \"{}\"",
+        wrapped.certificate().display()
+    );
+    let ways = [(&plain, "tls = \"none\""), (&plain, "tls = \"required\""), (&wrapped, &implicit)];
+    for (postfix, keys) in ways {
+        for version in ["proxy-v1", "proxy-v2"] {
+            let server = before(postfix, &format!("{keys}\nidentity = \"{version}\""));
+            assert_eq!(server.metric("gatepost_upstream_up"), 1.0, "the probe is understood");
+            for client in [CLIENT, Ipv4Addr::new(127, 0, 0, 10)] {
+                let mut smtp = from(client, &server);
+                send(&mut smtp, version).must("250");
+                send(&mut smtp, version).must("250");
+                smtp.quit();
+            }
+            wait_until("the sessions behind are over", || is_idle(&server));
+        }
+    }
+    for (postfix, count) in [(&plain, 16), (&wrapped, 8)] {
+        let mails = postfix.mails(count);
+        let of = |client| {
+            mails.iter().filter(|mail| received(mail).contains(&format!("(unknown [{client}])"))).count()
+        };
+        assert_eq!([of("127.0.0.9"), of("127.0.0.10")], [count / 2; 2]);
+    }
+}
+
+/// Without that it would take the header for a command, and each of its replies for one to the command after it.
+#[test]
+fn a_server_that_does_not_expect_the_header_gets_no_mail() {
+    let postfix = Postfix::start();
+    for version in ["proxy-v1", "proxy-v2"] {
+        let server = before(&postfix, &format!("tls = \"none\"\nidentity = \"{version}\""));
+        let mut client = from(CLIENT, &server);
+        client.say("MAIL FROM:<someone@remote.example>").must("451 4.4.1");
+        client.quit();
+        assert_eq!(server.metric("gatepost_upstream_up"), 0.0);
+    }
+    assert!(!postfix.log().contains("from=<someone"), "nothing was handed in");
 }
 
 /// Whom the server behind does not want hears it in its words, and is nobody else's trouble.
