@@ -8,6 +8,7 @@ use std::time::Duration;
 use gatepost_core::delivery::hop::{Courier, HopFailure, Live, NextHop};
 use gatepost_smtp::client::Capabilities;
 use prometheus::IntGauge;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
@@ -182,6 +183,16 @@ impl Upstream {
     }
 
     fn give_back(&self, live: Live, place: Place) {
+        if self.idle_time.is_zero() {
+            // Outside of the runtime it is closed without a word.
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(async move {
+                    live.quit().await;
+                    drop(place);
+                });
+            }
+            return;
+        }
         let idle = Idle { live, place, since: Instant::now() };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
     }
