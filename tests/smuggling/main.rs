@@ -9,6 +9,7 @@
 
 mod chunks;
 mod ends;
+mod front;
 mod model;
 mod place;
 mod play;

@@ -1,5 +1,6 @@
 //! Gatepost as a live front of another server: `backend = "pass-through"`.
 
+use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -193,6 +194,18 @@ fn connections_are_kept_for_the_next_mail_whoever_sends_it() {
     }
     let taken = behind.taken(5);
     assert!(taken.iter().all(|mail| mail.connection == taken[0].connection), "{taken:?}");
+}
+
+#[test]
+fn where_connections_are_not_kept_each_mail_has_its_own() {
+    let behind = NextHop::start();
+    let server = before_all(&upstream("one", &behind, ""), "", "idle_time = \"0s\"");
+    for _ in 0..3 {
+        send(&server, &["ann@behind.example"], &mail::small("x")).must("250 ");
+    }
+    let taken = behind.taken(3);
+    let connections: HashSet<_> = taken.iter().map(|mail| mail.connection).collect();
+    assert_eq!(connections.len(), 3, "{taken:?}");
 }
 
 #[test]

@@ -211,6 +211,27 @@ fn a_lost_session_behind_is_not_replaced_by_one_without_a_login() {
     assert_eq!(mails, 2, "{:?}", hop.said());
 }
 
+/// Anybody can say EHLO. Who is nobody yet holds no connection behind, and neither does who was not let in.
+#[test]
+fn who_has_not_logged_in_takes_nobodys_place_behind() {
+    let certificate = Certificate::new();
+    let exchange = certificate.exchange();
+    let keys = format!("{}connections = 2\n", certificate.keys());
+    let server = relaying(&exchange, &keys).start();
+    let mut strangers: Vec<Smtp> = (0..8).map(|_| server.smtp_in_tls()).collect();
+    for smtp in &mut strangers {
+        assert!(smtp.say("EHLO client.example").offers("AUTH GSSAPI NTLM LOGIN"));
+    }
+    for smtp in strangers.iter_mut().take(3) {
+        assert_eq!(log_in(smtp, "AUTH", NOBODY), 535);
+    }
+    let mut smtp = server.smtp_in_tls();
+    assert_eq!(log_in(&mut smtp, "AUTH", SOMEBODY), 235);
+    smtp.mail("a@b.example", &["c@d.example"], &mail::small("among-strangers")).must("250");
+    smtp.quit();
+    assert_eq!(exchange.mails(1).len(), 1);
+}
+
 #[test]
 fn no_two_clients_share_a_session_that_somebody_has_logged_in_to() {
     let certificate = Certificate::new();

@@ -130,6 +130,30 @@ fn only_what_the_server_behind_offers_is_offered_and_handed_on() {
     assert!(!exchange.lines().iter().any(|line| line.starts_with("XEXCH50") || line.starts_with("XRDST")));
 }
 
+/// The session behind is the client's alone by then, and has a mail that the client has given up.
+#[test]
+fn what_comes_behind_a_mail_that_was_given_up_does_not_belong_to_it() {
+    let exchange = Exchange::start_vulnerable().offering("XOORG");
+    let rights = "rights = { server = [\"submit\", \"accept-any-sender\", \"accept-any-recipient\", \"accept-opaque\"] }";
+    let server = among_servers(&exchange, "").listener_keys(rights).start();
+    let mut smtp = server.smtp_in_tls();
+    smtp.say("XOORG example.org").must("250");
+    smtp.begin("a@b.example", &["c@d.example"]);
+    smtp.say("RSET").must("250");
+    smtp.send(b"MAIL FROM:<ann@to.example>\r\nRCPT TO:<bob@d.example>\r\n");
+    smtp.reply().must("550 5.7.1");
+    smtp.reply().must("503 5.5.1");
+    smtp.say("XOORG of no mail").must("250");
+    smtp.mail("a@b.example", &["c@d.example"], &mail::small("next")).must("250");
+    smtp.quit();
+    assert_eq!(exchange.mails(1).len(), 1);
+    let lines = exchange.lines();
+    let of_mails: Vec<_> = lines.iter().skip_while(|line| !line.starts_with("MAIL")).collect();
+    let expected = ["MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "RSET", "XOORG of no mail"];
+    assert_eq!(of_mails.get(..4).unwrap_or_default(), expected, "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("bob")), "{lines:?}");
+}
+
 #[test]
 fn a_blob_that_is_refused_leaves_both_sides_in_step() {
     for blobs in [Blobs::RefusedAtOnce, Blobs::RefusedMidway, Blobs::RefusedAtTheEnd] {

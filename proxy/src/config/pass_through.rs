@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gatepost_core::delivery::route::DomainPattern;
 use gatepost_smtp::wire::limits;
@@ -15,7 +16,7 @@ use super::delivery::Pattern;
 use super::file;
 use super::listener_scan::{ListenerScan, SessionInfected};
 use super::problem::Finding;
-use super::values::{Hostname, ListenerName, Octets, TimeSpan};
+use super::values::{Hostname, InvalidValue, ListenerName, Octets, TimeSpan};
 use crate::backend::pass_through::ClientIdentity;
 
 /// What all listeners that pass sessions through share.
@@ -29,8 +30,8 @@ pub struct PassThrough {
     pub command_time: TimeSpan,
     /// For the reply to a whole body.
     pub data_time: TimeSpan,
-    /// How long a connection is kept for the next mail.
-    pub idle_time: TimeSpan,
+    /// How long a connection is kept for the next mail; zero: not at all.
+    pub idle_time: IdleTime,
     /// How often a server is asked whether it is there, and what it offers.
     pub probe_interval: TimeSpan,
     /// The largest blob behind XEXCH50.
@@ -126,7 +127,7 @@ pub(super) struct WrittenPassThrough {
     connect_timeout: Option<TimeSpan>,
     command_timeout: Option<TimeSpan>,
     data_timeout: Option<TimeSpan>,
-    idle_time: Option<TimeSpan>,
+    idle_time: Option<IdleTime>,
     probe_interval: Option<TimeSpan>,
     blob: Option<Spanned<Octets>>,
 }
@@ -160,6 +161,11 @@ enum WrittenTls {
     Implicit,
 }
 
+/// A length of time, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct IdleTime(Duration);
+
 /// `sha256:` and 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -169,6 +175,29 @@ struct Pin([u8; 32]);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a pin (write sha256: and the 64 hexadecimal digits of a public key's SHA-256): {0:?}")]
 struct InvalidPin(String);
+
+// === impl IdleTime ===
+
+impl IdleTime {
+    /// As the standard library's type.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl TryFrom<String> for IdleTime {
+    type Error = InvalidValue;
+
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        let is_zero = text.parse::<jiff::SignedDuration>().is_ok_and(|time| time.is_zero());
+        if is_zero {
+            Ok(Self(Duration::ZERO))
+        } else {
+            TimeSpan::try_from(text).map(|time| Self(time.duration()))
+        }
+    }
+}
 
 /// The servers, and who hands sessions on to them: both or neither.
 pub(super) fn check(
@@ -433,7 +462,7 @@ const COMMAND_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(60);
 /// duplicate.
 const DATA_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(9 * 60);
 /// Below the time that any server gives an idle client.
-const IDLE_TIME_DEFAULT: TimeSpan = TimeSpan::seconds(30);
+const IDLE_TIME_DEFAULT: IdleTime = IdleTime(Duration::from_secs(30));
 /// A server that is gone is known to be before many have waited for it.
 const PROBE_INTERVAL_DEFAULT: TimeSpan = TimeSpan::seconds(10);
 /// What servers take of one client: Postfix 50 by default, Exchange 20, neither of a network that they trust.

@@ -109,6 +109,8 @@ impl Session {
     /// Has the exchange forgotten outside, and goes on with commands.
     pub(super) fn break_off_authentication(&mut self, refusal: Refusal) {
         self.outputs.tell(Question::AuthenticateAbort);
+        // The session behind, where there is one, ends with the exchange: no series is open in the next one.
+        self.has_link_state &= !self.config.auth.is_relayed;
         self.state = State::Command;
         self.refuse(refusal);
     }
@@ -126,6 +128,9 @@ impl Session {
             return;
         }
         self.reply(&Reply::challenge(challenge));
+        if self.config.auth.is_relayed {
+            self.deadlines.arm_relayed_response();
+        }
         self.state = State::AuthResponse(exchange);
     }
 

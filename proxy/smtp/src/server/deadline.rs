@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::config::Limits;
-use crate::wire::limits::ANSWER_TIME;
+use crate::wire::limits::{ANSWER_TIME, RELAYED_RESPONSE_TIME};
 
 /// The session's timers. `now` is the time of the input that is being worked on.
 #[derive(Debug)]
@@ -43,6 +43,11 @@ impl Deadlines {
     /// Armed by: the greeting, each whole command line, each answer, each whole chunk.
     pub(super) fn arm_command(&mut self, limits: &Limits) {
         self.command = after(self.now, limits.command);
+    }
+
+    /// Armed by: a challenge of a server behind, which gives a connection to somebody who is nobody yet.
+    pub(super) fn arm_relayed_response(&mut self) {
+        self.command = self.command.min(after(self.now, RELAYED_RESPONSE_TIME));
     }
 
     /// Armed by: the 354, the first BDAT, a refused BDAT. Later chunks leave the total as it is.

@@ -92,5 +92,9 @@ pub const DATA_RATE: u64 = 500;
 /// A guard against a backend that never answers; a sound one answers far earlier.
 pub const ANSWER_TIME: Duration = Duration::from_secs(10 * 60);
 
+/// For a response to a challenge of a server behind, which holds a connection of ours for it. Programs answer at once; whoever
+/// types a password has typed it before.
+pub const RELAYED_RESPONSE_TIME: Duration = Duration::from_secs(60);
+
 /// Octets drained before 421: twice the message limit, so that a peer which is a little over it still hears 552.
 pub const DRAIN_OCTETS: u64 = 2 * MESSAGE_OCTETS;

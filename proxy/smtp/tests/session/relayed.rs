@@ -73,6 +73,17 @@ fn what_comes_behind_ehlo_waits_for_its_reply() {
     assert_eq!(codes, ["250", "250"]);
 }
 
+/// It has a connection behind, and is nobody yet.
+#[test]
+fn a_response_to_a_challenge_from_behind_must_come_soon() {
+    let minute = std::time::Duration::from_secs(60);
+    let mut scenario = before(offered()).greeted();
+    scenario.login = Answer::Challenge(b"go on".to_vec());
+    let scenario = scenario.say("AUTH NTLM", "334").wait(minute / 2).say("eA==", "334");
+    assert_eq!(scenario.time_left(), minute);
+    scenario.wait(minute).hears("421 4.4.2 Timeout, closing|");
+}
+
 #[test]
 fn a_refusal_of_the_server_behind_keeps_its_words_and_counts() {
     let mut scenario = before(offered()).greeted();
@@ -112,6 +123,18 @@ fn a_server_is_offered_the_verbs_of_the_session_behind_and_nothing_else() {
     assert!(!heard.contains("XEXCH50") && !heard.contains("XOORG") && !heard.contains("ETRN"), "{heard}");
     let scenario = scenario.say("XOORG x", "502 5.5.1").say("XRDST x", "250 2.0.0");
     scenario.say("X-EXPS NTLM eA==", "504 5.5.4").say("AUTH NTLM eA==", "502 5.5.1");
+}
+
+/// A cancelled login ends the session behind, and the next one has heard of no series (MS05-021).
+#[test]
+fn a_series_does_not_outlive_the_session_behind() {
+    let facts = PeerFacts { class: PeerClass::Server, ..stranger() };
+    let mut scenario = Scenario::from(relaying(pass_through()), facts).before(offered());
+    scenario.behind = Answer::Behind(Capabilities::parse(["X-EXPS GSSAPI", "X-LINK2STATE"]));
+    scenario.login = Answer::Challenge(b"go on".to_vec());
+    let scenario = scenario.greeted().say("X-LINK2STATE FIRST CHUNK=a", "250").say("X-EXPS GSSAPI", "334");
+    let scenario = scenario.say("*", "501 5.7.0").say("X-LINK2STATE NEXT CHUNK=a", "503 5.5.1");
+    scenario.say("X-LINK2STATE FIRST CHUNK=a", "250").say("X-LINK2STATE NEXT CHUNK=a", "250");
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub struct Settings {
     pub domains: Vec<DomainPattern>,
     /// Makes the connections.
     pub courier: Courier,
-    /// How long one is kept for the next mail.
+    /// How long one is kept for the next mail; zero: not at all.
     pub idle_time: Duration,
     /// For a part of a body to be taken.
     pub block_time: Duration,

@@ -14,7 +14,7 @@ use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 
 use super::inspection::{Findings, Inspection};
 use super::road::Road;
-use super::upstream::Link;
+use super::upstream::{Link, Upstream};
 pub(crate) use servers::Login;
 
 /// One session of a client, and while a mail goes through, the one behind. Dropped in the middle of a mail, it closes the
@@ -28,11 +28,24 @@ pub(crate) struct Passage {
     /// Of the body that comes in.
     inspection: Option<Box<Inspection>>,
     findings: Findings,
+    /// Whether the client's transaction is the one behind. One that the client has given up stays open there until the
+    /// session behind is used again.
+    is_in_mail: bool,
     /// Whether the connection was lost within the transaction.
     is_lost: bool,
     /// Whether the session behind says something of who the client is: then it is this client's alone.
     is_bound: bool,
-    login_steps: u32,
+    /// Which server has said what the client was offered.
+    met: Option<Arc<Upstream>>,
+    login: Attempt,
+}
+
+/// A login that is on its way behind.
+#[derive(Debug, Clone, Copy, Default)]
+struct Attempt {
+    steps: u32,
+    /// Whether the session behind was the client's alone before.
+    was_bound: bool,
 }
 
 /// Who hands in a mail.
@@ -55,9 +68,11 @@ impl Passage {
             client: None,
             link: None,
             is_bound: false,
-            login_steps: 0,
+            met: None,
+            login: Attempt { steps: 0, was_bound: false },
             inspection: None,
             findings: Findings { verdict: None, stripped: None },
+            is_in_mail: false,
             is_lost: false,
         }
     }
@@ -89,16 +104,17 @@ impl Passage {
         path: &ReversePath,
         params: &MailParams,
     ) -> Option<Answer> {
+        self.rest();
+        self.is_lost = false;
         if !who.is_relayed && !self.road.may_send(who.user, who.rights, path) {
             return Some(Answer::Refused(Refusal::SenderNotOwned));
         }
-        self.rest();
-        self.is_lost = false;
         let link = match self.usable_link().await {
             Ok(link) => link,
             Err(answer) => return Some(answer),
         };
         let put = link.live.mail(path, params);
+        self.is_in_mail = put.is_ok();
         put.err().map(|error| self.not_put(error))
     }
 
@@ -107,8 +123,8 @@ impl Passage {
         if !self.road.may_reach(who.rights, path) {
             return Some(Answer::Refused(Refusal::RelayDenied));
         }
-        let Some(link) = &mut self.link else {
-            // Without a connection that was lost there was none: its MAIL was refused here.
+        let Some(link) = self.link.as_mut().filter(|_| self.is_in_mail) else {
+            // Without a connection that was lost there is nothing to belong to: its MAIL was refused here.
             let refusal = if self.is_lost { Refusal::BehindLost } else { Refusal::BadSequence };
             return Some(Answer::Refused(refusal));
         };
@@ -243,6 +259,7 @@ impl Passage {
     /// The transaction is over: the connection is for the next one, whoever has it, or closed in the middle of a body.
     pub(crate) fn rest(&mut self) {
         self.inspection = None;
+        self.is_in_mail = false;
         if let Some(link) = self.link.take() {
             if !self.is_bound && !link.is_told() {
                 link.release();
@@ -269,7 +286,14 @@ impl Passage {
             if self.is_bound {
                 return Err(Answer::Refused(Refusal::BehindLost));
             }
-            self.link = Some(self.road.link(self.client.as_deref()).await?);
+            let met = match self.met.as_ref().filter(|met| met.is_up()) {
+                Some(met) => met.link(self.client.as_deref()).await.ok(),
+                None => None,
+            };
+            self.link = Some(match met {
+                Some(link) => link,
+                None => self.road.link(self.client.as_deref()).await?,
+            });
         }
         self.link.as_mut().ok_or(Answer::Refused(Refusal::BehindLost))
     }

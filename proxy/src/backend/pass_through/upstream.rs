@@ -231,6 +231,16 @@ impl Upstream {
     }
 
     fn give_back(&self, live: Box<Live>, place: Place) {
+        if self.idle_time.is_zero() {
+            // Outside of the runtime it is closed without a word.
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(async move {
+                    live.quit().await;
+                    drop(place);
+                });
+            }
+            return;
+        }
         let idle = Idle { live, place, since: Instant::now() };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
     }

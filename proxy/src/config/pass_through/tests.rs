@@ -111,3 +111,13 @@ fn what_could_not_work_or_would_be_open_is_refused() {
         assert!(error.contains(why), "{text}: {error}");
     }
 }
+
+#[test]
+fn connections_may_be_kept_for_no_time_at_all() {
+    let kept = |time: &str| {
+        let config = parse(&format!("{LISTENER}{BEHIND}idle_time = \"{time}\"\n{UPSTREAM}"))?;
+        Ok::<_, String>(config.pass_through.unwrap().idle_time.duration().as_secs())
+    };
+    assert_eq!((kept("0s"), kept("5s")), (Ok(0), Ok(5)));
+    assert!(kept("-1s").is_err() && kept("25h").is_err() && kept("0").is_err());
+}

@@ -3,13 +3,15 @@
 //! From the first of them on the session behind belongs to the client's: it says something of who he is. It goes to nobody
 //! else, is closed with the client's, and no other takes its place where it is lost.
 
+use std::sync::Arc;
+
 use gatepost_smtp::client::{Capabilities, Stage};
 use gatepost_smtp::server::{Answer, Extension, Mechanism, Mechanisms, Refusal};
 use gatepost_smtp::wire::auth::Secret;
 use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 use gatepost_smtp::wire::verb::Verb;
 
-use super::{Failure, Passage};
+use super::{Attempt, Failure, Passage};
 
 /// What has come of a step of a login.
 #[derive(Debug)]
@@ -25,7 +27,8 @@ pub(crate) enum Login {
 // === impl Passage ===
 
 impl Passage {
-    /// What the session behind offers, in which this client's mails and logins will be.
+    /// What a session behind offers, for the reply to EHLO. Whoever is nobody yet does not keep it: anybody can say EHLO, and the
+    /// connections behind are few. What the one that he gets in the end lacks is not asked of it.
     ///
     /// # Errors
     /// There is none.
@@ -36,11 +39,18 @@ impl Passage {
             // A password that somebody else may read is none any more.
             if link.upstream().is_verified() { mechanisms } else { mechanisms.without_secrets() }
         };
-        Ok(Capabilities {
+        let offered = Capabilities {
             mechanisms: mechanisms(offered.mechanisms),
             server_mechanisms: mechanisms(offered.server_mechanisms),
             ..offered
-        })
+        };
+        self.met = Some(Arc::clone(link.upstream()));
+        if let Some(link) = self.link.take_if(|link| link.is_told() && !self.is_bound) {
+            // It would go to nobody else, and keep its place for somebody who may never log in.
+            link.leave();
+        }
+        self.rest();
+        Ok(offered)
     }
 
     /// AUTH or X-EXPS: begins a login behind.
@@ -50,7 +60,7 @@ impl Passage {
         mechanism: Mechanism,
         initial_response: Option<&Secret>,
     ) -> Login {
-        self.login_steps = 0;
+        self.login = Attempt { steps: 0, was_bound: self.is_bound };
         let link = match self.usable_link().await {
             Ok(link) => link,
             Err(answer) => return Login::Failed(answer),
@@ -60,20 +70,30 @@ impl Passage {
         }
         let begun = link.live.auth(verb, mechanism, initial_response);
         self.is_bound = true;
-        match begun {
+        let login = match begun {
             Ok(()) => self.login_replied().await,
             Err(error) => Login::Failed(self.not_put(error)),
-        }
+        };
+        self.login_ended(login)
     }
 
     /// The client's response to the last challenge.
     pub(crate) async fn continue_login(&mut self, response: &Secret) -> Login {
-        self.login_steps = self.login_steps.saturating_add(1);
+        self.login.steps = self.login.steps.saturating_add(1);
         let sent = self.link.as_mut().map(|link| link.live.response(response));
-        match sent {
-            Some(Ok(())) if self.login_steps <= LOGIN_STEPS_MAX => self.login_replied().await,
+        let login = match sent {
+            Some(Ok(())) if self.login.steps <= LOGIN_STEPS_MAX => self.login_replied().await,
             _ => Login::Failed(self.lose(&Failure::Aborted(Stage::Auth))),
+        };
+        self.login_ended(login)
+    }
+
+    /// Whoever was not let in is nobody as before: he keeps no session behind for it, and his next attempt begins in a fresh one.
+    fn login_ended(&mut self, login: Login) -> Login {
+        if matches!(login, Login::Failed(_)) && !self.login.was_bound {
+            self.forget_login();
         }
+        login
     }
 
     /// The client has given up in the middle. The session behind goes with it: the next attempt is to know nothing of this one.
@@ -90,7 +110,7 @@ impl Passage {
             return Answer::Refused(Refusal::BehindLost);
         }
         let link = match &mut self.link {
-            Some(link) if is_of_mail || link.live.is_in_transaction() => link,
+            Some(link) if is_of_mail || (self.is_in_mail && link.live.is_in_transaction()) => link,
             _ => match self.usable_link().await {
                 Ok(link) => link,
                 Err(answer) => return answer,
