@@ -154,9 +154,8 @@ const UNDECIDED_PAUSE_MS: u64 = 15 * 60 * 1000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Schedules, Warnings};
+    use super::super::super::{Schedules, Treatment};
     use super::*;
-    use crate::scan::InfectedAction;
 
     const HOUR: u64 = 60 * 60 * 1000;
 
@@ -164,10 +163,10 @@ mod tests {
         Policy {
             hostname: "mx.example".into(),
             schedules: Schedules::MODERN,
-            infected: InfectedAction::default(),
-            infected_in_database: InfectedAction::default(),
+            usual: Treatment::default(),
+            databases: Default::default(),
+            warnings_per_hour: 0,
             open_listeners: Default::default(),
-            warnings: Warnings::default(),
         }
     }
 
