@@ -13,6 +13,7 @@ use rustls_pki_types::ServerName;
 use crate::backend::pass_through::{ListenerSettings, Settings, UpstreamSettings};
 use crate::config::{self, Backend, Config, Listener, Service, UpstreamProof, UpstreamTls};
 use crate::relay::{self, RelayError};
+use crate::tls;
 
 /// The settings of all live fronts; `None` where there is none.
 ///
@@ -61,7 +62,8 @@ pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
             | UpstreamTls::Implicit(UpstreamProof::Authorities { file, .. }) => file.as_deref(),
             _ => None,
         };
-        authorities.into_iter().chain(upstream.credentials.as_deref())
+        let pair = upstream.pair.iter().flat_map(|(certificate, key)| [certificate.as_path(), key.as_path()]);
+        authorities.into_iter().chain(upstream.credentials.as_deref()).chain(pair)
     })
 }
 
@@ -73,9 +75,9 @@ fn upstream(written: &config::Upstream) -> Result<UpstreamSettings, RelayError> 
     let tls = match &written.tls {
         UpstreamTls::None => TlsDemand::Never,
         UpstreamTls::Opportunistic => TlsDemand::Opportunistic,
-        UpstreamTls::Required => TlsDemand::StartTls(anyone(written)?),
-        UpstreamTls::Verified(proof) => TlsDemand::StartTls(trust(written, proof)?),
-        UpstreamTls::Implicit(proof) => TlsDemand::Implicit(trust(written, proof)?),
+        UpstreamTls::Required => TlsDemand::StartTls(ours(written, anyone(written)?)?),
+        UpstreamTls::Verified(proof) => TlsDemand::StartTls(ours(written, trust(written, proof)?)?),
+        UpstreamTls::Implicit(proof) => TlsDemand::Implicit(ours(written, trust(written, proof)?)?),
     };
     let hop = NextHop::new(written.name.to_string(), written.address, Protocol::Smtp, tls);
     let hop = match written.credentials.as_deref() {
@@ -114,6 +116,14 @@ fn trust(written: &config::Upstream, proof: &UpstreamProof) -> Result<Trust, Rel
         }
     };
     Ok(trust.map_err(hop::StartError::from)?)
+}
+
+/// With our own certificate, where it wants one.
+fn ours(written: &config::Upstream, trust: Trust) -> Result<Trust, RelayError> {
+    Ok(match &written.pair {
+        Some((certificate, key)) => trust.presenting(tls::load_pair(certificate, key)?),
+        None => trust,
+    })
 }
 
 fn address(written: &config::Upstream) -> ServerName<'static> {

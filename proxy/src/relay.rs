@@ -25,6 +25,7 @@ use crate::backend::behind::{Answers, Behind, ListError, RecipientList, Recipien
 use crate::config::{self, Backend, Config, Listener, Service};
 use crate::data_folder::FolderError;
 use crate::private;
+use crate::tls::TlsError;
 
 /// Why mail cannot leave as the configuration says.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,9 @@ pub enum RelayError {
         /// Why.
         reason: String,
     },
+    /// The certificate by which we prove who we are.
+    #[error("certificate for a server behind: {0}")]
+    Certificate(#[from] TlsError),
     /// The file with the keys that DNSSEC begins with.
     #[error("trust_anchor: {path}: {error}", path = path.display())]
     TrustAnchor {
@@ -97,6 +101,7 @@ impl RelayError {
             | Self::NoLogin { .. }
             | Self::InvalidLogin { .. }
             | Self::Authorities { .. }
+            | Self::Certificate(_)
             | Self::TrustAnchor { .. }
             | Self::Recipients(_)
             | Self::Hostname(_) => true,

@@ -1,5 +1,6 @@
 //! Damaged files, folders that cannot be written, disks that fail or are slow: what it costs, and that it is told.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -89,11 +90,56 @@ fn a_flipped_bit_costs_its_own_mail_which_is_named_and_the_rest_goes_on() {
         verified.text().contains(&format!("{}: ", ids[1])) && verified.text().contains("set aside"),
         "{verified}"
     );
-    assert_eq!(ids_in_queue(&server), [&*ids[0], &*ids[2], &*ids[3]]);
     let (aside, _) = find(&queue.join("corrupt"), b"Subject: two\r\n");
     assert_eq!(fs::metadata(aside).expect("a file").permissions().mode() & 0o777, 0o600);
+    // Its envelope is whole, and the event log knows the sender: he is told, and so is the end of the recipient.
+    wait_until("the sender is told", || ids_in_queue(&server).len() == 4);
+    assert_eq!(ids_in_queue(&server)[..3], [&*ids[0], &*ids[2], &*ids[3]]);
     server.cli(["queue", "release", "--all"]).succeed();
-    assert_eq!(subjects(&server, 3), ["four", "one", "three"]);
+    let inbox = server.inbox(4);
+    let (notices, mails): (Vec<_>, Vec<_>) = inbox.iter().partition(|mail| is_notice(mail));
+    let mut subjects: Vec<_> = mails.iter().filter_map(|stored| mail::field(stored, "Subject")).collect();
+    subjects.sort();
+    assert_eq!(subjects, ["four", "one", "three"]);
+    let notice = String::from_utf8_lossy(notices[0]).into_owned();
+    for told in ["\r\nAction: failed\r\nStatus: 5.3.0\r\n", "me@localhost", "\r\nSubject: two\r\n"] {
+        assert!(notice.contains(told), "{told}: {notice}");
+    }
+    let explained = server.cli(["explain", &ids[1]]).succeed().text();
+    assert!(explained.contains("was given up for <me@localhost>: 5.3.0"), "{explained}");
+    server.wait_for_empty_queue();
+    server.stop();
+    server.restart();
+    assert_eq!(server.inbox(4).len(), 4, "told once");
+}
+
+/// A bounce has nobody to go back to; what says that it is lost is the event, and what is left of it is in `corrupt/`.
+#[test]
+fn a_damaged_bounce_bothers_nobody_and_is_told_of_in_the_event_log() {
+    let mut server = Setup::new().open_listener().start();
+    server.cli(["queue", "hold", "--all"]).succeed();
+    let mut smtp = server.smtp_open();
+    let id = smtp.mail("", &["me@localhost"], &mail::large("bounce", 2_000)).queue_id();
+    // A record that nothing follows would be one whose flush a crash has prevented.
+    let next = smtp.mail("", &["me@localhost"], &mail::small("next")).queue_id();
+    smtp.quit();
+    wait_until("the event log has them", || server.cli(["explain", &next]).outcome().code() == 0);
+    server.kill();
+    let (segment, at) = find(&server.data().join("queue"), b"Subject: bounce\r\n");
+    flip_bit(&segment, at + 500);
+    server.restart();
+    wait_until("its end is told", || {
+        server.cli(["explain", &id]).succeed().text().contains("was given up for <me@localhost>: 5.3.0")
+    });
+    let explained = server.cli(["explain", &id]).succeed().text();
+    assert!(explained.contains("was damaged on the disk and is lost"), "{explained}");
+    server.cli(["queue", "release", "--all"]).succeed();
+    server.wait_for_empty_queue();
+    assert_eq!(subjects(&server, 1), ["next"]);
+}
+
+fn is_notice(mail: &[u8]) -> bool {
+    mail::field(mail, "Content-Type").is_some_and(|kind| kind.starts_with("multipart/report"))
 }
 
 /// Another look decides, after some seconds; then the sender hears of it.
@@ -137,11 +183,17 @@ fn a_truncated_segment_costs_what_lay_in_the_rest_and_that_is_told() {
         assert!(is_named, "{explained}");
     }
     assert_eq!(server.cli(["queue", "verify"]).outcome().code(), 0, "it was told");
-    assert_eq!(ids_in_queue(&server), ids[..2]);
+    // Of the first one that was cut the envelope is left.
+    wait_until("its sender is told", || ids_in_queue(&server).len() == 3);
+    assert_eq!(ids_in_queue(&server)[..2], ids[..2]);
     server.cli(["queue", "release", "--all"]).succeed();
     let mut smtp = server.smtp_as_me();
     smtp.mail("me@localhost", &["me@localhost"], &mail::small("new")).must("250 2.0.0");
-    assert_eq!(subjects(&server, 3), ["kept-one", "kept-two", "new"]);
+    let inbox = server.inbox(4);
+    let (notices, mails): (Vec<_>, Vec<_>) = inbox.iter().partition(|mail| is_notice(mail));
+    let subjects: BTreeSet<_> = mails.iter().filter_map(|stored| mail::field(stored, "Subject")).collect();
+    assert_eq!(subjects, ["kept-one", "kept-two", "new"].map(str::to_owned).into());
+    assert!(String::from_utf8_lossy(notices[0]).contains("\r\nSubject: cut-one\r\n"));
 }
 
 #[test]

@@ -1,7 +1,11 @@
-//! What a real Postfix behind a live front learns of the client: by XCLIENT.
+//! What a real Postfix behind a live front learns of the client: by XCLIENT, or by the PROXY protocol.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
+use gatepost_tests::authority::Authority;
 use gatepost_tests::mail;
 use gatepost_tests::next_hop::NextHop;
 use gatepost_tests::pass_through::before_with;
@@ -9,7 +13,9 @@ use gatepost_tests::postfix::Postfix;
 use gatepost_tests::server::Server;
 use gatepost_tests::smtp::{Reply, Smtp};
 use gatepost_tests::wait_until;
+use rustix::process::Signal;
 
+const PROXY: &str = "smtpd_upstream_proxy_protocol = haproxy\n";
 const XCLIENT: &str = "smtpd_authorized_xclient_hosts = 127.0.0.1\n";
 
 fn before(postfix: &Postfix, keys: &str) -> Server {
@@ -90,6 +96,51 @@ fn connections_that_speak_of_a_client_serve_nobody_else() {
     wait_until("connections are closed", || is_idle(&server));
 }
 
+#[test]
+fn postfix_sees_the_client_by_the_proxy_protocol() {
+    let plain = Postfix::start_set(PROXY);
+    let wrapped = Postfix::start_set(&format!("{PROXY}smtpd_tls_wrappermode = yes\n"));
+    let implicit = format!(
+        "tls = \"implicit\"\ntls_name = \"hop.example\"\nauthorities = \"{}\"",
+        wrapped.certificate().display()
+    );
+    let ways = [(&plain, "tls = \"none\""), (&plain, "tls = \"required\""), (&wrapped, &implicit)];
+    for (postfix, keys) in ways {
+        for version in ["proxy-v1", "proxy-v2"] {
+            let server = before(postfix, &format!("{keys}\nidentity = \"{version}\""));
+            assert_eq!(server.metric("gatepost_upstream_up"), 1.0, "the probe is understood");
+            for client in [CLIENT, Ipv4Addr::new(127, 0, 0, 10)] {
+                let mut smtp = from(client, &server);
+                send(&mut smtp, version).must("250");
+                send(&mut smtp, version).must("250");
+                smtp.quit();
+            }
+            wait_until("the sessions behind are over", || is_idle(&server));
+        }
+    }
+    for (postfix, count) in [(&plain, 16), (&wrapped, 8)] {
+        let mails = postfix.mails(count);
+        let of = |client| {
+            mails.iter().filter(|mail| received(mail).contains(&format!("(unknown [{client}])"))).count()
+        };
+        assert_eq!([of("127.0.0.9"), of("127.0.0.10")], [count / 2; 2]);
+    }
+}
+
+/// Without that it would take the header for a command, and each of its replies for one to the command after it.
+#[test]
+fn a_server_that_does_not_expect_the_header_gets_no_mail() {
+    let postfix = Postfix::start();
+    for version in ["proxy-v1", "proxy-v2"] {
+        let server = before(&postfix, &format!("tls = \"none\"\nidentity = \"{version}\""));
+        let mut client = from(CLIENT, &server);
+        client.say("MAIL FROM:<someone@remote.example>").must("451 4.4.1");
+        client.quit();
+        assert_eq!(server.metric("gatepost_upstream_up"), 0.0);
+    }
+    assert!(!postfix.log().contains("from=<someone"), "nothing was handed in");
+}
+
 /// Whom the server behind does not want hears it in its words, and is nobody else's trouble.
 #[test]
 fn a_client_that_is_turned_away_behind_hears_why_and_others_are_served() {
@@ -140,6 +191,67 @@ fn whom_a_relay_before_us_speaks_for_is_told() {
     let mails = postfix.mails(2);
     let of_another = mails.iter().find(|mail| received(mail).contains("[192.0.2.77]")).expect("his");
     assert!(received(of_another).starts_with("from further.example (unknown [192.0.2.77])"));
+}
+
+/// A certificate of ours, as a server would keep it.
+fn write(authority: &Authority, folder: &Path) -> [PathBuf; 2] {
+    let pair = authority.issue("front.example").write(folder);
+    fs::set_permissions(&pair[1], fs::Permissions::from_mode(0o600)).expect("the key's mode can be set");
+    pair
+}
+
+fn keys_of([certificate, key]: [PathBuf; 2]) -> String {
+    format!("certificate = \"{}\"\nkey = \"{}\"", certificate.display(), key.display())
+}
+
+/// The server behind takes mail only from whom an authority vouches for.
+#[test]
+fn a_server_that_wants_a_certificate_of_ours_gets_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    let authority = Authority::new();
+    authority.write(&ca);
+    let shown = keys_of(write(&authority, folder.path()));
+    let postfix = Postfix::start_set(&format!(
+        "smtpd_tls_security_level = encrypt\nsmtpd_tls_req_ccert = yes\nsmtpd_tls_CAfile = {}\n\
+         smtpd_tls_received_header = yes\n",
+        ca.display()
+    ));
+    let proof = format!("tls_name = \"hop.example\"\nauthorities = \"{}\"", postfix.certificate().display());
+    for tls in ["tls = \"required\"", &format!("tls = \"verified\"\n{proof}")] {
+        let without = before(&postfix, tls);
+        from(CLIENT, &without).say("MAIL FROM:<someone@remote.example>").must("451 4.4.1");
+        let server = before(&postfix, &format!("{tls}\n{shown}"));
+        send(&mut from(CLIENT, &server), "proven").must("250");
+    }
+    for mail in postfix.mails(2) {
+        assert!(received(&mail).contains("verified OK"), "{}", received(&mail));
+    }
+}
+
+/// A reload takes a new pair over; one that cannot be used leaves everything as it was.
+#[test]
+fn a_certificate_is_read_again_at_a_reload() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    let authority = Authority::new();
+    authority.write(&ca);
+    let shown = keys_of(write(&Authority::new(), folder.path()));
+    let postfix = Postfix::start_set(&format!(
+        "smtpd_tls_security_level = encrypt\nsmtpd_tls_req_ccert = yes\nsmtpd_tls_CAfile = {}\n",
+        ca.display()
+    ));
+    let server = before(&postfix, &format!("tls = \"required\"\n{shown}"));
+    from(CLIENT, &server).say("MAIL FROM:<someone@remote.example>").must("451 4.4.1");
+    let [certificate, _] = write(&authority, folder.path());
+    fs::write(&certificate, "no certificate").expect("a file");
+    server.signal(Signal::HUP);
+    server.wait_for_log("holds no usable PEM certificate");
+    write(&authority, folder.path());
+    server.signal(Signal::HUP);
+    wait_until("the new certificate is shown", || server.metric("gatepost_upstream_up") == 1.0);
+    send(&mut from(CLIENT, &server), "proven").must("250");
+    assert_eq!(postfix.mails(1).len(), 1);
 }
 
 /// What nobody is told of goes on as before: one connection after the other's mail.

@@ -5,6 +5,7 @@
 //! what came of it -> conclude: gone or expired is the end; the store's word holds -> told -> queue.settle_with -> report
 //! ```
 
+mod alone;
 mod waiting;
 mod warn;
 

@@ -9,6 +9,7 @@
 //!                                        dsn: notifications --^
 //!                  anew: addresses that lead elsewhere by now --^
 //! session -> suspects -> quarantine
+//! queue.lost -> lost: notifications
 //! ```
 //! The store commits first, the queue's record follows, and only then the store forgets: wherever a crash falls, the
 //! replay gets the answer that was given before and does nothing twice. A next hop remembers nothing for us: a crash
@@ -25,6 +26,7 @@ pub mod hop;
 mod infected;
 pub mod local;
 pub mod loops;
+mod lost;
 pub mod metrics;
 pub mod mx;
 pub mod reach;

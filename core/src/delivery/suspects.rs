@@ -4,10 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tracing::{error, warn};
-
-use super::dsn::{Facts, told};
-use super::{Attempt, Closing, Disposition, infected, trace};
+use super::{Attempt, Closing, Disposition, infected};
 use crate::quarantine::{Evidence, Suspect};
 use crate::queue::NewMessage;
 
@@ -44,33 +41,10 @@ impl Suspects {
         // No record of a queue follows, which might tell of it again.
         infected::settled(&self.closing.rooms.quarantine, message.id, &attempted).await;
         self.closing.report(&message, &attempted);
-        self.notify(&message, &recipients, &attempted).await;
+        // The mail is safe and its sender has heard 250.
+        self.closing.tell_alone(&message, &recipients, &attempted).await;
         self.closing.warn_at_once(&message, &attempted).await;
         Ok(())
-    }
-
-    /// The mail is safe and the sender has heard 250: what cannot be told is not worth more than a line in the log.
-    async fn notify(&self, message: &Arc<NewMessage>, pending: &[usize], attempted: &[Attempt]) {
-        let facts = Facts { message, pending, attempted, unreported: &[], gone_on: &[], is_late: false };
-        if told(&facts).is_empty() {
-            return;
-        }
-        let policy = self.closing.policy.load_full();
-        let age = self.closing.age_of(message);
-        let made = self.closing.notify(Arc::clone(message), &facts, &policy, age).await;
-        let Some((notification, told)) = made else {
-            warn!(queue_id = %message.id, "the sender of an infected mail cannot be told");
-            return;
-        };
-        let id = notification.id;
-        match self.closing.rooms.queue.append(notification).await {
-            Ok(_) => {
-                trace::record_notification(&self.closing.rooms.events, message, id, &told);
-            }
-            Err(error) => {
-                error!(queue_id = %message.id, %error, "the sender of an infected mail is not told");
-            }
-        }
     }
 }
 

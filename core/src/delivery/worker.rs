@@ -20,6 +20,7 @@ use tracing::{debug, error, warn};
 
 use super::clearance::{Clearance, about};
 use super::local::Plan;
+use super::lost::Mourner;
 use super::remote::{Admission, Remote};
 use super::retry::Setback;
 use super::rooms::{Rooms, is_open};
@@ -117,7 +118,8 @@ impl Workers {
         let closing = Closing::start(rooms.clone(), policy, metrics)?;
         rooms.sort_queue();
         let (stop, stopped) = watch::channel(false);
-        let tasks = (0..settings.workers.get())
+        let mourner = Mourner::start(closing.clone(), stopped.clone())?;
+        let mut tasks: Vec<_> = (0..settings.workers.get())
             .map(|_| {
                 let worker = Worker {
                     rooms: rooms.clone(),
@@ -128,6 +130,7 @@ impl Workers {
                 tokio::spawn(worker.run())
             })
             .collect();
+        tasks.push(tokio::spawn(mourner.run()));
         let (queue, remote) = (rooms.queue.clone(), rooms.remote.clone());
         let watch = ProgressWatch::new(queue, move |lane| is_open(remote.as_ref(), lane));
         let watched = rooms.watchdog.watch_queue(watch);

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 use super::writer::{Message, Writer};
-use super::{About, Event, Metrics, What};
+use super::{About, Event, History, Metrics, What};
 use crate::threads;
 
 /// The event log. Clones are the same log; it ends with the last of them.
 #[derive(Debug, Clone)]
 pub struct Log {
     channel: Option<Channel>,
+    history: Option<History>,
 }
 
 #[derive(Debug, Clone)]
@@ -37,13 +38,13 @@ impl Log {
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer::open(folder, Arc::clone(&lost), metrics.clone())?;
         threads::spawn("gatepost-events", move || writer.run(receiver))?;
-        Ok(Self { channel: Some(Channel { sender, lost, metrics }) })
+        Ok(Self { channel: Some(Channel { sender, lost, metrics }), history: Some(History::open(folder)) })
     }
 
     /// A log that keeps nothing, for programs that only look and for tests.
     #[must_use]
     pub const fn discarding() -> Self {
-        Self { channel: None }
+        Self { channel: None, history: None }
     }
 
     /// Records what happens now. Never waits: where the writer cannot keep up the event is lost and counted.
@@ -56,6 +57,12 @@ impl Log {
                 metrics.overflowed.inc();
             }
         }
+    }
+
+    /// What it has in its files; `None` where it keeps nothing.
+    #[must_use]
+    pub fn history(&self) -> Option<History> {
+        self.history.clone()
     }
 
     /// Waits until everything recorded so far is in its file.

@@ -286,6 +286,7 @@ impl Queue {
     pub async fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.due.notify_one();
+        self.shared.news.wake();
         let (reply, closed) = oneshot::channel();
         if self.writer.send(Message::Close(reply)).await.is_ok() {
             // An error means that the writer has ended already.
@@ -351,6 +352,7 @@ pub(super) fn assemble(
     }
     let ids = Arc::new(IdGenerator::above(id_floor));
     let shared = Shared::new(Arc::clone(&disk), root.to_owned(), spool, Arc::clone(&ids), index, metrics);
+    shared.news.add_all(&recovered.damage);
     let shared = Arc::new(shared);
     let supply = Supply::inline(Arc::clone(&disk), root.to_owned(), last_segment);
     let supply = if threaded { supply.threaded().map_err(OpenError::Thread)? } else { supply };

@@ -31,6 +31,7 @@ pub mod id;
 mod index;
 mod journal;
 mod leaps;
+mod lost;
 pub mod messages;
 pub mod metrics;
 mod operator;

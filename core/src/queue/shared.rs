@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::envelope::decode_stored;
 use super::index::{Due, Entry, Filter, Gathering, Index, Tally};
 use super::leaps::Leaps;
+use super::lost::News;
 use super::progress::Pulse;
 use super::record::Kind;
 use super::segment::{Location, read_payload, read_record};
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     /// Set by whoever wants to know; until then nobody is told.
     pub(super) events: OnceLock<Log>,
+    pub(super) news: News,
     pub(super) pulse: Pulse,
     clock: Mutex<Clock>,
     index: Mutex<Index>,
@@ -104,6 +106,7 @@ impl Shared {
             closed: AtomicBool::new(false),
             counts: Counts::default(),
             events: OnceLock::new(),
+            news: News::default(),
             pulse: Pulse::default(),
             clock: Mutex::new(Clock { watch: ClockWatch::start(), leaps: Leaps::default() }),
             index: Mutex::new(index),
@@ -341,12 +344,14 @@ impl Shared {
         if let Some(metrics) = &self.metrics {
             metrics.corrupt.inc();
         }
+        let set_aside = recovery::aside_name(place.segment, place.offset);
         if let Some(events) = self.events.get() {
-            let set_aside = recovery::aside_name(place.segment, place.offset);
+            let set_aside = set_aside.clone();
             let about = About { queue_id: Some(id.to_string()), ..About::default() };
             events.record(about, What::Damaged { set_aside });
         }
         self.index().forget(id);
+        self.news.add(set_aside);
         Loaded::Damaged
     }
 }

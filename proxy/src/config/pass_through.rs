@@ -52,6 +52,8 @@ pub struct Upstream {
     pub weight: u16,
     /// Connections at a time.
     pub connections: NonZeroU32,
+    /// The files with a certificate of ours and its key, by which we prove who we are where it asks for that.
+    pub pair: Option<(PathBuf, PathBuf)>,
     /// How it is told whose mail it gets.
     pub identity: ClientIdentity,
     /// The file with our own name and password there.
@@ -141,6 +143,8 @@ pub(super) struct WrittenUpstream {
     pins: Option<Spanned<Vec<Pin>>>,
     weight: Option<u16>,
     connections: Option<NonZeroU32>,
+    certificate: Option<Spanned<PathBuf>>,
+    key: Option<Spanned<PathBuf>>,
     identity: Option<Spanned<ClientIdentity>>,
     credentials: Option<Spanned<PathBuf>>,
 }
@@ -353,6 +357,7 @@ impl WrittenUpstream {
         if let Some(pins) = self.pins.as_ref().filter(|pins| pins.get_ref().is_empty()) {
             findings.push(Finding::at(pins.span(), "no key at all would be taken"));
         }
+        let pair = pair(self.certificate, self.key, written, findings);
         let name = self.tls_name.map(Spanned::into_inner);
         let proof = match self.pins {
             None => UpstreamProof::Authorities { name, file: self.authorities.map(Spanned::into_inner) },
@@ -373,10 +378,32 @@ impl WrittenUpstream {
             },
             weight: self.weight.unwrap_or(1),
             connections: self.connections.unwrap_or(CONNECTIONS_DEFAULT),
+            pair,
             identity: self.identity.map(Spanned::into_inner).unwrap_or_default(),
             credentials: self.credentials.map(Spanned::into_inner),
         }
     }
+}
+
+/// Both or neither, and only where TLS is sure: a server that wants them has no use for mail without.
+fn pair(
+    certificate: Option<Spanned<PathBuf>>,
+    key: Option<Spanned<PathBuf>>,
+    tls: WrittenTls,
+    findings: &mut Vec<Finding>,
+) -> Option<(PathBuf, PathBuf)> {
+    let span = certificate.as_ref().or(key.as_ref()).map(Spanned::span)?;
+    if matches!(tls, WrittenTls::None | WrittenTls::Opportunistic) {
+        findings.push(
+            Finding::at(span.clone(), "a certificate of ours is shown inside TLS alone")
+                .hint("tls = \"required\", tls = \"verified\" or tls = \"implicit\""),
+        );
+    }
+    let is_whole = certificate.is_some() && key.is_some();
+    if !is_whole {
+        findings.push(Finding::at(span, "a certificate and its key go together").hint("certificate and key"));
+    }
+    Some((certificate?.into_inner(), key?.into_inner()))
 }
 
 // === impl Pin ===

@@ -124,6 +124,14 @@ impl std::fmt::Debug for Active {
     }
 }
 
+/// A chain and its key, with which we prove who we are to somebody else.
+///
+/// # Errors
+/// As `Tls::load`.
+pub(crate) fn load_pair(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
+    Ok(load(certificate, key)?.pair)
+}
+
 fn load(certificate: &Path, key: &Path) -> Result<Certificate, TlsError> {
     let loaded = Certificate::load(certificate, key, &aws_lc_rs::default_provider())?;
     certificate::warn_of_expiry(certificate, loaded.not_after);

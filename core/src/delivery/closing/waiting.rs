@@ -154,7 +154,10 @@ const UNDECIDED_PAUSE_MS: u64 = 15 * 60 * 1000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Schedules, Treatment};
+    use std::collections::{HashMap, HashSet};
+
+    use super::super::super::Schedules;
+    use super::super::Treatment;
     use super::*;
 
     const HOUR: u64 = 60 * 60 * 1000;
@@ -164,9 +167,9 @@ mod tests {
             hostname: "mx.example".into(),
             schedules: Schedules::MODERN,
             usual: Treatment::default(),
-            databases: Default::default(),
-            warnings_per_hour: 0,
-            open_listeners: Default::default(),
+            databases: HashMap::default(),
+            warnings_per_hour: 1,
+            open_listeners: HashSet::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use gatepost_smtp::server::TlsFacts;
 use gatepost_smtp::wire::client_name::ClientName;
 use rustls::ProtocolVersion;
 use rustls::pki_types::ServerName;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -19,7 +20,7 @@ use tracing::debug;
 
 use super::tls::{Trust, Unusable};
 use super::wire::{Stop, Stream, Wire, now};
-use super::{Connection, HopFailure, NextHop, TlsDemand, TlsFailure};
+use super::{Connection, HopFailure, NextHop, Preamble, TlsDemand, TlsFailure};
 use crate::directory::{Password, scram};
 use crate::disk::IoPool;
 use crate::intake::Body;
@@ -91,7 +92,7 @@ impl Courier {
     /// Where the server cannot be reached, does not want us, or is not secured as demanded.
     pub async fn connect(&self, hop: &NextHop) -> Result<Connection, HopFailure> {
         if let Some(tested) = hop.as_tested() {
-            let connected = self.open(self.dial(hop.address()).await?, &tested, StartTls::Required).await;
+            let connected = self.open(self.dial(hop).await?, &tested, StartTls::Required).await;
             return match connected {
                 Err(failure) if failure.is_of_tls() => {
                     debug!(hop = hop.name(), %failure, "a next hop would fail a policy that is being tested");
@@ -104,12 +105,12 @@ impl Courier {
     }
 
     async fn connect_as_demanded(&self, hop: &NextHop) -> Result<Connection, HopFailure> {
-        let connected = self.open(self.dial(hop.address()).await?, hop, starttls(hop.tls())).await;
+        let connected = self.open(self.dial(hop).await?, hop, starttls(hop.tls())).await;
         match (connected, hop.tls()) {
             // Whoever is in the way could have stripped STARTTLS just as well (RFC 7435 section 3).
             (Err(HopFailure::Tls(failure)), TlsDemand::Opportunistic) => {
                 debug!(hop = hop.name(), %failure, "no TLS with a next hop that offers it; going on in plaintext");
-                let connected = self.open(self.dial(hop.address()).await?, hop, StartTls::Never).await;
+                let connected = self.open(self.dial(hop).await?, hop, StartTls::Never).await;
                 connected.map(|connection| connection.missing(failure.into()))
             }
             (connected, _) => connected,
@@ -135,16 +136,12 @@ impl Courier {
         }
     }
 
-    async fn dial(&self, address: SocketAddr) -> Result<Box<dyn Stream>, HopFailure> {
-        let connecting = TcpStream::connect(address);
-        let stream = match timeout(self.settings.connect, connecting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(HopFailure::Connect(error.kind())),
-            Err(_) => return Err(HopFailure::ConnectTimedOut),
-        };
-        // Small writes are commands that wait for their reply.
-        stream.set_nodelay(true).map_err(|error| HopFailure::Connect(error.kind()))?;
-        Ok(Box::new(stream))
+    async fn dial(&self, hop: &NextHop) -> Result<Box<dyn Stream>, HopFailure> {
+        match timeout(self.settings.connect, connect(hop.address(), hop.preamble())).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => Err(HopFailure::Connect(error.kind())),
+            Err(_) => Err(HopFailure::ConnectTimedOut),
+        }
     }
 
     /// From a connection that was just made to where a mail can be sent.
@@ -218,6 +215,18 @@ impl Courier {
             Err(_) => Err(TlsFailure::TimedOut.into()),
         }
     }
+}
+
+async fn connect(address: SocketAddr, preamble: &Preamble) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    // Small writes are commands that wait for their reply.
+    stream.set_nodelay(true)?;
+    match preamble {
+        Preamble::None => {}
+        Preamble::Octets(octets) => stream.write_all(octets).await?,
+        Preamble::OfEnds(make) => stream.write_all(&make(stream.local_addr()?, address)).await?,
+    }
+    Ok(stream)
 }
 
 /// With a password that SCRAM can carry, and where there is randomness. What cannot be prepared (RFC 4013) no server has a

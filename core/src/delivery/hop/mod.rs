@@ -41,7 +41,7 @@ pub use consignment::Consignment;
 pub use courier::{CONNECT_TIME, Courier, Settings, StartError};
 pub use failure::{HopFailure, TlsFailure};
 pub use live::Live;
-pub use next_hop::{InsecureLogin, NextHop};
+pub use next_hop::{InsecureLogin, NextHop, Preamble};
 pub use served::{Served, Verdict};
 pub use tls::TlsDemand;
 pub(in crate::delivery) use verifier::Judge;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gatepost_smtp::client::{Introduction, Login, Protocol};
 
 use super::TlsDemand;
@@ -20,6 +21,19 @@ pub struct NextHop {
     policy: Option<Arc<Applied>>,
     tested: Option<Trust>,
     introduction: Introduction,
+    preamble: Preamble,
+}
+
+/// What goes before everything else, TLS included: a header of the PROXY protocol.
+#[derive(Debug, Clone, Default)]
+pub enum Preamble {
+    /// Nothing.
+    #[default]
+    None,
+    /// These octets.
+    Octets(Bytes),
+    /// What this makes of the connection's own ends: ours and the server's.
+    OfEnds(fn(SocketAddr, SocketAddr) -> Vec<u8>),
 }
 
 /// A password was to be sent to a server that does not have to prove who it is.
@@ -42,6 +56,7 @@ impl NextHop {
             policy: None,
             tested: None,
             introduction: Introduction::Ourselves,
+            preamble: Preamble::None,
         }
     }
 
@@ -70,6 +85,12 @@ impl NextHop {
     #[must_use]
     pub fn introducing(self, introduction: Introduction) -> Self {
         Self { introduction, ..self }
+    }
+
+    /// The same, to which something is said before everything else.
+    #[must_use]
+    pub fn preceded_by(self, preamble: Preamble) -> Self {
+        Self { preamble, introduction: Introduction::Before, ..self }
     }
 
     /// As it would be if it had to prove what is tested.
@@ -108,6 +129,10 @@ impl NextHop {
 
     pub(super) const fn introduction(&self) -> &Introduction {
         &self.introduction
+    }
+
+    pub(super) const fn preamble(&self) -> &Preamble {
+        &self.preamble
     }
 
     pub(super) const fn login(&self) -> Option<&Login> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::verifier::{Anyone, Judge, Verifier};
@@ -90,6 +91,14 @@ impl Trust {
         let verifier = Arc::new(Verifier { judge, algorithms: algorithms() });
         let config = builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
         Ok(Self { config: Arc::new(config), name, is_verified: true })
+    }
+
+    /// The same, to which we prove who we are, where it asks for that.
+    #[must_use]
+    pub fn presenting(self, certificate: Arc<CertifiedKey>) -> Self {
+        let mut config = (*self.config).clone();
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certificate));
+        Self { config: Arc::new(config), ..self }
     }
 
     pub(super) fn named(&self, name: ServerName<'static>) -> Self {

@@ -21,6 +21,9 @@ pub enum Introduction {
     /// For ourselves: nothing is said.
     #[default]
     Ourselves,
+    /// For somebody or nobody, as was said before the greeting and outside of SMTP (the PROXY protocol). A server that did not
+    /// expect that takes it for a command: so who does not understand EHLO is none for us, rather than an old one.
+    Before,
     /// For nobody yet: nothing is said, and a server to which nothing could be said is none for us.
     Nobody,
     /// For this client.
@@ -58,7 +61,7 @@ impl Session {
         let Introduced { introduction, is_done } = &self.introduced;
         let xclient = match introduction {
             _ if *is_done => return self.log_in(),
-            Introduction::Ourselves => return self.log_in(),
+            Introduction::Ourselves | Introduction::Before => return self.log_in(),
             Introduction::Nobody if takes_address(self.offered.xclient) => return self.log_in(),
             Introduction::Nobody => None,
             Introduction::Client(client) => client.xclient(self.offered.xclient),
@@ -81,6 +84,10 @@ impl Session {
 
     pub(super) const fn has_introduced(&self) -> bool {
         self.introduced.is_done
+    }
+
+    pub(super) fn is_of_before(&self) -> bool {
+        self.introduced.introduction == Introduction::Before
     }
 
     /// Ours, until he has the word.

@@ -33,7 +33,7 @@ impl Session {
                 self.secure_or_go_on();
             }
             // A server without extensions (RFC 5321 section 3.2); LMTP has none such.
-            (ReplyClass::Permanent, Protocol::Smtp) => {
+            (ReplyClass::Permanent, Protocol::Smtp) if !self.is_of_before() => {
                 let line = format!("HELO {}\r\n", self.hello_name());
                 self.command(Awaited::Helo, line.into_bytes());
             }

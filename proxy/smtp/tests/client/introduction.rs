@@ -95,6 +95,15 @@ fn who_speaks_for_nobody_yet_says_nothing() {
     probe.hears("250-mx\n250 XCLIENT ADDR").says_nothing().gets_ready();
 }
 
+/// Its replies would be one behind for ever: the first was to what went before.
+#[test]
+fn a_server_that_takes_what_went_before_for_a_command_is_left() {
+    let before =
+        || Dialog::introducing(plain(), Introduction::Before).hears("220 mx").says("EHLO us.example");
+    before().hears("502 what?").says("QUIT").ends("EHLO refused: 502 what?");
+    before().hears("250 mx").gets_ready();
+}
+
 #[test]
 fn it_is_said_inside_tls_and_before_the_login() {
     let config = Config { starttls: StartTls::Required, login: Some(login()), ..config() };

@@ -1,7 +1,13 @@
 //! What a server behind is told of the client whose mail it gets.
 
+use std::borrow::Cow;
+use std::io;
+
+use gatepost_core::delivery::hop::{NextHop, Preamble};
 use gatepost_smtp::client::{Introduction, Represented};
 use serde::Deserialize;
+
+use super::proxy_header;
 
 /// How it is told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -12,6 +18,10 @@ pub enum ClientIdentity {
     None,
     /// By XCLIENT.
     Xclient,
+    /// By a header of the PROXY protocol, version 1.
+    ProxyV1,
+    /// Version 2.
+    ProxyV2,
 }
 
 // === impl ClientIdentity ===
@@ -21,17 +31,34 @@ impl ClientIdentity {
     pub(super) const fn is_told(self) -> bool {
         match self {
             Self::None => false,
-            Self::Xclient => true,
+            Self::Xclient | Self::ProxyV1 | Self::ProxyV2 => true,
         }
     }
 
-    /// What the server is told in the session; `client`: `None` where we only ask whether it is there.
-    pub(super) fn introduction(self, client: Option<&Represented>) -> Introduction {
-        match (self, client) {
-            (Self::None, _) => Introduction::Ourselves,
-            (Self::Xclient, None) => Introduction::Nobody,
-            (Self::Xclient, Some(client)) => Introduction::Client(Box::new(client.clone())),
-        }
+    /// The server as one that is told of the client; `None` where we only ask whether it is there.
+    ///
+    /// # Errors
+    /// There is no header that would say it.
+    pub(super) fn tell<'a>(
+        self,
+        hop: &'a NextHop,
+        client: Option<&Represented>,
+    ) -> io::Result<Cow<'a, NextHop>> {
+        let ends = client.map(|client| (client.address, client.destination));
+        let hop = match self {
+            Self::None => return Ok(Cow::Borrowed(hop)),
+            Self::Xclient => hop.clone().introducing(match client {
+                None => Introduction::Nobody,
+                Some(client) => Introduction::Client(Box::new(client.clone())),
+            }),
+            Self::ProxyV1 => hop.clone().preceded_by(match ends {
+                // Postfix does not know how to say that a connection is one of our own (UNKNOWN).
+                None => Preamble::OfEnds(|ours, server| proxy_header::text((ours, Some(server)))),
+                Some(ends) => Preamble::Octets(proxy_header::text(ends).into()),
+            }),
+            Self::ProxyV2 => hop.clone().preceded_by(Preamble::Octets(proxy_header::binary(ends)?.into())),
+        };
+        Ok(Cow::Owned(hop))
     }
 
     /// Whether what a server was told still holds. `is_engaged`: whether more than mails has passed in that session, so that
@@ -43,6 +70,7 @@ impl ClientIdentity {
                 let is_same_name = told.name == client.name && told.protocol == client.protocol;
                 told.address == client.address && told.login == client.login && (is_same_name || is_engaged)
             }
+            Self::ProxyV1 | Self::ProxyV2 => told.address == client.address,
         }
     }
 }
@@ -72,5 +100,7 @@ mod tests {
         }
         assert!(!holds(&by_name, false) && holds(&by_name, true));
         assert!(ClientIdentity::None.still_holds(&told, &by_address, false));
+        assert!(ClientIdentity::ProxyV1.still_holds(&told, &by_login, false));
+        assert!(!ClientIdentity::ProxyV2.still_holds(&told, &by_address, true));
     }
 }

@@ -19,7 +19,6 @@ use super::{ClientIdentity, Settings, UpstreamSettings};
 
 /// A server.
 pub(super) struct Upstream {
-    /// As a probe asks it.
     hop: NextHop,
     identity: ClientIdentity,
     weight: u16,
@@ -83,7 +82,7 @@ impl Upstream {
     ) -> Arc<Self> {
         let before = before.filter(|before| before.hop.address() == written.hop.address());
         let upstream = Arc::new(Self {
-            hop: written.hop.clone().introducing(written.identity.introduction(None)),
+            hop: written.hop.clone(),
             identity: written.identity,
             weight: written.weight,
             courier: settings.courier.clone(),
@@ -167,7 +166,7 @@ impl Upstream {
 
     async fn connect(&self) -> Result<Box<Live>, HopFailure> {
         // On the heap while it lasts: the questions of a session are mostly answered by a connection that is there.
-        let connected = Box::pin(self.courier.connect(&self.hop)).await;
+        let connected = Box::pin(self.dial(None)).await;
         if let Err(failure) = &connected {
             self.set_up(Err(failure));
         }
@@ -176,8 +175,7 @@ impl Upstream {
 
     /// A client that is turned away says nothing of the server: he must not make it one that others are kept from.
     async fn connect_for(&self, client: &Represented) -> Result<Box<Live>, NoLink> {
-        let hop = self.hop.clone().introducing(self.identity.introduction(Some(client)));
-        let connected = Box::pin(self.courier.connect(&hop)).await;
+        let connected = Box::pin(self.dial(Some(client))).await;
         if let Err(failure) = &connected
             && is_of_server(failure)
         {
@@ -187,6 +185,11 @@ impl Upstream {
             Some(said) => NoLink::TurnedAway(said.clone()),
             None => NoLink::Failed(failure),
         })
+    }
+
+    async fn dial(&self, client: Option<&Represented>) -> Result<Connection, HopFailure> {
+        let hop = self.identity.tell(&self.hop, client).map_err(|error| HopFailure::Connect(error.kind()))?;
+        self.courier.connect(&hop).await
     }
 
     fn connected(&self, connected: Result<Connection, HopFailure>) -> Result<Box<Live>, HopFailure> {
