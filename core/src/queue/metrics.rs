@@ -64,16 +64,6 @@ impl Metrics {
     /// # Errors
     /// Where one is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let refused = IntCounterVec::new(
-            Opts::new("gatepost_queue_refused_total", "Messages that could not be made durable, by reason."),
-            &["reason"],
-        )?;
-        registry.register(Box::new(refused.clone()))?;
-        let clock = IntCounterVec::new(
-            Opts::new("gatepost_queue_clock_jumps_total", "How often the clock of this machine was set."),
-            &["direction"],
-        )?;
-        registry.register(Box::new(clock.clone()))?;
         let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -84,27 +74,30 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
-        let by_state = IntGaugeVec::new(
-            Opts::new(
-                "gatepost_queue_state_messages",
-                "Messages with a pending recipient, by what they wait for; counted every 15 seconds.",
-            ),
-            &["state"],
+        let refused = counters(
+            registry,
+            "gatepost_queue_refused_total",
+            "Messages that could not be made durable, by reason.",
+            "reason",
         )?;
-        registry.register(Box::new(by_state.clone()))?;
-        let stalled = IntGaugeVec::new(
-            Opts::new(
-                "gatepost_queue_stalled",
-                "1 while a part of the queue does not get on: its writer hangs in the disk, or due mail is not taken.",
-            ),
-            &["part"],
+        let clock = counters(
+            registry,
+            "gatepost_queue_clock_jumps_total",
+            "How often the clock of this machine was set.",
+            "direction",
         )?;
-        registry.register(Box::new(stalled.clone()))?;
-        let histogram = |name: &str, help: &str, buckets: Vec<f64>| -> prometheus::Result<Histogram> {
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok(histogram)
-        };
+        let by_state = gauges(
+            registry,
+            "gatepost_queue_state_messages",
+            "Messages with a pending recipient, by what they wait for; counted every 15 seconds.",
+            "state",
+        )?;
+        let stalled = gauges(
+            registry,
+            "gatepost_queue_stalled",
+            "1 while a part of the queue does not get on: its writer hangs in the disk, or due mail is not taken.",
+            "part",
+        )?;
         Ok(Self {
             appended: counter("gatepost_queue_appended_total", "Messages made durable.")?,
             appended_octets: counter("gatepost_queue_appended_bytes_total", "Octets of their bodies.")?,
@@ -123,11 +116,13 @@ impl Metrics {
             )?,
             flushes: counter("gatepost_queue_flushes_total", "Batches flushed.")?,
             batch_records: histogram(
+                registry,
                 "gatepost_queue_batch_records",
                 "Records that share one flush.",
                 prometheus::exponential_buckets(1.0, 2.0, 10)?,
             )?,
             commit_seconds: histogram(
+                registry,
                 "gatepost_queue_commit_seconds",
                 "Time to write and flush one batch.",
                 prometheus::exponential_buckets(0.000_1, 2.5, 12)?,
@@ -174,4 +169,27 @@ impl Metrics {
             AppendError::Closed => self.refused_closed.inc(),
         }
     }
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> prometheus::Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> prometheus::Result<IntGaugeVec> {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+    registry.register(Box::new(gauges.clone()))?;
+    Ok(gauges)
+}
+
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: Vec<f64>,
+) -> prometheus::Result<Histogram> {
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
 }
