@@ -111,8 +111,7 @@ impl Rooms {
             start_scanner(config, folder, &shares, helpers, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
-        let ledger = TlsResults::recall(config, folder);
-        let pauses = pauses_file::recall(folder);
+        let (ledger, pauses) = (TlsResults::recall(config, folder), pauses_file::recall(folder));
         let remote =
             relay::start(config, registry, watchdog.clone(), ledger.clone(), &scanner, pauses.clone())?;
         let mut rooms = delivery::Rooms {
