@@ -1,10 +1,11 @@
 //! The receiving side of SMTP as a machine without I/O.
 //!
-//! `config` says what a listener allows, `rights` what a class of peers may do, `mechanisms` by what they prove who they are. `contract` holds the values that cross the
-//! border, and `session` takes them in. `precedence` is the order in which a command can be refused; it asks `verb_table`
-//! what each verb needs. The other files tell the story of a session in order, a file per state: `connect`, `hello`,
-//! `starttls`, `auth`, `mail`, `rcpt`, `group`, `extension`, `body` (`data`, `chunk`), `close`. `explain` is the only place that knows
-//! what a refusal of ours sounds like, `said` is for those of a server behind.
+//! `config` says what a listener allows, `rights` what a class of peers may do, `mechanisms` by what they prove who they
+//! are. `contract` holds the values that cross the border, `session` takes them in, and `dispatch` hands a line on.
+//! `precedence` is the order in which a command can be refused; it asks `verb_table` what each verb needs. The other files
+//! tell the story of a session in order, a file per state: `connect`, `hello`, `starttls`, `auth`, `mail`, `rcpt`, `group`,
+//! `extension`, `body` (`data`, `chunk`), `close`. `explain` is the only place that knows what a refusal of ours sounds
+//! like, `said` is for those of a server behind.
 
 mod auth;
 mod body;
@@ -17,6 +18,7 @@ mod connect;
 pub mod contract;
 mod data;
 mod deadline;
+mod dispatch;
 pub mod envelope;
 pub mod evidence;
 pub mod explain;
