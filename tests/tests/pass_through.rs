@@ -9,6 +9,7 @@ use gatepost_tests::next_hop::{At, NextHop, Reaction};
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::{Reply, Smtp, stuffed};
+use gatepost_tests::wait_until;
 use rustix::process::Signal;
 
 /// A front of these servers; `keys` are those of `[pass_through]`, `listener` those of each listener.
@@ -41,6 +42,14 @@ fn ask(server: &Server, recipient: &str) -> (Reply, Smtp) {
     stranger.say("MAIL FROM:<someone@remote.example>").must("250 ");
     let reply = stranger.say(&format!("RCPT TO:<{recipient}>"));
     (reply, stranger)
+}
+
+fn until_place(client: &mut Smtp) {
+    let start = Instant::now();
+    while client.say("MAIL FROM:<a@remote.example>").code != 250 {
+        assert!(start.elapsed() < Duration::from_secs(30), "no place gets free");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn commands(behind: &NextHop, verb: &str) -> Vec<String> {
@@ -263,11 +272,7 @@ fn no_server_gets_more_connections_than_it_may_have() {
     let mut third = server.smtp_open();
     third.say("MAIL FROM:<a@remote.example>").must("451 4.4.1");
     drop(first);
-    let start = Instant::now();
-    while third.say("MAIL FROM:<a@remote.example>").code != 250 {
-        assert!(start.elapsed() < Duration::from_secs(30), "no place gets free");
-        thread::sleep(Duration::from_millis(100));
-    }
+    until_place(&mut third);
     drop(second);
 }
 
@@ -387,6 +392,36 @@ fn a_reload_leaves_a_mail_where_it_is_and_has_new_sessions_go_to_the_new_server(
         (old.taken(1)[0].octets.as_slice(), new.taken(1)[0].octets.as_slice()),
         (&b"X: old\r\n\r\n"[..], &b"X: new\r\n\r\n"[..])
     );
+}
+
+/// Each reload once gave the server behind as many connections again as it may have.
+#[test]
+fn a_reload_gives_no_server_more_connections_than_it_may_have() {
+    let behind = NextHop::start();
+    let server = before_all(&upstream("one", &behind, "connections = 1"), "", "");
+    let (_, first) = ask(&server, "ann@behind.example");
+    server.signal(Signal::HUP);
+    wait_until("the configuration is reloaded", || server.log().contains("the configuration was reloaded"));
+    let mut second = server.smtp_open();
+    second.say("MAIL FROM:<a@remote.example>").must("451 4.4.1");
+    drop(first);
+    until_place(&mut second);
+}
+
+#[test]
+fn a_server_that_stops_lets_a_mail_pass_that_has_begun() {
+    let behind = NextHop::start();
+    let mut server = before(&behind);
+    send(&server, &["ann@behind.example"], b"X: first\r\n\r\n").must("250 ");
+    let (mut idle, mut busy) = (server.smtp_open(), server.smtp_open());
+    busy.begin_data("someone@remote.example", &["ann@behind.example"]);
+    busy.send(b"X: second\r\n\r\nhalf\r\n");
+    server.signal(Signal::TERM);
+    idle.reply().must("421 4.3.2");
+    busy.send(b"whole\r\n.\r\n");
+    busy.reply().must("250 2.0.0 taken");
+    assert_eq!(server.wait(Duration::from_secs(40)).code(), Some(0));
+    assert_eq!(behind.taken(2)[1].octets, b"X: second\r\n\r\nhalf\r\nwhole\r\n");
 }
 
 #[test]

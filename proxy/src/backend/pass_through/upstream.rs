@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use gatepost_smtp::client::{Capabilities, Failure, Represented};
 use gatepost_smtp::wire::reply_parse::ServerReply;
 use prometheus::IntGauge;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
 use super::metrics::{Metrics, UpstreamMetrics};
@@ -24,7 +23,10 @@ pub(super) struct Upstream {
     weight: u16,
     courier: Courier,
     idle_time: Duration,
-    places: Arc<Semaphore>,
+    /// Connections at a time.
+    connections_max: usize,
+    /// Those that there are, with the ones of sessions that began before a reload.
+    taken: Arc<AtomicUsize>,
     /// The youngest last.
     idle: Mutex<Vec<Idle>>,
     offered: Mutex<Option<Capabilities>>,
@@ -51,7 +53,7 @@ pub(super) struct Link {
 
 /// One of the connections that a server may have; counted as long as it is there.
 struct Place {
-    _permit: OwnedSemaphorePermit,
+    taken: Arc<AtomicUsize>,
     connections: IntGauge,
 }
 
@@ -81,13 +83,17 @@ impl Upstream {
         before: Option<&Self>,
     ) -> Arc<Self> {
         let before = before.filter(|before| before.hop.address() == written.hop.address());
+        if let Some(before) = before {
+            before.take_leave();
+        }
         let upstream = Arc::new(Self {
             hop: written.hop.clone(),
             identity: written.identity,
             weight: written.weight,
             courier: settings.courier.clone(),
             idle_time: settings.idle_time,
-            places: Arc::new(Semaphore::new(written.connections)),
+            connections_max: written.connections,
+            taken: before.map(|before| Arc::clone(&before.taken)).unwrap_or_default(),
             idle: Mutex::default(),
             offered: Mutex::new(before.and_then(Self::offered)),
             is_up: AtomicBool::new(before.is_none_or(Self::is_up)),
@@ -136,8 +142,8 @@ impl Upstream {
                 return Ok(Link::new(live, self, place, None));
             }
         }
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| NoLink::Busy)?;
-        let place = Place::new(permit, &self.metrics.connections);
+        let place = Place::take(&self.taken, self.connections_max, &self.metrics.connections);
+        let place = place.ok_or(NoLink::Busy)?;
         let Some(client) = client.filter(|_| self.identity.is_told()) else {
             return Ok(Link::new(self.connect().await?, self, place, None));
         };
@@ -225,6 +231,12 @@ impl Upstream {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
+    /// Another one has its place: nothing is kept for mails that go there by other settings.
+    fn take_leave(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        idle.into_iter().for_each(|idle| leave(idle.live, idle.place));
+    }
+
     fn take_expired(&self) -> Vec<Live> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.extract_if(.., |idle| idle.since.elapsed() >= self.idle_time).map(|idle| *idle.live).collect()
@@ -232,14 +244,7 @@ impl Upstream {
 
     fn give_back(&self, live: Box<Live>, place: Place) {
         if self.idle_time.is_zero() {
-            // Outside of the runtime it is closed without a word.
-            if let Ok(runtime) = Handle::try_current() {
-                runtime.spawn(async move {
-                    live.quit().await;
-                    drop(place);
-                });
-            }
-            return;
+            return leave(live, place);
         }
         let idle = Idle { live, place, since: Instant::now() };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
@@ -288,13 +293,8 @@ impl Link {
     /// Takes leave of the server, behind the back of whoever has no time for it. In the middle of a body there is no leave.
     pub(super) fn leave(self) {
         let Self { live, place, .. } = self;
-        if live.is_between_mails()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(async move {
-                live.quit().await;
-                drop(place);
-            });
+        if live.is_between_mails() {
+            leave(live, place);
         }
     }
 }
@@ -302,14 +302,18 @@ impl Link {
 // === impl Place ===
 
 impl Place {
-    fn new(permit: OwnedSemaphorePermit, connections: &IntGauge) -> Self {
+    /// `None` where all are taken.
+    fn take(taken: &Arc<AtomicUsize>, places: usize, connections: &IntGauge) -> Option<Self> {
+        let one_more = |taken: usize| (taken < places).then(|| taken.saturating_add(1));
+        taken.try_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
         connections.inc();
-        Self { _permit: permit, connections: connections.clone() }
+        Some(Self { taken: Arc::clone(taken), connections: connections.clone() })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::AcqRel);
         self.connections.dec();
     }
 }
@@ -317,6 +321,16 @@ impl Drop for Place {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("live", &self.live).finish_non_exhaustive()
+    }
+}
+
+/// Takes leave of a server between two mails. Outside of the runtime the connection is closed without a word.
+fn leave(live: Box<Live>, place: Place) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            live.quit().await;
+            drop(place);
+        });
     }
 }
 
