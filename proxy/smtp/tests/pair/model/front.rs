@@ -350,6 +350,8 @@ impl Front {
 
     /// What is heard where the session behind is gone: what it has said at last, or that it is.
     fn lose(&mut self) -> Answer {
+        // Why it has ended may not have been looked at yet.
+        while self.take_replies() {}
         self.is_orphaned |= self.is_bound;
         match self.link.take().and_then(|link| link.ending) {
             Some(Failure::Refused { reply, .. } | Failure::ServiceClosing { reply, .. }) => {
