@@ -10,6 +10,16 @@ pub fn now_ms() -> u64 {
     millis(since_epoch)
 }
 
+/// A stretch of time as times are kept; one that is too long for that is the longest.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// So long behind a time.
+pub(crate) fn after(at_ms: u64, time: Duration) -> u64 {
+    at_ms.saturating_add(millis(time))
+}
+
 /// The wall clock and one that nobody sets, read together.
 #[derive(Debug)]
 pub struct ClockWatch {
@@ -52,7 +62,7 @@ impl ClockWatch {
     }
 
     fn moved(&mut self, now_ms: u64) -> Moved {
-        let expected = self.wall_ms.saturating_add(millis(self.steady.elapsed()));
+        let expected = after(self.wall_ms, self.steady.elapsed());
         *self = Self { wall_ms: now_ms, steady: Instant::now() };
         let (back, ahead) = (expected.saturating_sub(now_ms), now_ms.saturating_sub(expected));
         if back > MOVED_MS_MIN {
@@ -77,12 +87,8 @@ impl Ages {
     /// Milliseconds since 1970.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.since_ms.saturating_add(millis(self.since.elapsed())).min(now_ms())
+        after(self.since_ms, self.since.elapsed()).min(now_ms())
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Ordinary corrections of the clock are smaller.

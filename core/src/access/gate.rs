@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Metrics;
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms};
 use crate::findings::{Findings, FoundBy};
 use crate::intake::Body;
 use crate::memory::{Drawn, MemoryBudget};
@@ -300,8 +300,7 @@ impl AgeMax {
     /// What nobody has ever scanned is not spared, nor is what is known to be infected: newer signatures may know better.
     fn spares(&self, message: &StoredMessage, now_ms: u64, scanner: &Scanner) -> bool {
         let Some(age_max) = self.0.load_full() else { return false };
-        let age_max_ms = u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX);
-        if now_ms.saturating_sub(message.received_at_ms) <= age_max_ms {
+        if now_ms.saturating_sub(message.received_at_ms) <= millis(*age_max) {
             return false;
         }
         let known_clean = message.mark.as_ref().filter(|mark| mark.threat.is_none());

@@ -4,6 +4,7 @@ use mail_parser::{HeaderName, MessageParser, MimeHeaders as _};
 use memchr::memmem;
 
 use super::Settings;
+use crate::clock::millis;
 use crate::store::{ContentHash, Encounter, ScanMark};
 
 /// What can be told without the message itself.
@@ -13,10 +14,8 @@ pub(super) fn is_due(
     vouches: &dyn Fn(&ContentHash, &ScanMark) -> bool,
     now_ms: u64,
 ) -> bool {
-    let too_old = settings.age_max.is_some_and(|age_max| {
-        let age_max_ms = u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX);
-        now_ms.saturating_sub(message.received_at_ms) > age_max_ms
-    });
+    let age_ms = now_ms.saturating_sub(message.received_at_ms);
+    let too_old = settings.age_max.is_some_and(|age_max| age_ms > millis(age_max));
     if too_old {
         return false;
     }

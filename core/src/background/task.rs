@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::turn::{self, Turn};
 use super::{Order, Progress, Reason, Rooms, Settings, Shown, State};
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms};
 use crate::events::{About, What};
 use crate::findings::{Findings, FoundBy};
 use crate::remedy::Remedy;
@@ -165,9 +165,8 @@ impl Task {
             None => Some(Reason::NewSignatures),
             Some(last) if last.stamp != stamp.to_string() => Some(Reason::NewSignatures),
             Some(last) => every.and_then(|every| {
-                let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
                 // A clock that was set back does not keep the next one away for as long.
-                (now_ms().abs_diff(last.started_at_ms) >= every_ms).then_some(Reason::Schedule)
+                (now_ms().abs_diff(last.started_at_ms) >= millis(every)).then_some(Reason::Schedule)
             }),
         };
         self.seen = Some(stamp);

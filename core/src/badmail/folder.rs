@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{BadMessage, Cause, Metrics, Settings};
+use crate::clock::millis;
 use crate::disk::Disk;
 use crate::disk::files::{Copied, copy, remove_if_there};
 
@@ -94,7 +95,7 @@ impl Folder {
 
     fn remove_surplus(&mut self, now_ms: u64) -> io::Result<()> {
         let settings = self.settings;
-        let age_ms = u64::try_from(settings.age.as_millis()).unwrap_or(u64::MAX);
+        let age_ms = millis(settings.age);
         let mut octets = self.kept.values().fold(0_u64, |sum, octets| sum.saturating_add(*octets));
         while let Some((name, size)) = self.kept.first_key_value() {
             let is_old = kept_at_ms(name).is_some_and(|at| now_ms.saturating_sub(at) > age_ms);

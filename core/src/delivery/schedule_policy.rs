@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::clock::{after, millis};
 use crate::queue::Backoff;
 
 /// How often a mail is tried, and for how long. One for what is ours (mailboxes, scanner), one for next hops: the first
@@ -159,7 +160,7 @@ impl Retries {
 
 /// A point between 7/8 and 9/8 of a delay.
 fn spread(delay: Duration, jitter: u32) -> Duration {
-    let eighth_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).wrapping_shr(3);
+    let eighth_ms = millis(delay).wrapping_shr(3);
     // The share of two eighths that the jitter is of 2^32.
     let share_ms = eighth_ms.saturating_mul(u64::from(jitter)).wrapping_shr(31);
     delay.saturating_sub(Duration::from_millis(eighth_ms)).saturating_add(Duration::from_millis(share_ms))
@@ -168,7 +169,7 @@ fn spread(delay: Duration, jitter: u32) -> Duration {
 /// A point between the end of a pause and a quarter of it later: one mail finds out for those behind it.
 fn soon_after(pause: Duration, jitter: u32) -> Duration {
     let pause = pause.max(PAUSE_MIN);
-    let quarter_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).wrapping_shr(2);
+    let quarter_ms = millis(pause).wrapping_shr(2);
     let share_ms = u128::from(quarter_ms).wrapping_mul(u128::from(jitter)).wrapping_shr(32);
     pause.saturating_add(Duration::from_millis(u64::try_from(share_ms).unwrap_or(quarter_ms)))
 }
@@ -190,12 +191,8 @@ impl Default for Schedules {
     }
 }
 
-fn after(at_ms: u64, time: Duration) -> u64 {
-    at_ms.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-}
-
 fn before(at_ms: u64, time: Duration) -> u64 {
-    at_ms.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    at_ms.saturating_sub(millis(time))
 }
 
 const MINUTE: u64 = 60;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::record::{Record, Written};
 use super::{Details, Metrics, Selection, Settings, Suspect};
+use crate::clock::millis;
 use crate::disk::Disk;
 use crate::disk::files::{Copied, copy, remove_if_there};
 use crate::queue::QueueId;
@@ -250,7 +251,7 @@ impl Folder {
 
     fn sweep(&mut self, now_ms: u64) -> io::Result<Vec<Removed>> {
         let mut removed = Vec::new();
-        let age_ms = u64::try_from(self.settings.age.as_millis()).unwrap_or(u64::MAX);
+        let age_ms = millis(self.settings.age);
         while let Some((id, why)) = self.too_much(now_ms, age_ms) {
             let record = self.kept.get(&id).map(|entry| entry.record.clone());
             self.remove(id)?;

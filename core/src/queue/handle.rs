@@ -22,7 +22,7 @@ use super::{
     AppendError, Claim, Details, IdGenerator, Lane, Metrics, NewMessage, OpenError, Outcome, QueueId, Quotas,
     Recovered, Selection, Settings, Stats, Summary, Turn, Wait,
 };
-use crate::clock::now_ms;
+use crate::clock::{after, now_ms};
 use crate::disk::{Disk, FreeSpace, IoPool};
 use crate::events::Log;
 use crate::intake::Spool;
@@ -220,8 +220,7 @@ impl Queue {
     /// Gives a claim back, due after a pause that no record tells: nothing was tried. Until then `reason` says what it waits for.
     pub fn postpone(&self, claim: Claim, pause: Duration, reason: Option<&str>) {
         let now_ms = now_ms();
-        let not_before_ms = now_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        self.shared.index().postpone(claim.id, believed(not_before_ms, now_ms), reason);
+        self.shared.index().postpone(claim.id, believed(after(now_ms, pause), now_ms), reason);
         claim.lease.end();
         self.shared.due.notify_one();
     }

@@ -9,6 +9,7 @@ use super::super::retry::Setback;
 use super::super::schedule_policy::{Next, Waiting};
 use super::super::{Attempt, Disposition};
 use super::Policy;
+use crate::clock::after;
 use crate::queue::{Claim, NewMessage, Outcome, Turn, Wait};
 
 /// How long a mail has been here, milliseconds since 1970.
@@ -120,7 +121,7 @@ pub(super) fn outcomes(
 fn not_before_ms(attempts: u32, setback: &Setback, policy: &Policy, age: Age, jitter: u32) -> u64 {
     // Nothing is decided before a mail's own turn, so neither a notice nor the end comes earlier.
     if let Some(pause) = setback.kept_back() {
-        return age.now_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        return after(age.now_ms, pause);
     }
     match setback.schedule(&policy.schedules).next(waiting(attempts, setback, age), jitter) {
         Next::Retry { not_before_ms } => not_before_ms,
