@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::background::{Age, WrittenBackground};
 use super::infected::{WrittenActions, WrittenInMailbox, WrittenInfected, WrittenRewrite};
 use super::problem::Finding;
-use super::values::Hostname;
+use super::values::{Hostname, is_plain_name};
 use super::warnings::WrittenWarnings;
 
 /// The mailbox databases. Names and domains are unique.
@@ -180,8 +180,7 @@ impl TryFrom<String> for DatabaseName {
     type Error = InvalidDatabaseName;
 
     fn try_from(text: String) -> Result<Self, InvalidDatabaseName> {
-        let is_plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
-        if !(1..=NAME_OCTETS_MAX).contains(&text.len()) || !text.bytes().all(is_plain) {
+        if !is_plain_name(&text, NAME_OCTETS_MAX) {
             return Err(InvalidDatabaseName(text));
         }
         Ok(Self(text))

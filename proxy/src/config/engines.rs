@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use super::command::{CommandEngine, WrittenCommand};
 use super::problem::Finding;
-use super::values::{Octets, TimeSpan};
+use super::values::{Octets, TimeSpan, is_plain_name};
 
 /// One scan engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -312,12 +312,7 @@ impl TryFrom<String> for EngineName {
     type Error = InvalidEngineName;
 
     fn try_from(text: String) -> Result<Self, InvalidEngineName> {
-        let is_plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
-        if (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(is_plain) {
-            Ok(Self(text))
-        } else {
-            Err(InvalidEngineName(text))
-        }
+        if is_plain_name(&text, NAME_MAX) { Ok(Self(text)) } else { Err(InvalidEngineName(text)) }
     }
 }
 

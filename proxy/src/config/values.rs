@@ -119,8 +119,7 @@ impl TryFrom<String> for ListenerName {
     type Error = InvalidValue;
 
     fn try_from(text: String) -> Result<Self, InvalidValue> {
-        let is_plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
-        if !(1..=LISTENER_NAME_MAX).contains(&text.len()) || !text.bytes().all(is_plain) {
+        if !is_plain_name(&text, LISTENER_NAME_MAX) {
             return Err(InvalidValue::ListenerName(text));
         }
         Ok(Self(text))
@@ -253,6 +252,12 @@ impl TryFrom<String> for TimeSpan {
             _ => Err(InvalidValue::TimeSpan(text)),
         }
     }
+}
+
+/// Whether this can name something in log lines, metric labels and files alike: 1 to `octets_max` of `a-z`, `0-9` and `-`.
+pub(super) fn is_plain_name(text: &str, octets_max: usize) -> bool {
+    let is_plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+    (1..=octets_max).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
 /// RFC 1035 section 2.3.4.
