@@ -19,6 +19,7 @@ use bytes::Bytes;
 use gatepost_smtp::wire::path::ReversePath;
 use tracing::{debug, error, info, warn};
 
+pub(super) use self::waiting::DAMAGED;
 use self::waiting::{Age, expires_at_ms, give_up, is_late, outcomes, turn};
 use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
@@ -30,7 +31,7 @@ use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
-use crate::queue::{Claim, NewMessage, QueueId};
+use crate::queue::{Claim, NewMessage, QueueId, Wait};
 use crate::scan::InfectedAction;
 
 /// What senders are told, and when a mail is given up.
@@ -325,10 +326,13 @@ impl Closing {
         Some((notification, told))
     }
 
-    /// How long a mail has waited.
+    /// How long a mail has waited, and how much of that was a pause.
     pub(super) fn age_of(&self, message: &NewMessage) -> Age {
-        let wait = self.rooms.queue.wait_of(message.id, message.submission.origin.received_at_ms);
-        Age::of(message, self.rooms.remote.as_ref(), wait)
+        Age::of(message, self.rooms.remote.as_ref(), self.wait_of(message))
+    }
+
+    fn wait_of(&self, message: &NewMessage) -> Wait {
+        self.rooms.queue.wait_of(message.id, message.submission.origin.received_at_ms)
     }
 
     /// What the session's scan found clean may be infected by the signatures of today.
@@ -382,7 +386,8 @@ impl Closing {
         }
         let finished = attempted.iter().filter(|attempt| attempt.is_done()).count();
         if finished > 0 {
-            let waited_ms = self.age_of(message).waited_ms();
+            let Wait { since_ms, now_ms } = self.wait_of(message);
+            let waited_ms = now_ms.saturating_sub(since_ms);
             info!(%queue_id, session, recipients = finished, waited_ms, "recipients have their disposition");
             if let Some(metrics) = &self.metrics {
                 metrics.seconds.observe(Duration::from_millis(waited_ms).as_secs_f64());

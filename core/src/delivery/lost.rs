@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
+use super::closing::DAMAGED;
 use super::{Attempt, Closing};
 use crate::disk::IoPool;
 use crate::events::{Event, What, evidence};
@@ -71,7 +72,7 @@ impl Mourner {
 
     async fn give_up(&self, message: NewMessage, pending: &[usize]) {
         let message = Arc::new(message);
-        let attempted = Attempt::given_up(pending, LOST);
+        let attempted = Attempt::given_up(pending, DAMAGED);
         self.closing.report(&message, &attempted);
         self.closing.tell_alone(&message, pending, &attempted).await;
     }
@@ -112,8 +113,6 @@ fn known_of(events: &[Event]) -> HashMap<&str, Known<'_>> {
     known
 }
 
-/// RFC 3463: other or undefined mail system status.
-const LOST: &str = "5.3.0 the mail was damaged on the disk of this server";
 /// The whole event log is read for so many at a time, and their bodies are in memory.
 const LOST_AT_ONCE: usize = 64;
 

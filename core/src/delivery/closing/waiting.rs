@@ -33,10 +33,6 @@ impl Age {
         Self { since_ms, now_ms, paused_ms: paused_ms.min(now_ms.saturating_sub(since_ms)) }
     }
 
-    pub(super) const fn waited_ms(self) -> u64 {
-        self.now_ms.saturating_sub(self.since_ms)
-    }
-
     /// When a mail without pauses would have come that has waited as long for what this one waits for.
     fn counted_from(self, setback: &Setback) -> u64 {
         let paused_ms = if setback.is_of_next_hop() { self.paused_ms } else { 0 };
@@ -146,7 +142,7 @@ fn setbacks(attempted: &[Attempt]) -> impl Iterator<Item = &Setback> {
 }
 
 /// RFC 3463: other or undefined mail system status.
-const DAMAGED: &str = "5.3.0 the mail was damaged on the disk of this server";
+pub(in crate::delivery) const DAMAGED: &str = "5.3.0 the mail was damaged on the disk of this server";
 /// RFC 3463: delivery time expired.
 const EXPIRED: &str = "5.4.7 given up after many attempts; the last one";
 /// The middle of the spread.
