@@ -136,6 +136,7 @@ fn listener(config: &Config, written: &Listener) -> Option<ListenerSettings> {
         name: written.name.to_string(),
         upstreams: passing.upstreams.iter().map(ToString::to_string).collect(),
         trace_header: passing.trace_header,
+        delays_mail: passing.delays_mail,
         // What is not said of this listener is no wish to keep mail that goes through.
         scan_time: (written.scan.in_session == Some(true))
             .then(|| written.scan.session_budget.unwrap_or(config.scan.session_budget).duration()),

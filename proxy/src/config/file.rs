@@ -97,6 +97,7 @@ pub(super) struct Listener {
     pub(super) backend: Option<Spanned<Backend>>,
     pub(super) upstreams: Option<Spanned<Vec<Spanned<ListenerName>>>>,
     pub(super) trace_header: Option<Spanned<bool>>,
+    pub(super) delay_mail: Option<Spanned<bool>>,
     pub(super) header_firewall: Option<Spanned<bool>>,
     pub(super) auth: Option<Spanned<PassingAuth>>,
     pub(super) connections: Option<Spanned<u32>>,

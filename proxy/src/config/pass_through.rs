@@ -48,6 +48,8 @@ pub struct Passing {
     pub upstreams: Vec<ListenerName>,
     /// Whether each mail gets a `Received:` line of ours.
     pub trace_header: bool,
+    /// Whether MAIL waits for the first RCPT, and goes to the server behind with it.
+    pub delays_mail: bool,
     /// Whether header fields are taken out that the client has no right to.
     pub header_firewall: bool,
     /// Who decides on logins.
@@ -195,16 +197,18 @@ pub(super) fn passing(written: &file::Listener, findings: &mut Vec<Finding>) -> 
     Passing {
         upstreams: written.upstreams.iter().flat_map(|names| names.get_ref()).map(named).collect(),
         trace_header: is_on(&written.trace_header),
+        delays_mail: is_on(&written.delay_mail),
         header_firewall: is_on(&written.header_firewall),
         auth: written.auth.as_ref().map(|auth| *auth.get_ref()).unwrap_or_default(),
     }
 }
 
 /// Those that only such a listener has.
-pub(super) fn keys_of_passing(written: &file::Listener) -> [Option<(&'static str, Range<usize>)>; 4] {
+pub(super) fn keys_of_passing(written: &file::Listener) -> [Option<(&'static str, Range<usize>)>; 5] {
     [
         written.upstreams.as_ref().map(|value| ("upstreams", value.span())),
         written.trace_header.as_ref().map(|value| ("trace_header", value.span())),
+        written.delay_mail.as_ref().map(|value| ("delay_mail", value.span())),
         written.header_firewall.as_ref().map(|value| ("header_firewall", value.span())),
         written.auth.as_ref().map(|value| ("auth", value.span())),
     ]

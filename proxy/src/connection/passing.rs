@@ -14,7 +14,7 @@ use gatepost_smtp::wire::xclient::Protocol;
 use super::Peer;
 use super::drive::now;
 use super::smtp::SmtpMachine;
-use crate::backend::pass_through::{Findings, Who};
+use crate::backend::pass_through::{Findings, Passage, Who};
 
 /// A question that was put, and who it is about. Its answer is there, or comes with the next reply.
 struct Put {
@@ -103,6 +103,9 @@ impl SmtpMachine {
         {
             group.push(self.put(ticket, question).await);
         }
+        if let Some(Put { answer: answer @ None, about: About::Sender, .. }) = group.first_mut() {
+            *answer = self.passage.as_deref_mut().and_then(Passage::answer_for_sender);
+        }
         for Put { ticket, answer, about } in group {
             let answer = match (answer, self.passage.as_deref_mut()) {
                 (Some(answer), _) => answer,
@@ -116,7 +119,9 @@ impl SmtpMachine {
                 }
                 About::Recipient(path) => {
                     self.evidence.extend(evidence_of(&answer, || path.to_string()));
-                    if is_of_nobody(&answer) {
+                    let is_about_sender =
+                        self.passage.as_deref().is_some_and(|passage| passage.refused_sender().is_some());
+                    if !is_about_sender && is_of_nobody(&answer) {
                         Box::pin(self.peer.guest.unknown_recipient()).await;
                     }
                 }

@@ -98,6 +98,14 @@ impl Live {
         is_silent(&mut *self.stream).await
     }
 
+    /// Whether a MAIL could be put.
+    ///
+    /// # Errors
+    /// As `mail`.
+    pub fn suits(&self, path: &ReversePath, params: &MailParams) -> Result<(), NotHandedOn> {
+        self.session.suits_mail(path, params).map_err(NotHandedOn::from)
+    }
+
     /// MAIL, with the next `reply`.
     ///
     /// # Errors

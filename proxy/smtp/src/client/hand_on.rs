@@ -41,6 +41,14 @@ impl Session {
         self.state == State::Idle
     }
 
+    /// Whether the server offers what a MAIL needs.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn suits_mail(&self, path: &ReversePath, params: &MailParams) -> Result<(), Unsuited> {
+        params_behind(path, params, &self.offered, self.is_secured).map(|_| ())
+    }
+
     /// MAIL. Its reply is that to the command, and so it is with RCPT and RSET.
     ///
     /// # Errors

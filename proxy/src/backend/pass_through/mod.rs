@@ -95,6 +95,8 @@ pub struct ListenerSettings {
     pub upstreams: Vec<String>,
     /// Whether each mail gets a `Received:` line.
     pub trace_header: bool,
+    /// Whether MAIL waits for the first RCPT, and goes to the server behind with it.
+    pub delays_mail: bool,
     /// Whether each mail is scanned before the server behind gets it, and how long that may take.
     pub scan_time: Option<Duration>,
     /// Whether a mail without a verdict in time goes through all the same; otherwise it has to come again.

@@ -1,5 +1,6 @@
 //! A client's session on its way through.
 
+mod sender;
 mod servers;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 use super::inspection::{Findings, Inspection};
 use super::road::Road;
 use super::upstream::{Link, Upstream};
+use sender::Sender;
 pub(crate) use servers::Login;
 
 /// One session of a client, and while a mail goes through, the one behind. Dropped in the middle of a mail, it closes the
@@ -31,6 +33,7 @@ pub(crate) struct Passage {
     /// Whether the client's transaction is the one behind. One that the client has given up stays open there until the
     /// session behind is used again.
     is_in_mail: bool,
+    sender: Sender,
     /// Whether the connection was lost within the transaction.
     is_lost: bool,
     /// Whether the session behind says something of who the client is: then it is this client's alone.
@@ -73,6 +76,7 @@ impl Passage {
             inspection: None,
             findings: Findings { verdict: None, stripped: None },
             is_in_mail: false,
+            sender: Sender::Told,
             is_lost: false,
         }
     }
@@ -97,7 +101,8 @@ impl Passage {
         self.link.as_ref().is_some_and(|link| link.live.capabilities().pipelining)
     }
 
-    /// MAIL: has a connection and puts the command. `None`: `reply` has the answer.
+    /// MAIL: has a connection and puts the command, or keeps it for the first RCPT. `None`: `answer_for_sender` has the answer, or
+    /// else `reply`.
     pub(crate) async fn mail(
         &mut self,
         who: Who<'_>,
@@ -109,12 +114,18 @@ impl Passage {
         if !who.is_relayed && !self.road.may_send(who.user, who.rights, path) {
             return Some(Answer::Refused(Refusal::SenderNotOwned));
         }
+        let delays_mail = self.road.delays_mail;
         let link = match self.usable_link().await {
             Ok(link) => link,
             Err(answer) => return Some(answer),
         };
-        let put = link.live.mail(path, params);
+        let waits = delays_mail && link.live.capabilities().pipelining;
+        let put = if waits { link.live.suits(path, params) } else { link.live.mail(path, params) };
         self.is_in_mail = put.is_ok();
+        if waits && put.is_ok() {
+            let (path, params) = (path.clone(), params.clone());
+            self.sender = Sender::Waiting { path, params, is_answered: false };
+        }
         put.err().map(|error| self.not_put(error))
     }
 
@@ -122,6 +133,12 @@ impl Passage {
     pub(crate) fn rcpt(&mut self, who: Who<'_>, path: &ForwardPath, params: &RcptParams) -> Option<Answer> {
         if !self.road.may_reach(who.rights, path) {
             return Some(Answer::Refused(Refusal::RelayDenied));
+        }
+        if let Some(said) = self.refused_sender() {
+            return Some(Answer::Said(said.clone()));
+        }
+        if let Err(answer) = self.put_sender() {
+            return Some(answer);
         }
         let Some(link) = self.link.as_mut().filter(|_| self.is_in_mail) else {
             // Without a connection that was lost there is nothing to belong to: its MAIL was refused here.
@@ -134,6 +151,14 @@ impl Passage {
 
     /// The answer to the oldest command that has none.
     pub(crate) async fn reply(&mut self) -> Answer {
+        if let Err(answer) = self.hear_sender().await {
+            return answer;
+        }
+        let answer = self.hear().await;
+        self.refused_sender().map_or(answer, |said| Answer::Said(said.clone()))
+    }
+
+    async fn hear(&mut self) -> Answer {
         let Some(link) = &mut self.link else { return Answer::Refused(Refusal::BehindLost) };
         match link.live.reply().await {
             Ok(said) => Answer::Said(said),
@@ -260,6 +285,7 @@ impl Passage {
     pub(crate) fn rest(&mut self) {
         self.inspection = None;
         self.is_in_mail = false;
+        self.sender = Sender::Told;
         if let Some(link) = self.link.take() {
             if !self.is_bound && !link.is_told() {
                 link.release();
@@ -302,6 +328,7 @@ impl Passage {
     /// server has said at last.
     fn lose(&mut self, failure: &Failure) -> Answer {
         self.is_lost = true;
+        self.sender = Sender::Told;
         if let Some(link) = self.link.take() {
             let upstream = link.upstream();
             tracing::info!(upstream = upstream.name(), %failure, "lost a session with a server behind");

@@ -19,6 +19,7 @@ use super::{Inspectors, ListenerSettings, Settings};
 pub(super) struct Road {
     pub(super) hostname: Arc<str>,
     pub(super) trace_header: bool,
+    pub(super) delays_mail: bool,
     pub(super) scan_time: Option<Duration>,
     pub(super) fails_open: bool,
     pub(super) header_firewall: bool,
@@ -43,6 +44,7 @@ impl Road {
         Self {
             hostname: settings.hostname.as_str().into(),
             trace_header: listener.trace_header,
+            delays_mail: listener.delays_mail,
             scan_time: listener.scan_time,
             fails_open: listener.fails_open,
             header_firewall: listener.header_firewall,
@@ -146,6 +148,7 @@ mod tests {
         Road {
             hostname: "mx.example".into(),
             trace_header: false,
+            delays_mail: false,
             scan_time: None,
             fails_open: false,
             header_firewall: false,

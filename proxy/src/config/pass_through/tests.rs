@@ -73,6 +73,7 @@ fn what_could_not_work_or_would_be_open_is_refused() {
         (format!("{LISTENER}{BEHIND}"), "there is no server"),
         (format!("{plain}{BEHIND}{UPSTREAM}"), "no listener passes"),
         (format!("{plain}trace_header = true\n"), "goes with backend"),
+        (format!("{plain}delay_mail = true\n"), "goes with backend"),
         (
             whole.replace("backend =", "scan = { infected = \"quarantine\", in_session = true }\nbackend ="),
             "nothing is kept",

@@ -106,6 +106,9 @@ impl Passage {
     pub(crate) async fn extension(&mut self, extension: &Extension) -> Answer {
         // A blob speaks of the mail that has begun, and there is none in another session.
         let is_of_mail = matches!(extension, Extension::Exch50(_));
+        if let Err(answer) = self.tell_sender().await {
+            return answer;
+        }
         if is_of_mail && self.link.is_none() {
             return Answer::Refused(Refusal::BehindLost);
         }
