@@ -24,7 +24,6 @@ use gatepost_core::delivery::{self, Workers};
 use gatepost_core::directory::Directory;
 use gatepost_core::dkim::Signers;
 use gatepost_core::events::Log;
-use gatepost_core::filter;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::Queue;
 use gatepost_core::scan::{Ensemble, Overruled, Scanner};
@@ -39,7 +38,6 @@ use crate::backend::embedded::Embedded;
 use crate::config::Config;
 use crate::control;
 use crate::data_folder::DataFolder;
-use crate::dkim_keys;
 use crate::metrics::EdgeMetrics;
 use crate::pass_through;
 use crate::pauses_file;
@@ -56,8 +54,8 @@ use mail_folders::MailFolders;
 use mailbox_scans::MailboxScans;
 pub use opening::{OpenError, load_policy, load_tls, start_engines};
 use opening::{
-    open_admission, open_events, open_pass_through, open_queue, open_stores, reload_engines, report_on_tls,
-    start_scanner, start_verifier, start_watchdog, start_workers,
+    open_admission, open_backend, open_events, open_pass_through, open_queue, open_stores, reload_engines,
+    report_on_tls, start_scanner, start_verifier, start_watchdog, start_workers,
 };
 use settings::{authn_settings, backend_settings, block_list_settings, delivery_policy, tls_files};
 pub use settings::{rules, scan_settings, server_settings};
@@ -130,17 +128,8 @@ impl Rooms {
         let mailbox_scans = MailboxScans::start(config, &rooms, &stores, &whole, registry).await?;
         rooms.proactive = mailbox_scans.proactive();
         let workers = start_workers(config, rooms.clone(), delivery_metrics).await?;
-        mail_folders.watch_pickup(config, rooms, &bodies, registry)?;
-        let backend = Arc::new(Embedded::new(
-            directory.clone(),
-            queue.clone(),
-            scanner.clone(),
-            events.clone(),
-            Some(filter::Metrics::register(registry)?),
-            bodies,
-            backend_settings(config),
-        ));
-        set_up(&backend, config, &workers, remote.as_ref())?;
+        mail_folders.watch_pickup(config, &rooms, &bodies, registry)?;
+        let backend = open_backend(config, &rooms, &workers, bodies, registry)?;
         directory.rewrite_with(config.srs.clone());
         let edge = Services {
             block_lists: BlockLists::start(block_list_settings(config), dnsbl::Metrics::register(registry)?)?,
@@ -286,19 +275,6 @@ impl Rooms {
         self.store.close().await;
         self.events.flush().await;
     }
-}
-
-/// What the backend needs besides the rooms that it is made of.
-fn set_up(
-    backend: &Embedded,
-    config: &Config,
-    workers: &Workers,
-    remote: Option<&Remote>,
-) -> Result<(), OpenError> {
-    backend.sign_with(dkim_keys::load(config)?);
-    backend.keep_suspects_in(workers.suspects());
-    backend.stand_before(relay::behind(config, remote)?);
-    Ok(())
 }
 
 #[cfg(test)]

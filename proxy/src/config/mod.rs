@@ -18,6 +18,7 @@ mod dnsbl;
 mod engines;
 mod file;
 mod infected;
+mod listener;
 pub mod listener_scan;
 pub mod network;
 mod pass_through;

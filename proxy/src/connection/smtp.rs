@@ -1,28 +1,24 @@
 //! SMTP on the driver: the session of `gatepost_smtp`, and the rooms that answer its questions.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatepost_core::BoxFuture;
 use gatepost_core::clock::now_ms;
-use gatepost_core::events::{What, evidence};
 use gatepost_core::intake::Origin;
 use gatepost_smtp::server::{
-    Answer, BodySink, Config, Identity, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session,
-    Ticket, TlsFacts,
+    Answer, BodySink, Config, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session, Ticket,
+    TlsFacts,
 };
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use gatepost_smtp::wire::token::Tokens;
-use gatepost_smtp::wire::xclient::{Attribute, Xclient};
 
 use super::drive::now;
 use super::machine::{Machine, Step};
 use super::{Ending, Peer};
-use crate::admission::verdict::Refused;
-use crate::authn::{self, Channel, ChannelBinding, Exchange};
+use crate::authn::Exchange;
 use crate::backend::pass_through::Passage;
 use crate::backend::{Discard, Transaction};
 use crate::tls::Proof;
@@ -32,9 +28,9 @@ pub(super) struct SmtpMachine {
     pub(super) session: Session,
     pub(super) config: Arc<Config>,
     pub(super) peer: Peer,
-    tls: Option<(TlsFacts, Proof)>,
+    pub(super) tls: Option<(TlsFacts, Proof)>,
     /// From AUTH to its last word.
-    exchange: Option<Box<(Mechanism, Exchange)>>,
+    pub(super) exchange: Option<Box<(Mechanism, Exchange)>>,
     /// Where sessions are passed through to a server behind.
     pub(super) passage: Option<Box<Passage>>,
     /// From AUTH to its last word, where a server behind has that.
@@ -63,11 +59,21 @@ impl SmtpMachine {
             ..PeerFacts::anonymous(peer.address, tls.as_ref().map(|(facts, _)| facts.clone()))
         };
         let tokens = Tokens::seeded(peer.session.number());
-        let mut session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
-        if tls.as_ref().is_some_and(|(_, proof)| proof.client.is_some()) {
-            session = session.with_certificate();
-        }
+        let session = Session::open(Arc::clone(&config), facts, now).with_tokens(tokens);
         let passage = peer.context.services.pass_through.passage(&peer.context.listener);
+        Self::fresh(session, config, peer, tls, passage)
+    }
+
+    /// Nothing was said in it yet.
+    fn fresh(
+        session: Session,
+        config: Arc<Config>,
+        peer: Peer,
+        tls: Option<(TlsFacts, Proof)>,
+        passage: Option<Box<Passage>>,
+    ) -> Self {
+        let has_certificate = tls.as_ref().is_some_and(|(_, proof)| proof.client.is_some());
+        let session = if has_certificate { session.with_certificate() } else { session };
         Self {
             session: before(session, passage.as_deref()),
             config,
@@ -113,114 +119,13 @@ impl SmtpMachine {
                 return None;
             }
             Question::Xclient(xclient) => match self.on_behalf(&xclient).await {
-                Ok(facts) => {
-                    // The relay's, and not that of whom it speaks for.
-                    if let Some((_, proof)) = &mut self.tls {
-                        proof.client = None;
-                    }
-                    if let Some(passage) = self.passage.as_deref_mut() {
-                        passage.forget_login();
-                    }
-                    Answer::Peer(facts)
-                }
+                Ok(facts) => Answer::Peer(facts),
                 Err(refusal) => self.judged(Err(refusal), || xclient.to_string()),
             },
             Question::Behind | Question::Extension(_) | Question::ExtensionEnd => {
                 Answer::Refused(Refusal::NotImplemented)
             }
         })
-    }
-
-    /// A listed relay says on whose behalf it speaks: from now on that client's address is the one that counts. Name, HELO
-    /// and protocol decide nothing here (the relay says EHLO again), and nobody is logged in on hearsay.
-    async fn on_behalf(&mut self, xclient: &Xclient) -> Result<PeerFacts, Refusal> {
-        let mut address = None;
-        let mut port = 0;
-        for attribute in xclient.attributes() {
-            match attribute {
-                Attribute::Addr(client) => address = *client,
-                Attribute::Port(client) => port = client.unwrap_or_default(),
-                Attribute::Login(Some(_)) => return Err(Refusal::ExtensionDenied),
-                Attribute::Login(None)
-                | Attribute::Name(_)
-                | Attribute::Helo(_)
-                | Attribute::Proto(_)
-                | Attribute::DestAddr(_)
-                | Attribute::DestPort(_) => {}
-            }
-        }
-        if let Some(address) = address.map(|address| address.to_canonical()) {
-            let context = Arc::clone(&self.peer.context);
-            let guest = self.peer.guest.on_behalf_of(address).map_err(|refused| refusal(&refused))?;
-            let lists = &context.services.block_lists;
-            context.stranger_checks.look_up(&guest, lists).await.map_err(|refused| refusal(&refused))?;
-            let (session, relay) = (&self.peer.session, self.peer.address);
-            self.peer.address = SocketAddr::new(address, port);
-            self.peer.guest = Arc::new(guest);
-            tracing::info!(%session, %relay, client = %self.peer.address, "a relay speaks on behalf of a client");
-        }
-        Ok(PeerFacts {
-            class: self.peer.context.classes.of(self.peer.address.ip()),
-            may_xclient: true,
-            quirks: self.peer.context.quirks.of(self.peer.address.ip()),
-            ..PeerFacts::anonymous(self.peer.address, None)
-        })
-    }
-
-    fn begin_exchange(&self, mechanism: Mechanism) -> Exchange {
-        let proof = self.tls.as_ref().map(|(_, proof)| proof);
-        let exporter = proof.and_then(|proof| proof.exporter.as_ref());
-        let binding = exporter.map(|exporter| ChannelBinding { exporter: exporter.0 });
-        let client = proof.and_then(|proof| proof.client.as_ref()?.identity.clone());
-        let plus_offered =
-            binding.is_some() && self.config.auth.inside_tls.contains(&Mechanism::ScramSha256Plus);
-        let guest = Some(Arc::clone(&self.peer.guest));
-        let channel = Channel { binding, plus_offered, client };
-        self.peer.context.services.authenticator.begin(mechanism, channel, guest)
-    }
-
-    async fn step(&mut self, response: Option<&[u8]>) -> Answer {
-        let Some((mechanism, exchange)) = self.exchange.as_deref_mut() else {
-            return Answer::Refused(Refusal::LocalError);
-        };
-        let mechanism = *mechanism;
-        let (outcome, answer) = match exchange.step(response).await {
-            authn::Step::Challenge(challenge) => return Answer::Challenge(challenge),
-            authn::Step::Success { identity, final_data } => {
-                ("ok", Answer::Authenticated { identity, final_data })
-            }
-            authn::Step::Failed => ("failed", Answer::Refused(Refusal::AuthenticationFailed)),
-            authn::Step::Unavailable => ("unavailable", Answer::Refused(Refusal::AuthenticationUnavailable)),
-        };
-        self.peer.context.metrics.authenticated(mechanism.name(), outcome);
-        if matches!(answer, Answer::Refused(_)) {
-            let told = self.told_of(mechanism);
-            self.evidence.push_back(told);
-        }
-        if outcome != "ok" {
-            // Without the name: people type their password where it belongs.
-            let (session, peer, mechanism) = (&self.peer.session, &self.peer.address, mechanism.name());
-            tracing::info!(%session, %peer, mechanism, outcome, "authentication failed");
-        }
-        self.exchange = None;
-        answer
-    }
-
-    /// Whom the client's certificate names, if that is somebody here.
-    pub(super) fn certified(&self) -> Option<&Identity> {
-        let (_, proof) = self.tls.as_ref()?;
-        proof.client.as_deref()?.identity.as_ref()
-    }
-
-    /// The mechanism, and whom the certificate names where that is what counts.
-    fn told_of(&self, mechanism: Mechanism) -> String {
-        let client = self.tls.as_ref().and_then(|(_, proof)| proof.client.as_deref());
-        match (mechanism, client) {
-            (Mechanism::External, Some(client)) => {
-                evidence(&format!("EXTERNAL with a certificate of {:?}", client.name))
-            }
-            _ => mechanism.name().to_owned(),
-        }
     }
 
     async fn begin(&mut self, reverse_path: ReversePath, params: &MailParams) -> Answer {
@@ -276,73 +181,6 @@ impl SmtpMachine {
             tls: self.tls.as_ref().map(|(facts, _)| facts.clone()),
             user: self.session.identity().map(|identity| identity.user.clone()),
             received_at_ms: now_ms(),
-        }
-    }
-
-    /// The answer, and where it is a refusal what it was decided on.
-    pub(super) fn judged(
-        &mut self,
-        result: Result<(), Refusal>,
-        evidence_of: impl FnOnce() -> String,
-    ) -> Answer {
-        match result {
-            Ok(()) => Answer::Accepted,
-            Err(refusal) => {
-                self.evidence.push_back(evidence(&evidence_of()));
-                Answer::Refused(refusal)
-            }
-        }
-    }
-
-    fn note(&mut self, notice: Notice) {
-        let session = &self.peer.session;
-        let metrics = &self.peer.context.metrics;
-        match notice {
-            Notice::Refused { rule, verb, code, evidence, limit, token } => {
-                metrics.refused(rule, code);
-                let evidence = match evidence.is_empty() {
-                    true => self.evidence.pop_front(),
-                    false => Some(evidence.to_string()),
-                };
-                let (limit, token) = (limit.map(|it| it.to_string()), token.map(|it| it.to_string()));
-                tracing::debug!(%session, rule, verb, code, ?evidence, token, "refused");
-                let (rule, verb, code) = (rule.into(), verb.into(), Some(code));
-                self.peer.record(What::Refused { rule, verb, code, evidence, limit, token });
-            }
-            Notice::Attack { rule, verb, class, evidence } => {
-                metrics.attacked(rule, verb);
-                let (peer, class) = (self.peer.address, class.name());
-                tracing::warn!(%session, %peer, rule, verb, class, ?evidence, "attack");
-                let (rule, verb, class) = (rule.into(), verb.into(), class.into());
-                self.peer.record(What::Attack { rule, verb, class, evidence: evidence.to_string() });
-            }
-            Notice::Quirk { quirk } => {
-                metrics.tolerated(quirk);
-                tracing::debug!(%session, quirk, "a deviation was tolerated");
-                self.peer.record(What::Quirk { quirk: quirk.into() });
-            }
-            Notice::Stored { queue_id, octets, recipients } => {
-                metrics.mail_accepted(octets);
-                let user = self.session.identity().map(|identity| identity.user.as_str());
-                let sender = self.sender.as_ref().map(ToString::to_string);
-                // Both passed their grammars, which know no control characters; the log's writer quotes the rest.
-                tracing::info!(%session, queue_id, user, sender, recipients, octets, "mail accepted");
-                let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
-                self.peer.record_mail(Some(queue_id), What::Accepted { sender, recipients, octets, user });
-            }
-            Notice::HandedOn { octets, recipients } => {
-                metrics.mail_accepted(octets);
-                let user = self.session.identity().map(|identity| identity.user.as_str());
-                let sender = self.sender.as_ref().map(ToString::to_string);
-                tracing::info!(%session, user, sender, recipients, octets, "mail passed through");
-                let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
-                self.peer.record(What::Accepted { sender, recipients, octets, user });
-            }
-            Notice::Authenticated { user, mechanism } => {
-                tracing::debug!(%session, ?user, mechanism = mechanism.name(), "authenticated");
-                let user = evidence(&user);
-                self.peer.record(What::Authenticated { user, mechanism: mechanism.name().into() });
-            }
         }
     }
 }
@@ -429,27 +267,13 @@ impl Machine for SmtpMachine {
     }
 
     fn into_secured(self, facts: TlsFacts, proof: Proof, now: Instant) -> Self {
-        let mut session = self.session.into_secured(facts.clone(), now);
-        if proof.client.is_some() {
-            session = session.with_certificate();
-        }
+        let session = self.session.into_secured(facts.clone(), now);
         let mut passage = self.passage;
         if let Some(passage) = passage.as_deref_mut() {
             // Whoever he was in the clear, he is nobody again.
             passage.forget_login();
         }
-        Self {
-            session: before(session, passage.as_deref()),
-            config: self.config,
-            peer: self.peer,
-            tls: Some((facts, proof)),
-            exchange: None,
-            passage,
-            relayed: None,
-            transaction: None,
-            sender: None,
-            evidence: VecDeque::new(),
-        }
+        Self::fresh(session, self.config, self.peer, Some((facts, proof)), passage)
     }
 }
 
@@ -459,11 +283,6 @@ fn before(session: Session, passage: Option<&Passage>) -> Session {
         Some(passage) => session.before(passage.offered()),
         None => session,
     }
-}
-
-/// What a relay hears where admission refuses its client.
-const fn refusal(refused: &Refused) -> Refusal {
-    if refused.rule.is_lasting() { Refusal::SubmissionDenied } else { Refusal::RateLimited }
 }
 
 /// A bound for a room that hangs: the scan's budget and a flush are far below, a client's patience of ten minutes

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::background::{BackgroundOrder, BackgroundStatus};
 use super::kept::{Kept, KeptDetails, LetGo, QuarantineRequest};
-use super::queued::{Detailed, Filter, Item, Order, Reached, Statistics};
+use super::queued::{Detailed, Filter, Item, Order, Reached};
+use super::statistics::Statistics;
 
 /// One line of the asking side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

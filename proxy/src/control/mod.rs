@@ -3,7 +3,7 @@
 //! ```text
 //! gatepost queue, scan    -> client -- control.sock --> server -> requests -> queue, scan engines
 //! gatepost quarantine                                                     `-> quarantine
-//!                            message, kept: what travels, one JSON object a line
+//!                            message: what travels, one JSON object a line
 //! ```
 //! A connection carries any number of requests, one after the other. Each is one line, and is answered by any number of
 //! `item` lines, or of `content` lines with that many octets behind each, and then by one line that ends it: `done` or
@@ -28,6 +28,7 @@ pub mod queued;
 mod requests;
 pub mod server;
 pub mod socket;
+pub mod statistics;
 
 use std::sync::Arc;
 

@@ -62,18 +62,18 @@ impl MailFolders {
     pub(super) fn watch_pickup(
         &mut self,
         config: &Config,
-        rooms: delivery::Rooms,
+        rooms: &delivery::Rooms,
         memory: &MemoryBudget,
         registry: &Registry,
     ) -> Result<(), OpenError> {
         let Some(folder) = &config.pickup else { return Ok(()) };
         let rooms = pickup::Rooms {
-            queue: rooms.queue,
-            directory: rooms.directory,
-            remote: rooms.remote,
+            queue: rooms.queue.clone(),
+            directory: rooms.directory.clone(),
+            remote: rooms.remote.clone(),
             badmail: self.badmail.clone(),
             memory: memory.clone(),
-            events: rooms.events,
+            events: rooms.events.clone(),
         };
         let metrics = pickup::Metrics::register(registry)?;
         let pickup = Pickup::start(folder, rooms, pickup_settings(config), Some(metrics));

@@ -9,13 +9,17 @@ use gatepost_core::delivery::{self, Watchdog, Workers};
 use gatepost_core::directory::{self, Directory, DirectoryError, PasswordVerifier};
 use gatepost_core::disk::RealDisk;
 use gatepost_core::events::{self, About, History, Log, What};
+use gatepost_core::filter;
+use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Damage, Queue};
 use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Rewriter, Scanner, engines};
 use gatepost_core::store;
 use gatepost_core::tlsrpt::Ledger;
 
 use super::databases::Stores;
-use super::settings::{delivery_policy, engine_settings, queue_settings, rules, scan_settings, tls_files};
+use super::settings::{
+    backend_settings, delivery_policy, engine_settings, queue_settings, rules, scan_settings, tls_files,
+};
 use super::shares::Shares;
 use crate::admission::dnsbl::UnusableResolver;
 use crate::admission::networks::NetworkFileError;
@@ -24,8 +28,8 @@ use crate::backend::embedded::Embedded;
 use crate::backend::pass_through::{self, PassThrough};
 use crate::config::Config;
 use crate::data_folder::{DataFolder, FolderError};
-use crate::dkim_keys::KeyFileError;
-use crate::relay::RelayError;
+use crate::dkim_keys::{self, KeyFileError};
+use crate::relay::{self, RelayError};
 use crate::scan_helper::Helpers;
 use crate::tls::{Tls, TlsError};
 use crate::tls_results::TlsResults;
@@ -103,6 +107,28 @@ pub(super) fn report_on_tls(
     let backend = Arc::clone(backend);
     let signers = Box::new(move || backend.signers());
     TlsResults::start(config, folder, ledger, queue.clone(), signers, registry)
+}
+
+pub(super) fn open_backend(
+    config: &Config,
+    rooms: &delivery::Rooms,
+    workers: &Workers,
+    bodies: MemoryBudget,
+    registry: &prometheus::Registry,
+) -> Result<Arc<Embedded>, OpenError> {
+    let backend = Embedded::new(
+        rooms.directory.clone(),
+        rooms.queue.clone(),
+        rooms.scanner.clone(),
+        rooms.events.clone(),
+        Some(filter::Metrics::register(registry)?),
+        bodies,
+        backend_settings(config),
+    );
+    backend.sign_with(dkim_keys::load(config)?);
+    backend.keep_suspects_in(workers.suspects());
+    backend.stand_before(relay::behind(config, rooms.remote.as_ref())?);
+    Ok(Arc::new(backend))
 }
 
 pub(super) async fn open_pass_through(

@@ -3,7 +3,8 @@
 use super::Protocol;
 use super::awaited::Awaited;
 use super::contract::{Content, Failure, Outcome, Output, Stage};
-use super::session::{Session, State, after};
+use super::session::Session;
+use super::state::{State, after};
 use crate::wire::data::LineEncoder;
 use crate::wire::params::BodyKind;
 use crate::wire::reply_parse::{ReplyClass, ServerReply};

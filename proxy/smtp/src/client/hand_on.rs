@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::awaited::Awaited;
 use super::contract::{Failure, Output, Stage, Unsuited};
-use super::session::{Session, State};
+use super::session::Session;
+use super::state::State;
 use super::{Capabilities, NotReady, SizeOffer};
 use crate::wire::data::LineEncoder;
 use crate::wire::params::{BodyKind, MailParams, RcptParams};

@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::awaited::{AuthStep, Awaited};
 use super::contract::{Failure, Output, Stage};
 use super::scram::{AwaitingFirst, Exchange, Means, Proof, ScramFault, Variant};
-use super::session::{Session, State};
+use super::session::Session;
+use super::state::State;
 use crate::wire::auth::Secret;
 use crate::wire::reply_parse::{ReplyClass, ServerReply};
 

@@ -33,6 +33,7 @@ mod login;
 mod opening;
 pub mod scram;
 pub mod session;
+mod state;
 mod transaction;
 
 pub use capabilities::{Capabilities, SizeOffer};

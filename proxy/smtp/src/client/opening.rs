@@ -2,7 +2,8 @@
 
 use super::awaited::Awaited;
 use super::contract::{Failure, Output, Stage};
-use super::session::{Session, State};
+use super::session::Session;
+use super::state::State;
 use super::{Capabilities, Protocol, StartTls};
 use crate::wire::reply_parse::{ReplyClass, ServerReply};
 

@@ -1,16 +1,17 @@
-//! The machine's inputs, and what it waits for.
+//! The machine's inputs, what each reply answers, and the end.
 //!
 //! Every command that is sent leaves an `Awaited` behind, and each reply answers the oldest: commands that are pipelined
 //! and commands that are not differ in when they are sent alone.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::awaited::Awaited;
 use super::contract::{Failure, Mail, Outcome, Output, Stage};
 use super::hand_on_servers::Blob;
 use super::introduction::{Introduced, Introduction};
 use super::scram::{Exchange, Means, Proof};
+use super::state::State;
 use super::transaction::Transaction;
 use super::{Capabilities, Config};
 use crate::wire::data::LineEncoder;
@@ -40,27 +41,6 @@ pub struct Session {
     outputs: VecDeque<Output>,
     now: Instant,
     deadline: Option<Instant>,
-}
-
-/// What the session is doing besides waiting for replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// Nothing.
-    Conversing,
-    /// `Output::Upgrade` was given out; an octet now would be plaintext behind STARTTLS.
-    Upgrading,
-    /// `Output::Prove` was given out.
-    Proving,
-    /// `Output::Ready` was given out.
-    Idle,
-    /// Sending a body.
-    Body,
-    /// A challenge was told: whoever logs in has the word.
-    Challenged,
-    /// Sending a blob.
-    Blob,
-    /// `Output::Close` was given out.
-    Closed,
 }
 
 /// A mail was begun, or QUIT asked for, in the middle of something else.
@@ -387,6 +367,11 @@ impl Session {
         self.now
     }
 
+    /// To be called once all that the session does for now is done.
+    pub(super) fn arm(&mut self) {
+        self.deadline = self.gives_up_at();
+    }
+
     fn close(&mut self, ending: Result<(), Failure>) {
         if self.state != State::Closed {
             self.state = State::Closed;
@@ -395,57 +380,6 @@ impl Session {
             self.outputs.push_back(Output::Close(ending));
         }
     }
-
-    /// What the session is about right now.
-    pub(super) fn stage(&self) -> Stage {
-        match (self.state, self.awaited.front()) {
-            (State::Body, _) => Stage::Body,
-            (State::Challenged, _) => Stage::Auth,
-            (State::Blob, _) => Stage::Blob,
-            (State::Upgrading, _) => Stage::Handshake,
-            (State::Proving, _) => Stage::Auth,
-            (_, None) => Stage::Idle,
-            // The last chunk may be there, whatever has become of the reply to an earlier one.
-            (_, Some(Awaited::Chunk)) if self.awaited.contains(&Awaited::End) => Stage::EndOfData,
-            (_, Some(Awaited::HandedChunk))
-                if self.awaited.back() == Some(&Awaited::HandedOn(Stage::EndOfData)) =>
-            {
-                Stage::EndOfData
-            }
-            (_, Some(awaited)) => awaited.stage(),
-        }
-    }
-
-    pub(super) fn arm(&mut self) {
-        let patience = match (self.state, self.awaited.front()) {
-            (State::Closed | State::Idle, _) => {
-                self.deadline = None;
-                return;
-            }
-            // How fast it comes is up to whoever hands it in.
-            (State::Challenged | State::Blob, _) => {
-                self.deadline = None;
-                return;
-            }
-            (State::Body, _) if self.transaction.is_none() => {
-                self.deadline = None;
-                return;
-            }
-            (State::Body, _) => self.config.patience.block,
-            (State::Upgrading | State::Proving, _) | (State::Conversing, None) => {
-                self.config.patience.command
-            }
-            (State::Conversing, Some(awaited)) => awaited.patience(&self.config.patience),
-        };
-        let deadline = after(self.now, patience);
-        let total = self.transaction.as_ref().map(|transaction| transaction.deadline);
-        self.deadline = Some(total.map_or(deadline, |total| total.min(deadline)));
-    }
-}
-
-/// A duration that the clock cannot hold means "never" to whoever set it, but a session needs an end: now.
-pub(super) fn after(now: Instant, patience: Duration) -> Instant {
-    now.checked_add(patience).unwrap_or(now)
 }
 
 /// RFC 5321 section 4.2.3.

@@ -13,6 +13,7 @@ mod body;
 mod dialog;
 mod failures;
 mod hand_on;
+mod hand_on_to_anybody;
 mod introduction;
 mod lmtp;
 mod opening;

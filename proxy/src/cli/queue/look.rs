@@ -10,7 +10,8 @@ use super::super::output::{Output, Table, printable, time};
 use super::source::Source;
 use crate::control::client::Part;
 use crate::control::message::{Line, Request};
-use crate::control::queued::{Detailed, DomainStatistics, Filter, Hold, Item, State, Statistics};
+use crate::control::queued::{Detailed, Filter, Item, State};
+use crate::control::statistics::{DomainStatistics, Hold, Statistics};
 
 pub(super) fn list(
     source: &mut Source,

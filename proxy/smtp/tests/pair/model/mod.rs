@@ -11,11 +11,12 @@ mod behind;
 mod front;
 mod record;
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use gatepost_smtp::server::{
     AuthOffer, Config, Extensions, Limits, Mechanism, PeerClass, PeerFacts, Session, TlsFacts, TlsMode,
 };
-use std::sync::Arc;
-use std::time::Instant;
 
 pub(crate) use behind::{Behind, Kept};
 pub(crate) use front::Front;

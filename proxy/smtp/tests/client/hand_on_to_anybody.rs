@@ -1,16 +1,8 @@
-//! The client machine with commands of somebody else's, against servers that say anything at all at any time.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
+//! Commands of somebody else's, handed on to servers that say anything at all at any time.
 
 use std::time::Instant;
 
-use gatepost_smtp::client::{Config, Output, Patience, Protocol, Session, StartTls};
+use gatepost_smtp::client::{Output, Session};
 use gatepost_smtp::server::{Extension, Mechanism};
 use gatepost_smtp::wire::auth::Secret;
 use gatepost_smtp::wire::extension::{Exch50, LinkState};
@@ -19,6 +11,8 @@ use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use gatepost_smtp::wire::verb::Verb;
 use proptest::prelude::*;
 use proptest::sample::select;
+
+use crate::dialog::config;
 
 /// What happens next.
 #[derive(Debug, Clone)]
@@ -50,14 +44,7 @@ struct Ledger {
 }
 
 fn session(now: Instant) -> Session {
-    let config = Config {
-        name: "front.example".parse().unwrap(),
-        protocol: Protocol::Smtp,
-        starttls: StartTls::Never,
-        login: None,
-        patience: Patience::default(),
-    };
-    let mut session = Session::new(config, now);
+    let mut session = Session::new(config(), now);
     session.feed(now, b"220 mx.example\r\n");
     session.feed(
         now,
