@@ -27,7 +27,7 @@ use gatepost_core::events::Log;
 use gatepost_core::filter;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::Queue;
-use gatepost_core::scan::{Ensemble, Overruled, Scanner};
+use gatepost_core::scan::{Overruled, Scanner};
 use gatepost_core::store::{Databases, MailStore};
 
 use crate::admission::Policy;
@@ -50,6 +50,7 @@ use crate::state_file::StateFile;
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
 use crate::tls_results::TlsResults;
+use crate::verdict_files::VerdictFiles;
 pub use clients::check_authorities;
 pub use databases::Stores;
 use mail_folders::MailFolders;
@@ -73,7 +74,7 @@ pub struct Rooms {
     queue: Queue,
     scanner: Scanner,
     store: Arc<Databases>,
-    engines: Arc<Ensemble>,
+    kept_engines: VerdictFiles,
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
@@ -107,7 +108,7 @@ impl Rooms {
         let stores = open_stores(config, folder, registry)?;
         let store = Arc::clone(stores.all());
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engines, scanner, rewriter) =
+        let (kept_engines, scanner, rewriter) =
             start_scanner(config, folder, &shares, helpers, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
@@ -167,7 +168,7 @@ impl Rooms {
             queue,
             scanner,
             store,
-            engines,
+            kept_engines,
             workers,
             remote,
             mail_folders,
@@ -202,7 +203,7 @@ impl Rooms {
         control::Rooms {
             queue: self.queue.clone(),
             remote: self.remote.clone(),
-            engines: Arc::clone(&self.engines),
+            engines: self.kept_engines.engines(),
             releaser,
             background: self.mailbox_scans.background(),
             events: self.events.clone(),
@@ -262,7 +263,7 @@ impl Rooms {
         self.mailbox_scans.reload(config);
         self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
-        let (engines, scanner) = (Arc::clone(&self.engines), self.scanner.clone());
+        let (engines, scanner) = (self.kept_engines.engines(), self.scanner.clone());
         // An engine outside of this process may take its time.
         tokio::task::spawn_blocking(move || {
             reload_engines(&engines);
@@ -276,6 +277,7 @@ impl Rooms {
         self.remembered.close().await;
         self.mail_folders.close().await;
         self.workers.stop().await;
+        self.kept_engines.close().await;
         if let Some(tls_results) = self.tls_results {
             tls_results.close().await;
         }
