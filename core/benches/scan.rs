@@ -1,7 +1,8 @@
 //! What a slow engine costs: nothing, for content that it has seen.
 //!
 //! `cargo bench -p gatepost-core --bench scan -- [mails]` scans mails with an engine that takes 50 ms a call, and mails that
-//! differ but for their attachment (10,000 unless said otherwise), under two versions of its signatures.
+//! differ but for their attachment (10,000 unless said otherwise), under two versions of its signatures and with a restart in the
+//! middle. Told is what the restart took: to write what the engine has said, and to read it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,9 +17,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gatepost_core::disk::RealDisk;
 use gatepost_core::intake::Body;
 use gatepost_core::scan::{
-    Engine, EngineIdentity, EnginePolicy, Ensemble, Metrics, Priority, ScanReport, Scanner, Settings, Verdict,
+    Engine, EngineIdentity, EnginePolicy, Ensemble, Metrics, Priority, ScanReport, Scanner, SealKey,
+    Settings, Verdict, VerdictFolder,
 };
 use prometheus::Registry;
 
@@ -54,6 +57,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(seen_content());
     runtime.block_on(one_attachment(mails));
+    runtime.block_on(restart(mails));
 }
 
 /// The same mails twice: the second time none of them waits for the engine.
@@ -97,6 +101,31 @@ async fn one_attachment(mails: usize) {
     }
 }
 
+/// As `one_attachment`, under one version, with another process for the second half.
+async fn restart(mails: usize) {
+    let home = tempfile::tempdir().unwrap();
+    let folder = VerdictFolder::new(Arc::new(RealDisk), home.path(), SealKey::default());
+    let mut calls = 0;
+    for half in [0..mails / 2, mails / 2..mails] {
+        let start = Instant::now();
+        let (scanner, engine, ensemble) = scanner_with(false, Some(&folder));
+        let (kept, read) = (ensemble.status()[0].kept, millis(start.elapsed()));
+        for first in half.clone().step_by(AT_ONCE) {
+            let some = (first..half.end.min(first + AT_ONCE)).map(|number| mail(number, 64 * 1024));
+            all(&scanner, &some.collect::<Vec<_>>()).await;
+        }
+        calls += engine.calls_with_mark.load(Ordering::Relaxed);
+        let start = Instant::now();
+        ensemble.keep();
+        let (written, took) = (ensemble.status()[0].kept, millis(start.elapsed()));
+        println!(
+            "{} mails more: {calls} calls so far; {kept} verdicts read in {read:.1} ms, {written} written in {took:.1} ms",
+            half.len()
+        );
+    }
+    assert_eq!(calls, 1, "a restart costs no call");
+}
+
 async fn all(scanner: &Scanner, bodies: &[Body]) {
     let mut scans = tokio::task::JoinSet::new();
     for body in bodies {
@@ -113,6 +142,14 @@ async fn scan(scanner: &Scanner, body: &Body) -> ScanReport {
 }
 
 fn scanner(is_slow_for_all: bool) -> (Scanner, Arc<Slow>) {
+    let (scanner, engine, _) = scanner_with(is_slow_for_all, None);
+    (scanner, engine)
+}
+
+fn scanner_with(
+    is_slow_for_all: bool,
+    kept_in: Option<&VerdictFolder>,
+) -> (Scanner, Arc<Slow>, Arc<Ensemble>) {
     let engine = Arc::new(Slow {
         signatures: Mutex::new("1"),
         is_slow_for_all,
@@ -121,8 +158,12 @@ fn scanner(is_slow_for_all: bool) -> (Scanner, Arc<Slow>) {
     });
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let ensemble = Ensemble::new(EnginePolicy::Any).with("slow", engine.clone(), metrics.engine("slow"));
-    let scanner = Scanner::start(Arc::new(ensemble), &Settings::default(), metrics).unwrap();
-    (scanner, engine)
+    let ensemble = Arc::new(match kept_in {
+        Some(folder) => ensemble.keeping_in(folder),
+        None => ensemble,
+    });
+    let scanner = Scanner::start(ensemble.clone(), &Settings::default(), metrics).unwrap();
+    (scanner, engine, ensemble)
 }
 
 /// A mail of its own with the attachment of all.

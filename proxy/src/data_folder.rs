@@ -6,7 +6,8 @@
 //! badmail/                    mail that could be neither delivered nor returned
 //! quarantine/                 infected mail, until an operator decides
 //! store/default.sqlite        mailboxes; others beside it where there is a [[database]] for them
-//! stamp.key                   by which stamps of scans are known as ours
+//! stamp.key                   by which stamps of scans, and kept verdicts, are known as ours
+//! verdicts/                   what each scan engine has said of which content
 //! directory.sqlite            domains, accounts, aliases
 //! scan/                       only where a command scans: what it writes while it looks at an item
 //! rules/                      YARA rules of the operator, optional
@@ -348,6 +349,12 @@ impl DataFolder {
     #[must_use]
     pub fn scan_scratch(&self) -> PathBuf {
         self.root.join("scan")
+    }
+
+    /// What scan engines have said of content.
+    #[must_use]
+    pub fn verdicts(&self) -> PathBuf {
+        self.root.join("verdicts")
     }
 
     /// What admission knows of peers.

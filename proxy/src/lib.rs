@@ -39,6 +39,7 @@ mod state_file;
 pub mod telemetry;
 pub mod tls;
 pub mod tls_results;
+mod verdict_files;
 
 #[cfg(test)]
 mod testing;

@@ -26,7 +26,7 @@ use gatepost_core::dkim::Signers;
 use gatepost_core::events::Log;
 use gatepost_core::quarantine::Releaser;
 use gatepost_core::queue::Queue;
-use gatepost_core::scan::{Ensemble, Overruled, Scanner};
+use gatepost_core::scan::{Overruled, Scanner};
 use gatepost_core::store::{Databases, MailStore};
 
 use crate::admission::Policy;
@@ -48,6 +48,7 @@ use crate::state_file::StateFile;
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
 use crate::tls_results::TlsResults;
+use crate::verdict_files::VerdictFiles;
 pub use clients::check_authorities;
 pub use databases::Stores;
 use mail_folders::MailFolders;
@@ -71,7 +72,7 @@ pub struct Rooms {
     queue: Queue,
     scanner: Scanner,
     store: Arc<Databases>,
-    engines: Arc<Ensemble>,
+    kept_engines: VerdictFiles,
     workers: Workers,
     remote: Option<Remote>,
     mail_folders: MailFolders,
@@ -105,7 +106,7 @@ impl Rooms {
         let stores = open_stores(config, folder, registry)?;
         let store = Arc::clone(stores.all());
         let Memory { whole, bodies } = shares.memory.clone();
-        let (engines, scanner, rewriter) =
+        let (kept_engines, scanner, rewriter) =
             start_scanner(config, folder, &shares, helpers, overruled, &events, registry)?;
         let verifier = start_verifier(&directory, registry)?;
         let (delivery_metrics, watchdog) = start_watchdog(&events, registry)?;
@@ -156,7 +157,7 @@ impl Rooms {
             queue,
             scanner,
             store,
-            engines,
+            kept_engines,
             workers,
             remote,
             mail_folders,
@@ -191,7 +192,7 @@ impl Rooms {
         control::Rooms {
             queue: self.queue.clone(),
             remote: self.remote.clone(),
-            engines: Arc::clone(&self.engines),
+            engines: self.kept_engines.engines(),
             releaser,
             background: self.mailbox_scans.background(),
             events: self.events.clone(),
@@ -251,7 +252,7 @@ impl Rooms {
         self.mailbox_scans.reload(config);
         self.edge.verifier.directory().rewrite_with(config.srs.clone());
         self.workers.reload(delivery_policy(config));
-        let (engines, scanner) = (Arc::clone(&self.engines), self.scanner.clone());
+        let (engines, scanner) = (self.kept_engines.engines(), self.scanner.clone());
         // An engine outside of this process may take its time.
         tokio::task::spawn_blocking(move || {
             reload_engines(&engines);
@@ -265,6 +266,7 @@ impl Rooms {
         self.remembered.close().await;
         self.mail_folders.close().await;
         self.workers.stop().await;
+        self.kept_engines.close().await;
         if let Some(tls_results) = self.tls_results {
             tls_results.close().await;
         }

@@ -13,6 +13,8 @@ pub struct SlowScanner {
 
 /// Items with this word in them wait while the scanner is busy.
 pub const SLOW: &str = "TAKES-ITS-TIME";
+/// Items with this word in them are counted.
+pub const COUNTED: &str = "EACH-LOOK-COUNTS";
 
 #[derive(Debug, Default)]
 struct Desk {
@@ -25,6 +27,8 @@ struct State {
     is_busy: bool,
     /// Items that wait.
     held: usize,
+    /// Items with the word `COUNTED` that were given to it.
+    counted: usize,
     /// Texts, of which the number is the version of its signatures.
     known: Vec<String>,
 }
@@ -68,6 +72,12 @@ impl SlowScanner {
         self.desk.lock().held
     }
 
+    /// How often it was given an item with the word `COUNTED`.
+    #[must_use]
+    pub fn counted(&self) -> usize {
+        self.desk.lock().counted
+    }
+
     /// Knows another virus from now on, which makes its signatures new.
     pub fn learn(&self, text: &str) {
         self.desk.lock().known.push(text.to_owned());
@@ -96,6 +106,9 @@ impl Service for Desk {
     fn look(&self, item: Vec<u8>) -> Said {
         let has = |text: &str| item.windows(text.len()).any(|window| window == text.as_bytes());
         let mut state = self.lock();
+        if has(COUNTED) {
+            state.counted += 1;
+        }
         if has(SLOW) {
             state.held += 1;
             state = self.changed.wait_while(state, |state| state.is_busy).expect("no thread has panicked");

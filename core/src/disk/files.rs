@@ -27,6 +27,20 @@ pub fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Writes a file whole or not at all, flushed with its folder. It takes the place of one with the same name; `draft` is where it
+/// comes to be, in the same folder.
+///
+/// # Errors
+/// The disk's. The draft may be left behind.
+pub fn replace(disk: &dyn Disk, draft: &Path, path: &Path, octets: &[u8]) -> io::Result<()> {
+    remove_if_there(disk, draft)?;
+    let file = disk.create(draft)?;
+    file.write_all_at(0, &[IoSlice::new(octets)])?;
+    file.flush()?;
+    disk.rename(draft, path)?;
+    disk.flush_folder(path.parent().unwrap_or(path))
+}
+
 /// Copies `content`, as far as it can be read and up to `octets_max`, into an empty file and flushes it. `seen` gets each part that
 /// was written.
 ///

@@ -1,7 +1,7 @@
 //! The files of the quarantine, and which of them go.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{self, IoSlice, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::record::{Record, Written};
 use super::{Details, Metrics, Selection, Settings, Suspect};
 use crate::clock::millis;
 use crate::disk::Disk;
-use crate::disk::files::{Copied, copy, remove_if_there};
+use crate::disk::files::{Copied, copy, remove_if_there, replace};
 use crate::queue::QueueId;
 use crate::scan::Ruling;
 
@@ -369,12 +369,7 @@ impl Folder {
     }
 
     fn replace(&self, new: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
-        remove_if_there(&*self.disk, new)?;
-        let file = self.disk.create(new)?;
-        file.write_all_at(0, &[IoSlice::new(text)])?;
-        file.flush()?;
-        self.disk.rename(new, path)?;
-        self.disk.flush_folder(&self.root)
+        replace(&*self.disk, new, path, text)
     }
 
     fn path(&self, id: QueueId, suffix: &str) -> PathBuf {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::examine::{clean_contained, scan_contained};
 use super::item_verdicts::ItemVerdicts;
+use super::kept::VerdictFile;
 use super::metrics::EngineMetrics;
-use super::{Cleaning, Engine, EngineIdentity, Reload, Verdict};
+use super::{Cleaning, Engine, EngineIdentity, Reload, Verdict, VerdictFolder};
 
 /// The engines of a scanner, in the order in which they are asked.
 #[derive(Default)]
@@ -41,6 +42,8 @@ pub struct EngineStatus {
     pub calls: u64,
     /// Items that it had said something of before.
     pub remembered: u64,
+    /// Items of which the file for the next run has a verdict.
+    pub kept: u64,
     /// Calls that took longer than 2.5 s.
     pub slow_calls: u64,
 }
@@ -49,6 +52,8 @@ struct Member {
     name: String,
     engine: Arc<dyn Engine>,
     verdicts: ItemVerdicts,
+    /// Where these outlive this process; none where they do not.
+    file: Option<VerdictFile>,
     metrics: EngineMetrics,
 }
 
@@ -64,9 +69,32 @@ impl Ensemble {
     /// With one engine more, behind the others.
     #[must_use]
     pub fn with(mut self, name: &str, engine: Arc<dyn Engine>, metrics: EngineMetrics) -> Self {
-        let name = name.to_owned();
-        self.members.push(Member { name, engine, verdicts: ItemVerdicts::default(), metrics });
+        let (name, verdicts) = (name.to_owned(), ItemVerdicts::default());
+        self.members.push(Member { name, engine, verdicts, file: None, metrics });
         self
+    }
+
+    /// With what they have said of items kept in this folder. What it has is taken over, as far as it is of the signatures that
+    /// they have. Blocks on the disk.
+    #[must_use]
+    pub fn keeping_in(mut self, folder: &VerdictFolder) -> Self {
+        let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
+        folder.clear_up(&names);
+        for member in &mut self.members {
+            let file = folder.file(&member.name, member.metrics.items_kept.clone());
+            if let Some(recalled) = file.read() {
+                member.verdicts.recall(recalled, &member.engine.identity());
+            }
+            member.file = Some(file);
+        }
+        self
+    }
+
+    /// Writes what is new into the folder: now and then, and at the end. Blocks on the disk.
+    pub fn keep(&self) {
+        for Member { file, verdicts, .. } in &self.members {
+            file.iter().for_each(|file| file.write(verdicts));
+        }
     }
 
     /// What is known of each engine.
@@ -80,7 +108,7 @@ impl Ensemble {
     pub fn reload_each(&self) -> Vec<(String, Reload)> {
         let reload = |member: &Member| {
             let reload = member.engine.reload();
-            member.verdicts.forget();
+            member.forget();
             (member.name.clone(), reload)
         };
         self.members.iter().map(reload).collect()
@@ -208,7 +236,17 @@ impl Member {
             is_available: self.engine.is_available(),
             calls: self.metrics.calls.get(),
             remembered: self.metrics.items_remembered.get(),
+            kept: u64::try_from(self.metrics.items_kept.get()).unwrap_or(0),
             slow_calls: self.metrics.slow_calls.get(),
+        }
+    }
+
+    fn forget(&self) {
+        match &self.file {
+            Some(file) => file.forget(&self.verdicts),
+            None => {
+                self.verdicts.forget();
+            }
         }
     }
 

@@ -5,7 +5,8 @@ use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::{EngineIdentity, Verdict};
+use super::verdict_file::{Draft, Recalled};
+use super::{EngineIdentity, POLICY_VERSION, Stamp, Verdict};
 
 /// The verdicts of one engine under its current signatures.
 #[derive(Debug, Default)]
@@ -15,7 +16,10 @@ pub(super) struct ItemVerdicts {
 }
 
 /// BLAKE3 of an item's octets.
-type ItemHash = [u8; 32];
+pub(super) type ItemHash = [u8; 32];
+
+/// How often something was learned or forgotten. What is the same has nothing new for a file.
+pub(super) type Changes = u64;
 
 #[derive(Debug, Default)]
 struct State {
@@ -28,6 +32,10 @@ struct State {
     epoch: u64,
     /// With the engine now, under `identity`.
     running: HashSet<ItemHash>,
+    /// What a file has said. It waits for an engine that is not there yet, until that has these signatures, or has said something
+    /// under others.
+    recalled: Option<Recalled>,
+    changes: Changes,
 }
 
 /// A call to the engine. Dropped, it lets the others who wait for the same item go on.
@@ -85,11 +93,39 @@ impl ItemVerdicts {
     }
 
     /// Has everything asked anew: the engine may know more than its version tells.
-    pub(super) fn forget(&self) {
+    pub(super) fn forget(&self) -> Changes {
         let mut state = self.lock();
         state.epoch = state.epoch.wrapping_add(1);
         state.young.clear();
         state.old.clear();
+        state.recalled = None;
+        state.changes = state.changes.wrapping_add(1);
+        state.changes
+    }
+
+    /// Takes over what was said before a restart, where it was said under the plan of now, and by an engine as it is `now` or will
+    /// have been once it says something. It comes before anything else is asked.
+    pub(super) fn recall(&self, recalled: Recalled, now: &EngineIdentity) {
+        if recalled.stamp.policy != POLICY_VERSION {
+            return;
+        }
+        let mut state = self.lock();
+        state.recalled = Some(recalled);
+        state.turn_to(now);
+    }
+
+    /// All that is remembered, for the file of the engine with this name; `None` where that has it, as of `written`.
+    pub(super) fn draft(&self, engine: &str, written: Changes) -> Option<(Draft, Changes)> {
+        let state = self.lock();
+        if state.changes == written {
+            return None;
+        }
+        let stamp = Stamp::new(state.identity.clone()?, POLICY_VERSION);
+        let mut draft = Draft::new(engine, &stamp, state.old.len().saturating_add(state.young.len()));
+        for (item, verdict) in state.old.iter().chain(&state.young) {
+            draft.add(item, verdict);
+        }
+        Some((draft, state.changes))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -103,6 +139,8 @@ impl Running<'_> {
     fn remember(&self, verdict: &Verdict) {
         let mut state = self.verdicts.lock();
         if state.identity.as_ref() == Some(self.identity) && state.epoch == self.epoch {
+            state.recalled = None;
+            state.changes = state.changes.wrapping_add(1);
             state.keep(self.item, verdict.clone());
         }
     }
@@ -123,8 +161,16 @@ impl Drop for Running<'_> {
 
 impl State {
     fn turn_to(&mut self, identity: &EngineIdentity) {
-        if self.identity.as_ref() != Some(identity) {
-            *self = Self { identity: Some(identity.clone()), epoch: self.epoch, ..Self::default() };
+        if self.identity.as_ref() == Some(identity) {
+            return;
+        }
+        let (epoch, changes) = (self.epoch, self.changes);
+        let is_current = |recalled: &mut Recalled| recalled.stamp.engine == *identity;
+        let said = self.recalled.take_if(is_current).map(|recalled| recalled.verdicts).unwrap_or_default();
+        let recalled = self.recalled.take();
+        *self = Self { identity: Some(identity.clone()), epoch, recalled, changes, ..Self::default() };
+        for (item, verdict) in said {
+            self.keep(item, verdict);
         }
     }
 
@@ -153,8 +199,13 @@ const fn is_final(verdict: &Verdict) -> bool {
     }
 }
 
-/// Twice as many are kept, at some 100 octets each: 1.6 MiB for an engine.
-const GENERATION_MAX: usize = 8_192;
+/// Twice as many are remembered. A mail has about three items that no other has (itself, its text, the same in HTML), so an
+/// attachment has to come again within some 19,000 mails: hours on most servers, minutes on one that takes 50 mails a second.
+/// It is what a table of 65,536 places holds before it doubles: at 57 octets a place, two of them are 7.1 MiB for an engine, and
+/// the file has 3.6 MiB. Each threat's name takes its octets besides.
+const GENERATION_MAX: usize = 65_536 / 8 * 7;
+/// The most that are remembered.
+pub(super) const ITEMS_MAX: usize = 2 * GENERATION_MAX;
 
 #[cfg(test)]
 mod tests;

@@ -27,11 +27,18 @@ pub struct Metrics {
     pub(super) stale: IntCounter,
     unscanned: IntCounterVec,
     pub(super) stamps_refused: IntCounter,
-    engine_calls: IntCounterVec,
-    engine_slow_calls: IntCounterVec,
-    engine_items_remembered: IntCounterVec,
-    engine_failures: IntCounterVec,
-    engine_up: IntGaugeVec,
+    engines: Engines,
+}
+
+/// What is counted of each engine, by its name.
+#[derive(Debug, Clone)]
+struct Engines {
+    calls: IntCounterVec,
+    slow_calls: IntCounterVec,
+    items_remembered: IntCounterVec,
+    items_kept: IntGaugeVec,
+    failures: IntCounterVec,
+    up: IntGaugeVec,
 }
 
 /// What became of a mail that no scan vouched for in time.
@@ -51,6 +58,7 @@ pub struct EngineMetrics {
     pub(super) calls: IntCounter,
     pub(super) slow_calls: IntCounter,
     pub(super) items_remembered: IntCounter,
+    pub(super) items_kept: IntGauge,
     pub(super) up: IntGauge,
     engine: String,
     failures: IntCounterVec,
@@ -118,26 +126,7 @@ impl Metrics {
                 "Mails that no scan vouched for in time, by what became of them.",
                 &["outcome"],
             )?,
-            engine_calls: counters(registry, "engine_calls_total", "Items given to an engine.", &["engine"])?,
-            engine_slow_calls: counters(
-                registry,
-                "engine_slow_calls_total",
-                "Items that took an engine longer than 2.5 s.",
-                &["engine"],
-            )?,
-            engine_items_remembered: counters(
-                registry,
-                "engine_items_remembered_total",
-                "Items answered from a verdict on the same content, without a call.",
-                &["engine"],
-            )?,
-            engine_failures: counters(
-                registry,
-                "engine_failures_total",
-                "Calls that an engine failed at, by kind.",
-                &["engine", "kind"],
-            )?,
-            engine_up: engine_up(registry)?,
+            engines: Engines::register(registry)?,
         })
     }
 
@@ -154,14 +143,50 @@ impl Metrics {
     /// The part of one engine. Names come from the configuration, so there are few.
     #[must_use]
     pub fn engine(&self, name: &str) -> EngineMetrics {
+        let Engines { calls, slow_calls, items_remembered, items_kept, failures, up } = &self.engines;
         EngineMetrics {
-            calls: self.engine_calls.with_label_values(&[name]),
-            slow_calls: self.engine_slow_calls.with_label_values(&[name]),
-            items_remembered: self.engine_items_remembered.with_label_values(&[name]),
-            up: self.engine_up.with_label_values(&[name]),
+            calls: calls.with_label_values(&[name]),
+            slow_calls: slow_calls.with_label_values(&[name]),
+            items_remembered: items_remembered.with_label_values(&[name]),
+            items_kept: items_kept.with_label_values(&[name]),
+            up: up.with_label_values(&[name]),
             engine: name.to_owned(),
-            failures: self.engine_failures.clone(),
+            failures: failures.clone(),
         }
+    }
+}
+
+// === impl Engines ===
+
+impl Engines {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            calls: counters(registry, "engine_calls_total", "Items given to an engine.", &["engine"])?,
+            slow_calls: counters(
+                registry,
+                "engine_slow_calls_total",
+                "Items that took an engine longer than 2.5 s.",
+                &["engine"],
+            )?,
+            items_remembered: counters(
+                registry,
+                "engine_items_remembered_total",
+                "Items answered from a verdict on the same content, without a call.",
+                &["engine"],
+            )?,
+            items_kept: engine_gauge(
+                registry,
+                "engine_items_kept",
+                "Items of which an engine's file for the next run has a verdict.",
+            )?,
+            failures: counters(
+                registry,
+                "engine_failures_total",
+                "Calls that an engine failed at, by kind.",
+                &["engine", "kind"],
+            )?,
+            up: engine_gauge(registry, "engine_up", "Whether an engine can be asked.")?,
+        })
     }
 }
 
@@ -191,9 +216,8 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntG
     registered(registry, IntGauge::new(format!("{PREFIX}{name}"), help)?)
 }
 
-fn engine_up(registry: &Registry) -> prometheus::Result<IntGaugeVec> {
-    let options = Opts::new(format!("{PREFIX}engine_up"), "Whether an engine can be asked.");
-    registered(registry, IntGaugeVec::new(options, &["engine"])?)
+fn engine_gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGaugeVec> {
+    registered(registry, IntGaugeVec::new(Opts::new(format!("{PREFIX}{name}"), help), &["engine"])?)
 }
 
 fn histogram(registry: &Registry) -> prometheus::Result<Histogram> {

@@ -4,6 +4,7 @@
 //! body -> scanner (priorities, deadline, dedupe) -> pool (threads) -> examine
 //!           examine: plan (mime, archive, coded_text, tnef, sealed) -> item -> ensemble -> verdict -> policy -> report with a stamp
 //!                    ensemble: each engine, unless it has said it of the same octets before
+//!                              item_verdicts: in memory; kept, verdict_file: over a restart
 //! infected -> rewrite: its parts, each on its own -> cleaned, or a notice in its place -> scanner
 //! ```
 //! A clean message gets a [`Stamp`]: the engine, its signatures and the version of our own plan. As long as the stamp is the
@@ -14,6 +15,7 @@ pub mod engines;
 pub mod ensemble;
 pub mod inspect;
 pub mod item;
+pub mod kept;
 pub mod metrics;
 pub mod overruled;
 pub mod plan;
@@ -38,12 +40,14 @@ mod samples;
 mod seal;
 mod sealed;
 mod tnef;
+mod verdict_file;
 
 pub use engine::{Cleaning, Engine, EngineIdentity, InvalidIdentity, Reload};
 pub use engines::{EngineSettings, YaraEngine};
 pub use ensemble::{EnginePolicy, EngineStatus, Ensemble};
 pub use inspect::{Finding, Inspection, inspect};
 pub use item::ItemName;
+pub use kept::VerdictFolder;
 pub use metrics::{Metrics, Unscanned};
 pub use overruled::{Overruled, Ruling};
 pub use policy::{Disposal, FailMode, InfectedAction, Rewriting, UnscannableAction, UnscannablePolicy};

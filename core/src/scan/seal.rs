@@ -33,7 +33,7 @@ impl SealKey {
     /// `stamp` with the seal for this content (BLAKE3 of a message's body) and what was found in it.
     #[must_use]
     pub fn seal(&self, content: &[u8; 32], threat: Option<&str>, stamp: &Stamp) -> Stamp {
-        let tag = hmac::sign(&self.0, &sealed_text(content, threat, stamp));
+        let tag = self.sign(&sealed_text(content, threat, stamp));
         let octets = tag.as_ref().first_chunk().copied();
         Stamp { seal: octets.map(Seal), ..stamp.clone() }
     }
@@ -42,7 +42,17 @@ impl SealKey {
     #[must_use]
     pub fn holds(&self, content: &[u8; 32], threat: Option<&str>, stamp: &Stamp) -> bool {
         let text = sealed_text(content, threat, stamp);
-        stamp.seal.is_some_and(|Seal(octets)| hmac::verify(&self.0, &text, &octets).is_ok())
+        stamp.seal.is_some_and(|Seal(octets)| self.has_signed(&text, &octets))
+    }
+
+    /// The seal of a text, which begins with what it is for: no two purposes have a common beginning.
+    pub(super) fn sign(&self, text: &[u8]) -> hmac::Tag {
+        hmac::sign(&self.0, text)
+    }
+
+    /// Whether this key made this seal of the text.
+    pub(super) fn has_signed(&self, text: &[u8], seal: &[u8; Self::OCTETS]) -> bool {
+        hmac::verify(&self.0, text, seal).is_ok()
     }
 }
 

@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use super::{EngineIdentity, Seal};
 
-/// The version of our own scan policy: which items a message has and which limits hold. Raised with every change that
-/// lets the plan see more, so that older stamps become stale.
+/// The version of our own scan policy: which items a message has, which limits hold, and what an engine's answer means. Raised with
+/// every change that lets the plan see more or has an answer read otherwise, so that older stamps become stale, and what is kept
+/// of items with them.
 pub const POLICY_VERSION: u32 = 5;
 
 /// Under which signatures and policy a message was found clean. Text form: `ENGINE/SIGNATURES/POLICY`, such as

@@ -130,8 +130,9 @@ impl Reader {
         let rules = services::rules(config, &folder);
         let helpers =
             scan_helper::start_apart(config).map_err(|error| Failure::new(Exit::Configuration, error))?;
-        let engines = services::start_engines(config, Some(&rules), &helpers, &Log::discarding(), &metrics)
-            .map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let engines =
+            services::start_engines(config, Some(&rules), None, &helpers, &Log::discarding(), &metrics)
+                .map_err(|error| Failure::new(Exit::Configuration, error))?;
         let overruled = quarantine::overruled(&RealDisk, &folder.quarantine()).map_err(Failure::general)?;
         let key = folder.find_stamp_key().map_err(|error| folder_failure(&error))?.unwrap_or_default();
         let settings = scan::Settings { overruled, key, ..services::scan_settings(config) };

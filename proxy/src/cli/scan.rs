@@ -85,7 +85,7 @@ fn scan_with(
     let metrics = Metrics::register(&Registry::new()).map_err(Failure::general)?;
     let rules = rules_folder(site)?;
     let (config, events) = (site.config()?, Log::discarding());
-    let engines = services::start_engines(config, rules.as_deref(), helpers, &events, &metrics)
+    let engines = services::start_engines(config, rules.as_deref(), None, helpers, &events, &metrics)
         .map_err(|error| Failure::new(Exit::Configuration, error))?;
     let mut suspects = 0_usize;
     for path in &arguments.files {
@@ -120,11 +120,11 @@ fn engines(request: Request, as_json: bool, site: &Site, output: &mut Output) ->
     if as_json {
         output.json(&json!(engines))?;
     } else {
-        let mut table = Table::new(&["ENGINE", "STATE", "SIGNATURES", "CALLS", "REMEMBERED", "SLOW"]);
+        let mut table = Table::new(&["ENGINE", "STATE", "SIGNATURES", "CALLS", "REMEMBERED", "KEPT", "SLOW"]);
         for engine in &engines {
-            let Engine { name, signatures, calls, remembered, slow_calls, .. } = engine;
+            let Engine { name, signatures, calls, remembered, kept, slow_calls, .. } = engine;
             let state = if engine.available { "ready" } else { "down" };
-            table.row([name, &state, signatures, calls, remembered, slow_calls]);
+            table.row([name, &state, signatures, calls, remembered, kept, slow_calls]);
         }
         output.line(table)?;
     }

@@ -117,6 +117,9 @@ pub struct Engine {
     pub calls: u64,
     /// Items that it had said something of before.
     pub remembered: u64,
+    /// Items of which the file for the next run has a verdict.
+    #[serde(default)]
+    pub kept: u64,
     /// Calls that took longer than 2.5 s.
     pub slow_calls: u64,
     /// Why new signatures were not taken, where they were asked for.
@@ -171,8 +174,9 @@ pub fn parse_id(text: &str) -> Result<QueueId, NotAnId> {
 
 impl From<EngineStatus> for Engine {
     fn from(status: EngineStatus) -> Self {
-        let EngineStatus { name, signatures, is_available, calls, remembered, slow_calls } = status;
-        Self { name, signatures, available: is_available, calls, remembered, slow_calls, problem: None }
+        let EngineStatus { name, signatures, is_available: available, calls, remembered, kept, slow_calls } =
+            status;
+        Self { name, signatures, available, calls, remembered, kept, slow_calls, problem: None }
     }
 }
 

@@ -12,7 +12,7 @@ use gatepost_core::events::{self, About, History, Log, What};
 use gatepost_core::filter;
 use gatepost_core::memory::MemoryBudget;
 use gatepost_core::queue::{self, Damage, Queue};
-use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Rewriter, Scanner, engines};
+use gatepost_core::scan::{self, Ensemble, Overruled, Reload, Rewriter, Scanner, VerdictFolder, engines};
 use gatepost_core::store;
 use gatepost_core::tlsrpt::Ledger;
 
@@ -33,6 +33,7 @@ use crate::relay::{self, RelayError};
 use crate::scan_helper::Helpers;
 use crate::tls::{Tls, TlsError};
 use crate::tls_results::TlsResults;
+use crate::verdict_files::VerdictFiles;
 
 /// Why a room cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -223,32 +224,31 @@ pub(super) fn start_scanner(
     overruled: Overruled,
     events: &Log,
     registry: &prometheus::Registry,
-) -> Result<(Arc<Ensemble>, Scanner, Rewriter), OpenError> {
-    let metrics = scan::Metrics::register(registry)?;
-    let engines = start_engines(config, Some(&rules(config, folder)), helpers, events, &metrics)?;
-    let settings = scan::Settings {
-        memory: shares.scans.clone(),
-        overruled,
-        key: folder.stamp_key()?,
-        ..scan_settings(config)
-    };
+) -> Result<(VerdictFiles, Scanner, Rewriter), OpenError> {
+    let (metrics, key) = (scan::Metrics::register(registry)?, folder.stamp_key()?);
+    let kept_in = VerdictFolder::new(Arc::new(RealDisk), &folder.verdicts(), key.clone());
+    let rules = rules(config, folder);
+    let engines = start_engines(config, Some(&rules), Some(&kept_in), helpers, events, &metrics)?;
+    let settings = scan::Settings { memory: shares.scans.clone(), overruled, key, ..scan_settings(config) };
     let scanner = Scanner::start(engines.clone(), &settings, metrics).map_err(OpenError::Scanner)?;
     let rewriter = shares.rewriter(&scanner).map_err(OpenError::Scanner)?;
-    Ok((engines, scanner, rewriter))
+    Ok((VerdictFiles::keep(engines), scanner, rewriter))
 }
 
-/// Starts the engines that the configuration has, the embedded one with the rules of this folder, commands with these helpers.
+/// Starts the engines that the configuration has, the embedded one with the rules of this folder, commands with these helpers. What
+/// they say of items is kept in that folder, if there is one.
 ///
 /// # Errors
 /// The first that cannot be started.
 pub fn start_engines(
     config: &Config,
     rules: Option<&Path>,
+    kept_in: Option<&VerdictFolder>,
     helpers: &Helpers,
     events: &Log,
     metrics: &scan::Metrics,
 ) -> Result<Arc<Ensemble>, engines::StartError> {
-    engines::start(&engine_settings(config, rules, helpers), config.scan.policy, events, metrics)
+    engines::start(&engine_settings(config, rules, helpers), config.scan.policy, kept_in, events, metrics)
 }
 
 pub(super) fn reload_engines(engines: &Ensemble) {

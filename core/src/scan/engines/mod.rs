@@ -23,7 +23,7 @@ pub use outside::OutsideSettings;
 pub use socket::Address;
 pub use yara::YaraEngine;
 
-use super::{Engine, EnginePolicy, Ensemble, Metrics};
+use super::{Engine, EnginePolicy, Ensemble, Metrics, VerdictFolder};
 use crate::events::{About, Log, What};
 
 /// One engine and how it is set up.
@@ -65,13 +65,15 @@ impl EngineSettings {
     }
 }
 
-/// Starts these engines, in this order. Blocks for some seconds where one does not answer.
+/// Starts these engines, in this order; what they say of items is kept in that folder, if there is one. Blocks for some seconds
+/// where an engine does not answer.
 ///
 /// # Errors
 /// The first that cannot be started.
 pub fn start(
     engines: &[EngineSettings],
     policy: EnginePolicy,
+    kept_in: Option<&VerdictFolder>,
     events: &Log,
     metrics: &Metrics,
 ) -> Result<Arc<Ensemble>, StartError> {
@@ -92,6 +94,9 @@ pub fn start(
             EngineSettings::Command(settings) => command::start(settings, events.clone(), of_engine.clone())?,
         };
         ensemble = ensemble.with(name, engine, of_engine);
+    }
+    if let Some(folder) = kept_in {
+        ensemble = ensemble.keeping_in(folder);
     }
     Ok(Arc::new(ensemble))
 }

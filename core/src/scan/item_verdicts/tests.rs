@@ -90,7 +90,7 @@ fn who_waits_for_another_call_leaves_at_his_deadline() {
 fn what_is_asked_for_again_outlives_what_is_not() {
     let mut state = State::default();
     let item = |number: usize| *blake3::hash(&number.to_le_bytes()).as_bytes();
-    for number in 0..10 * GENERATION_MAX {
+    for number in 0..3 * GENERATION_MAX {
         state.keep(item(number), Verdict::Clean);
         assert!(state.find(&item(0)).is_some(), "{number}");
     }
