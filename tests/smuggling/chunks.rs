@@ -3,7 +3,7 @@
 use gatepost_tests::setup::Setup;
 
 use super::model::{SMUGGLED, has_fault};
-use super::play::{assert_delivered, server};
+use super::play::{assert_delivered, server, two_chunks};
 use super::variants::VARIANTS;
 
 #[test]
@@ -13,15 +13,9 @@ fn no_variant_ends_a_chunk_wherever_chunks_are_cut() {
     for variant in VARIANTS {
         let content = [b"Subject: outer\r\n\r\nouter", *variant, SMUGGLED].concat();
         for at in [22, 23, 24].into_iter().chain(23 + variant.len()..25 + variant.len()) {
-            let (first, second) = content.split_at(at);
             let mut smtp = server.smtp_open();
             smtp.begin("a@b.example", &["you@localhost"]);
-            let mut octets = format!("BDAT {}\r\n", first.len()).into_bytes();
-            octets.extend_from_slice(first);
-            octets.extend_from_slice(format!("BDAT {} LAST\r\n", second.len()).as_bytes());
-            octets.extend_from_slice(second);
-            octets.extend_from_slice(b"QUIT\r\n");
-            smtp.send(&octets);
+            smtp.send(&two_chunks(&content, at));
             let said: Vec<String> = smtp.rest().lines().map(|line| line[..9].to_owned()).collect();
             let what = || format!("{} cut at {at}", variant.escape_ascii());
             if has_fault(&content) {

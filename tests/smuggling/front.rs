@@ -13,6 +13,7 @@ use gatepost_tests::server::Server;
 use gatepost_tests::smtp::Smtp;
 
 use super::model::has_fault;
+use super::play::two_chunks;
 use super::variants::VARIANTS;
 
 /// Commands that would hand in a mail of their own, without having to wait for a reply. They are legal text as well.
@@ -126,13 +127,7 @@ fn by_data(server: &Server, content: &[u8], cut: Option<usize>) -> bool {
 
 fn by_chunks(server: &Server, content: &[u8], cut: usize) -> bool {
     let mut smtp = begun(server);
-    let (first, second) = content.split_at(cut);
-    let mut octets = format!("BDAT {}\r\n", first.len()).into_bytes();
-    octets.extend_from_slice(first);
-    octets.extend_from_slice(format!("BDAT {} LAST\r\n", second.len()).as_bytes());
-    octets.extend_from_slice(second);
-    octets.extend_from_slice(b"QUIT\r\n");
-    smtp.send(&octets);
+    smtp.send(&two_chunks(content, cut));
     let said = smtp.rest();
     judged(said.strip_prefix("250 2.0.0 Chunk OK\r\n").unwrap_or(&said), content)
 }

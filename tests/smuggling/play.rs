@@ -94,6 +94,14 @@ fn session(server: &Server, case: &Case) -> Vec<String> {
     smtp.rest().lines().map(str::to_owned).collect()
 }
 
+/// All octets behind RCPT: the content by BDAT, cut in two, and QUIT.
+pub fn two_chunks(content: &[u8], cut: usize) -> Vec<u8> {
+    let (first, second) = content.split_at(cut);
+    let begin = format!("BDAT {}\r\n", first.len());
+    let end = format!("BDAT {} LAST\r\n", second.len());
+    [begin.as_bytes(), first, end.as_bytes(), second, b"QUIT\r\n"].concat()
+}
+
 /// # Panics
 /// Where `you@localhost` has other mails than these, or one that the next server could read in two ways.
 pub fn assert_delivered(server: &Server, mails: impl Iterator<Item = Vec<u8>>) {

@@ -1,7 +1,9 @@
 //! Servers as they start for a new user: no configuration, nothing in his home, the default ports.
 
 use std::fs;
+use std::path::Path;
 
+use crate::process::Process;
 use crate::server::{Ports, Server};
 use crate::setup;
 use crate::user::User;
@@ -16,26 +18,10 @@ impl Server {
     /// password in its file.
     #[must_use]
     pub fn start_without_configuration() -> Self {
-        wait_until("another server gives the default ports up", || {
-            Wire::try_connect(DEFAULT_PORTS.admin).is_err()
-        });
-        let folder = tempfile::Builder::new().prefix("gatepost-home-").tempdir().expect("a temporary folder");
-        let data = folder.path().join(".local/share/gatepost");
-        let certificate = data.join("tls/cert.pem");
-        let mut process = setup::spawn(folder.path(), None);
-        process.wait_until_ready(DEFAULT_PORTS.admin);
-        let shown = fs::read_to_string(data.join("first-user.txt")).expect("first-user.txt is there");
-        let users = vec![User::from_first_user_file(&shown)];
-        Server {
-            process,
-            folder,
-            config: None,
-            data,
-            certificate,
-            on_terminal: false,
-            ports: DEFAULT_PORTS,
-            users,
-        }
+        let mut server = Self::in_new_home(|home| setup::spawn(home, None));
+        let shown = fs::read_to_string(server.data.join("first-user.txt")).expect("first-user.txt is there");
+        server.users.push(User::from_first_user_file(&shown));
+        server
     }
 
     /// As `start_without_configuration`, on a terminal: returns what is shown there besides.
@@ -44,29 +30,33 @@ impl Server {
     /// As `start_without_configuration`.
     #[must_use]
     pub fn start_on_a_terminal() -> (Self, String) {
+        let mut server = Self::in_new_home(setup::spawn_on_terminal);
+        let shown = server.process.log().replace("\r\n", "\n");
+        server.users.push(User::from_first_user_file(&shown));
+        server.on_terminal = true;
+        (server, shown)
+    }
+
+    /// Ready, with a first user that is not known yet.
+    fn in_new_home(spawn: impl FnOnce(&Path) -> Process) -> Self {
         wait_until("another server gives the default ports up", || {
             Wire::try_connect(DEFAULT_PORTS.admin).is_err()
         });
         let folder = tempfile::Builder::new().prefix("gatepost-home-").tempdir().expect("a temporary folder");
-        let mut process = setup::spawn_on_terminal(folder.path());
+        let mut process = spawn(folder.path());
         process.wait_until_ready(DEFAULT_PORTS.admin);
-        let shown = process.log().replace("\r\n", "\n");
         let data = folder.path().join(".local/share/gatepost");
         let certificate = data.join("tls/cert.pem");
-        let users = vec![User::from_first_user_file(&shown)];
-        (
-            Server {
-                process,
-                folder,
-                config: None,
-                data,
-                certificate,
-                on_terminal: true,
-                ports: DEFAULT_PORTS,
-                users,
-            },
-            shown,
-        )
+        Self {
+            process,
+            folder,
+            config: None,
+            data,
+            certificate,
+            on_terminal: false,
+            ports: DEFAULT_PORTS,
+            users: Vec::new(),
+        }
     }
 }
 
