@@ -227,3 +227,25 @@ fn mail_goes_inside_tls_as_the_configuration_demands() {
         assert_eq!(behind.taken(1)[0].in_tls, in_tls, "{keys}");
     }
 }
+
+/// A server behind that trusts this one, and still knows routes in local parts, would send such mail on to anywhere.
+#[test]
+fn strangers_do_not_relay_by_an_address_within_an_address() {
+    let behind = NextHop::start();
+    let server = before(behind.address).start();
+    let mut smtp = server.smtp_open();
+    smtp.say("MAIL FROM:<a@b.example>").must("250");
+    for routed in
+        ["ann%other.example@to.example", "other.example!ann@to.example", "\"ann@other.example\"@to.example"]
+    {
+        smtp.say(&format!("RCPT TO:<{routed}>")).must("550 5.7.1");
+    }
+    smtp.say("RCPT TO:<ann+other.example@to.example>").must("250");
+    smtp.quit();
+    assert!(
+        behind
+            .said()
+            .iter()
+            .all(|line| !line.contains("@other") && !line.contains("%") && !line.contains('!'))
+    );
+}

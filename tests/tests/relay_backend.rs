@@ -90,9 +90,15 @@ fn strangers_reach_nobody_else_and_users_reach_everybody() {
     let server = before(&hop(&behind), &route);
     let mut stranger = server.smtp_open();
     stranger.say("MAIL FROM:<someone@remote.example>").must("250 2.1.0");
-    for other in
-        ["ann@other.example", "ann@notbehind.example", "ann@[127.0.0.1]", "ann%other.example@localhost"]
-    {
+    for other in [
+        "ann@other.example",
+        "ann@notbehind.example",
+        "ann@[127.0.0.1]",
+        "ann%other.example@localhost",
+        "ann%other.example@behind.example",
+        "other.example!ann@behind.example",
+        "\"ann@other.example\"@behind.example",
+    ] {
         let answer = stranger.say(&format!("RCPT TO:<{other}>"));
         assert_eq!(answer.code, 550, "{other}");
     }
@@ -101,6 +107,7 @@ fn strangers_reach_nobody_else_and_users_reach_everybody() {
     user.mail("me@localhost", &["ann@other.example", "ann@behind.example"], &mail::small("out"))
         .must("250 2.0.0");
     user.quit();
+    assert!(behind.said().iter().all(|line| !line.contains("other.example")), "{:?}", behind.said());
     assert!(behind.taken(1)[0].recipients[0].starts_with("<ann@behind.example>"));
     assert!(smart.taken(1)[0].recipients[0].starts_with("<ann@other.example>"));
 }

@@ -73,6 +73,13 @@ impl Mailbox {
         &self.domain
     }
 
+    /// Whether its local part may name a domain of its own: `user%domain`, `domain!user`, `"user@domain"`. Servers that still know
+    /// such routes (RFC 1123 section 5.2.16) send mail on to that domain, however the address ends.
+    #[must_use]
+    pub fn may_be_routed(&self) -> bool {
+        self.local_part.contains(['%', '!', '@'])
+    }
+
     /// Whether it can only travel with SMTPUTF8 (RFC 6531).
     #[must_use]
     pub fn needs_smtputf8(&self) -> bool {

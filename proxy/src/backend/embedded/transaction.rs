@@ -47,6 +47,9 @@ impl Transaction for EmbeddedTransaction {
         Box::pin(async move {
             let behind = self.behind.as_ref().filter(|behind| behind.has(path));
             if let Some(behind) = behind {
+                if is_routed(path) && !self.rights.contains(Right::AcceptAnyRecipient) {
+                    return Err(Refusal::RelayDenied);
+                }
                 behind.admit(&self.sender, path).await?;
                 return self.admit(path, None);
             }
@@ -167,6 +170,11 @@ impl EmbeddedTransaction {
             },
         }
     }
+}
+
+/// Whether a server behind, which takes what comes from here for trusted, could send the mail on to somewhere else.
+fn is_routed(path: &ForwardPath) -> bool {
+    matches!(path, ForwardPath::Mailbox(mailbox) if mailbox.may_be_routed())
 }
 
 /// Who tries to send by way of us is refused as one who relays; what was ours once is no mailbox any more.

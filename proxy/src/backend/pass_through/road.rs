@@ -83,9 +83,13 @@ impl Road {
     }
 
     /// Whether somebody may hand in mail for this address. The server behind takes what comes from here for trusted, as
-    /// often as not; so who may relay is decided here.
+    /// often as not; so who may relay is decided here. An address of these domains with another in its local part is none of
+    /// them, unless the server behind decides on all.
     pub(super) fn may_reach(&self, rights: Rights, path: &ForwardPath) -> bool {
-        *path == ForwardPath::Postmaster || rights.contains(Right::AcceptAnyRecipient) || self.is_ours(path)
+        let ForwardPath::Mailbox(mailbox) = path else { return true };
+        rights.contains(Right::AcceptAnyRecipient)
+            || self.domains.contains(&DomainPattern::Any)
+            || (self.is_ours(path) && !mailbox.may_be_routed())
     }
 
     /// Whether one of the servers is told whose mail it gets.
@@ -174,6 +178,11 @@ mod tests {
         );
         let reaches = |rights, path: &str| behind.may_reach(rights, &path.parse().unwrap());
         assert!(reaches(stranger, "<ann@Behind.Example>") && reaches(stranger, "<Postmaster>"));
+        for routed in
+            ["<a%else.example@behind.example>", "<else.example!a@behind.example>", "<\"a@b\"@behind.example>"]
+        {
+            assert!(!reaches(stranger, routed) && reaches(user, routed), "{routed}");
+        }
         assert!(!reaches(stranger, "<ann@sub.behind.example>") && !reaches(stranger, "<ann@[127.0.0.1]>"));
         assert!(reaches(user, "<ann@elsewhere.example>") && reaches(server, "<ann@elsewhere.example>"));
         let sends = |name, rights, path: &str| behind.may_send(name, rights, &path.parse().unwrap());
@@ -187,7 +196,7 @@ mod tests {
         assert!(!sends(Some("me@localhost"), user, "<ann@behind.example>"));
         assert!(
             road(&house, &[DomainPattern::Any])
-                .may_reach(stranger, &"<ann@elsewhere.example>".parse().unwrap())
+                .may_reach(stranger, &"<ann%x.example@elsewhere.example>".parse().unwrap())
         );
     }
 }
