@@ -135,7 +135,7 @@ impl House {
             events: Log::discarding(),
             metrics: None,
         };
-        Background::start(vec![database], &rooms).await.unwrap()
+        Background::start(vec![database], None, &rooms).await.unwrap()
     }
 
     async fn scan_alone(&self) -> Duration {

@@ -14,16 +14,16 @@ pub(super) fn is_due(
     vouches: &dyn Fn(&ContentHash, &ScanMark) -> bool,
     now_ms: u64,
 ) -> bool {
-    let age_ms = now_ms.saturating_sub(message.received_at_ms);
-    let too_old = settings.age_max.is_some_and(|age_max| age_ms > millis(age_max));
-    if too_old {
-        return false;
-    }
-    match &message.mark {
-        None => true,
-        Some(_) if settings.only_unscanned => false,
-        Some(mark) => settings.ignore_stamps || !vouches(&message.content, mark),
-    }
+    let is_current = |mark: &ScanMark| vouches(&message.content, mark);
+    wants(settings, message.received_at_ms, message.mark.is_some(), now_ms)
+        && (settings.ignore_stamps || !message.mark.as_ref().is_some_and(is_current))
+}
+
+/// Whether a message may be due: that its stamp is the current one is another question.
+pub(super) fn wants(settings: &Settings, received_at_ms: u64, was_scanned: bool, now_ms: u64) -> bool {
+    let age_ms = now_ms.saturating_sub(received_at_ms);
+    let is_too_old = settings.age_max.is_some_and(|age_max| age_ms > millis(age_max));
+    !is_too_old && (!was_scanned || !settings.only_unscanned)
 }
 
 /// Whether a message may hold more than one plain or HTML text. Whatever is unusual counts as more: a filter must not be a

@@ -1,11 +1,12 @@
-//! How far a scan has come, as it is kept in the database that it is about.
+//! How far a scan has come. A database keeps it for its own scan.
 
 use serde::{Deserialize, Serialize};
 
+use super::ground::Tally;
 use crate::scan::Stamp;
 use crate::store::Position;
 
-/// One scan of one database: the one that runs, or the last.
+/// One scan of one place: the one that runs, or the last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Whether it goes on.
@@ -20,7 +21,7 @@ pub struct Progress {
     pub ended_at_ms: Option<u64>,
     /// Messages that were there at its beginning.
     pub total: u64,
-    /// Folders that it has come into.
+    /// Folders that it has come into; none outside of mailboxes.
     pub folders: u64,
     /// Messages that it has come past.
     pub messages: u64,
@@ -30,7 +31,7 @@ pub struct Progress {
     pub infected: u64,
     /// Messages without a verdict: out of time, or not to be looked into. They are scanned when somebody wants to read them.
     pub unfinished: u64,
-    /// Where it stands.
+    /// Where it stands in the mailboxes.
     pub position: Position,
 }
 
@@ -76,6 +77,15 @@ impl Progress {
             unfinished: 0,
             position: Position::default(),
         }
+    }
+
+    pub(super) fn count(&mut self, tally: Tally) {
+        let Tally { messages, folders, scanned, infected, unfinished, .. } = tally;
+        self.messages = self.messages.saturating_add(messages);
+        self.folders = self.folders.saturating_add(folders);
+        self.scanned = self.scanned.saturating_add(scanned);
+        self.infected = self.infected.saturating_add(infected);
+        self.unfinished = self.unfinished.saturating_add(unfinished);
     }
 
     /// Whether it goes on.

@@ -1,9 +1,9 @@
-//! How a database is scanned in the background.
+//! How a place is scanned in the background.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// The settings of one database. The classic names stand behind each.
+/// The settings of one place. The classic names stand behind each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whether new signatures and the calendar start a scan; an order always does (`BackgroundScanning`).

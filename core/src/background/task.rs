@@ -1,33 +1,29 @@
-//! The task of one database: waits for a reason, then walks turn by turn, and obeys orders at any point.
+//! The task of one place: waits for a reason, then walks turn by turn, and obeys orders at any point.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::turn::{self, Turn};
-use super::{Order, Progress, Reason, Rooms, Settings, Shown, State};
+use super::ground::{Ground, Obstruction, Tally, Turn};
+use super::metrics::Counters;
+use super::{Order, Place, Progress, Reason, Rooms, Settings, Shown, State};
 use crate::clock::{millis, now_ms};
 use crate::events::{About, What};
-use crate::findings::{Findings, FoundBy};
-use crate::remedy::Remedy;
 use crate::scan::Stamp;
-use crate::store::{BodyMark, SqliteStore, StoreError};
 
-/// One database and the scan of it.
-pub(super) struct Task {
-    database: String,
-    store: Arc<SqliteStore>,
-    remedy: Option<Remedy>,
+/// One place and the scan of it.
+pub(super) struct Task<G: Ground> {
+    place: Place,
+    ground: G,
     rooms: Rooms,
+    counters: Option<Counters>,
     settings: watch::Receiver<Settings>,
     orders: mpsc::Receiver<Order>,
     shown: Shown,
     progress: Option<Progress>,
-    /// Verdicts that are not in the database yet.
-    marks: Vec<BodyMark>,
     saved_at: Instant,
     /// When the next turn may begin.
     resume_at: Instant,
@@ -38,19 +34,18 @@ pub(super) struct Task {
 }
 
 /// What interrupts a task, or ends one of its steps.
-enum Event {
+enum Event<F> {
     Order(Option<Order>),
     Look,
-    Turn(Result<Turn, StoreError>),
+    Turn(Result<Turn<F>, Obstruction>),
 }
 
 // === impl Task ===
 
-impl Task {
+impl<G: Ground> Task<G> {
     pub(super) fn new(
-        database: String,
-        store: Arc<SqliteStore>,
-        remedy: Option<Remedy>,
+        place: Place,
+        ground: G,
         rooms: Rooms,
         settings: watch::Receiver<Settings>,
         orders: mpsc::Receiver<Order>,
@@ -58,16 +53,16 @@ impl Task {
     ) -> Self {
         let progress = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let now = Instant::now();
+        let counters = rooms.metrics.as_ref().map(|metrics| metrics.of(&place));
         Self {
-            database,
-            store,
-            remedy,
+            place,
+            ground,
             rooms,
+            counters,
             settings,
             orders,
             shown,
             progress,
-            marks: Vec::new(),
             saved_at: now,
             resume_at: now,
             failed_turns: 0,
@@ -77,7 +72,7 @@ impl Task {
 
     pub(super) async fn run(mut self) {
         if self.is_running() {
-            tracing::info!(database = self.database, "the background scan goes on where it stood");
+            tracing::info!(place = %self.place, "the background scan goes on where it stood");
             self.count_running(1);
         }
         loop {
@@ -89,9 +84,9 @@ impl Task {
             };
             match next {
                 Ok(ControlFlow::Continue(())) => (),
-                Ok(ControlFlow::Break(())) | Err(StoreError::Closed) => return,
+                Ok(ControlFlow::Break(())) | Err(Obstruction::Closed) => return,
                 Err(error) => {
-                    tracing::warn!(database = self.database, %error, "the background scan pauses");
+                    tracing::warn!(place = %self.place, %error, "the background scan pauses");
                     self.pause(FAILURE_PAUSE);
                 }
             }
@@ -102,11 +97,7 @@ impl Task {
         self.progress.as_ref().is_some_and(Progress::is_running)
     }
 
-    fn findings(&self) -> Findings {
-        Findings::new(self.database.clone(), Arc::clone(&self.store), self.rooms.events.clone())
-    }
-
-    async fn rest(&mut self) -> Event {
+    async fn rest(&mut self) -> Event<G::Found> {
         tokio::select! {
             biased;
             order = self.orders.recv() => Event::Order(order),
@@ -114,13 +105,17 @@ impl Task {
         }
     }
 
-    async fn turn(&mut self) -> Event {
+    /// To be called while a scan runs.
+    async fn turn(&mut self) -> Event<G::Found> {
         let settings = self.settings.borrow().clone();
-        let behind = self.progress.as_ref().map(|progress| progress.position).unwrap_or_default();
-        let (store, rooms, resume_at) = (&*self.store, &self.rooms, self.resume_at);
+        let (ground, rooms, resume_at) = (&self.ground, &self.rooms, self.resume_at);
+        let progress = self.progress.as_ref();
         let turn = async {
             sleep_until(resume_at).await;
-            turn::take(store, rooms, &settings, behind).await
+            match progress {
+                Some(progress) => ground.turn(rooms, &settings, progress).await,
+                None => std::future::pending().await,
+            }
         };
         tokio::select! {
             biased;
@@ -129,10 +124,10 @@ impl Task {
         }
     }
 
-    async fn obey(&mut self, order: Option<Order>) -> Result<ControlFlow<()>, StoreError> {
+    async fn obey(&mut self, order: Option<Order>) -> Result<ControlFlow<()>, Obstruction> {
         let done = match order {
             None | Some(Order::Close) => {
-                self.save().await?;
+                self.save(true).await?;
                 return Ok(ControlFlow::Break(()));
             }
             Some(Order::Start(done)) => {
@@ -154,7 +149,7 @@ impl Task {
     }
 
     /// Whether there is a reason to begin.
-    async fn look(&mut self) -> Result<ControlFlow<()>, StoreError> {
+    async fn look(&mut self) -> Result<ControlFlow<()>, Obstruction> {
         let stamp = self.rooms.scanner.current_stamp();
         let stays = self.seen.as_ref() == Some(&stamp);
         let (enabled, every) = {
@@ -176,68 +171,50 @@ impl Task {
         Ok(ControlFlow::Continue(()))
     }
 
-    async fn take(&mut self, turn: Result<Turn, StoreError>) -> Result<ControlFlow<()>, StoreError> {
-        let turn = turn?;
+    async fn take(
+        &mut self,
+        turn: Result<Turn<G::Found>, Obstruction>,
+    ) -> Result<ControlFlow<()>, Obstruction> {
+        let Turn { tally, found } = turn?;
         let stamp = self.rooms.scanner.current_stamp();
         if self.progress.as_ref().is_some_and(|progress| progress.stamp != stamp.to_string()) {
             // What was scanned so far is stale again. What this turn found is not worth keeping either.
             self.begin(Reason::NewSignatures).await?;
             return Ok(ControlFlow::Continue(()));
         }
-        if turn.messages == 0 {
+        if tally.messages == 0 {
             self.end(State::Finished).await?;
             return Ok(ControlFlow::Continue(()));
         }
-        if turn.is_failing() && self.failed_turns < FAILED_TURNS_MAX {
+        if tally.is_failing() && self.failed_turns < FAILED_TURNS_MAX {
             self.failed_turns = self.failed_turns.saturating_add(1);
             tracing::warn!(
-                database = self.database,
+                place = %self.place,
                 "the scanner gives no verdicts; the background scan waits"
             );
             self.pause(FAILURE_PAUSE);
             return Ok(ControlFlow::Continue(()));
         }
         self.failed_turns = 0;
-        // Told before it is remembered: a crash in between has it told twice rather than never.
-        let findings = self.findings();
-        for (content, threat) in &turn.news {
-            findings.tell(*content, threat, FoundBy::Background).await;
+        if let Some(progress) = &mut self.progress {
+            self.ground.take(&self.rooms, found, progress).await?;
         }
-        if let Some(remedy) = &self.remedy {
-            for BodyMark { content, mark } in &turn.marks {
-                let Some(threat) = &mark.threat else { continue };
-                let _done = remedy.act(*content, threat, FoundBy::Background, None).await;
-            }
-        }
-        self.advance(turn);
-        if self.marks.len() >= MARKS_WAITING_MAX || self.saved_at.elapsed() >= SAVE_INTERVAL {
-            self.save().await?;
-        }
+        self.advance(tally);
+        self.save(self.saved_at.elapsed() >= SAVE_INTERVAL).await?;
         Ok(ControlFlow::Continue(()))
     }
 
-    fn advance(&mut self, turn: Turn) {
-        let found = turn.marks.iter().filter(|mark| mark.mark.threat.is_some());
-        let infected = u64::try_from(found.count()).unwrap_or(u64::MAX);
-        if let Some(metrics) = &self.rooms.metrics {
-            metrics.messages.inc_by(turn.scanned);
-            metrics.folders.inc_by(turn.folders);
-            metrics.infected.inc_by(infected);
-            metrics.unfinished.inc_by(turn.unfinished);
+    fn advance(&mut self, tally: Tally) {
+        if let Some(counters) = &self.counters {
+            counters.count(tally);
         }
         if let Some(progress) = &mut self.progress {
-            progress.position = turn.position;
-            progress.messages = progress.messages.saturating_add(turn.messages);
-            progress.folders = progress.folders.saturating_add(turn.folders);
-            progress.scanned = progress.scanned.saturating_add(turn.scanned);
-            progress.infected = progress.infected.saturating_add(infected);
-            progress.unfinished = progress.unfinished.saturating_add(turn.unfinished);
+            progress.count(tally);
         }
-        self.marks.extend(turn.marks);
         self.show();
         let rate = self.settings.borrow().messages_per_second;
         if let Some(rate) = rate {
-            let scanned = u32::try_from(turn.scanned).unwrap_or(u32::MAX);
+            let scanned = u32::try_from(tally.scanned).unwrap_or(u32::MAX);
             let due =
                 Duration::from_secs(1).saturating_mul(scanned).checked_div(rate.get()).unwrap_or_default();
             // From the end of the turn, so that a slow scanner has as much rest as a fast one.
@@ -245,40 +222,40 @@ impl Task {
         }
     }
 
-    async fn begin(&mut self, reason: Reason) -> Result<(), StoreError> {
-        let total = self.store.count().await?;
+    async fn begin(&mut self, reason: Reason) -> Result<(), Obstruction> {
+        let total = self.ground.begin().await?;
         let stamp = self.rooms.scanner.current_stamp();
         if !self.is_running() {
             self.count_running(1);
         }
         let progress = Progress::new(reason, &stamp, now_ms(), total);
         tracing::info!(
-            database = self.database,
+            place = %self.place,
             reason = reason.name(),
             messages = total,
             "a background scan begins"
         );
         let what = What::BackgroundStarted {
-            database: self.database.clone(),
+            place: self.place.kind().into(),
+            database: self.place.database().map(str::to_owned),
             reason: reason.name().into(),
             signatures: progress.stamp.clone(),
             messages: total,
         };
         self.rooms.events.record(About::default(), what);
         self.progress = Some(progress);
-        self.marks.clear();
         self.failed_turns = 0;
         self.resume_at = Instant::now();
-        self.save().await
+        self.save(true).await
     }
 
-    async fn end(&mut self, state: State) -> Result<(), StoreError> {
+    async fn end(&mut self, state: State) -> Result<(), Obstruction> {
         let Some(progress) = &mut self.progress else { return Ok(()) };
         progress.state = state;
         progress.ended_at_ms = Some(now_ms());
         let Progress { started_at_ms, messages, scanned, infected, unfinished, .. } = *progress;
         tracing::info!(
-            database = self.database,
+            place = %self.place,
             outcome = state.name(),
             messages,
             scanned,
@@ -287,7 +264,8 @@ impl Task {
             "a background scan has ended"
         );
         let what = What::BackgroundFinished {
-            database: self.database.clone(),
+            place: self.place.kind().into(),
+            database: self.place.database().map(str::to_owned),
             outcome: state.name().into(),
             messages,
             scanned,
@@ -297,17 +275,16 @@ impl Task {
         };
         self.rooms.events.record(About::default(), what);
         self.count_running(-1);
-        self.save().await
+        self.save(true).await
     }
 
-    /// Marks and progress in one transaction: a crash never leaves a position behind messages without their marks. An end is
-    /// shown once it is durable.
-    async fn save(&mut self) -> Result<(), StoreError> {
-        self.saved_at = Instant::now();
+    /// An end is shown once it is durable.
+    async fn save(&mut self, at_once: bool) -> Result<(), Obstruction> {
+        if at_once {
+            self.saved_at = Instant::now();
+        }
         let Some(progress) = &self.progress else { return Ok(()) };
-        let Ok(text) = serde_json::to_string(progress) else { return Ok(()) };
-        self.store.note(self.marks.clone(), text).await?;
-        self.marks.clear();
+        self.ground.keep(progress, at_once).await?;
         self.show();
         Ok(())
     }
@@ -334,8 +311,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const TURN_PAUSE: Duration = Duration::from_millis(5);
 /// After a crash so much is scanned again, and a throttled scan costs one flush in this time.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);
-/// They share a flush.
-const MARKS_WAITING_MAX: usize = 256;
 const FAILURE_PAUSE: Duration = Duration::from_secs(30);
 /// Then the messages at hand may be to blame: they are left to whoever wants to read them.
 const FAILED_TURNS_MAX: u32 = 3;

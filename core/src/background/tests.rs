@@ -1,5 +1,7 @@
 //! Real stores and a real scanner, whose engine and signatures the test sets.
 
+mod elsewhere;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use crate::delivery::testing::Teachable;
 use crate::intake::Body;
 use crate::queue::QueueId;
 use crate::scan::{self, Engine, Obstacle, Stamp, Verdict};
-use crate::store::{self, Delivery, MailStore, MailboxCopy};
+use crate::store::{self, ContentHash, Delivery, MailStore, MailboxCopy};
 
 const ALICE: &str = "alice@localhost";
 const BOB: &str = "bob@localhost";
@@ -49,7 +51,7 @@ impl House {
             events: Log::discarding(),
             metrics: None,
         };
-        let background = Background::start(vec![database], &rooms).await.unwrap();
+        let background = Background::start(vec![database], None, &rooms).await.unwrap();
         Inhabited { store, background }
     }
 
@@ -214,7 +216,7 @@ async fn newer_signatures_begin_it_anew() {
     let inhabited = house.open(slow()).await;
     inhabited.until(|progress| progress.scanned > 0).await;
     house.learn("3");
-    inhabited.background.reload("default", &unthrottled());
+    inhabited.background.reload(&Place::Mailboxes("default".into()), &unthrottled());
     let is_third = |progress: &Progress| progress.stamp == house.engine.stamp().to_string();
     let progress = inhabited.until(|it| is_third(it) && it.state == State::Finished).await;
     assert_eq!(progress.scanned, 30);

@@ -325,11 +325,28 @@ pub enum What {
         /// Why.
         why: Cow<'static, str>,
     },
-    /// A scan of the mailboxes in the background has begun.
+    /// Newer signatures found a virus in a mail that was in quarantine for something else.
+    #[serde(rename = "quarantine.virus_found")]
+    QuarantineVirusFound {
+        /// The BLAKE3 of its body, in hex: what copies share.
+        content: String,
+        /// What was found.
+        threat: String,
+        /// In which part.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<String>,
+        /// What was found in it before.
+        before: String,
+    },
+    /// A scan in the background has begun.
     #[serde(rename = "scan.background_started")]
     BackgroundStarted {
-        /// The mailbox database.
-        database: String,
+        /// Of what: `mailboxes`, `queue` or `quarantine`.
+        #[serde(default = "of_mailboxes")]
+        place: Cow<'static, str>,
+        /// The mailbox database, where it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        database: Option<String>,
         /// By what: `new-signatures`, `command` or `schedule`.
         reason: Cow<'static, str>,
         /// With which engine, signatures and policy.
@@ -340,8 +357,12 @@ pub enum What {
     /// It has ended.
     #[serde(rename = "scan.background_finished")]
     BackgroundFinished {
-        /// The mailbox database.
-        database: String,
+        /// Of what, as above.
+        #[serde(default = "of_mailboxes")]
+        place: Cow<'static, str>,
+        /// The mailbox database, where it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        database: Option<String>,
         /// `finished`, or `stopped` by an order.
         outcome: Cow<'static, str>,
         /// Messages that it came past.
@@ -429,6 +450,28 @@ pub enum What {
         /// How many it would have changed but for a delivery under way.
         in_delivery: usize,
     },
+    /// Newer signatures found a virus in a mail that waits: it goes nowhere from now on.
+    #[serde(rename = "queue.virus_found")]
+    QueueVirusFound {
+        /// The BLAKE3 of its body, in hex: what copies share.
+        content: String,
+        /// What was found.
+        threat: String,
+        /// `deferred` or `waiting`: it is treated at once as infected mail is; `held`: when it is released.
+        state: Cow<'static, str>,
+        /// How long it has waited.
+        waited_s: u64,
+        /// Of the envelope.
+        sender: String,
+        /// How many recipients wait for it.
+        waiting: usize,
+        /// Who, as far as an event has room.
+        waiting_for: Vec<String>,
+        /// How many have had an end before: their own events say which.
+        ended: usize,
+        /// Who, as far as an event has room.
+        ended_for: Vec<String>,
+    },
     /// No mail is accepted from now on.
     #[serde(rename = "queue.refusing")]
     Refusing {
@@ -476,6 +519,11 @@ pub enum What {
     },
 }
 
+/// What older versions have not written.
+const fn of_mailboxes() -> Cow<'static, str> {
+    Cow::Borrowed("mailboxes")
+}
+
 /// A peer's text as an event may hold it: bounded, and escaped where it is not plain ASCII.
 #[must_use]
 pub fn evidence(text: &str) -> String {
@@ -502,5 +550,19 @@ impl From<&Origin> for About {
             listener: Some(origin.listener.clone()),
             peer: Some(origin.peer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_older_versions_have_written_of_background_scans_is_still_read() {
+        let line = r#"{"at_ms":7,"event":"scan.background_started","database":"default","reason":"command","signatures":"yara/1/5","messages":3}"#;
+        let event: Event = serde_json::from_str(line).unwrap();
+        let What::BackgroundStarted { place, database, .. } = &event.what else { panic!("{event:?}") };
+        assert_eq!((place.as_ref(), database.as_deref()), ("mailboxes", Some("default")));
+        assert!(event.to_string().starts_with("a background scan of default (3 messages) began"), "{event}");
     }
 }

@@ -97,9 +97,10 @@ impl History {
             What::Deleted { threat, .. }
             | What::Quarantined { threat, .. }
             | What::Rewritten { threat, .. } => is_it(threat),
-            What::VirusFound { threat, content, .. } | What::Remedied { threat, content, .. } => {
-                is_it(threat) || is_it(content)
-            }
+            What::VirusFound { threat, content, .. }
+            | What::Remedied { threat, content, .. }
+            | What::QueueVirusFound { threat, content, .. }
+            | What::QuarantineVirusFound { threat, content, .. } => is_it(threat) || is_it(content),
             What::Scanned { verdict } => verdict.strip_prefix(INFECTED).is_some_and(is_it),
             _ => false,
         })

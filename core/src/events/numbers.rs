@@ -57,6 +57,7 @@ impl What {
             Self::QuarantineWithheld { .. } => 604,
             Self::QuarantineDeleted { .. } => 605,
             Self::QuarantineExpired { .. } => 606,
+            Self::QuarantineVirusFound { .. } => 607,
             Self::BackgroundStarted { .. } => 701,
             Self::BackgroundFinished { .. } => 702,
             Self::VirusFound { .. } => 703,
@@ -68,6 +69,7 @@ impl What {
             Self::Cut { .. } => 804,
             Self::Stalled { .. } => 805,
             Self::Resumed { .. } => 806,
+            Self::QueueVirusFound { .. } => 807,
             Self::Gap { .. } => 901,
             Self::ClockJumped { .. } => 1001,
         }

@@ -70,6 +70,7 @@ impl fmt::Display for Event {
             | What::QuarantineReleased { .. }
             | What::QuarantineWithheld { .. }
             | What::QuarantineDeleted { .. }
+            | What::QuarantineVirusFound { .. }
             | What::QuarantineExpired { .. } => self.quarantine(f),
             What::Damaged { .. } | What::Missing { .. } | What::NotSent { .. } => self.lost(f),
             What::Ordered { .. }
@@ -78,6 +79,7 @@ impl fmt::Display for Event {
             | What::Cut { .. }
             | What::Stalled { .. }
             | What::Resumed { .. } => self.queue(f),
+            What::QueueVirusFound { .. } => self.infected_in_queue(f),
             What::ClockJumped { by_ms } => {
                 let (seconds, way) =
                     (by_ms.unsigned_abs() / 1_000, if *by_ms < 0 { "back" } else { "ahead" });
@@ -154,15 +156,21 @@ impl Event {
 
     fn mailboxes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::BackgroundStarted { database, reason, signatures, messages } => write!(
-                f,
-                "a background scan of {database} ({messages} messages) began with {signatures}: {reason}"
-            ),
-            What::BackgroundFinished { database, outcome, messages, scanned, infected, .. } => write!(
-                f,
-                "the background scan of {database} is {outcome}: {messages} messages, {scanned} scanned, \
-                 {infected} infected"
-            ),
+            What::BackgroundStarted { place, database, reason, signatures, messages } => {
+                let name = database.as_deref().unwrap_or(place);
+                write!(
+                    f,
+                    "a background scan of {name} ({messages} messages) began with {signatures}: {reason}"
+                )
+            }
+            What::BackgroundFinished { place, database, outcome, messages, scanned, infected, .. } => {
+                let name = database.as_deref().unwrap_or(place);
+                write!(
+                    f,
+                    "the background scan of {name} is {outcome}: {messages} messages, {scanned} scanned, "
+                )?;
+                write!(f, "{infected} infected")
+            }
             What::VirusFound { mailbox, folder, uid, threat, found_by, sender, subject, .. } => {
                 self.mail(f)?;
                 write!(
@@ -204,6 +212,9 @@ impl Event {
                 write!(f, " was to be released by {by} and stays in quarantine: {reason}")
             }
             What::QuarantineDeleted { by } => write!(f, " was deleted from the quarantine by {by}"),
+            What::QuarantineVirusFound { threat, before, .. } => {
+                write!(f, " in quarantine is infected with {threat}; before, {before} was found")
+            }
             What::QuarantineExpired { why } => write!(f, " was removed from the quarantine: {why}"),
             _ => Ok(()),
         }
@@ -282,6 +293,30 @@ impl Event {
         }
     }
 
+    fn infected_in_queue(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let What::QueueVirusFound {
+            threat,
+            state,
+            waited_s,
+            sender,
+            waiting,
+            waiting_for,
+            ended,
+            ended_for,
+            ..
+        } = &self.what
+        else {
+            return Ok(());
+        };
+        self.mail(f)?;
+        write!(
+            f,
+            " waits in the queue ({state}, for {waited_s} s) and is infected with {threat}: from {sender}"
+        )?;
+        recipients(f, "waiting", *waiting, waiting_for)?;
+        recipients(f, "ended before", *ended, ended_for)
+    }
+
     fn outcome(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -307,6 +342,18 @@ impl Event {
             Some(queue_id) => write!(f, "mail {queue_id}"),
             None => write!(f, "the mail"),
         }
+    }
+}
+
+/// Those that an event has room for, and how many there are.
+fn recipients(f: &mut fmt::Formatter<'_>, what: &str, count: usize, named: &[String]) -> fmt::Result {
+    if count == 0 {
+        return Ok(());
+    }
+    write!(f, "; {what}: {}", named.join(", "))?;
+    match count.saturating_sub(named.len()) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
     }
 }
 

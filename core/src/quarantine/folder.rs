@@ -14,6 +14,7 @@ use crate::queue::QueueId;
 use crate::scan::Ruling;
 
 mod files;
+mod later;
 pub(super) mod rulings;
 
 use files::{MAIL, NEW, RECORD, name_of, read_whole};

@@ -11,6 +11,7 @@
 //! has its record.
 
 mod folder;
+mod later;
 pub mod metrics;
 mod record;
 mod release;
@@ -32,7 +33,7 @@ use crate::events::{About, Log, What};
 use crate::queue::{NewMessage, QueueId};
 use crate::scan::{ItemName, Overruled, Stamp};
 pub use metrics::Metrics;
-pub use record::{KeptOrigin, KeptRecipient, Record};
+pub use record::{FoundLater, KeptOrigin, KeptRecipient, Record};
 pub use release::{ReleaseError, Released, Releaser};
 pub use selection::Selection;
 

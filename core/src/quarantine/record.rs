@@ -48,9 +48,25 @@ pub struct Record {
     /// Whether it could not be read to its end when it came here.
     #[serde(default)]
     pub damaged: bool,
+    /// What other signatures have found in it since, where that is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_later: Option<FoundLater>,
     /// The queue id that it was to be released as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) releasing_as: Option<String>,
+}
+
+/// What a scan has found in a mail that was in quarantine already. Files of versions that know nothing of it lack it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundLater {
+    /// What was found.
+    pub threat: String,
+    /// In which part; escaped, on one line.
+    pub item: Option<String>,
+    /// With which engine, signatures and policy.
+    pub stamp: String,
+    /// When, milliseconds since 1970.
+    pub found_at_ms: u64,
 }
 
 /// One copy.
@@ -112,6 +128,7 @@ impl Record {
             trace_octets: message.trace.len() as u64,
             hash: written.hash.to_hex().to_string(),
             damaged: written.damaged,
+            found_later: None,
             releasing_as: None,
         }
     }
@@ -126,6 +143,17 @@ impl Record {
                 self.recipients.push(KeptRecipient { index, address, params, stands_for });
             }
         }
+    }
+
+    /// Whether it is known that this is in it.
+    pub(super) fn has_found(&self, threat: &str) -> bool {
+        self.threat == threat || self.found_later.as_ref().is_some_and(|later| later.threat == threat)
+    }
+
+    /// Whether these signatures, as a stamp is written, have been asked, and something was found.
+    pub(crate) fn was_found_by(&self, stamp: &str) -> bool {
+        let later = self.found_later.as_ref().map(|later| later.stamp.as_str());
+        self.stamp.as_deref() == Some(stamp) || later == Some(stamp)
     }
 
     /// Whether this recipient's copy is here, or was.

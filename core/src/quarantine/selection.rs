@@ -15,7 +15,7 @@ pub struct Selection {
     pub recipient: Option<String>,
     /// With a copy for somebody in this domain.
     pub domain: Option<String>,
-    /// In which this was found.
+    /// In which this was found, before it came here or since.
     pub threat: Option<String>,
     /// Kept before this time, milliseconds since 1970.
     pub before_ms: Option<u64>,
@@ -40,7 +40,8 @@ impl Selection {
         let addresses = || record.recipients.iter().map(|recipient| bare(&recipient.address));
         (ids.is_empty() || ids.contains(&id))
             && is(sender, bare(&record.sender))
-            && is(threat, &record.threat)
+            && (is(threat, &record.threat)
+                || record.found_later.as_ref().is_some_and(|later| is(threat, &later.threat)))
             && (recipient.is_none() || addresses().any(|address| is(recipient, address)))
             && (domain.is_none() || addresses().any(|address| is(domain, domain_of(address))))
             && before_ms.is_none_or(|before| record.kept_at_ms < before)

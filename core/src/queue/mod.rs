@@ -51,6 +51,7 @@ mod supply;
 mod survey;
 mod teller;
 pub mod verify;
+mod waiting;
 mod writer;
 
 #[doc(hidden)]
@@ -71,6 +72,7 @@ pub use progress::ProgressWatch;
 pub use salvage::Salvaged;
 pub use schedule::{Backoff, Lane};
 pub use verify::{Flaw, Problem, Verified};
+pub use waiting::{Lying, Waiting};
 
 #[cfg(test)]
 mod crash_tests;

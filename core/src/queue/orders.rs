@@ -83,6 +83,22 @@ pub enum OrderError {
     TooManyRules,
 }
 
+// === impl State ===
+
+impl State {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::InDelivery => "in-delivery",
+            Self::Deferred => "deferred",
+            Self::Held => "held",
+            Self::Bouncing => "bouncing",
+        }
+    }
+}
+
 /// The queue at a glance; no record is read for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {

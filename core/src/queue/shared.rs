@@ -319,7 +319,7 @@ impl Shared {
     }
 
     /// A message's record, of which only this call depends: damage is left for delivery to find.
-    fn peek(&self, id: QueueId) -> io::Result<Option<(Kind, Bytes)>> {
+    pub(super) fn peek(&self, id: QueueId) -> io::Result<Option<(Kind, Bytes)>> {
         let mut last = None;
         loop {
             let Some(place) = self.index().get(id).map(Entry::place) else { return Ok(None) };

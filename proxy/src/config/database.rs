@@ -270,6 +270,7 @@ mod tests {
                       messages_per_second = 7\n[scan.warnings]\nsenders = true\nper_hour = 3\n";
         let config = parse(server).unwrap();
         assert_eq!(config.databases.default.infected, config.scan.infected);
+        assert_eq!(config.databases.default.background, config.scan.background, "queue and quarantine");
         assert!(!config.databases.default.proactive && config.databases.default.background.only_attachments);
         assert_eq!(parse(&format!("{server}[[database]]\nname = \"default\"\n")).unwrap(), config);
 
@@ -288,6 +289,7 @@ mod tests {
         assert!(
             database.proactive && database.on_access_age_max == config.databases.default.on_access_age_max
         );
+        assert!(!scan.background.only_unscanned);
         let background = &database.background;
         assert!(background.only_unscanned && background.only_attachments);
         assert_eq!(background.messages_per_second, None);

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use gatepost_core::background::Settings as BackgroundSettings;
 use gatepost_core::delivery::{Schedules, Warnings};
 use gatepost_core::scan::{EnginePolicy, InfectedAction};
 use gatepost_smtp::server::ClassRights;
@@ -139,6 +140,7 @@ impl Default for Scan {
             refuse_infected: true,
             warnings: Warnings::default(),
             warnings_per_hour: PER_HOUR_DEFAULT,
+            background: BackgroundSettings::default(),
         }
     }
 }

@@ -40,6 +40,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use gatepost_core::background::Settings as BackgroundSettings;
 use gatepost_core::delivery::{Schedules, Warnings};
 use gatepost_core::forwarding;
 use gatepost_core::scan::{EnginePolicy, InfectedAction};
@@ -303,6 +304,8 @@ pub struct Scan {
     pub warnings: Warnings,
     /// Warnings in an hour, all together; the others are left out.
     pub warnings_per_hour: u32,
+    /// How what waits in the queue, and what lies in quarantine, is scanned again.
+    pub background: BackgroundSettings,
 }
 
 /// How much mail is kept that can be neither delivered nor returned; the oldest goes first.

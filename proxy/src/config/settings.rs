@@ -172,6 +172,7 @@ fn scan(written: file::Scan, findings: &mut Vec<Finding>) -> Scan {
         infected,
         warnings: written.warnings.check(findings),
         warnings_per_hour,
+        background: written.background.into(),
         refuse_infected: written.refuse_infected.unwrap_or(default.refuse_infected),
     }
 }

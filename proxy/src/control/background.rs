@@ -3,7 +3,7 @@
 use gatepost_core::background::{self, Background, Reason, State};
 use serde::{Deserialize, Serialize};
 
-/// What can be asked of the background scan. Each is answered by `Line::BackgroundScan` for each database, as it stands
+/// What can be asked of the background scan. Each is answered by `Line::BackgroundScan` for each place, as it stands
 /// behind the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -16,12 +16,14 @@ pub enum BackgroundOrder {
     Status,
 }
 
-/// How the scan of one database stands.
+/// How the scan of one place stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackgroundStatus {
-    /// Which database.
-    pub database: String,
-    /// `None`: it was never scanned in the background.
+    /// `mailboxes`, `queue` or `quarantine`.
+    pub place: String,
+    /// The mailbox database, where it is one.
+    pub database: Option<String>,
+    /// `None`: it was never scanned in the background. Queue and quarantine do not remember scans before the start.
     pub scan: Option<BackgroundScan>,
 }
 
@@ -70,7 +72,9 @@ impl BackgroundOrder {
 
 impl From<background::Status> for BackgroundStatus {
     fn from(status: background::Status) -> Self {
-        Self { database: status.database, scan: status.progress.map(BackgroundScan::from) }
+        let background::Status { place, progress } = status;
+        let database = place.database().map(str::to_owned);
+        Self { place: place.kind().to_owned(), database, scan: progress.map(BackgroundScan::from) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What travels of the quarantine. The same promises hold as for `message`.
 
-use gatepost_core::quarantine::{Details, KeptOrigin, Record, Selection};
+use gatepost_core::quarantine::{Details, FoundLater, KeptOrigin, Record, Selection};
 use serde::{Deserialize, Serialize};
 
 use super::message::{NotAnId, parse_id};
@@ -41,7 +41,7 @@ pub struct QuarantineFilter {
     /// With a copy for somebody there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// In which this was found.
+    /// In which this was found, before it was kept or since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threat: Option<String>,
     /// Kept before, milliseconds since 1970.
@@ -73,6 +73,9 @@ pub struct Kept {
     pub item: Option<String>,
     /// With which engine, signatures and policy.
     pub stamp: Option<String>,
+    /// What newer signatures have found in it since, where that is something else.
+    #[serde(default)]
+    pub found_later: Option<FoundLater>,
     /// Whether it is not whole.
     pub damaged: bool,
 }
@@ -138,6 +141,7 @@ impl From<Record> for Kept {
             threat: record.threat,
             item: record.item,
             stamp: record.stamp,
+            found_later: record.found_later,
             damaged: record.damaged,
         }
     }

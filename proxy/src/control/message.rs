@@ -35,7 +35,7 @@ pub enum Request {
     Stats,
     /// Changes the queue; `Line::Affected`.
     Change(Order),
-    /// Of the background scan; `Line::BackgroundScan` for each mailbox database.
+    /// Of the background scan; `Line::BackgroundScan` for each place.
     BackgroundScan(BackgroundOrder),
     /// `Line::Engine` for each scan engine.
     ScanStatus,
@@ -59,7 +59,7 @@ pub enum Line {
     Engine(Box<Engine>),
     /// What an order came to.
     Affected(Reached),
-    /// How the background scan of one mailbox database stands.
+    /// How the background scan of one place stands.
     BackgroundScan(Box<BackgroundStatus>),
     /// One mail of a list of the quarantine.
     Kept(Box<Kept>),

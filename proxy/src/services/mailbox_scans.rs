@@ -1,11 +1,11 @@
 //! What has the mail in mailboxes scanned: behind its delivery, in the background, and at the gate; and what is done about what is
-//! found. Each database has its own settings.
+//! found. Each database has its own settings. The background scan of queue and quarantine is here too, being the same one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use gatepost_core::access::{self, AgeMax, ScanGate, Way};
-use gatepost_core::background::{self, Background};
+use gatepost_core::background::{self, Background, Elsewhere, Place};
 use gatepost_core::delivery;
 use gatepost_core::findings::Findings;
 use gatepost_core::memory::MemoryBudget;
@@ -85,7 +85,13 @@ impl MailboxScans {
             events: rooms.events.clone(),
             metrics: Some(background::Metrics::register(registry)?),
         };
-        let background = Background::start(walked, &of_background).await.map_err(OpenError::Background)?;
+        let elsewhere = Elsewhere {
+            queue: rooms.queue.clone(),
+            quarantine: rooms.quarantine.clone(),
+            settings: config.scan.background.clone(),
+        };
+        let background = Background::start(walked, Some(elsewhere), &of_background);
+        let background = background.await.map_err(OpenError::Background)?;
         Ok(Self { background, databases, gate })
     }
 
@@ -105,8 +111,11 @@ impl MailboxScans {
     }
 
     pub(super) fn reload(&self, config: &Config) {
+        for place in [Place::Queue, Place::Quarantine] {
+            self.background.reload(&place, &config.scan.background);
+        }
         for (name, scan) in config.databases.scans() {
-            self.background.reload(name, &scan.background);
+            self.background.reload(&Place::Mailboxes(name.to_owned()), &scan.background);
             for database in self.databases.iter().filter(|database| database.name == name) {
                 database.proactive.handle().switch(scan.proactive);
                 database.age_max.set(scan.on_access_age_max);

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::facts::{SenderKey, normal_domain};
-use super::super::{AGE_BOUNDS_MS, DomainStats, QueueId, Selection, State, Stats};
+use super::super::{AGE_BOUNDS_MS, DomainStats, Lying, QueueId, Selection, State, Stats};
 use super::Index;
 use super::entry::{Entry, Stage};
 
@@ -163,6 +163,21 @@ impl Index {
             into.count(entry);
         }
         last
+    }
+
+    /// The next so many messages behind `after`.
+    pub(in super::super) fn lying(&self, after: Option<QueueId>, most: usize) -> Vec<Lying> {
+        let lying = |(id, entry): (&QueueId, &Entry)| Lying {
+            id: *id,
+            octets: entry.place().payload_octets.into(),
+            state: entry.state(),
+        };
+        self.part(after).take(most).map(lying).collect()
+    }
+
+    /// The youngest message.
+    pub(in super::super) fn newest(&self) -> Option<QueueId> {
+        self.messages.last_key_value().map(|(id, _)| *id)
     }
 
     fn part(&self, after: Option<QueueId>) -> impl Iterator<Item = (&QueueId, &Entry)> {

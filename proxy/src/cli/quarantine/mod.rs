@@ -5,6 +5,7 @@ mod files;
 mod filter;
 
 use clap::Subcommand;
+use gatepost_core::quarantine::FoundLater;
 use gatepost_core::queue::QueueId;
 use serde_json::json;
 
@@ -98,8 +99,10 @@ fn list(
     }
     let mut table = Table::new(&["ID", "KEPT", "SIZE", "FOUND", "FROM", "TO"]);
     for mail in &mails {
-        let Kept { id, kept_at_ms, octets, threat, sender, recipients, .. } = mail;
-        table.row([id, &time(*kept_at_ms), octets, threat, sender, &recipients.join(" ")]);
+        let Kept { id, kept_at_ms, octets, threat, found_later, sender, recipients, .. } = mail;
+        let later = found_later.as_ref().map_or_else(String::new, |later| format!(", {}", later.threat));
+        let found = format!("{threat}{later}");
+        table.row([id, &time(*kept_at_ms), octets, &found, sender, &recipients.join(" ")]);
     }
     output.line(table)
 }
@@ -121,6 +124,11 @@ fn describe(details: &KeptDetails, output: &mut Output) -> Result<(), Failure> {
     output.line(format_args!("found     {}", printable(&kept.threat)))?;
     output.line(format_args!("in        {}", or_none(&kept.item)))?;
     output.line(format_args!("by        {}", or_none(&kept.stamp)))?;
+    if let Some(FoundLater { threat, item, stamp, found_at_ms }) = &kept.found_later {
+        output.line(format_args!("later     {} at {}", printable(threat), time(*found_at_ms)))?;
+        output.line(format_args!("in        {}", or_none(item)))?;
+        output.line(format_args!("by        {}", printable(stamp)))?;
+    }
     output.line(format_args!("received  {received} by session {session} on {listener}"))?;
     output.line(format_args!("peer      {peer} as {}", printable(helo)))?;
     output.line(format_args!("user      {}", or_none(user)))?;

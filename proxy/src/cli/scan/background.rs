@@ -1,4 +1,4 @@
-//! `gatepost scan background`: begins, ends and shows the scans of mailboxes on the running server.
+//! `gatepost scan background`: begins, ends and shows the scans of mailboxes, queue and quarantine on the running server.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use crate::control::message::{Line, Request};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Scan all mailboxes from the beginning, as far as the filters of the configuration let it.
+    /// Scan mailboxes, queue and quarantine from the beginning, as far as the filters of the configuration let it.
     Start(Arguments),
     /// End the scan that runs. New signatures start another.
     Stop(Arguments),
@@ -36,14 +36,16 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
         Command::Stop(arguments) => (BackgroundOrder::Stop, *arguments),
         Command::Status(arguments) => (BackgroundOrder::Status, *arguments),
     };
-    let databases = ask(order, site)?;
+    let places = ask(order, site)?;
     if json {
-        return output.json(&json!(databases));
+        return output.json(&json!(places));
     }
-    let mut table = Table::new(&["DATABASE", "STATE", "REASON", "BEGAN", "MESSAGES", "SCANNED", "INFECTED"]);
-    for BackgroundStatus { database, scan } in databases {
+    let mut table =
+        Table::new(&["PLACE", "DATABASE", "STATE", "REASON", "BEGAN", "MESSAGES", "SCANNED", "INFECTED"]);
+    for BackgroundStatus { place, database, scan } in places {
+        let database = database.unwrap_or_else(|| "-".to_owned());
         match scan {
-            None => table.row([&database, &"never scanned", &"-", &"-", &"-", &"-", &"-"]),
+            None => table.row([&place, &database, &"never scanned", &"-", &"-", &"-", &"-", &"-"]),
             Some(scan) => {
                 // What came in meanwhile is walked past as well.
                 let messages = match scan.state {
@@ -52,7 +54,16 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
                 };
                 let (state, reason) = (scan.state.name(), scan.reason.name());
                 let began = time(scan.started_at_ms);
-                table.row([&database, &state, &reason, &began, &messages, &scan.scanned, &scan.infected]);
+                table.row([
+                    &place,
+                    &database,
+                    &state,
+                    &reason,
+                    &began,
+                    &messages,
+                    &scan.scanned,
+                    &scan.infected,
+                ]);
             }
         }
     }
@@ -63,15 +74,15 @@ fn ask(order: BackgroundOrder, site: &Site) -> Result<Vec<BackgroundStatus>, Fai
     let client = Client::connect(&site.data()?).map_err(Failure::general)?;
     let mut client =
         client.ok_or_else(|| Failure::new(Exit::Unavailable, "no server runs on this folder"))?;
-    let mut databases = Vec::new();
+    let mut places = Vec::new();
     client
         .ask(Request::BackgroundScan(order), &mut |part| match part {
             Part::Line(Line::BackgroundScan(status)) => {
-                databases.push(*status);
+                places.push(*status);
                 Ok(())
             }
             Part::Line(_) | Part::Octets(_) => Err(io::ErrorKind::InvalidData.into()),
         })
         .map_err(Failure::general)?;
-    Ok(databases)
+    Ok(places)
 }
