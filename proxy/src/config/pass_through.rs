@@ -11,10 +11,10 @@ use gatepost_smtp::wire::limits;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::delivery::Pattern;
 use super::file;
 use super::listener_scan::{ListenerScan, SessionInfected};
 use super::problem::Finding;
+use super::route::Pattern;
 use super::values::{InvalidValue, ListenerName, Octets, TimeSpan};
 
 pub(super) use self::upstream::WrittenUpstream;
