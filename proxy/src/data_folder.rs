@@ -18,6 +18,8 @@
 //! first-user.txt              only where the first start had no terminal to show the password on
 //! ```
 
+mod location;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -27,6 +29,7 @@ use gatepost_core::scan::SealKey;
 use zeroize::Zeroizing;
 
 use crate::private::{self, FILE_MODE, PERMISSION_BITS};
+pub use location::Environment;
 
 /// A folder that exists, belongs to us and is closed to others.
 #[derive(Debug, Clone)]
@@ -38,19 +41,6 @@ pub struct DataFolder {
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
-}
-
-/// The environment, as far as the data folder depends on it.
-#[derive(Debug, Clone, Default)]
-pub struct Environment {
-    /// `GATEPOST_DATA`
-    pub gatepost_data: Option<PathBuf>,
-    /// `STATE_DIRECTORY`, which systemd sets; several are separated by colons.
-    pub state_directory: Option<PathBuf>,
-    /// `XDG_DATA_HOME`
-    pub xdg_data_home: Option<PathBuf>,
-    /// `HOME`
-    pub home: Option<PathBuf>,
 }
 
 /// Why the folder cannot be used.
@@ -133,21 +123,6 @@ impl DataFolder {
     pub const PAUSES: &str = "pauses.state";
     /// The name of the file with what came of TLS and is not reported yet.
     pub const TLS_RESULTS: &str = "tls-results.state";
-
-    /// Where the folder is: as `named` (command line before configuration), else by the environment.
-    ///
-    /// # Errors
-    /// `Unknown` where nothing tells.
-    pub fn locate(named: Option<&Path>, environment: &Environment) -> Result<PathBuf, FolderError> {
-        let below_home = || Some(environment.home.as_ref()?.join(".local/share/gatepost"));
-        named
-            .map(Path::to_owned)
-            .or_else(|| environment.gatepost_data.clone())
-            .or_else(|| environment.state_directory.as_deref().and_then(first_of_list))
-            .or_else(|| Some(environment.xdg_data_home.as_ref()?.join("gatepost")))
-            .or_else(below_home)
-            .ok_or(FolderError::Unknown)
-    }
 
     /// Makes the folder (and its parents) if it is missing, and checks it.
     ///
@@ -382,33 +357,12 @@ impl DataFolder {
     }
 }
 
-// === impl Environment ===
-
-impl Environment {
-    /// As this process was given it; empty values count as unset.
-    #[must_use]
-    pub fn of_this_process() -> Self {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        Self {
-            gatepost_data: variable("GATEPOST_DATA"),
-            state_directory: variable("STATE_DIRECTORY"),
-            xdg_data_home: variable("XDG_DATA_HOME"),
-            home: variable("HOME"),
-        }
-    }
-}
-
 fn refuse_other_than_folder(path: &Path) -> Result<(), FolderError> {
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => Err(FolderError::NotAFolder { path: path.to_owned() }),
         // What is missing or cannot be looked at is told by whoever uses it.
         _ => Ok(()),
     }
-}
-
-fn first_of_list(list: &Path) -> Option<PathBuf> {
-    let text = list.to_str()?;
-    text.split(':').find(|part| !part.is_empty()).map(PathBuf::from)
 }
 
 const CERTIFICATE: &str = "tls/cert.pem";

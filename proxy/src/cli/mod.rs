@@ -14,6 +14,7 @@ mod quarantine;
 mod queue;
 mod run;
 mod scan;
+mod signals;
 mod site;
 mod srs;
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use gatepost_core::queue::{self, Queue};
 use gatepost_core::scan::engines;
 use gatepost_core::store::{Databases, MailStore as _};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use super::output::Output;
+use super::signals::{Request, Signals};
 use super::site::folder_failure;
 use super::{Exit, Failure, Site};
 use crate::admin::{AdminError, AdminServer, Readiness};
@@ -63,13 +63,6 @@ struct Running {
     admin: Option<AdminServer>,
     control: ControlServer,
     is_draining: Arc<AtomicBool>,
-}
-
-/// What an operator can ask of a running server.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
 }
 
 /// All on the first thread until the sandbox is entered: bind, become the user, lock, confine.
@@ -283,37 +276,6 @@ impl Running {
         }
         drop(admin);
         tracing::info!("stopped");
-    }
-}
-
-// === impl Signals ===
-
-#[derive(Debug, PartialEq, Eq)]
-enum Request {
-    Reload,
-    Stop,
-}
-
-impl Signals {
-    /// From here on these signals no longer end the process.
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Request {
-        tokio::select! {
-            _ = self.terminate.recv() => Request::Stop,
-            _ = self.interrupt.recv() => Request::Stop,
-            _ = self.hangup.recv() => Request::Reload,
-        }
-    }
-
-    async fn stop_again(&mut self) {
-        while self.next().await != Request::Stop {}
     }
 }
 

@@ -1,16 +1,108 @@
-//! `[[listener]]`: what the keys of one mean together, and what listeners need of each other and of other sections.
+//! `[[listener]]`: an address with what is spoken there, what the keys of one mean together, and what listeners need of each
+//! other and of other sections.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::ops::Range;
 
+use gatepost_smtp::server::ClassRights;
 use toml::Spanned;
 
 use super::defaults::CONNECTIONS_DEFAULT;
 use super::file::{self, AuthWithoutTls, Protocol, Tls3};
+use super::network::TrustedNetwork;
 use super::pass_through;
 use super::problem::Finding;
 use super::settings::at_least;
-use super::{Backend, ClientCertificates, Listener, Pop3Tls, Service, SmtpTls};
+use super::values::{ListenerName, TimeSpan};
+use super::{ClientCertificates, ListenerScan, Passing, PeerNetworks, SwitchableVerb};
+
+/// One address that Gatepost listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in logs and metrics.
+    pub name: ListenerName,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub service: Service,
+    /// Connections at a time.
+    pub connections: u32,
+    /// Balancers: a PROXY header is required of their connections, and believed.
+    pub proxy_protocol_from: Vec<TrustedNetwork>,
+    /// Relays that may say on whose behalf they speak (XCLIENT); none on POP3 listeners.
+    pub xclient_from: Vec<TrustedNetwork>,
+    /// What each class of peers may do; required AUTH comes on top.
+    pub rights: ClassRights,
+    /// Who is more than a stranger before he authenticates.
+    pub peers: Vec<PeerNetworks>,
+    /// Who may log in by a certificate; `None`: nobody is asked for one.
+    pub client_certificates: Option<ClientCertificates>,
+    /// Verbs that do not exist here.
+    pub switched_off: Vec<SwitchableVerb>,
+    /// How its sessions have mail scanned; without effect on POP3 listeners.
+    pub scan: ListenerScan,
+}
+
+/// A protocol with the settings that make sense for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Service {
+    /// Mail comes in.
+    Smtp {
+        /// How TLS begins.
+        tls: SmtpTls,
+        /// Whether MAIL needs AUTH. A listener that does not need it takes mail for local recipients only.
+        require_auth: bool,
+        /// Whether BINARYMIME is offered.
+        binarymime: bool,
+        /// How long a stranger must be silent before the greeting; `None` where it comes at once, as always inside TLS.
+        pregreet_wait: Option<TimeSpan>,
+        /// Whether strangers are looked up in the block and allow lists.
+        dnsbl: bool,
+        /// Who takes the mail.
+        backend: Backend,
+    },
+    /// Mail is read. Passwords travel inside TLS only, so there is no POP3 without it.
+    Pop3 {
+        /// How TLS begins.
+        tls: Pop3Tls,
+    },
+}
+
+/// What stands behind an SMTP listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The mailboxes here.
+    #[default]
+    Embedded,
+    /// Those too, and the mail server of `Relay`.
+    Relay,
+    /// The servers of `PassThrough`, and nothing here.
+    PassThrough(Passing),
+}
+
+/// TLS of an SMTP listener. "AUTH required, but impossible" cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// STARTTLS.
+    StartTls,
+    /// From the first octet.
+    Implicit,
+    /// None; AUTH, where there is any, is SCRAM, which does not show the password.
+    None {
+        /// Whether SCRAM-SHA-256 is offered without TLS.
+        scram: bool,
+    },
+}
+
+/// TLS of a POP3 listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pop3Tls {
+    /// STLS (RFC 2595).
+    Stls,
+    /// From the first octet.
+    Implicit,
+}
 
 pub(super) fn listeners(listeners: &[Spanned<file::Listener>], findings: &mut Vec<Finding>) -> Vec<Listener> {
     if listeners.is_empty() {

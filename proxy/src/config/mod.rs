@@ -27,6 +27,7 @@ mod quarantine;
 mod quirk;
 mod relay;
 mod reload;
+mod route;
 mod schedule;
 mod settings;
 mod srs;
@@ -44,28 +45,28 @@ use gatepost_core::background::Settings as BackgroundSettings;
 use gatepost_core::delivery::{Schedules, Warnings};
 use gatepost_core::forwarding;
 use gatepost_core::scan::{EnginePolicy, InfectedAction};
-use gatepost_smtp::server::ClassRights;
 
 pub use admission::{Admission, Rules};
 pub use classes::{ClientCertificates, ListedClass, PeerNames, PeerNetworks, SwitchableVerb};
 pub use command::{CommandEngine, CommandVersion};
 pub use database::{Database, DatabaseName, DatabaseScan, Databases};
-pub use delivery::{Remote, Route};
+pub use delivery::Remote;
 pub use dkim::{DkimKey, DkimSelector};
 pub use dnsbl::{BlockList, Dns, Dnsbl};
 pub use engines::{EngineKind, EngineName, Outside, ScanEngine};
 pub use file::{LogFormat, LogLevel, SandboxMode};
+pub use listener::{Backend, Listener, Pop3Tls, Service, SmtpTls};
 pub use listener_scan::{ListenerScan, SessionInfected};
-use network::TrustedNetwork;
 pub use pass_through::{PassThrough, Passing, PassingAuth, Upstream, UpstreamProof, UpstreamTls};
 pub use problem::{Problem, Problems};
 pub use quarantine::Quarantine;
 pub use quirk::{Quirk, QuirkNetworks};
 pub use relay::{Recipients, Relay};
+pub use route::Route;
 pub use timeouts::Timeouts;
 pub use tls_reports::TlsReports;
 pub use unscannable::{Answer, Unscannable};
-use values::{Hostname, ListenerName, Octets, TimeSpan, UserName};
+use values::{Hostname, Octets, TimeSpan, UserName};
 
 /// A commented configuration that says what holds without any: what `gatepost config init` writes.
 pub const EXAMPLE: &str = include_str!("../../../deploy/embedded.toml");
@@ -125,93 +126,6 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// What is logged, and how.
     pub log: Log,
-}
-
-/// One address that Gatepost listens on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Its name in logs and metrics.
-    pub name: ListenerName,
-    /// Address and port.
-    pub address: SocketAddr,
-    /// What is spoken there.
-    pub service: Service,
-    /// Connections at a time.
-    pub connections: u32,
-    /// Balancers: a PROXY header is required of their connections, and believed.
-    pub proxy_protocol_from: Vec<TrustedNetwork>,
-    /// Relays that may say on whose behalf they speak (XCLIENT); none on POP3 listeners.
-    pub xclient_from: Vec<TrustedNetwork>,
-    /// What each class of peers may do; required AUTH comes on top.
-    pub rights: ClassRights,
-    /// Who is more than a stranger before he authenticates.
-    pub peers: Vec<PeerNetworks>,
-    /// Who may log in by a certificate; `None`: nobody is asked for one.
-    pub client_certificates: Option<ClientCertificates>,
-    /// Verbs that do not exist here.
-    pub switched_off: Vec<SwitchableVerb>,
-    /// How its sessions have mail scanned; without effect on POP3 listeners.
-    pub scan: ListenerScan,
-}
-
-/// A protocol with the settings that make sense for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Service {
-    /// Mail comes in.
-    Smtp {
-        /// How TLS begins.
-        tls: SmtpTls,
-        /// Whether MAIL needs AUTH. A listener that does not need it takes mail for local recipients only.
-        require_auth: bool,
-        /// Whether BINARYMIME is offered.
-        binarymime: bool,
-        /// How long a stranger must be silent before the greeting; `None` where it comes at once, as always inside TLS.
-        pregreet_wait: Option<TimeSpan>,
-        /// Whether strangers are looked up in the block and allow lists.
-        dnsbl: bool,
-        /// Who takes the mail.
-        backend: Backend,
-    },
-    /// Mail is read. Passwords travel inside TLS only, so there is no POP3 without it.
-    Pop3 {
-        /// How TLS begins.
-        tls: Pop3Tls,
-    },
-}
-
-/// What stands behind an SMTP listener.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Backend {
-    /// The mailboxes here.
-    #[default]
-    Embedded,
-    /// Those too, and the mail server of `Relay`.
-    Relay,
-    /// The servers of `PassThrough`, and nothing here.
-    PassThrough(Passing),
-}
-
-/// TLS of an SMTP listener. "AUTH required, but impossible" cannot be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SmtpTls {
-    /// STARTTLS.
-    StartTls,
-    /// From the first octet.
-    Implicit,
-    /// None; AUTH, where there is any, is SCRAM, which does not show the password.
-    None {
-        /// Whether SCRAM-SHA-256 is offered without TLS.
-        scram: bool,
-    },
-}
-
-/// TLS of a POP3 listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pop3Tls {
-    /// STLS (RFC 2595).
-    Stls,
-    /// From the first octet.
-    Implicit,
 }
 
 /// A certificate chain and its key, as PEM files.

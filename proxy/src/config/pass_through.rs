@@ -11,10 +11,10 @@ use gatepost_smtp::wire::limits;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::delivery::Pattern;
 use super::file;
 use super::listener_scan::{ListenerScan, SessionInfected};
 use super::problem::Finding;
+use super::route::Pattern;
 use super::values::{InvalidValue, ListenerName, Octets, TimeSpan};
 
 pub(super) use self::upstream::WrittenUpstream;
@@ -108,8 +108,26 @@ impl TryFrom<String> for IdleTime {
     }
 }
 
-/// The servers, and who hands sessions on to them: both or neither.
+/// The servers, and what listeners want of them.
 pub(super) fn check(
+    listeners: &[Spanned<file::Listener>],
+    written: Option<Spanned<WrittenPassThrough>>,
+    upstreams: Vec<Spanned<WrittenUpstream>>,
+    findings: &mut Vec<Finding>,
+) -> Option<PassThrough> {
+    let listeners = || listeners.iter().map(Spanned::get_ref);
+    for named in listeners().filter_map(|listener| listener.upstreams.as_ref()) {
+        check_names(named.get_ref(), &upstreams, findings);
+    }
+    for listener in listeners() {
+        check_auth(listener.auth.as_ref(), listener.upstreams.as_ref(), &upstreams, findings);
+    }
+    let passing = listeners().find_map(passing_span);
+    check_servers(written, upstreams, passing.as_ref(), findings)
+}
+
+/// The servers, and who hands sessions on to them: both or neither.
+fn check_servers(
     written: Option<Spanned<WrittenPassThrough>>,
     upstreams: Vec<Spanned<WrittenUpstream>>,
     listener: Option<&Range<usize>>,
@@ -163,7 +181,7 @@ pub(super) fn check(
 }
 
 /// Whether every upstream that a listener names is there.
-pub(super) fn check_names(
+fn check_names(
     named: &[Spanned<ListenerName>],
     upstreams: &[Spanned<WrittenUpstream>],
     findings: &mut Vec<Finding>,
@@ -219,13 +237,13 @@ fn named(name: &Spanned<ListenerName>) -> ListenerName {
 }
 
 /// Where a listener says that its backend is the pass-through.
-pub(super) fn passing_span(listener: &file::Listener) -> Option<Range<usize>> {
+fn passing_span(listener: &file::Listener) -> Option<Range<usize>> {
     let backend = listener.backend.as_ref()?;
     (*backend.get_ref() == file::Backend::PassThrough).then(|| backend.span())
 }
 
 /// Where a server behind lets people in, nobody may have been let in there before them.
-pub(super) fn check_auth(
+fn check_auth(
     auth: Option<&Spanned<PassingAuth>>,
     named: Option<&Spanned<Vec<Spanned<ListenerName>>>>,
     upstreams: &[Spanned<WrittenUpstream>],

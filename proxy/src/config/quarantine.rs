@@ -4,6 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::problem::Finding;
+use super::settings::at_least;
 use super::values::Octets;
 
 /// How much stays in quarantine; the oldest goes first.
@@ -36,16 +37,9 @@ impl WrittenQuarantine {
         {
             findings.push(Finding::at(octets.span(), format!("must be at least {OCTETS_MIN}")));
         }
-        let mut at_least_one = |value: &Option<Spanned<u32>>, key: &str, default: u32| {
-            let Some(value) = value else { return default };
-            if *value.get_ref() == 0 {
-                findings.push(Finding::at(value.span(), format!("`{key}` must be at least 1")));
-            }
-            *value.get_ref()
-        };
         Quarantine {
-            messages: at_least_one(&self.messages, "messages", default.messages),
-            days: at_least_one(&self.days, "days", default.days),
+            messages: at_least(self.messages.as_ref(), 1, "messages", findings).unwrap_or(default.messages),
+            days: at_least(self.days.as_ref(), 1, "days", findings).unwrap_or(default.days),
             octets: self.octets.as_ref().map_or(default.octets, |octets| *octets.get_ref()),
         }
     }

@@ -7,8 +7,9 @@ use gatepost_core::delivery::route::DomainPattern;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::delivery::{Hop, Pattern, Remote, WrittenProtocol, WrittenRoute, WrittenTls};
+use super::delivery::Remote;
 use super::problem::Finding;
+use super::route::{Hop, Pattern, WrittenProtocol, WrittenRoute, WrittenTls};
 use super::values::TimeSpan;
 
 /// The domains of the server behind, and whom it knows. The way there is the first of the routes.

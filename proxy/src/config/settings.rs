@@ -27,18 +27,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Finding>> {
     let relayed = relay.as_ref().map_or(&[][..], |relay| &relay.domains);
     let srs = file.srs.and_then(|srs| srs.check(remote.is_some(), relayed, &mut findings));
     check_backends(&file.listener, relay_span, &mut findings);
-    let passing = file.listener.iter().find_map(|listener| pass_through::passing_span(listener.get_ref()));
-    let named = file.listener.iter().filter_map(|listener| listener.get_ref().upstreams.as_ref());
-    named.for_each(|named| pass_through::check_names(named.get_ref(), &file.upstream, &mut findings));
-    for listener in file.listener.iter().map(Spanned::get_ref) {
-        pass_through::check_auth(
-            listener.auth.as_ref(),
-            listener.upstreams.as_ref(),
-            &file.upstream,
-            &mut findings,
-        );
-    }
-    let pass_through = pass_through::check(file.pass_through, file.upstream, passing.as_ref(), &mut findings);
+    let pass_through = pass_through::check(&file.listener, file.pass_through, file.upstream, &mut findings);
     let config = Config {
         hostname: file.server.hostname.unwrap_or_else(Hostname::of_this_machine),
         data: file.server.data,

@@ -1,5 +1,5 @@
 use gatepost_core::scan::{UnscannableAction, UnscannablePolicy};
-use gatepost_smtp::server::{PeerClass, Right, Rights};
+use gatepost_smtp::server::{ClassRights, PeerClass, Right, Rights};
 use gatepost_smtp::wire::verb::Verb;
 use proptest::prelude::*;
 
