@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p gatepost-core --bench scan -- [mails]` scans mails with an engine that takes 50 ms a call, and mails that
 //! differ but for their attachment (10,000 unless said otherwise), under two versions of its signatures and with a restart in the
-//! middle. Told is what the restart took: to write what the engine has said, and to read it.
+//! middle. Told is what the restart took: to write what the engine has said, and to read it; and what it takes where all is
+//! remembered that can be, with the longest that anybody who asks meanwhile has to wait.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -58,6 +59,7 @@ fn main() {
     runtime.block_on(seen_content());
     runtime.block_on(one_attachment(mails));
     runtime.block_on(restart(mails));
+    full_file();
 }
 
 /// The same mails twice: the second time none of them waits for the engine.
@@ -126,6 +128,43 @@ async fn restart(mails: usize) {
     assert_eq!(calls, 1, "a restart costs no call");
 }
 
+/// More items than are remembered, and who asks for one of them while the file is written.
+fn full_file() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = VerdictFolder::new(Arc::new(RealDisk), home.path(), SealKey::default());
+    let (_, _, ensemble) = scanner_with(false, Some(&folder));
+    let ask = |number: u32| {
+        let start = Instant::now();
+        assert_eq!(ensemble.scan(&number.to_le_bytes(), start + CALL), Verdict::Clean);
+        start.elapsed()
+    };
+    for number in 0..MORE_THAN_REMEMBERED {
+        ask(number);
+    }
+    let mut longest = Duration::ZERO;
+    let wrote = thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let start = Instant::now();
+            ensemble.keep();
+            start.elapsed()
+        });
+        while !writing.is_finished() {
+            longest = longest.max(ask(MORE_THAN_REMEMBERED - 1));
+        }
+        writing.join().unwrap()
+    });
+    let octets = std::fs::metadata(home.path().join("slow.verdicts")).unwrap().len();
+    let start = Instant::now();
+    let (_, _, next) = scanner_with(false, Some(&folder));
+    println!(
+        "{} verdicts in {octets} octets: written in {:.1} ms, nobody waited longer than {:.1} ms; read in {:.1} ms",
+        next.status()[0].kept,
+        millis(wrote),
+        millis(longest),
+        millis(start.elapsed())
+    );
+}
+
 async fn all(scanner: &Scanner, bodies: &[Body]) {
     let mut scans = tokio::task::JoinSet::new();
     for body in bodies {
@@ -184,6 +223,8 @@ fn millis(time: Duration) -> f64 {
 }
 
 const MARK: &[u8] = b"the attachment of all";
+/// Three generations of what an engine has said, of which two are remembered.
+const MORE_THAN_REMEMBERED: u32 = 172_032;
 const CALL: Duration = Duration::from_millis(50);
 const SEEN: usize = 100;
 const MAILS_DEFAULT: usize = 10_000;
