@@ -43,7 +43,7 @@ pub use engine::{Cleaning, Engine, EngineIdentity, InvalidIdentity, Reload};
 pub use engines::{EngineSettings, YaraEngine};
 pub use ensemble::{EnginePolicy, EngineStatus, Ensemble};
 pub use inspect::{Finding, Inspection, inspect};
-pub use item::ItemName;
+pub use item::{ItemName, PLAIN_WORDS_OCTETS_MAX};
 pub use metrics::{Metrics, Unscanned};
 pub use overruled::{Overruled, Ruling};
 pub use policy::{Disposal, FailMode, InfectedAction, Rewriting, UnscannableAction, UnscannablePolicy};
