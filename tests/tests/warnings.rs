@@ -57,11 +57,14 @@ fn recipients_hear_of_what_was_kept_from_them_and_the_stranger_who_sent_it_does_
         let hop = NextHop::start();
         let server = start(scan, listeners, &hop);
         let id = stranger_sends(&server);
-        let said =
-            [format!("<{STRANGER}> was put into quarantine on gatepost.test"), threat(&server, &id), id];
+        let said = [
+            format!("<{STRANGER}> was put into quarantine on gatepost.test"),
+            format!("a virus was found in \"eicar.com\": {}\r\n", threat(&server, &id)),
+            id,
+        ];
         let said = said.each_ref().map(String::as_str);
         for user in &server.users {
-            assert_warning(&server.inbox_of(user, 1)[0], "A mail to you was kept back", &said);
+            assert_warning(&server.inbox_of(user, 1)[0], "A virus was found in a mail to you", &said);
         }
         assert_eq!(hop.connections(), 0, "no word to the outside: {:?}", hop.said());
         assert_eq!(server.metric("gatepost_delivery_warnings_total"), 1.0);
@@ -80,7 +83,8 @@ fn a_sender_here_hears_what_was_taken_out_and_his_recipient_has_the_rest() {
     let kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
     let said = [
         format!("your address <{ME}>: {}", kept[0]["threat"].as_str().expect("a name")),
-        "the mail was delivered without what was infected.".to_owned(),
+        "It was in \"eicar.com\". On gatepost.test the mail was delivered without what was infected."
+            .to_owned(),
         format!("knows the mail as {}.", kept[0]["id"].as_str().expect("an id")),
     ];
     let said = said.each_ref().map(String::as_str);
