@@ -56,6 +56,7 @@ pub use metrics::Metrics;
 pub use rooms::Rooms;
 pub use schedule_policy::{Retries, Schedule, Schedules};
 pub use suspects::Suspects;
+pub(crate) use warning::{Fate, Occasion};
 pub use warning::{InvalidTemplate, Pace, Template, Warnings};
 pub use watchdog::Watchdog;
 pub use worker::{Settings, StartError, Workers};

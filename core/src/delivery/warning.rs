@@ -65,12 +65,15 @@ pub(crate) struct Occasion<'a> {
     pub(crate) fate: Fate,
 }
 
-/// What has become of the mail.
+/// What has become of the mail, on its way or in a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Quarantined,
     Deleted,
     Rewritten,
+    TakenOutOfMailbox,
+    DeletedFromMailbox,
+    RewrittenInMailbox,
 }
 
 /// How many warnings there were in this hour. Clones count together.
@@ -188,6 +191,9 @@ impl Fate {
             Self::Quarantined => "put into quarantine",
             Self::Deleted => "deleted",
             Self::Rewritten => "delivered without what was infected",
+            Self::TakenOutOfMailbox => "taken out of the mailbox and put into quarantine",
+            Self::DeletedFromMailbox => "deleted from the mailbox",
+            Self::RewrittenInMailbox => "replaced in the mailbox by what is not infected",
         }
     }
 }
@@ -330,7 +336,14 @@ mod tests {
 
     #[test]
     fn what_names_stand_for_is_no_longer_than_lines_have_room_for() {
-        for fate in [Fate::Quarantined, Fate::Deleted, Fate::Rewritten] {
+        for fate in [
+            Fate::Quarantined,
+            Fate::Deleted,
+            Fate::Rewritten,
+            Fate::TakenOutOfMailbox,
+            Fate::DeletedFromMailbox,
+            Fate::RewrittenInMailbox,
+        ] {
             assert!(fate.words().len() <= WORDS_OCTETS_MAX, "{fate:?}");
         }
         let long = "x".repeat(500);
