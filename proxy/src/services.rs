@@ -97,8 +97,7 @@ impl Rooms {
         helpers: &Helpers,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
-        let registry = metrics.registry();
-        let tls = Arc::new(load_tls(config, folder)?);
+        let (registry, tls) = (metrics.registry(), Arc::new(load_tls(config, folder)?));
         let (events, clock_back_ms) = open_events(folder, registry)?;
         let queue = open_queue(config, folder, &events, clock_back_ms, registry)?;
         let (overruled, shares) = (Overruled::default(), Shares::new(config));
@@ -125,6 +124,7 @@ impl Rooms {
             rewriter,
             proactive: HashMap::new(),
             events: events.clone(),
+            warned: delivery::Pace::new(Some(delivery_metrics.warnings())),
         };
         let mailbox_scans = MailboxScans::start(config, &rooms, &stores, &whole, registry).await?;
         rooms.proactive = mailbox_scans.proactive();

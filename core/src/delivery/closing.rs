@@ -21,18 +21,20 @@ use tracing::{debug, error, info, warn};
 
 pub(super) use self::waiting::DAMAGED;
 use self::waiting::{Age, expires_at_ms, give_up, is_late, outcomes, turn};
+use self::warn::Found;
+use super::clearance::about;
 use super::dsn::{Facts, Notifier, Subject, Told, told};
 use super::retry::Setback;
 use super::rooms::Rooms;
 use super::schedule_policy::Schedules;
 use super::successor::Successor;
-use super::warning::{Pace, Warnings};
+use super::warning::Warnings;
 use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
 use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
 use crate::queue::{Claim, NewMessage, QueueId, Wait};
-use crate::scan::InfectedAction;
+use crate::scan::{InfectedAction, ItemName};
 
 /// What senders are told, and when a mail is given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +68,6 @@ pub(super) struct Closing {
     pub(super) rooms: Rooms,
     pub(super) policy: Arc<ArcSwap<Policy>>,
     notifier: Notifier,
-    warned: Arc<Pace>,
     /// Mails that were found to be damaged when they were last tried.
     damaged: Arc<Mutex<HashSet<QueueId>>>,
     metrics: Option<Metrics>,
@@ -88,8 +89,7 @@ impl Closing {
     /// The operating system refuses a thread or randomness.
     pub(super) fn start(rooms: Rooms, policy: Policy, metrics: Option<Metrics>) -> io::Result<Self> {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let (warned, damaged) = (Arc::default(), Arc::default());
-        Ok(Self { rooms, policy, notifier: Notifier::start()?, warned, damaged, metrics })
+        Ok(Self { rooms, policy, notifier: Notifier::start()?, damaged: Arc::default(), metrics })
     }
 
     /// Takes a new policy on; it holds for attempts that end from now on.
@@ -115,16 +115,18 @@ impl Closing {
     /// Writes what became of the recipients into the queue, which is their removal where they are done; then lets the
     /// store forget them. `anew` becomes durable with it. Answers whether the queue could keep it.
     pub(super) async fn close(&self, claim: Claim, attempted: Vec<Attempt>, anew: Option<Anew>) -> bool {
-        self.close_with(claim, attempted, Vec::new(), anew).await
+        self.close_with(claim, attempted, Vec::new(), anew, None).await
     }
 
-    /// As `close`; the mails that take the place of this one become durable with that or not at all.
+    /// As `close`; the mails that take the place of this one become durable with that or not at all. `culprit`: the item in which
+    /// something was found.
     pub(super) async fn close_with(
         &self,
         claim: Claim,
         attempted: Vec<Attempt>,
         successors: Vec<Successor>,
         anew: Option<Anew>,
+        culprit: Option<ItemName>,
     ) -> bool {
         let (id, message) = (claim.id, Arc::clone(&claim.message));
         let age = self.age_of(&message);
@@ -149,8 +151,9 @@ impl Closing {
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
         let (successors, rewritings): (Vec<_>, Vec<_>) =
             successors.into_iter().map(|successor| (successor.message, successor.rewriting)).unzip();
-        let found = rewritings.first().map(|rewriting| rewriting.threat.as_str());
-        let warned = self.warn(&message, &attempted, found, &policy, age.now_ms);
+        let rewritten = rewritings.first().map(|rewriting| rewriting.threat.as_str());
+        let found = Found { item: culprit.as_ref(), rewritten };
+        let warned = self.warn(&message, &attempted, found, &policy);
         let warnings = warned.iter().map(|warned| warned.message.clone());
         let notification = notification.map(|(notification, _)| notification);
         let follow_ups = notification.into_iter().chain(successors).chain(anew).chain(warnings).collect();
@@ -164,7 +167,7 @@ impl Closing {
         }
         self.report(&message, &attempted);
         self.report_silence(&message, &unreported);
-        self.report_warnings(&message, &warned);
+        self.rooms.report_warnings(&warned, &about(&message));
         for rewriting in &rewritings {
             trace::record_rewriting(&self.rooms.events, &message, rewriting);
             self.rooms.rewriter.count(&rewriting.parts);

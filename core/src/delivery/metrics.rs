@@ -31,7 +31,7 @@ pub struct Metrics {
     pub(super) settle_failures: IntCounter,
     pub(super) unreported: IntCounter,
     pub(super) deleted_messages: IntCounter,
-    pub(super) warnings: IntCounter,
+    warnings: IntCounter,
     stuck: IntGauge,
     pub(super) seconds: Histogram,
 }
@@ -129,6 +129,12 @@ impl Metrics {
     #[must_use]
     pub fn stuck(&self) -> IntGauge {
         self.stuck.clone()
+    }
+
+    /// What the pace of warnings counts.
+    #[must_use]
+    pub fn warnings(&self) -> IntCounter {
+        self.warnings.clone()
     }
 
     pub(super) fn count_done(&self, disposition: &Disposition) {

@@ -7,6 +7,7 @@ use gatepost_smtp::wire::path::ForwardPath;
 
 use super::Watchdog;
 use super::remote::Remote;
+use super::warning::Pace;
 use crate::badmail::Badmail;
 use crate::directory::{Directory, Resolution};
 use crate::events::Log;
@@ -48,6 +49,8 @@ pub struct Rooms {
     pub proactive: HashMap<String, Proactive>,
     /// Told what becomes of each recipient.
     pub events: Log,
+    /// Of warnings, all together.
+    pub warned: Pace,
 }
 
 // === impl Rooms ===

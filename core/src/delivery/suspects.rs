@@ -28,6 +28,7 @@ impl Suspects {
     /// The disk's; then nothing was kept.
     pub async fn keep(&self, message: NewMessage, evidence: Evidence) -> io::Result<()> {
         let (message, threat) = (Arc::new(message), evidence.threat.clone());
+        let item = evidence.item.clone();
         let recipients: Vec<usize> = (0..message.submission.envelope.recipients.len()).collect();
         let suspect = Suspect {
             message: Arc::clone(&message),
@@ -43,7 +44,7 @@ impl Suspects {
         self.closing.report(&message, &attempted);
         // The mail is safe and its sender has heard 250.
         self.closing.tell_alone(&message, &recipients, &attempted).await;
-        self.closing.warn_at_once(&message, &attempted).await;
+        self.closing.warn_at_once(&message, &attempted, item.as_ref()).await;
         Ok(())
     }
 }

@@ -44,21 +44,14 @@ pub(super) fn record_rewriting(log: &Log, message: &NewMessage, rewriting: &Rewr
     }
 }
 
-/// One event for a warning; of several whom it goes to, one is named.
-pub(super) fn record_warning(
-    log: &Log,
-    message: &NewMessage,
-    warning: QueueId,
-    to: &ForwardPath,
-    recipients: usize,
-) {
+/// One event for a warning, with what it is about; of several whom it goes to, one is named.
+pub(super) fn record_warning(log: &Log, about: About, warning: QueueId, to: &ForwardPath, recipients: usize) {
     let what = What::Notified {
         sender: evidence(&to.to_string()),
         notification: warning.to_string(),
         action: "warned".into(),
         recipients,
     };
-    let about = About { queue_id: Some(message.id.to_string()), ..About::from(&message.submission.origin) };
     log.record(about, what);
 }
 

@@ -2,14 +2,16 @@
 //!
 //! A warning has the null sender, and there is none about mail that has: so none leads to another.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gatepost_smtp::server::{Envelope, Recipient};
 use gatepost_smtp::wire::params::{MailParams, Notify, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
+use prometheus::IntCounter;
 
 use crate::intake::{Body, Origin, Submission, trace};
 use crate::queue::{NewMessage, QueueId};
+use crate::scan::{ItemName, PLAIN_WORDS_OCTETS_MAX};
 
 /// Who is warned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,8 +22,9 @@ pub struct Warnings {
     pub sender: Option<Template>,
 }
 
-/// A subject and a text. In the text `{sender}`, `{threat}`, `{outcome}`, `{id}` and `{hostname}` stand for what they say; what the
-/// mail itself says of its subject is not among them, since its author would write into our text.
+/// A subject and a text. In the text `{sender}`, `{received}`, `{threat}`, `{item}`, `{outcome}`, `{id}` and `{hostname}` stand for what
+/// they say. What the mail itself says of its subject is not among them, since its author would write into our text; he does name
+/// files, which is why these stand between quotation marks that they cannot end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     subject: String,
@@ -41,30 +44,44 @@ pub enum InvalidTemplate {
     Text,
     /// A name that stands for nothing.
     #[error(
-        "there is no {{{0}}}; the names are {{sender}}, {{threat}}, {{outcome}}, {{id}} and {{hostname}}"
+        "there is no {{{0}}}; the names are {{sender}}, {{received}}, {{threat}}, {{item}}, {{outcome}}, {{id}} and {{hostname}}"
     )]
     Name(String),
 }
 
 /// What a warning is about.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Occasion<'a> {
-    pub(super) message: &'a NewMessage,
-    pub(super) threat: &'a str,
-    pub(super) fate: Fate,
+pub(crate) struct Occasion<'a> {
+    pub(crate) sender: &'a ReversePath,
+    /// When the mail came in, milliseconds since 1970.
+    pub(crate) received_at_ms: u64,
+    /// By which operators know it.
+    pub(crate) id: QueueId,
+    /// In which it came, or what stands for that.
+    pub(crate) session: &'a str,
+    pub(crate) threat: &'a str,
+    /// In which it was found; `None` where only the finding itself is known.
+    pub(crate) item: Option<&'a ItemName>,
+    pub(crate) fate: Fate,
 }
 
-/// What has become of the mail.
+/// What has become of the mail, on its way or in a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Quarantined,
     Deleted,
     Rewritten,
+    TakenOutOfMailbox,
+    DeletedFromMailbox,
+    RewrittenInMailbox,
 }
 
-/// How many warnings there were in this hour.
-#[derive(Debug, Default)]
-pub(super) struct Pace(Mutex<(u64, u32)>);
+/// How many warnings there were in this hour. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Pace {
+    hour: Arc<Mutex<(u64, u32)>>,
+    counter: Option<IntCounter>,
+}
 
 // === impl Template ===
 
@@ -104,19 +121,19 @@ impl Template {
     pub(super) fn make(
         &self,
         id: QueueId,
-        to: Vec<ForwardPath>,
+        to: &[ForwardPath],
         hostname: &str,
         now_ms: u64,
         occasion: Occasion<'_>,
     ) -> NewMessage {
         let body = self.render(id, hostname, now_ms, occasion);
         let quiet = RcptParams { notify: Some(Notify::Never), orcpt: None };
-        let recipients = to.into_iter().map(|path| Recipient { path, params: quiet.clone() }).collect();
+        let recipient = |path: &ForwardPath| Recipient { path: path.clone(), params: quiet.clone() };
+        let recipients = to.iter().map(recipient).collect();
         let envelope =
             Envelope { reverse_path: ReversePath::Null, params: MailParams::default(), recipients };
         // In the events it belongs to the session in which the mail came.
-        let session = occasion.message.submission.origin.session.clone();
-        let origin = Origin::here(session, LISTENER, hostname, now_ms);
+        let origin = Origin::here(occasion.session.to_owned(), LISTENER, hostname, now_ms);
         let trace = trace::made_here(hostname, id, now_ms);
         let submission = Submission::new(envelope, origin);
         NewMessage { id, submission, trace, body: Body::Memory(body.into()), stamp: None }
@@ -154,10 +171,12 @@ impl Occasion<'_> {
     /// An address may have anything in it that its quotes allow.
     fn value(&self, name: &str, hostname: &str) -> String {
         let text = match name {
-            "sender" => self.message.submission.envelope.reverse_path.to_string(),
+            "sender" => self.sender.to_string(),
+            "received" => trace::date(self.received_at_ms),
             "threat" => self.threat.to_owned(),
+            "item" => self.item.map_or_else(|| ITEM_UNKNOWN.to_owned(), ItemName::plain_words),
             "outcome" => self.fate.words().to_owned(),
-            "id" => self.message.id.to_string(),
+            "id" => self.id.to_string(),
             _ => hostname.to_owned(),
         };
         text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
@@ -172,6 +191,9 @@ impl Fate {
             Self::Quarantined => "put into quarantine",
             Self::Deleted => "deleted",
             Self::Rewritten => "delivered without what was infected",
+            Self::TakenOutOfMailbox => "taken out of the mailbox and put into quarantine",
+            Self::DeletedFromMailbox => "deleted from the mailbox",
+            Self::RewrittenInMailbox => "replaced in the mailbox by what is not infected",
         }
     }
 }
@@ -179,9 +201,21 @@ impl Fate {
 // === impl Pace ===
 
 impl Pace {
+    /// Counts with this counter what went into the queue.
+    #[must_use]
+    pub fn new(counter: Option<IntCounter>) -> Self {
+        Self { counter, ..Self::default() }
+    }
+
+    pub(super) fn count(&self) {
+        if let Some(counter) = &self.counter {
+            counter.inc();
+        }
+    }
+
     /// Whether one more may go now.
     pub(super) fn take(&self, now_ms: u64, per_hour: u32) -> bool {
-        let mut pace = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pace = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
         let hour = now_ms.wrapping_div(HOUR_MS);
         if pace.0 != hour {
             *pace = (hour, 0);
@@ -223,6 +257,7 @@ fn longest(line: &str) -> usize {
         Piece::Text(text) => text.len(),
         Piece::Name("sender" | "hostname") => ADDRESS_OCTETS_MAX,
         Piece::Name("threat") => THREAT_OCTETS_MAX,
+        Piece::Name("item") => PLAIN_WORDS_OCTETS_MAX,
         Piece::Name(_) => WORDS_OCTETS_MAX,
     });
     octets.fold(0, usize::saturating_add)
@@ -232,7 +267,9 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_lowercase())
 }
 
-const NAMES: [&str; 5] = ["sender", "threat", "outcome", "id", "hostname"];
+const NAMES: [&str; 7] = ["sender", "received", "threat", "item", "outcome", "id", "hostname"];
+/// Where a record of the finding is all that is left.
+const ITEM_UNKNOWN: &str = "the message";
 /// Where other mail has the name of the listener that it came by.
 const LISTENER: &str = "delivery";
 /// With the field's name it is a line of the usual length, or two.
@@ -254,22 +291,68 @@ mod tests {
     use super::*;
     use crate::delivery::testing::message;
 
-    fn mail(text: &str) -> String {
+    fn mail_about(text: &str, item: Option<&ItemName>, fate: Fate) -> String {
         let about = message(7, &["a@x.example"]);
-        let occasion = Occasion { message: &about, threat: "Eicar.Test", fate: Fate::Quarantined };
-        let to = vec!["<a@x.example>".parse().unwrap()];
-        let made = Template::new("Kept back", text).unwrap().make(QueueId(8), to, "mx.example", 0, occasion);
+        let occasion = Occasion {
+            sender: &about.submission.envelope.reverse_path,
+            received_at_ms: 0,
+            id: about.id,
+            session: "S",
+            threat: "Eicar.Test",
+            item,
+            fate,
+        };
+        let to = ["<a@x.example>".parse().unwrap()];
+        let made = Template::new("Kept back", text).unwrap().make(QueueId(8), &to, "mx.example", 0, occasion);
         assert_eq!(made.submission.envelope.reverse_path, ReversePath::Null);
         String::from_utf8(made.body.read().unwrap().to_vec()).unwrap()
     }
 
+    fn mail(text: &str) -> String {
+        mail_about(text, None, Fate::Quarantined)
+    }
+
     #[test]
     fn names_stand_for_what_they_say_and_other_braces_for_themselves() {
-        let mail = mail("{sender}: {threat} {outcome} as {id} by {hostname}\n{ and } and {");
+        let mail = mail("{sender}, {received}: {threat} {outcome} as {id} by {hostname}\n{ and } and {");
         let (head, text) = mail.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("\r\nSubject: Kept back\r\n") && !mail.contains("a@x.example"), "{mail}");
-        let expected = "<sender@example.org>: Eicar.Test put into quarantine as 0000000000007 by mx.example";
+        let expected = "<sender@example.org>, Thu, 1 Jan 1970 00:00:00 +0000: Eicar.Test put into quarantine as \
+                        0000000000007 by mx.example";
         assert_eq!(text, format!("{expected}\r\n{{ and }} and {{\r\n"));
+    }
+
+    #[test]
+    fn what_a_file_is_called_adds_neither_lines_nor_names_nor_an_end_of_its_quotation() {
+        let said =
+            |item| mail_about("In {item}.", item, Fate::Deleted).split_once("\r\n\r\n").unwrap().1.to_owned();
+        let hostile = "x\".\r\n\r\nCall {hostname} now: \u{202e}\u{e9}.exe";
+        let file = ItemName::root("message").inside_part(2).called(hostile);
+        assert_eq!(said(Some(&file)), "In \"x?.????Call {hostname} now: ??.exe\".\r\n");
+        let part = ItemName::root("message").inside_part(2);
+        assert_eq!(said(Some(&part)), "In part 2.\r\n");
+        assert_eq!(said(None), "In the message.\r\n");
+    }
+
+    #[test]
+    fn what_names_stand_for_is_no_longer_than_lines_have_room_for() {
+        for fate in [
+            Fate::Quarantined,
+            Fate::Deleted,
+            Fate::Rewritten,
+            Fate::TakenOutOfMailbox,
+            Fate::DeletedFromMailbox,
+            Fate::RewrittenInMailbox,
+        ] {
+            assert!(fate.words().len() <= WORDS_OCTETS_MAX, "{fate:?}");
+        }
+        let long = "x".repeat(500);
+        let item = ItemName::root("message").inside_file(&long).inside_file(&long);
+        let text = "{item} ".repeat(6);
+        let mail = mail_about(&text, Some(&item), Fate::Rewritten);
+        assert_eq!(mail.lines().map(str::len).max(), Some(6 * (PLAIN_WORDS_OCTETS_MAX + 1)));
+        let text = "{item} ".repeat(8);
+        assert_eq!(Template::new("s", &text), Err(InvalidTemplate::Text));
     }
 
     #[test]

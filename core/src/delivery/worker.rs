@@ -29,7 +29,7 @@ use super::watchdog::WatchedQueue;
 use super::{Anew, Attempt, Closing, Disposition, Metrics, Policy, Suspects, delivered_to};
 use crate::events::What;
 use crate::queue::{Claim, GIVEN_UP_REASON, NewMessage, ProgressWatch, QueueId};
-use crate::scan::{FailMode, Stamp, Unscanned, Verdict};
+use crate::scan::{FailMode, ItemName, Stamp, Unscanned, Verdict};
 use crate::store::{Delivery, StoreError};
 
 /// How many workers, and how patient.
@@ -60,6 +60,8 @@ struct Progress {
     successors: Vec<Successor>,
     /// What goes on as a mail of its own.
     anew: Option<Anew>,
+    /// The item in which something was found.
+    culprit: Option<ItemName>,
 }
 
 /// Why the workers cannot start.
@@ -198,9 +200,9 @@ impl Worker {
             error!(queue_id = %id, session, "a delivery worker panicked over this mail; the mail is put off");
             Attempt::put_off(&claim.pending, &Setback::Panicked).into()
         });
-        let Progress { mut attempted, foreign, successors, anew } = progress;
+        let Progress { mut attempted, foreign, successors, anew, culprit } = progress;
         if foreign.is_empty() {
-            return self.closing.close_with(claim, attempted, successors, anew).await;
+            return self.closing.close_with(claim, attempted, successors, anew, culprit).await;
         }
         match &self.rooms.remote {
             Some(remote) => self.send_on(remote, claim, attempted, &foreign, anew).await,

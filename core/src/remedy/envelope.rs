@@ -26,6 +26,11 @@ pub(super) fn message(id: QueueId, copies: &[&Copied], body: Body, hostname: &st
     Some(NewMessage { id, submission: Submission::new(envelope, origin), trace, body, stamp: None })
 }
 
+/// Of the envelope that a copy came with; null where its head does not say.
+pub(super) fn sender(head: &[u8]) -> ReversePath {
+    split(head).0
+}
+
 /// The sender, and the lines behind those that the delivery has put on top.
 fn split(head: &[u8]) -> (ReversePath, Vec<u8>) {
     let mut sender = ReversePath::Null;
@@ -44,7 +49,7 @@ fn split(head: &[u8]) -> (ReversePath, Vec<u8>) {
 }
 
 /// Where other mail has the id of its session, and the name of the listener that it came by.
-const SESSION: &str = "MAILBOX";
+pub(super) const SESSION: &str = "MAILBOX";
 const LISTENER: &str = "mailbox";
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 //! is rewritten, put into quarantine, or deleted, for everybody who has it.
 //!
 //! ```text
-//! background, gate -> findings (told) -> remedy: rewriter -> quarantine -> store.replace -> told
+//! background, gate -> findings (told) -> remedy: rewriter -> quarantine -> store.replace -> told, people warned
 //! ```
 //! The store's transaction is the end of the message as it was. What has to be kept of it is kept before: a crash in between
 //! costs a second copy in quarantine, and nobody reads the message meanwhile.
 
 mod envelope;
 mod metrics;
+mod warn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::clock::now_ms;
-use crate::events::{About, Log, What, evidence};
+use crate::delivery::{self, Fate};
+use crate::events::{About, What, evidence};
 use crate::findings::FoundBy;
 use crate::intake::Body;
-use crate::quarantine::{Evidence, Quarantine, Suspect};
-use crate::queue::{Queue, QueueId};
+use crate::quarantine::{Evidence, Suspect};
+use crate::queue::QueueId;
 use crate::scan::rewrite::{NotRewritten, Notice, Rewritten, Task};
-use crate::scan::{Disposal, InfectedAction, Rewriter};
+use crate::scan::{Disposal, InfectedAction, Priority, Verdict};
 use crate::store::{ContentHash, Copied, Replaced, Replacement, SqliteStore, StoreError};
 pub use metrics::Metrics;
 
@@ -38,18 +40,11 @@ pub struct Remedy {
 }
 
 /// What a remedy works with.
-#[derive(Debug)]
 pub struct Rooms {
     /// Where the messages lie.
     pub store: Arc<SqliteStore>,
-    /// Takes what is infected out of a message.
-    pub rewriter: Rewriter,
-    /// Keeps it as it was.
-    pub quarantine: Quarantine,
-    /// Gives names to what is kept.
-    pub queue: Queue,
-    /// Told of what is done.
-    pub events: Log,
+    /// The rooms that their mails came through, and that people are warned by.
+    pub delivery: delivery::Rooms,
     /// Counts.
     pub metrics: Option<Metrics>,
 }
@@ -57,10 +52,10 @@ pub struct Rooms {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Our name in notices; a checked domain name.
-    pub hostname: String,
     /// `None`: nothing, readers do not get the message.
     pub action: Option<InfectedAction>,
+    /// Our name in notices, and who is warned.
+    pub delivery: Arc<delivery::Policy>,
 }
 
 /// What is left of a message.
@@ -77,6 +72,7 @@ pub enum Remedied {
 struct Decision {
     /// `rewritten`, `quarantined` or `deleted`.
     name: &'static str,
+    fate: Fate,
     keeps: bool,
     rewritten: Option<Rewritten>,
 }
@@ -112,7 +108,7 @@ impl Remedy {
             // A reader does not wait for others: who holds this does the same.
             FoundBy::Access => self.turn.try_lock().ok()?,
         };
-        let done = self.try_act(content, threat, found_by, action, &policy.hostname).await;
+        let done = self.try_act(content, threat, found_by, action, &policy.delivery).await;
         let replaced = done.unwrap_or_else(|error| {
             tracing::warn!(%content, threat, %error, "nothing could be done about an infected message now");
             None
@@ -129,19 +125,20 @@ impl Remedy {
         threat: &str,
         found_by: FoundBy,
         action: InfectedAction,
-        hostname: &str,
+        policy: &delivery::Policy,
     ) -> Result<Option<Vec<Replaced>>, Failure> {
-        let rooms = &*self.rooms;
+        let (rooms, hostname) = (&*self.rooms, policy.hostname.as_str());
         let copies = rooms.store.copies(content, usize::MAX).await?;
         let Some(body) = rooms.store.bodies(vec![content]).await?.pop().flatten() else {
             return Ok(Some(Vec::new()));
         };
         let body = Body::Memory(body);
-        let reference = rooms.queue.allocate_id();
+        let evidence = self.evidence(&body, threat).await;
+        let reference = rooms.delivery.queue.allocate_id();
         let decision = self.decide(&body, action, hostname, reference).await?;
         let mut kept = BTreeMap::new();
         if decision.keeps {
-            kept = self.keep(&copies, &body, threat, hostname, reference).await?;
+            kept = self.keep(&copies, &body, &evidence, hostname, reference).await?;
         }
         let replacement = decision.rewritten.as_ref().map(|rewritten| Replacement {
             body: Body::Memory(rewritten.octets.clone()),
@@ -150,12 +147,12 @@ impl Remedy {
         });
         let replaced = rooms.store.replace(content, replacement).await?;
         for id in kept.values() {
-            if let Err(error) = rooms.quarantine.settled(*id).await {
+            if let Err(error) = rooms.delivery.quarantine.settled(*id).await {
                 tracing::debug!(queue_id = %id, %error, "the quarantine learns at the next start");
             }
         }
         if let Some(rewritten) = &decision.rewritten {
-            rooms.rewriter.count(&rewritten.parts);
+            rooms.delivery.rewriter.count(&rewritten.parts);
         }
         if let Some(metrics) = &rooms.metrics {
             metrics.count(decision.name, replaced.len());
@@ -163,7 +160,17 @@ impl Remedy {
         for one in &replaced {
             self.tell(one, content, threat, found_by, decision.name, &kept);
         }
+        warn::warn(&rooms.delivery, policy, &replaced, &kept, &evidence, decision.fate).await;
         Ok(Some(replaced))
+    }
+
+    /// In which item it was found. Who has just found it has left that with the scanner; otherwise it is scanned once more.
+    async fn evidence(&self, body: &Body, threat: &str) -> Evidence {
+        let scanner = &self.rooms.delivery.scanner;
+        let report = scanner.scan(body.clone(), Priority::High, LOOK_TIME_MAX).await;
+        let is_same = matches!(&report.verdict, Verdict::Infected { threat: found } if found == threat);
+        let (item, stamp) = if is_same { (report.culprit, Some(report.stamp)) } else { (None, None) };
+        Evidence { threat: threat.to_owned(), item, stamp }
     }
 
     /// As in the queue: what cannot be rewritten ends as the policy has it.
@@ -181,11 +188,13 @@ impl Remedy {
                 at_ms: now_ms(),
                 is_kept: rewriting.keeps_original,
             };
-            let task = Task { body: body.clone(), cleans: rewriting.cleans, notice, time: TIME_MAX };
-            match self.rooms.rewriter.rewrite(task).await {
+            let task =
+                Task { body: body.clone(), cleans: rewriting.cleans, notice, time: REWRITING_TIME_MAX };
+            match self.rooms.delivery.rewriter.rewrite(task).await {
                 Ok(rewritten) => {
                     let rewritten = Some(rewritten);
-                    return Ok(Decision { name: "rewritten", keeps: rewriting.keeps_original, rewritten });
+                    let (name, keeps) = ("rewritten", rewriting.keeps_original);
+                    return Ok(Decision { name, fate: Fate::RewrittenInMailbox, keeps, rewritten });
                 }
                 Err(NotRewritten::NotNow) => return Err(Failure::NotNow),
                 Err(NotRewritten::Impossible(why)) => {
@@ -194,8 +203,12 @@ impl Remedy {
             }
         }
         Ok(match action.disposal() {
-            Disposal::Quarantine => Decision { name: "quarantined", keeps: true, rewritten: None },
-            Disposal::Delete => Decision { name: "deleted", keeps: false, rewritten: None },
+            Disposal::Quarantine => {
+                Decision { name: "quarantined", fate: Fate::TakenOutOfMailbox, keeps: true, rewritten: None }
+            }
+            Disposal::Delete => {
+                Decision { name: "deleted", fate: Fate::DeletedFromMailbox, keeps: false, rewritten: None }
+            }
         })
     }
 
@@ -204,7 +217,7 @@ impl Remedy {
         &self,
         copies: &[Copied],
         body: &Body,
-        threat: &str,
+        evidence: &Evidence,
         hostname: &str,
         reference: QueueId,
     ) -> Result<BTreeMap<QueueId, QueueId>, Failure> {
@@ -214,13 +227,12 @@ impl Remedy {
         }
         let (mut kept, mut free) = (BTreeMap::new(), Some(reference));
         for (came_as, copies) in mails {
-            let id = free.take().unwrap_or_else(|| self.rooms.queue.allocate_id());
+            let id = free.take().unwrap_or_else(|| self.rooms.delivery.queue.allocate_id());
             let Some(message) = envelope::message(id, &copies, body.clone(), hostname) else { continue };
             let recipients =
                 (0..).zip(&message.submission.envelope.recipients).map(|(index, _)| index).collect();
-            let evidence = Evidence { threat: threat.to_owned(), item: None, stamp: None };
-            let suspect = Suspect { message: Arc::new(message), recipients, evidence };
-            self.rooms.quarantine.keep(suspect).await.map_err(Failure::Quarantine)?;
+            let suspect = Suspect { message: Arc::new(message), recipients, evidence: evidence.clone() };
+            self.rooms.delivery.quarantine.keep(suspect).await.map_err(Failure::Quarantine)?;
             kept.insert(came_as, id);
         }
         Ok(kept)
@@ -257,7 +269,16 @@ impl Remedy {
             kept_as: kept.get(&copy.queue_id).map(ToString::to_string),
         };
         let about = About { queue_id: Some(copy.queue_id.to_string()), ..About::default() };
-        self.rooms.events.record(about, what);
+        self.rooms.delivery.events.record(about, what);
+    }
+}
+
+// === impl Rooms ===
+
+/// Delivery's rooms have no text of their own.
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rooms").field("store", &self.store).finish_non_exhaustive()
     }
 }
 
@@ -273,7 +294,10 @@ enum Failure {
 }
 
 /// A reader waits for it behind his scan.
-pub(crate) const TIME_MAX: Duration = Duration::from_secs(120);
+pub(crate) const TIME_MAX: Duration = LOOK_TIME_MAX.saturating_add(REWRITING_TIME_MAX);
+const REWRITING_TIME_MAX: Duration = Duration::from_secs(120);
+/// Without an answer by then, people are told less.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,21 @@
 //! Real store, queue, quarantine and scanner; what comes of infected messages in two mailboxes.
 
-use std::collections::HashMap;
+mod warnings;
+
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::*;
 use crate::access::{ScanGate, Way, Withheld};
 use crate::delivery::testing::Teachable;
+use crate::delivery::{Pace, Schedules, Treatment, Warnings, Watchdog};
+use crate::directory::{Directory, Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
+use crate::events::Log;
 use crate::memory::MemoryBudget;
-use crate::quarantine::{self, Record, Selection};
-use crate::queue;
-use crate::scan::{self, Engine, Overruled, Rewriting, Scanner, Verdict};
+use crate::quarantine::{self, Quarantine, Record, Selection};
+use crate::queue::{self, Queue};
+use crate::scan::{self, Engine, Overruled, Rewriter, Rewriting, Scanner};
 use crate::store::{self, Delivery, MailStore, MailboxCopy};
 
 const ALICE: &str = "alice@localhost";
@@ -31,6 +36,11 @@ struct House {
 impl House {
     /// With this body in both mailboxes, which came as one mail, and once more in the first as another.
     async fn with(body: &str, action: Option<InfectedAction>) -> Self {
+        Self::warning(body, "<a@b.example>", policy(action, Warnings::default(), 0)).await
+    }
+
+    /// The same from this sender.
+    async fn warning(body: &str, sender: &str, policy: Policy) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("default.sqlite");
         let store = Arc::new(SqliteStore::open(&path, &store::Settings::default(), None).unwrap());
@@ -43,8 +53,7 @@ impl House {
             let copies = (0..).zip(mailboxes).map(|(recipient, mailbox)| MailboxCopy {
                 recipient,
                 mailbox: (*mailbox).to_owned(),
-                head: format!("Return-Path: <a@b.example>\r\nDelivered-To: {mailbox}\r\nReceived: x\r\n")
-                    .into(),
+                head: format!("Return-Path: {sender}\r\nDelivered-To: {mailbox}\r\nReceived: x\r\n").into(),
             });
             let delivery = Delivery {
                 queue_id: QueueId(number),
@@ -55,25 +64,9 @@ impl House {
             };
             let _dispositions = store.deliver(delivery).await.unwrap();
         }
-        let (disk, quarantine_disk) = (SimulatedDisk::new(), SimulatedDisk::new());
-        let of_queue: Arc<dyn Disk> = Arc::new(disk);
-        let (queue, _) =
-            Queue::open(of_queue, Path::new("/queue"), queue::Settings::default(), None).unwrap();
-        let of_quarantine: Arc<dyn Disk> = Arc::new(quarantine_disk.clone());
-        let (root, settings) = (Path::new("/quarantine"), quarantine::Settings::default());
-        let quarantine =
-            Quarantine::open(of_quarantine, root, settings, Overruled::default(), Log::discarding(), None)
-                .unwrap();
-        let rewriter = Rewriter::start(scanner.clone(), MemoryBudget::default()).unwrap();
-        let rooms = Rooms {
-            store: store.clone(),
-            rewriter,
-            quarantine,
-            queue,
-            events: Log::discarding(),
-            metrics: None,
-        };
-        let remedy = Remedy::new(rooms, Policy { hostname: "mx.example".into(), action });
+        let quarantine_disk = SimulatedDisk::new();
+        let delivery = rooms(folder.path(), &store, &scanner, &quarantine_disk);
+        let remedy = Remedy::new(Rooms { store: Arc::clone(&store), delivery, metrics: None }, policy);
         let way = Way { remedy: Some(remedy.clone()), ..Way::default() };
         let ways = HashMap::from([(store::DATABASE.to_owned(), way)]);
         let gate = ScanGate::new(store, scanner, None).going(ways);
@@ -87,8 +80,56 @@ impl House {
     }
 
     async fn kept(&self) -> Vec<Record> {
-        self.remedy.rooms.quarantine.list(Selection::default(), "test").await.unwrap()
+        self.remedy.rooms.delivery.quarantine.list(Selection::default(), "test").await.unwrap()
     }
+}
+
+/// Those in which Alice and Bob live.
+fn rooms(
+    folder: &Path,
+    store: &Arc<SqliteStore>,
+    scanner: &Scanner,
+    quarantine_disk: &SimulatedDisk,
+) -> delivery::Rooms {
+    let directory = Directory::open(&folder.join("directory.sqlite")).unwrap();
+    let password = Password::prepare(b"correct horse").unwrap();
+    directory.add_domain("localhost").unwrap();
+    for user in [ALICE, BOB] {
+        directory.add_user(user, &password, Scram::Off).unwrap();
+    }
+    let of_queue: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
+    let (queue, _) = Queue::open(of_queue, Path::new("/queue"), queue::Settings::default(), None).unwrap();
+    let of_quarantine: Arc<dyn Disk> = Arc::new(quarantine_disk.clone());
+    let (root, settings) = (Path::new("/quarantine"), quarantine::Settings::default());
+    let quarantine =
+        Quarantine::open(of_quarantine, root, settings, Overruled::default(), Log::discarding(), None)
+            .unwrap();
+    delivery::Rooms {
+        queue,
+        scanner: scanner.clone(),
+        directory,
+        store: Arc::<SqliteStore>::clone(store),
+        remote: None,
+        watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
+        badmail: None,
+        quarantine,
+        rewriter: Rewriter::start(scanner.clone(), MemoryBudget::default()).unwrap(),
+        proactive: HashMap::new(),
+        events: Log::discarding(),
+        warned: Pace::default(),
+    }
+}
+
+fn policy(action: Option<InfectedAction>, warnings: Warnings, warnings_per_hour: u32) -> Policy {
+    let delivery = delivery::Policy {
+        hostname: "mx.example".into(),
+        schedules: Schedules::default(),
+        usual: Treatment { infected: InfectedAction::Quarantine, warnings },
+        databases: HashMap::new(),
+        warnings_per_hour,
+        open_listeners: HashSet::new(),
+    };
+    Policy { action, delivery: Arc::new(delivery) }
 }
 
 #[tokio::test]
@@ -117,6 +158,8 @@ async fn what_is_found_on_reading_is_rewritten_for_all_under_new_uids() {
         .collect();
     assert_eq!(copies, [vec!["<alice@localhost>", "<bob@localhost>"], vec!["<alice@localhost>"]]);
     assert_eq!((kept[0].sender.as_str(), kept[0].threat.as_str()), ("<a@b.example>", "Late"));
+    assert_eq!(kept[0].item.as_deref(), Some("message"));
+    assert!(house.remedy.rooms.delivery.queue.is_empty(), "nobody is to be warned");
 }
 
 #[tokio::test]
@@ -143,7 +186,7 @@ async fn deletion_keeps_nothing_and_no_action_keeps_everything() {
     assert_eq!((house.uids(ALICE).await, house.kept().await.len()), (vec![1, 2], 0));
     // A policy that comes later acts on what was marked before.
     let action = Some(InfectedAction::Quarantine);
-    house.remedy.reload(Policy { hostname: "mx.example".into(), action });
+    house.remedy.reload(policy(action, Warnings::default(), 0));
     let _withheld = house.gate.release(ALICE, 1).await.unwrap_err();
     assert_eq!((house.uids(ALICE).await, house.kept().await.len()), (vec![], 2));
 }

@@ -31,7 +31,7 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, text: &[u8], depth: Dep
         if depth.archives >= ARCHIVE_DEPTH_MAX {
             return walk.obstacle(name, Obstacle::TooDeep);
         }
-        let name = name.inside(&String::from_utf8_lossy(coding.file_name(line)));
+        let name = name.inside_file(&String::from_utf8_lossy(coding.file_name(line)));
         if coding == Coding::YEnc && memmem::find(line, b" part=").is_some() {
             walk.obstacle(&name, Obstacle::Fragment)?;
         }

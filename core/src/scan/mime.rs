@@ -29,6 +29,8 @@ pub(super) use parts::Parts;
 pub(super) struct Entity<'a> {
     /// Of every `Content-Type` field, in order; usually one or none.
     pub(super) media_types: Vec<MediaType>,
+    /// What a file that is made of it would be called, for reports; as the peer wrote it.
+    pub(super) file_name: Option<String>,
     /// What the same fields mean to laxer readers; only the boundaries that `media_types` does not have.
     pub(super) lax: LaxTypes,
     /// The different ones of all `Content-Transfer-Encoding` fields; usually one.
@@ -91,6 +93,7 @@ impl<'a> Entity<'a> {
     fn new(section: &Section<'a>) -> Self {
         let mut entity = Self {
             media_types: Vec::new(),
+            file_name: disposed_name(&section.disposition),
             lax: LaxTypes::default(),
             encodings: Vec::new(),
             is_ambiguous: section.is_ambiguous,
@@ -102,6 +105,7 @@ impl<'a> Entity<'a> {
                 match (&header.name, &header.value) {
                     (HeaderName::ContentType, HeaderValue::ContentType(value)) => {
                         entity.media_types.push(MediaType::new(value));
+                        entity.file_name = entity.file_name.take().or_else(|| parameter(value, "name"));
                     }
                     (HeaderName::ContentTransferEncoding, HeaderValue::Text(value)) => {
                         entity.add_encodings(value.as_bytes());
@@ -201,6 +205,26 @@ impl MediaType {
     pub(super) fn is(&self, main: &str, sub: &str) -> bool {
         self.main == main && self.sub == sub
     }
+}
+
+/// The name that most readers go by.
+fn disposed_name(disposition: &[u8]) -> Option<String> {
+    if disposition.trim_ascii().is_empty() {
+        return None;
+    }
+    let parsed = MessageParser::new().with_mime_headers().parse_headers(disposition)?;
+    parsed.headers().iter().find_map(|header| match &header.value {
+        HeaderValue::ContentType(value) => parameter(value, "filename"),
+        _ => None,
+    })
+}
+
+/// One that is there and says something.
+fn parameter(value: &mail_parser::ContentType<'_>, name: &str) -> Option<String> {
+    let parameters = value.attributes.as_deref().unwrap_or_default();
+    let named = parameters.iter().find(|parameter| parameter.name.eq_ignore_ascii_case(name))?;
+    let text = named.value.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// A boundary without trailing blanks. The parser has put a replacement character for octets that are not UTF-8; what stands

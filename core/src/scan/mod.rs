@@ -46,7 +46,7 @@ pub use engine::{Cleaning, Engine, EngineIdentity, InvalidIdentity, Reload};
 pub use engines::{EngineSettings, YaraEngine};
 pub use ensemble::{EnginePolicy, EngineStatus, Ensemble};
 pub use inspect::{Finding, Inspection, inspect};
-pub use item::ItemName;
+pub use item::{ItemName, PLAIN_WORDS_OCTETS_MAX};
 pub use kept::VerdictFolder;
 pub use metrics::{Metrics, Unscanned};
 pub use overruled::{Overruled, Ruling};

@@ -34,10 +34,10 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: D
         rest = behind;
         match attribute.id {
             ATTACH_TITLE => file_name = text_of(attribute.value),
-            ATTACH_DATA => hand_over(walk, &name.inside(&file_name), attribute.value, depth)?,
+            ATTACH_DATA => hand_over(walk, &name.inside_file(&file_name), attribute.value, depth)?,
             BODY => hand_over(walk, &name.inside("body"), attribute.value, depth)?,
             MESSAGE_PROPERTIES => walk_properties(walk, &name.inside("body"), attribute.value, depth)?,
-            ATTACHMENT => walk_properties(walk, &name.inside(&file_name), attribute.value, depth)?,
+            ATTACHMENT => walk_properties(walk, &name.inside_file(&file_name), attribute.value, depth)?,
             _ => {}
         }
         if attribute.is_cut {

@@ -98,17 +98,18 @@ impl WrittenTemplate {
 
 /// A flood of infected mail is for the operator to see, not for everybody.
 pub(super) const PER_HOUR_DEFAULT: u32 = 100;
-const RECIPIENT_SUBJECT: &str = "A mail to you was kept back";
+const RECIPIENT_SUBJECT: &str = "A virus was found in a mail to you";
 const RECIPIENT_TEXT: &str = "A mail to you from {sender} was {outcome} on {hostname},
-since a virus was found in it: {threat}
+since a virus was found in {item}: {threat}
 
-An operator knows the mail as {id}.
+The mail came in on {received}. An operator knows it as {id}.
 ";
 const SENDER_SUBJECT: &str = "A virus was found in your mail";
 const SENDER_TEXT: &str = "A virus was found in a mail that came from your address {sender}: {threat}
-On {hostname} the mail was {outcome}.
+It was in {item}. On {hostname} the mail was {outcome}.
 
-If you have not sent it, somebody uses your address. An operator knows the mail as {id}.
+The mail came in on {received}. If you have not sent it, somebody uses your address. An operator
+knows the mail as {id}.
 ";
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use prometheus::Registry;
 
 use super::databases::Stores;
 use super::opening::OpenError;
+use super::settings::delivery_policy;
 use crate::config::{Config, DatabaseScan};
 
 /// The scans of the mailbox databases.
@@ -146,10 +147,7 @@ impl Scans {
         let Shared { rooms, memory, remedies, proactive } = shared;
         let of_remedy = remedy::Rooms {
             store: Arc::clone(store),
-            rewriter: rooms.rewriter.clone(),
-            quarantine: rooms.quarantine.clone(),
-            queue: rooms.queue.clone(),
-            events: rooms.events.clone(),
+            delivery: delivery::Rooms::clone(rooms),
             metrics: Some(remedies.clone()),
         };
         let remedy = Remedy::new(of_remedy, policy(config, scan));
@@ -181,5 +179,5 @@ impl Scans {
 }
 
 fn policy(config: &Config, scan: &DatabaseScan) -> remedy::Policy {
-    remedy::Policy { hostname: config.hostname.to_string(), action: scan.infected_in_mailbox }
+    remedy::Policy { action: scan.infected_in_mailbox, delivery: Arc::new(delivery_policy(config)) }
 }

@@ -30,7 +30,7 @@ impl Worker {
             }
             policy.treatment(self.database_of(claim, recipient)).infected
         };
-        let mut progress = Progress::default();
+        let mut progress = Progress { culprit: evidence.item.clone(), ..Progress::default() };
         for (action, recipients) in treated_alike(&claim.pending, action) {
             let Progress { attempted, successors, .. } =
                 self.treat(claim, &recipients, action, &evidence).await;

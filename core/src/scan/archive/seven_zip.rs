@@ -83,7 +83,7 @@ fn walk_entry(
     depth: Depth,
 ) -> ControlFlow<(), Next> {
     walk.count_entry(archive_name)?;
-    let name = archive_name.inside(&entry.name);
+    let name = archive_name.inside_file(&entry.name);
     // Entries are packed together, so that only all of them have a packed size.
     let unpacked = Unpacked::read(walk, &name, archive_octets, content)?;
     unpacked.hand_over(walk, &name, depth)?;

@@ -103,7 +103,7 @@ fn walk_entry<R: io::Read>(
     archive_octets: usize,
     depth: Depth,
 ) -> ControlFlow<()> {
-    let name = archive_name.inside(&String::from_utf8_lossy(&entry.path_bytes()));
+    let name = archive_name.inside_file(&String::from_utf8_lossy(&entry.path_bytes()));
     let (header, size) = (entry.header(), entry.size());
     // Programs that do not know of the longer header of POSIX believe the first one, and find other entries.
     if !header.entry_type().is_gnu_sparse() && !header.entry_size().is_ok_and(|in_header| in_header == size) {

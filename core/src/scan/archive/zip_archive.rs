@@ -121,7 +121,7 @@ impl Entry {
         archive: &mut ZipArchive<Metered<'_>>,
         depth: Depth,
     ) -> ControlFlow<()> {
-        let name = archive_name.inside(&String::from_utf8_lossy(&self.name));
+        let name = archive_name.inside_file(&String::from_utf8_lossy(&self.name));
         if self.is_contradicted(octets) {
             walk.obstacle(&name, Obstacle::Ambiguous)?;
         }

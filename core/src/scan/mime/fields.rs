@@ -7,6 +7,9 @@ use crate::scan::verdict::Obstacle;
 pub(super) struct Section<'a> {
     /// The MIME fields, unfolded, one a line, and the empty line that the parser wants behind them.
     pub(super) fields: Vec<u8>,
+    /// The first `Content-Disposition`, which no reading depends on, by itself: whatever stands in it changes nothing about the
+    /// others. Blank where there is none, or one that is too long to be honest.
+    pub(super) disposition: Vec<u8>,
     /// Whether it holds octets that some reader takes for the end of a line or of everything.
     pub(super) is_ambiguous: bool,
     pub(super) body: &'a [u8],
@@ -79,7 +82,8 @@ impl<'a> Reader<'a> {
     /// What has been read as a section of its own.
     fn section(&self, body: &'a [u8]) -> Section<'a> {
         let fields = [&self.unfolded.fields, &b"\r\n\r\n"[..]].concat();
-        Section { fields, is_ambiguous: self.is_ambiguous, body }
+        let disposition = [&self.unfolded.disposition, &b"\r\n\r\n"[..]].concat();
+        Section { fields, disposition, is_ambiguous: self.is_ambiguous, body }
     }
 }
 
@@ -89,6 +93,8 @@ struct Unfolded {
     fields: Vec<u8>,
     /// Whether the last field is one of them, and so are the lines that it is folded to.
     is_wanted: bool,
+    disposition: Vec<u8>,
+    is_disposition: bool,
 }
 
 // === impl Unfolded ===
@@ -97,6 +103,11 @@ impl Unfolded {
     fn add(&mut self, text: &[u8], folded: bool) -> Result<(), Obstacle> {
         if !folded {
             self.is_wanted = is_mime_field(text);
+            self.is_disposition =
+                self.disposition.is_empty() && field_value(text, "content-disposition").is_some();
+        }
+        if self.is_disposition {
+            self.add_disposition(text, folded);
         }
         if !self.is_wanted {
             return Ok(());
@@ -112,6 +123,18 @@ impl Unfolded {
         }
         Ok(())
     }
+
+    fn add_disposition(&mut self, text: &[u8], folded: bool) {
+        if self.disposition.len().saturating_add(text.len()) > DISPOSITION_OCTETS_MAX {
+            self.disposition.clear();
+            self.is_disposition = false;
+            return;
+        }
+        if folded {
+            self.disposition.push(b' ');
+        }
+        self.disposition.extend_from_slice(if folded { text.trim_ascii_start() } else { text });
+    }
 }
 
 /// NUL ends a text for some programs, and a lone CR a line.
@@ -125,3 +148,5 @@ const HEADER_OCTETS_MAX: usize = 1024 * 1024;
 /// A type with a long file name in many RFC 2231 pieces has some 2 KiB. The parser compares parameters with each other, so this
 /// also bounds its time.
 const MIME_FIELD_OCTETS_MAX: usize = 16 * 1024;
+/// As above.
+const DISPOSITION_OCTETS_MAX: usize = 4 * 1024;

@@ -77,3 +77,22 @@ fn an_entity_without_fields_is_all_body_as_it_stands() {
     assert_eq!(entity.encodings, [TransferEncoding::Identity]);
     assert_eq!(entity.body, b"body");
 }
+
+#[test]
+fn a_file_is_called_as_its_disposition_says_and_nothing_in_that_changes_what_it_is() {
+    let entity = |disposition: &str| {
+        let fields =
+            format!("Content-Disposition: {disposition}\r\nContent-Type: a/b; name=\"typed.exe\"\r\n\r\n");
+        let readings = Entity::readings(fields.as_bytes()).unwrap();
+        assert!(readings[0].media_types[0].is("a", "b"), "{disposition}");
+        readings[0].file_name.clone().unwrap()
+    };
+    assert_eq!(entity("attachment;\r\n filename=\"caf\u{e9}.exe\""), "caf\u{e9}.exe");
+    assert_eq!(entity("attachment; filename*=utf-8''caf%C3%A9.exe"), "caf\u{e9}.exe");
+    for without in
+        ["attachment", "attachment; filename=\" \"", &format!("x; filename=\"{}\"", "x".repeat(5000))]
+    {
+        assert_eq!(entity(without), "typed.exe");
+    }
+    assert!(!entity("attachment; filename=\"open").is_empty());
+}

@@ -50,6 +50,10 @@ impl Walk<'_> {
             Some(media) => name.typed(media.label()),
             None => name.clone(),
         };
+        let name = match &entity.file_name {
+            Some(file_name) => name.called(file_name),
+            None => name,
+        };
         self.declared(&name, entity)?;
         // Where several types or an encoding contradict the parts, a reader may as well see one body.
         let is_plain = entity.media_types.len() <= 1 && entity.encodings == [TransferEncoding::Identity];
@@ -172,7 +176,7 @@ impl Walk<'_> {
         let mut parts = mime::Parts::lax(body, boundary);
         for part in parts.by_ref() {
             seen.push(part.as_ptr_range());
-            let name = name.inside(&format!("part {}", seen.len()));
+            let name = name.inside_part(seen.len());
             self.entity(&name, part, assumed, depth.in_message())?;
         }
         if parts.has_odd_delimiter() && !boundary.is_empty() {

@@ -11,7 +11,7 @@ use super::faulty_store::FaultyStore;
 use crate::badmail::{self, Badmail};
 use crate::clock::now_ms;
 use crate::delivery::testing::Teachable;
-use crate::delivery::{Schedules, Treatment, Warnings, Watchdog};
+use crate::delivery::{Pace, Schedules, Treatment, Warnings, Watchdog};
 use crate::directory::{Directory, Password, Scram};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::events::Log;
@@ -151,6 +151,7 @@ impl Idle {
             scan::Metrics::register(&registry).unwrap(),
         )
         .unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
         let rooms = Rooms {
             queue: queue.clone(),
             scanner: scanner.clone(),
@@ -163,8 +164,8 @@ impl Idle {
             rewriter: Rewriter::start(scanner.clone(), MemoryBudget::default()).unwrap(),
             proactive: HashMap::new(),
             events: Log::discarding(),
+            warned: Pace::new(Some(metrics.warnings())),
         };
-        let metrics = Metrics::register(&registry).unwrap();
         let hostname = "mx.localhost".to_owned();
         let policy = Policy {
             hostname,

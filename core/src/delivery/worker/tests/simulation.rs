@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::house::{ALICE, BOB, House, Mail, in_database, treated};
 use super::*;
 use crate::BoxFuture;
-use crate::delivery::{Retries, Schedule, Schedules, Watchdog};
+use crate::delivery::{Pace, Retries, Schedule, Schedules, Watchdog};
 use crate::disk::{Dice, Disk, Fault, SimulatedDisk};
 use crate::events::Log;
 use crate::intake::Body;
@@ -311,6 +311,7 @@ impl World<'_> {
             store: Arc::clone(store) as Arc<dyn MailStore>,
             proactive: HashMap::new(),
             events: Log::discarding(),
+            warned: Pace::default(),
             remote: None,
             watchdog: Watchdog::start(Log::discarding(), None).unwrap(),
             badmail: None,

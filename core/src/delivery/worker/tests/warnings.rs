@@ -11,7 +11,7 @@ const PARTS: &str =
     "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n\r\nMARK\r\n--b--\r\n";
 
 fn warnings() -> Warnings {
-    let template = |subject| Template::new(subject, "{threat} of {sender}: {outcome} as {id}").ok();
+    let template = |subject| Template::new(subject, "{threat} in {item} of {sender}: {outcome} as {id}").ok();
     Warnings { recipient: template("for recipients"), sender: template("for senders") }
 }
 
@@ -41,7 +41,8 @@ async fn recipients_here_hear_of_it_and_strangers_do_not() {
             warning.starts_with("Return-Path: <>\r\n")
                 && warning.contains("\r\nAuto-Submitted: auto-generated\r\n")
         );
-        let text = format!("\r\nLate of <stranger@example.org>: put into quarantine as {id}\r\n");
+        let text =
+            format!("\r\nLate in the message of <stranger@example.org>: put into quarantine as {id}\r\n");
         assert!(warning.contains(&text) && warning.contains("Subject: for recipients"), "{warning}");
     }
     let counters = running.stop().await;
