@@ -18,8 +18,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::clock::now_ms;
-use crate::events::{About, Log, What, evidence};
-use crate::findings::FoundBy;
+use crate::events::{About, Log, What, evidence, subject_of};
+use crate::findings::{FoundBy, details_of};
 use crate::intake::Body;
 use crate::quarantine::{Evidence, Quarantine, Suspect};
 use crate::queue::{Queue, QueueId};
@@ -40,6 +40,8 @@ pub struct Remedy {
 /// What a remedy works with.
 #[derive(Debug)]
 pub struct Rooms {
+    /// The mailbox database, by its name in the configuration.
+    pub database: String,
     /// Where the messages lie.
     pub store: Arc<SqliteStore>,
     /// Takes what is infected out of a message.
@@ -136,6 +138,7 @@ impl Remedy {
         let Some(body) = rooms.store.bodies(vec![content]).await?.pop().flatten() else {
             return Ok(Some(Vec::new()));
         };
+        let details = details_of(&copies, subject_of(&body).as_deref());
         let body = Body::Memory(body);
         let reference = rooms.queue.allocate_id();
         let decision = self.decide(&body, action, hostname, reference).await?;
@@ -161,7 +164,22 @@ impl Remedy {
             metrics.count(decision.name, replaced.len());
         }
         for one in &replaced {
-            self.tell(one, content, threat, found_by, decision.name, &kept);
+            let kept_as = kept.get(&one.copy.queue_id);
+            let details = details.get(&one.copy.queue_id).cloned().unwrap_or_default();
+            let what = What::Remedied {
+                database: rooms.database.clone(),
+                mailbox: evidence(&one.copy.mailbox),
+                folder: one.copy.folder.clone(),
+                uid: one.copy.uid,
+                content: content.to_string(),
+                threat: threat.to_owned(),
+                found_by: found_by.name().into(),
+                action: decision.name.into(),
+                new_uid: one.uid,
+                kept_as: kept_as.map(ToString::to_string),
+                details,
+            };
+            self.tell(one, threat, decision.name, what);
         }
         Ok(Some(replaced))
     }
@@ -226,36 +244,17 @@ impl Remedy {
         Ok(kept)
     }
 
-    fn tell(
-        &self,
-        one: &Replaced,
-        content: ContentHash,
-        threat: &str,
-        found_by: FoundBy,
-        action: &'static str,
-        kept: &BTreeMap<QueueId, QueueId>,
-    ) {
-        let Replaced { copy, uid } = one;
-        let (mailbox, old) = (&copy.mailbox, copy.uid);
+    fn tell(&self, one: &Replaced, threat: &str, action: &'static str, what: What) {
+        let Replaced { copy, uid: new_uid } = one;
+        let (mailbox, uid) = (&copy.mailbox, copy.uid);
         tracing::warn!(
             mailbox,
-            uid = old,
-            new_uid = uid,
+            uid,
+            new_uid,
             threat,
             action,
             "an infected message in a mailbox has had its end"
         );
-        let what = What::Remedied {
-            mailbox: evidence(mailbox),
-            folder: copy.folder.clone(),
-            uid: old,
-            content: content.to_string(),
-            threat: threat.to_owned(),
-            found_by: found_by.name().into(),
-            action: action.into(),
-            new_uid: *uid,
-            kept_as: kept.get(&copy.queue_id).map(ToString::to_string),
-        };
         let about = About { queue_id: Some(copy.queue_id.to_string()), ..About::default() };
         self.rooms.events.record(about, what);
     }

@@ -66,6 +66,7 @@ impl House {
                 .unwrap();
         let rewriter = Rewriter::start(scanner.clone(), MemoryBudget::default()).unwrap();
         let rooms = Rooms {
+            database: "default".to_owned(),
             store: store.clone(),
             rewriter,
             quarantine,

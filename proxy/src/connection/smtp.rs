@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use gatepost_core::BoxFuture;
 use gatepost_core::clock::now_ms;
-use gatepost_core::events::{What, evidence};
-use gatepost_core::intake::Origin;
+use gatepost_core::events::{Details, What, evidence};
+use gatepost_core::intake::{Origin, trace};
 use gatepost_smtp::server::{
-    Answer, BodySink, Config, Identity, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session,
-    Ticket, TlsFacts,
+    Answer, BodySink, Config, Envelope, Identity, Mechanism, Notice, Output, PeerFacts, Question, Refusal,
+    Session, Ticket, TlsFacts,
 };
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
@@ -43,6 +43,8 @@ pub(super) struct SmtpMachine {
     transaction: Option<Box<dyn Transaction>>,
     /// Of the transaction, for its one log line.
     pub(super) sender: Option<ReversePath>,
+    /// Of the transaction, from its body on.
+    pub(super) details: Option<Box<Details>>,
     /// What the answers outside of the session were decided on, where they were refusals that were not told yet.
     pub(super) evidence: VecDeque<String>,
 }
@@ -78,6 +80,7 @@ impl SmtpMachine {
             relayed: None,
             transaction: None,
             sender: None,
+            details: None,
             evidence: VecDeque::new(),
         }
     }
@@ -100,13 +103,16 @@ impl SmtpMachine {
                 let result = self.recipient(&path, &params).await;
                 self.judged(result, || path.to_string())
             }
-            Question::Body { envelope } => match self.transaction.as_mut() {
-                Some(transaction) => {
-                    let result = transaction.prepare(envelope).await;
-                    self.judged(result, || "the body".to_owned())
+            Question::Body { envelope } => {
+                self.details = Some(Box::new(self.details_of(&envelope)));
+                match self.transaction.as_mut() {
+                    Some(transaction) => {
+                        let result = transaction.prepare(envelope).await;
+                        self.judged(result, || "the body".to_owned())
+                    }
+                    None => Answer::Refused(Refusal::LocalError),
                 }
-                None => Answer::Refused(Refusal::LocalError),
-            },
+            }
             Question::Commit => self.commit().await,
             Question::Abort => {
                 self.transaction = None;
@@ -279,6 +285,16 @@ impl SmtpMachine {
         }
     }
 
+    /// What events say of a mail with this envelope.
+    pub(super) fn details_of(&self, envelope: &Envelope) -> Details {
+        let protocol = trace::way_of(&self.origin(), envelope.params.smtputf8).to_owned();
+        Details { protocol: Some(protocol), ..Details::of_envelope(envelope) }
+    }
+
+    fn take_details(&mut self) -> Details {
+        self.details.take().map(|details| *details).unwrap_or_default()
+    }
+
     /// The answer, and where it is a refusal what it was decided on.
     pub(super) fn judged(
         &mut self,
@@ -327,16 +343,16 @@ impl SmtpMachine {
                 let sender = self.sender.as_ref().map(ToString::to_string);
                 // Both passed their grammars, which know no control characters; the log's writer quotes the rest.
                 tracing::info!(%session, queue_id, user, sender, recipients, octets, "mail accepted");
-                let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
-                self.peer.record_mail(Some(queue_id), What::Accepted { sender, recipients, octets, user });
+                let (user, details) = (user.map(evidence), self.take_details());
+                self.peer.record_mail(Some(queue_id), What::Accepted { details, octets, user });
             }
             Notice::HandedOn { octets, recipients } => {
                 metrics.mail_accepted(octets);
                 let user = self.session.identity().map(|identity| identity.user.as_str());
                 let sender = self.sender.as_ref().map(ToString::to_string);
                 tracing::info!(%session, user, sender, recipients, octets, "mail passed through");
-                let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
-                self.peer.record(What::Accepted { sender, recipients, octets, user });
+                let (user, details) = (user.map(evidence), self.take_details());
+                self.peer.record(What::Accepted { details, octets, user });
             }
             Notice::Authenticated { user, mechanism } => {
                 tracing::debug!(%session, ?user, mechanism = mechanism.name(), "authenticated");
@@ -448,6 +464,7 @@ impl Machine for SmtpMachine {
             relayed: None,
             transaction: None,
             sender: None,
+            details: None,
             evidence: VecDeque::new(),
         }
     }

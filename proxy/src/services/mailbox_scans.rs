@@ -136,6 +136,7 @@ impl Scans {
     ) -> Self {
         let Shared { rooms, memory, remedies, proactive } = shared;
         let of_remedy = remedy::Rooms {
+            database: name.to_owned(),
             store: Arc::clone(store),
             rewriter: rooms.rewriter.clone(),
             quarantine: rooms.quarantine.clone(),
