@@ -4,12 +4,13 @@
 //! What becomes of the message is another matter (`remedy`): until then its mark keeps it from every reader.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use mail_parser::MessageParser;
-
-use crate::events::{About, Log, What, evidence};
-use crate::store::{ContentHash, SqliteStore, StoreError};
+use crate::events::{About, Details, Log, What, evidence, subject_of};
+use crate::intake::trace;
+use crate::queue::QueueId;
+use crate::store::{ContentHash, Copied, SqliteStore, StoreError};
 
 /// Tells of what is found in one database. Clones tell the same.
 #[derive(Debug, Clone)]
@@ -53,8 +54,11 @@ impl Findings {
         found_by: FoundBy,
     ) -> Result<(), StoreError> {
         let body = self.store.bodies(vec![content]).await?.pop().flatten().unwrap_or_default();
-        let subject = subject(&body);
-        for copy in self.store.copies(content, COPIES_MAX).await? {
+        let subject = subject_of(&body);
+        let copies = self.store.copies(content, COPIES_MAX).await?;
+        let details = details_of(&copies, subject.as_deref());
+        for copy in copies {
+            let details = details.get(&copy.queue_id).cloned().unwrap_or_default();
             let (mailbox, uid, found_by) = (copy.mailbox, copy.uid, found_by.name());
             tracing::warn!(
                 mailbox,
@@ -73,9 +77,7 @@ impl Findings {
                 content: content.to_string(),
                 threat: threat.to_owned(),
                 found_by: Cow::Borrowed(found_by),
-                sender: sender(&copy.head),
-                subject: subject.clone(),
-                received_at_ms: copy.received_at_ms,
+                details,
             };
             self.events.record(about, what);
         }
@@ -95,11 +97,24 @@ impl FoundBy {
     }
 }
 
-/// As the sender wrote it, decoded; only the header is looked at.
-fn subject(body: &[u8]) -> String {
-    let header = body.get(..HEADER_OCTETS_MAX).unwrap_or(body);
-    let parsed = MessageParser::new().parse_headers(header);
-    evidence(parsed.as_ref().and_then(|message| message.subject()).unwrap_or_default())
+/// What is known of the mails that these copies have come as: of each, all who have it here are its recipients.
+pub(crate) fn details_of(copies: &[Copied], subject: Option<&str>) -> HashMap<QueueId, Details> {
+    let mut mails: HashMap<QueueId, Vec<&Copied>> = HashMap::new();
+    for copy in copies {
+        mails.entry(copy.queue_id).or_default().push(copy);
+    }
+    let details = |copies: Vec<&Copied>| {
+        let Some(first) = copies.first() else { return Details::default() };
+        let details = Details {
+            sender: sender(&first.head),
+            subject: subject.map(str::to_owned),
+            protocol: trace::way_in(&first.head).map(evidence),
+            received_at_ms: Some(first.received_at_ms),
+            ..Details::default()
+        };
+        details.with_recipients(copies.iter().map(|copy| format!("<{}>", copy.mailbox)))
+    };
+    mails.into_iter().map(|(id, copies)| (id, details(copies))).collect()
 }
 
 /// Of the envelope: the first line of ours.
@@ -111,21 +126,43 @@ fn sender(head: &[u8]) -> String {
 
 /// A mail to a whole company; beyond, `gatepost scan trace` tells the rest.
 const COPIES_MAX: usize = 1_000;
-/// A subject stands before this, or nobody sees it.
-const HEADER_OCTETS_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn copy(mailbox: &str, queue_id: u64) -> Copied {
+        Copied {
+            mailbox: mailbox.to_owned(),
+            folder: "INBOX".to_owned(),
+            uid: 1,
+            queue_id: QueueId(queue_id),
+            received_at_ms: queue_id,
+            head: "Return-Path: <a@b>\r\nDelivered-To: c\r\nReceived: from x ([::1])\r\n\tby y with ESMTPSA (z)\r\n\tid 1;\r\n"
+                .into(),
+        }
+    }
+
     #[test]
-    fn sender_and_subject_are_read_and_escaped() {
+    fn copies_tell_of_the_mails_that_they_came_as() {
+        let copies = [copy("ann@x", 1), copy("bob@x", 2), copy("carol@x", 1)];
+        let details = details_of(&copies, Some("late"));
+        let of_first = Details {
+            sender: "<a@b>".into(),
+            recipients: 2,
+            to: vec!["<ann@x>".into(), "<carol@x>".into()],
+            subject: Some("late".into()),
+            protocol: Some("ESMTPSA".into()),
+            received_at_ms: Some(1),
+        };
+        assert_eq!((details.len(), &details[&QueueId(1)]), (2, &of_first));
+        assert_eq!(details[&QueueId(2)].to, ["<bob@x>"]);
+    }
+
+    #[test]
+    fn a_sender_is_read_and_escaped() {
         assert_eq!(sender(b"Return-Path: <a@b>\r\nDelivered-To: c\r\n"), "<a@b>");
         assert_eq!(sender(b"Received: x\r\n"), "");
-        assert_eq!(
-            subject(b"From: x\r\nSubject: =?utf-8?q?caf=C3=A9?= today\r\n\r\nSubject: y\r\n"),
-            r"caf\xc3\xa9 today"
-        );
-        assert_eq!(subject(b""), "");
+        assert_eq!(sender(b"Return-Path: <a\x1b@b>\r\n"), r"<a\x1b@b>");
     }
 }

@@ -29,12 +29,25 @@ fn a_new_rule_finds_the_mail_of_yesterday_in_the_background() {
     let story: Vec<_> = trace["events"].as_array().expect("a list").iter().map(|it| &it["event"]).collect();
     assert_eq!(story, ["mail.accepted", "recipient.delivered", "mailbox.read", "mailbox.virus_found"]);
     assert_eq!((&trace["events"][3]["subject"], &trace["events"][3]["uid"]), (&"late".into(), &2.into()));
+    for event in [&trace["events"][0], &trace["events"][3]] {
+        let (sender, to) = (&event["sender"], &event["to"]);
+        assert_eq!(
+            (sender, to),
+            (&"<me@localhost>".into(), &serde_json::json!(["<me@localhost>"])),
+            "{event}"
+        );
+        assert_eq!((&event["recipients"], &event["protocol"]), (&1.into(), &"ESMTPSA".into()), "{event}");
+    }
+    assert_eq!(trace["events"][3]["database"], "default");
     for other in ["content", "queue_id"] {
         let name = trace["copies"][0][other].as_str().expect("a name");
         assert_eq!(json(&server, ["scan", "trace", name, "--json"]), trace, "{other}");
     }
     let told = server.cli(["scan", "trace", "late_rule"]).succeed().text();
     assert!(told.contains("is infected with late_rule") && told.contains("read by: me@localhost"), "{told}");
+    let found = "in INBOX of me@localhost, database default, from <me@localhost>, subject \"late\", over ESMTPSA, \
+                 to <me@localhost>";
+    assert!(told.contains(found) && told.contains("octets, over ESMTPSA, to <me@localhost>"), "{told}");
     assert_eq!(server.cli(["scan", "trace", "no_such_threat"]).outcome().code(), 1);
     let mut pop3 = server.pop3_as(server.me());
     let answer = pop3.say("RETR 2");

@@ -45,6 +45,11 @@ fn eicar_is_refused_without_auth_and_counted() {
         .must("554 5.7.1");
     assert!(server.metric("gatepost_virus_scan_infected_total") >= 1.0);
     server.assert_no_mail();
+    // It never was a mail of this server, and yet is told.
+    let traced = || server.cli(["scan", "trace", "eicar_test_file"]).outcome().text();
+    wait_until("the event is written", || traced().contains(" on listener "));
+    let told = "infected: EICAR_Test_File, from <someone@remote.example>, subject \"x\", over ESMTP, to <me@localhost>";
+    assert!(traced().contains(told), "{}", traced());
 }
 
 #[test]

@@ -36,7 +36,8 @@ impl Clearance {
         if report.verdict == Verdict::Clean {
             return Self::Clean(report.stamp);
         }
-        rooms.events.record(about(message), What::Scanned { verdict: report.verdict.to_string() });
+        let verdict = report.verdict.to_string();
+        rooms.events.record(about(message), What::Scanned { verdict, details: message.into() });
         match report.verdict.finding() {
             Some(threat) => {
                 let is_infected = matches!(report.verdict, Verdict::Infected { .. });

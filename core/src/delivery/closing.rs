@@ -9,6 +9,7 @@ mod alone;
 mod waiting;
 mod warn;
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +32,7 @@ use super::successor::Successor;
 use super::warning::Warnings;
 use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
-use crate::events::evidence;
+use crate::events::{Details, evidence};
 use crate::pickup::LISTENER as PICKUP;
 use crate::queue::{Claim, NewMessage, QueueId, Wait};
 use crate::scan::{InfectedAction, ItemName};
@@ -360,9 +361,10 @@ impl Closing {
 
     pub(super) fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
         let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
+        let details = LazyCell::new(|| Details::from(message).without_recipients());
         for attempt in attempted {
             let recipient = attempt.recipient;
-            trace::record(&self.rooms.events, message, attempt);
+            trace::record(&self.rooms.events, message, attempt, || details.clone());
             match &attempt.result {
                 Ok(Disposition::Bounced { reason }) => {
                     warn!(%queue_id, session, recipient, reason, "recipient given up");

@@ -105,8 +105,8 @@ fn known_of(events: &[Event]) -> HashMap<&str, Known<'_>> {
     for event in events {
         let Some(id) = event.about.queue_id.as_deref() else { continue };
         let known = known.entry(id).or_default();
-        if let What::Accepted { sender, .. } = &event.what {
-            known.sender = Some(sender);
+        if let What::Accepted { details, .. } = &event.what {
+            known.sender = Some(&details.sender);
         }
         known.ended.extend(event.what.end_of().map(|(recipient, _)| recipient.as_str()));
     }
@@ -120,14 +120,15 @@ const LOST_AT_ONCE: usize = 64;
 mod tests {
     use super::*;
     use crate::delivery::testing::message;
-    use crate::events::About;
+    use crate::events::{About, Details};
 
     fn event(id: u64, what: What) -> Event {
         Event::now(About { queue_id: Some(crate::queue::QueueId(id).to_string()), ..About::default() }, what)
     }
 
     fn accepted(sender: &str) -> What {
-        What::Accepted { sender: sender.to_owned(), recipients: 3, octets: 1, user: None }
+        let details = Details { sender: sender.to_owned(), recipients: 3, ..Details::default() };
+        What::Accepted { details, octets: 1, user: None }
     }
 
     #[test]

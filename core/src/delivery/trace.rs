@@ -5,19 +5,23 @@ use gatepost_smtp::wire::path::ForwardPath;
 use super::dsn::Told;
 use super::successor::Rewriting;
 use super::{Attempt, Disposition};
-use crate::events::{About, Log, What, evidence};
+use crate::events::{About, Details, Log, What, evidence};
 use crate::queue::{NewMessage, QueueId};
 use crate::scan::rewrite::Treatment;
 
-/// One event for one recipient.
-pub(super) fn record(log: &Log, message: &NewMessage, attempt: &Attempt) {
+/// One event for one recipient. `details`: of the mail.
+pub(super) fn record(log: &Log, message: &NewMessage, attempt: &Attempt, details: impl FnOnce() -> Details) {
     let submission = &message.submission;
     let path = submission.envelope.recipients.get(attempt.recipient).map(|known| known.path.to_string());
     let recipient = evidence(&path.unwrap_or_default());
     let what = match &attempt.result {
         Ok(Disposition::Delivered) => What::Delivered { recipient },
-        Ok(Disposition::DeletedByPolicy { threat }) => What::Deleted { recipient, threat: threat.clone() },
-        Ok(Disposition::Quarantined { threat }) => What::Quarantined { recipient, threat: threat.clone() },
+        Ok(Disposition::DeletedByPolicy { threat }) => {
+            What::Deleted { recipient, threat: threat.clone(), details: details() }
+        }
+        Ok(Disposition::Quarantined { threat }) => {
+            What::Quarantined { recipient, threat: threat.clone(), details: details() }
+        }
         Ok(Disposition::Bounced { reason }) => What::Bounced { recipient, reason: evidence(reason) },
         Ok(Disposition::Replaced { by }) => What::Replaced { recipient, by: by.to_string() },
         Err(setback) => What::Deferred { recipient, reason: setback.to_string() },
@@ -37,6 +41,7 @@ pub(super) fn record_rewriting(log: &Log, message: &NewMessage, rewriting: &Rewr
         removed: count(Treatment::Removed),
         cleaned: count(Treatment::Cleaned),
         clean_failed: count(Treatment::CleanFailed),
+        details: message.into(),
     };
     for id in [message.id, *by] {
         let about = About { queue_id: Some(id.to_string()), ..About::from(&message.submission.origin) };

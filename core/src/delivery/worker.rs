@@ -335,7 +335,8 @@ impl Worker {
     }
 
     fn tell_unscanned(&self, message: &NewMessage, verdict: &Verdict) {
-        let what = What::Unscanned { verdict: verdict.to_string(), fail: FailMode::Open.name().into() };
+        let (verdict, fail) = (verdict.to_string(), FailMode::Open.name().into());
+        let what = What::Unscanned { verdict, fail, details: message.into() };
         self.rooms.events.record(about(message), what);
         self.rooms.scanner.count_unscanned(Unscanned::Delivered);
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use gatepost_smtp::server::Evidence;
 use serde::{Deserialize, Serialize};
 
+use super::Details;
 use crate::clock::now_ms;
 use crate::intake::Origin;
 
@@ -100,6 +101,9 @@ pub enum What {
     Scanned {
         /// What it said.
         verdict: String,
+        /// Of the mail.
+        #[serde(flatten)]
+        details: Details,
     },
     /// Infected parts of a mail were cleaned or taken out.
     #[serde(rename = "mail.rewritten")]
@@ -116,6 +120,9 @@ pub enum What {
         cleaned: usize,
         /// Parts that no engine could clean; a text stands in their place.
         clean_failed: usize,
+        /// Of the mail.
+        #[serde(flatten)]
+        details: Details,
     },
     /// Trust headers were taken out of a mail whose sender has no right to them.
     #[serde(rename = "mail.headers_stripped")]
@@ -126,10 +133,9 @@ pub enum What {
     /// A mail was made durable and answered with 250.
     #[serde(rename = "mail.accepted")]
     Accepted {
-        /// Of the envelope.
-        sender: String,
-        /// Accepted ones.
-        recipients: usize,
+        /// Of the mail, as far as its envelope and its session tell.
+        #[serde(flatten)]
+        details: Details,
         /// Of the body.
         octets: u64,
         /// Who handed it in, where he has proved who he is.
@@ -155,6 +161,9 @@ pub enum What {
         verdict: String,
         /// What `fail` of its listener makes of it: `open`, `closed` or `hold`.
         fail: Cow<'static, str>,
+        /// Of the mail.
+        #[serde(flatten)]
+        details: Details,
     },
     /// What the disk holds of a mail is not what was written, and it is lost. The mail is named by what can be read.
     #[serde(rename = "mail.damaged")]
@@ -189,6 +198,9 @@ pub enum What {
         recipient: String,
         /// What was found in it.
         threat: String,
+        /// Of the mail.
+        #[serde(flatten)]
+        details: Details,
     },
     /// A recipient's copy lies in the quarantine.
     #[serde(rename = "recipient.quarantined")]
@@ -197,6 +209,9 @@ pub enum What {
         recipient: String,
         /// What was found in it.
         threat: String,
+        /// Of the mail.
+        #[serde(flatten)]
+        details: Details,
     },
     /// A recipient gets another mail instead, without what was found in this one.
     #[serde(rename = "recipient.replaced")]
@@ -291,6 +306,9 @@ pub enum What {
     QuarantineShown {
         /// Who.
         by: String,
+        /// Of the mail.
+        #[serde(flatten)]
+        details: Details,
     },
     /// A mail went from the quarantine back into the queue.
     #[serde(rename = "quarantine.released")]
@@ -299,8 +317,9 @@ pub enum What {
         by: String,
         /// Its new queue id.
         released_as: String,
-        /// For how many recipients.
-        recipients: usize,
+        /// Of the mail, and for whom it was released.
+        #[serde(flatten)]
+        details: Details,
         /// The finding that does not count any more in this content.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         overruled: Option<String>,
@@ -312,18 +331,27 @@ pub enum What {
         by: String,
         /// Why it stays.
         reason: String,
+        /// Of the mail.
+        #[serde(flatten)]
+        details: Details,
     },
     /// A mail in quarantine was deleted.
     #[serde(rename = "quarantine.deleted")]
     QuarantineDeleted {
         /// By whom.
         by: String,
+        /// Of the mail.
+        #[serde(flatten)]
+        details: Details,
     },
     /// A mail in quarantine had to go.
     #[serde(rename = "quarantine.expired")]
     QuarantineExpired {
         /// Why.
         why: Cow<'static, str>,
+        /// Of the mail.
+        #[serde(flatten)]
+        details: Details,
     },
     /// Newer signatures found a virus in a mail that was in quarantine for something else.
     #[serde(rename = "quarantine.virus_found")]
@@ -393,16 +421,16 @@ pub enum What {
         threat: String,
         /// By what: `background`, `proactive` or `access`.
         found_by: Cow<'static, str>,
-        /// Of the envelope.
-        sender: String,
-        /// As it is shown to readers.
-        subject: String,
-        /// When the mail was accepted, milliseconds since 1970.
-        received_at_ms: u64,
+        /// Of the mail; its recipients are those who have it in this database.
+        #[serde(flatten)]
+        details: Details,
     },
     /// Something was done about an infected message in a mailbox.
     #[serde(rename = "mailbox.remedied")]
     Remedied {
+        /// The mailbox database; older versions do not tell.
+        #[serde(default)]
+        database: String,
         /// Whose.
         mailbox: String,
         /// In which folder.
@@ -423,6 +451,9 @@ pub enum What {
         /// Its name in quarantine, as it was.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kept_as: Option<String>,
+        /// Of the mail; its recipients are those who had it in this database.
+        #[serde(flatten)]
+        details: Details,
     },
     /// A reader got a message, or more of it than its header.
     #[serde(rename = "mailbox.read")]

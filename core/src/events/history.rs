@@ -87,13 +87,14 @@ impl History {
         self.search(QUEUE_ID, is_one)
     }
 
-    /// Everything in which this threat was found, whatever the case of its name, or this content (its hash in hex).
+    /// Everything in which this threat was found, whatever the case of its name, or this content (its hash in hex); with what was
+    /// refused for it in a session, which never was a mail of this server.
     ///
     /// # Errors
     /// As above.
     pub fn of_finding(&self, name: &str) -> io::Result<Found> {
         let is_it = |said: &str| said.eq_ignore_ascii_case(name);
-        self.search(QUEUE_ID, |event| match &event.what {
+        self.search_any(&[QUEUE_ID, SCANNED], |event| match &event.what {
             What::Deleted { threat, .. }
             | What::Quarantined { threat, .. }
             | What::Rewritten { threat, .. } => is_it(threat),
@@ -101,7 +102,7 @@ impl History {
             | What::Remedied { threat, content, .. }
             | What::QueueVirusFound { threat, content, .. }
             | What::QuarantineVirusFound { threat, content, .. } => is_it(threat) || is_it(content),
-            What::Scanned { verdict } => verdict.strip_prefix(INFECTED).is_some_and(is_it),
+            What::Scanned { verdict, .. } => verdict.strip_prefix(INFECTED).is_some_and(is_it),
             _ => false,
         })
     }
@@ -138,7 +139,7 @@ impl History {
         let mut without_end: BTreeMap<String, i64> = BTreeMap::new();
         self.search(QUEUE_ID, |event| {
             let change = match &event.what {
-                What::Accepted { recipients, .. } => i64::try_from(*recipients).unwrap_or(i64::MAX),
+                What::Accepted { details, .. } => i64::try_from(details.recipients).unwrap_or(i64::MAX),
                 end if end.end_of().is_some() => -1,
                 What::Damaged { .. } | What::Missing { .. } => i64::MIN,
                 _ => 0,
@@ -154,10 +155,14 @@ impl History {
         Ok(left.map(|(id, count)| (id, usize::try_from(count).unwrap_or(usize::MAX))).collect())
     }
 
-    /// `needle` stands in every line that can match: the others are not parsed.
-    fn search(&self, needle: &str, mut matches: impl FnMut(&Event) -> bool) -> io::Result<Found> {
+    fn search(&self, needle: &str, matches: impl FnMut(&Event) -> bool) -> io::Result<Found> {
+        self.search_any(&[needle], matches)
+    }
+
+    /// One of the needles stands in every line that can match: the others are not parsed.
+    fn search_any(&self, needles: &[&str], mut matches: impl FnMut(&Event) -> bool) -> io::Result<Found> {
         let mut found = Found::default();
-        let needles = [needle, GAP].map(memmem::Finder::new);
+        let needles: Vec<_> = needles.iter().chain(&[GAP]).map(memmem::Finder::new).collect();
         for path in self.files()? {
             let file = match File::open(path) {
                 Ok(file) => file,
@@ -217,6 +222,9 @@ fn token_of(event: &Event) -> Option<&String> {
 /// In every line about a mail.
 const QUEUE_ID: &str = "\"queue_id\":\"";
 
+/// In every line about a scan in a session or in the queue.
+const SCANNED: &str = "\"mail.scanned\"";
+
 /// Before the name of a threat, where a verdict is written.
 const INFECTED: &str = "infected: ";
 
@@ -228,7 +236,7 @@ const GAP: &str = "\"log.gap\"";
 
 #[cfg(test)]
 mod tests {
-    use super::super::{About, Log};
+    use super::super::{About, Details, Log};
     use super::*;
 
     fn refused(token: Option<&str>) -> What {
@@ -298,12 +306,15 @@ mod tests {
             content: content.into(),
             threat: threat.into(),
             found_by: "access".into(),
-            sender: "<a@b>".into(),
-            subject: "x".into(),
-            received_at_ms: 1,
+            details: Details::default(),
         };
         log.record(about("S1", Some("Q1")), found("Late", "aa"));
-        log.record(about("S2", Some("Q2")), What::Scanned { verdict: "infected: Late".into() });
+        log.record(
+            about("S2", Some("Q2")),
+            What::Scanned { verdict: "infected: Late".into(), details: Details::default() },
+        );
+        let refused = What::Scanned { verdict: "infected: Late".into(), details: Details::default() };
+        log.record(about("S4", None), refused);
         log.record(about("S3", Some("Q3")), found("Other", "bb"));
         log.record(about("S3", Some("Q3")), What::Delivered { recipient: "<late>".into() });
         log.flush().await;
@@ -313,6 +324,11 @@ mod tests {
             events.into_iter().filter_map(|event| event.about.queue_id).collect()
         };
         assert_eq!(mails("LATE"), ["Q1", "Q2"]);
+        assert_eq!(
+            history.of_finding("late").unwrap().events.len(),
+            3,
+            "what was refused in a session as well"
+        );
         assert_eq!(mails("bb"), ["Q3"]);
         assert!(mails("late>").is_empty());
         let both = BTreeSet::from(["Q1".to_owned(), "Q3".to_owned()]);
@@ -323,8 +339,11 @@ mod tests {
     async fn a_mail_is_unfinished_until_each_of_its_recipients_has_an_end() {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::start(folder.path(), None).unwrap();
-        let accepted =
-            |recipients| What::Accepted { sender: "<a@b>".into(), recipients, octets: 1, user: None };
+        let accepted = |recipients| What::Accepted {
+            details: Details { recipients, ..Details::default() },
+            octets: 1,
+            user: None,
+        };
         let to = || "<me@x>".to_owned();
         let record = |id: &str, what: What| log.record(about("S1", Some(id)), what);
         record("Q1", What::Delivered { recipient: to() });

@@ -7,6 +7,7 @@
 //! log is not flushed to stable storage; a crash of the machine may cost its last seconds, never mail.
 
 mod catalogue;
+mod details;
 mod history;
 mod log;
 mod metrics;
@@ -15,6 +16,8 @@ mod words;
 mod writer;
 
 pub use catalogue::{About, Event, What, evidence};
+pub use details::Details;
+pub(crate) use details::subject_of;
 pub use history::{Found, History};
 pub use log::Log;
 pub use metrics::Metrics;

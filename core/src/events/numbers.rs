@@ -19,6 +19,18 @@ impl What {
         }
     }
 
+    /// The id of the mail that this one goes on as, whole or in part.
+    #[must_use]
+    pub const fn goes_on_as(&self) -> Option<&String> {
+        match self {
+            Self::Replaced { by: id, .. }
+            | Self::Rewritten { rewritten_as: id, .. }
+            | Self::QuarantineReleased { released_as: id, .. } => Some(id),
+            Self::Remedied { kept_as, .. } => kept_as.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The stable number: hundreds are the part of the story (1 connection, 2 command, 3 mail, 4 recipient,
     /// 5 scan engines, 6 the quarantine, 7 mailboxes, 8 the queue, 9 the log, 10 the machine).
     #[must_use]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Event, What};
+use super::details::{In, To};
+use super::{Details, Event, What};
 
 /// Without the time: `192.0.2.7 on listener smtp was refused at RCPT by rule rcpt.unknown: ...`.
 impl fmt::Display for Event {
@@ -25,14 +26,7 @@ impl fmt::Display for Event {
                 self.subject(f)?;
                 write!(f, " authenticated as {user} by {mechanism}")
             }
-            What::Scanned { verdict } => write!(f, "the scan of the mail said: {verdict}"),
-            What::Unscanned { verdict, fail } => {
-                self.mail(f)?;
-                write!(
-                    f,
-                    " has no scan that vouches for it ({verdict}), and its listener has fail = \"{fail}\""
-                )
-            }
+            What::Scanned { .. } | What::Unscanned { .. } => self.scan(f),
             What::Stripped { fields } => {
                 self.mail(f)?;
                 write!(f, " had headers that its sender has no right to set; they were removed: {fields}")
@@ -94,7 +88,8 @@ impl fmt::Display for Event {
 
 impl Event {
     fn accepted(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let What::Accepted { sender, recipients, octets, user } = &self.what else { return Ok(()) };
+        let What::Accepted { details, octets, user } = &self.what else { return Ok(()) };
+        let Details { sender, recipients, protocol, .. } = details;
         self.mail(f)?;
         write!(f, " was accepted from ")?;
         self.subject(f)?;
@@ -102,7 +97,34 @@ impl Event {
             write!(f, " (user {user})")?;
         }
         let plural = if *recipients == 1 { "" } else { "s" };
-        write!(f, ": sender {sender}, {recipients} recipient{plural}, {octets} octets")
+        write!(f, ": sender {sender}, {recipients} recipient{plural}, {octets} octets")?;
+        protocol.as_ref().map_or(Ok(()), |protocol| write!(f, ", over {protocol}"))?;
+        write!(f, "{}", To(details))
+    }
+
+    fn scan(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Scanned { verdict, details } => {
+                f.write_str("the scan of ")?;
+                match self.about.queue_id {
+                    Some(_) => self.mail(f)?,
+                    None => {
+                        f.write_str("a mail of ")?;
+                        self.subject(f)?;
+                    }
+                }
+                write!(f, " said: {verdict}{}", In(details))
+            }
+            What::Unscanned { verdict, fail, details } => {
+                self.mail(f)?;
+                write!(
+                    f,
+                    " has no scan that vouches for it ({verdict}), and its listener has fail = \"{fail}\""
+                )?;
+                write!(f, "{}", In(details))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn refused(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,13 +146,14 @@ impl Event {
     }
 
     fn rewritten(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let What::Rewritten { original, rewritten_as, threat, removed, cleaned, clean_failed } = &self.what
+        let What::Rewritten { original, rewritten_as, threat, removed, cleaned, clean_failed, details } =
+            &self.what
         else {
             return Ok(());
         };
         let removed = removed.saturating_add(*clean_failed);
         write!(f, "mail {original} was rewritten as {rewritten_as}, since it was infected with {threat}: ")?;
-        write!(f, "parts taken out: {removed}, cleaned: {cleaned}")
+        write!(f, "parts taken out: {removed}, cleaned: {cleaned}{}", In(details))
     }
 
     fn engine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,17 +194,18 @@ impl Event {
                 )?;
                 write!(f, "{infected} infected")
             }
-            What::VirusFound { mailbox, folder, uid, threat, found_by, sender, subject, .. } => {
+            What::VirusFound { database, mailbox, folder, uid, threat, found_by, details, .. } => {
+                self.mail(f)?;
+                write!(f, " is infected with {threat} ({found_by}): message {uid} in {folder} of {mailbox}")?;
+                write!(f, ", database {database}{}", In(details))
+            }
+            What::Remedied { mailbox, folder, uid, threat, action, new_uid, kept_as, details, .. } => {
                 self.mail(f)?;
                 write!(
                     f,
-                    " is infected with {threat} ({found_by}): message {uid} in {folder} of {mailbox}, "
+                    " was {action}, since it is infected with {threat}: message {uid} in {folder} of {mailbox}"
                 )?;
-                write!(f, "from {sender}, subject {subject:?}")
-            }
-            What::Remedied { mailbox, uid, threat, action, new_uid, kept_as, .. } => {
-                self.mail(f)?;
-                write!(f, " was {action}, since it is infected with {threat}: message {uid} of {mailbox}")?;
+                write!(f, "{}", In(details))?;
                 new_uid.map_or(Ok(()), |uid| write!(f, ", which is message {uid} now"))?;
                 kept_as.as_ref().map_or(Ok(()), |id| write!(f, "; in quarantine as {id}"))
             }
@@ -201,21 +225,30 @@ impl Event {
         }
         self.mail(f)?;
         match &self.what {
-            What::QuarantineShown { by } => write!(f, " in quarantine was looked at by {by}"),
-            What::QuarantineReleased { by, released_as, recipients, overruled } => {
-                let plural = if *recipients == 1 { "" } else { "s" };
+            What::QuarantineShown { by, details } => {
+                write!(f, " in quarantine was looked at by {by}{}", In(details))
+            }
+            What::QuarantineReleased { by, released_as, details, overruled } => {
+                let recipients = details.recipients;
+                let plural = if recipients == 1 { "" } else { "s" };
                 write!(f, " was released by {by} as {released_as} for {recipients} recipient{plural}")?;
-                let Some(threat) = overruled else { return Ok(()) };
-                write!(f, ", although it is infected: {threat}")
+                if let Some(threat) = overruled {
+                    write!(f, ", although it is infected: {threat}")?;
+                }
+                write!(f, "{}", In(details))
             }
-            What::QuarantineWithheld { by, reason } => {
-                write!(f, " was to be released by {by} and stays in quarantine: {reason}")
+            What::QuarantineWithheld { by, reason, details } => {
+                write!(f, " was to be released by {by} and stays in quarantine: {reason}{}", In(details))
             }
-            What::QuarantineDeleted { by } => write!(f, " was deleted from the quarantine by {by}"),
+            What::QuarantineDeleted { by, details } => {
+                write!(f, " was deleted from the quarantine by {by}{}", In(details))
+            }
+            What::QuarantineExpired { why, details } => {
+                write!(f, " was removed from the quarantine: {why}{}", In(details))
+            }
             What::QuarantineVirusFound { threat, before, .. } => {
                 write!(f, " in quarantine is infected with {threat}; before, {before} was found")
             }
-            What::QuarantineExpired { why } => write!(f, " was removed from the quarantine: {why}"),
             _ => Ok(()),
         }
     }
@@ -226,11 +259,13 @@ impl Event {
             What::Deferred { recipient, reason } => {
                 self.outcome(f, "could not be delivered yet to", recipient, Some(reason))
             }
-            What::Deleted { recipient, threat } => {
-                self.outcome(f, "was deleted by policy for", recipient, Some(threat))
+            What::Deleted { recipient, threat, details } => {
+                self.outcome(f, "was deleted by policy for", recipient, Some(threat))?;
+                write!(f, "{}", In(details))
             }
-            What::Quarantined { recipient, threat } => {
-                self.outcome(f, "was put into quarantine for", recipient, Some(threat))
+            What::Quarantined { recipient, threat, details } => {
+                self.outcome(f, "was put into quarantine for", recipient, Some(threat))?;
+                write!(f, "{}", In(details))
             }
             What::Bounced { recipient, reason } => {
                 self.outcome(f, "was given up for", recipient, Some(reason))
@@ -391,12 +426,8 @@ mod tests {
 
     #[test]
     fn the_way_of_a_mail_is_told() {
-        let accepted = What::Accepted {
-            sender: "<a@b>".into(),
-            recipients: 1,
-            octets: 22,
-            user: Some("me@localhost".into()),
-        };
+        let details = Details { sender: "<a@b>".into(), recipients: 1, ..Details::default() };
+        let accepted = What::Accepted { details, octets: 22, user: Some("me@localhost".into()) };
         assert_eq!(
             said(accepted),
             "mail Q was accepted from 192.0.2.7 on listener smtp (user me@localhost): sender <a@b>, 1 recipient, \
@@ -414,5 +445,29 @@ mod tests {
         assert_eq!(said(resumed), "the queue's writer gets on again after 61 s");
         let deferred = What::Deferred { recipient: "<me@x>".into(), reason: "4.2.0 busy".into() };
         assert_eq!(said(deferred), "mail Q could not be delivered yet to <me@x>: 4.2.0 busy");
+    }
+
+    #[test]
+    fn a_finding_is_told_with_all_that_is_known_of_the_mail_and_nothing_else() {
+        let mut details = Details {
+            sender: "<a@b>".into(),
+            recipients: 5,
+            to: vec!["<c@d>".into(), "<e@f>".into()],
+            subject: Some(r#"caf\xc3\xa9 \"x\""#.into()),
+            protocol: Some("ESMTPS".into()),
+            received_at_ms: Some(1),
+        };
+        let scanned = |details: &Details| {
+            said(What::Scanned { verdict: "infected: T".into(), details: details.clone() })
+        };
+        assert_eq!(
+            scanned(&details),
+            r#"the scan of mail Q said: infected: T, from <a@b>, subject "caf\xc3\xa9 \"x\"", over ESMTPS, to <c@d>, <e@f> and 3 more"#
+        );
+        details.recipients = 2;
+        assert!(scanned(&details).ends_with(", to <c@d>, <e@f>"));
+        assert_eq!(scanned(&Details::default()), "the scan of mail Q said: infected: T");
+        let accepted = said(What::Accepted { details, octets: 22, user: None });
+        assert!(accepted.ends_with("2 recipients, 22 octets, over ESMTPS, to <c@d>, <e@f>"), "{accepted}");
     }
 }

@@ -1,7 +1,7 @@
 //! What enters the queue besides the body.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gatepost_smtp::server::{Envelope, TlsFacts};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
@@ -56,13 +56,19 @@ impl Origin {
         Self {
             session,
             listener: part.to_owned(),
-            peer: (Ipv4Addr::LOCALHOST, 0).into(),
+            peer: HERE,
             helo: hostname.to_owned(),
             esmtp: true,
             tls: None,
             user: None,
             received_at_ms,
         }
+    }
+
+    /// Whether nobody has sent the mail here.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.peer == HERE
     }
 }
 
@@ -118,3 +124,6 @@ impl Forwards {
         self.addresses.insert(recipient, address);
     }
 }
+
+/// No connection comes from port 0.
+const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

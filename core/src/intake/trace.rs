@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use gatepost_smtp::server::Envelope;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
+use memchr::memmem;
 
 use super::{Origin, Submission};
 use crate::queue::QueueId;
@@ -86,6 +87,12 @@ pub fn made_here(hostname: &str, id: QueueId, at_ms: u64) -> Vec<u8> {
     format!("Received: by {} id {id};\r\n\t{}\r\n", atom(hostname, false), date(at_ms)).into_bytes()
 }
 
+/// By which protocol a mail came; of one that was made here, which part of the server has made it.
+#[must_use]
+pub fn way_of(origin: &Origin, smtputf8: bool) -> &str {
+    if origin.is_here() { &origin.listener } else { protocol(origin, smtputf8) }
+}
+
 /// RFC 3848, and RFC 6531 section 4.3 for internationalised mail.
 fn protocol(origin: &Origin, smtputf8: bool) -> &'static str {
     match (origin.esmtp, smtputf8, origin.tls.is_some(), origin.user.is_some()) {
@@ -99,6 +106,18 @@ fn protocol(origin: &Origin, smtputf8: bool) -> &'static str {
         (true, true, true, false) => "UTF8SMTPS",
         (true, true, true, true) => "UTF8SMTPSA",
     }
+}
+
+/// The keyword that the topmost `Received:` among these header lines of ours has; `None` where nobody spoke to us.
+#[must_use]
+pub(crate) fn way_in(head: &[u8]) -> Option<&str> {
+    let field = head.get(memmem::find(head, RECEIVED)?..)?;
+    // What the peer calls itself stands before this, and may be any word.
+    let line = field.get(memmem::find(field, BY)?.saturating_add(CRLF.len())..)?;
+    let end = memmem::find(line, CRLF).unwrap_or(line.len());
+    let mut words = str::from_utf8(line.get(..end)?).ok()?.split_ascii_whitespace().skip(2);
+    words.next().filter(|word| *word == "with")?;
+    words.next()
 }
 
 /// `TCP-info`: the address in brackets. An IPv4 peer of an IPv6 socket is an IPv4 peer.
@@ -136,6 +155,9 @@ pub(crate) fn date(at_ms: u64) -> String {
         .unwrap_or_else(|_| EPOCH.to_owned())
 }
 
+const RECEIVED: &[u8] = b"Received: ";
+const BY: &[u8] = b"\r\n\tby ";
+const CRLF: &[u8] = b"\r\n";
 /// A domain has 255 octets, a literal fewer: longer names cannot be.
 const NAME_CHARACTERS_MAX: usize = 255;
 const EPOCH: &str = "Thu, 1 Jan 1970 00:00:00 +0000";
@@ -203,6 +225,7 @@ mod tests {
             ("ESMTP", true, false, false, false),
             ("SMTP", false, false, true, false),
         ];
+        submission.origin.helo = "with".to_owned();
         for (protocol, esmtp, smtputf8, tls, user) in protocols {
             submission.envelope.params.smtputf8 = smtputf8;
             submission.origin.esmtp = esmtp;
@@ -214,7 +237,21 @@ mod tests {
                 header.contains(&format!(" with {protocol}\r\n"))
                     || header.contains(&format!(" with {protocol} ("))
             );
+            let head = format!("Return-Path: <>\r\nDelivered-To: me@localhost\r\n{header}X: with y;\r\n");
+            assert_eq!(
+                (way_of(&submission.origin, smtputf8), way_in(head.as_bytes())),
+                (protocol, Some(protocol))
+            );
         }
+    }
+
+    #[test]
+    fn what_was_made_here_came_by_no_protocol() {
+        let origin = Origin::here("S".to_owned(), "pickup", "mx.example.org", 5);
+        assert_eq!(way_of(&origin, false), "pickup");
+        let header =
+            picked_up("mx.example.org", QueueId(5), &submission(&["<with@example.org>"]).envelope, 5);
+        assert_eq!((way_in(&header), way_in(b"X: with y\r\n")), (None, None));
     }
 
     proptest! {

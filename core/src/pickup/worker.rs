@@ -20,7 +20,7 @@ use crate::badmail::{BadMessage, Cause};
 use crate::clock::now_ms;
 use crate::directory::Resolution;
 use crate::disk::IoPool;
-use crate::events::{About, What, evidence};
+use crate::events::{About, Details, What, evidence};
 use crate::filter::{HeaderFirewall, Trust};
 use crate::forwarding::forward;
 use crate::intake::{BodyBuffer, Origin, Submission, trace};
@@ -257,12 +257,9 @@ impl Worker {
             trace.extend_from_slice(format!("Message-ID: <{id}@{hostname}>\r\n").as_bytes());
         }
         let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
-        let what = What::Accepted {
-            sender: evidence(&envelope.reverse_path.to_string()),
-            recipients: envelope.recipients.len(),
-            octets,
-            user: None,
-        };
+        let protocol = Some(trace::way_of(&origin, envelope.params.smtputf8).to_owned());
+        let details = Details { protocol, ..Details::of_envelope(&envelope) };
+        let what = What::Accepted { details, octets, user: None };
         let submission = forward(
             &self.rooms.directory,
             Submission::new(envelope, origin),

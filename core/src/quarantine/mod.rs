@@ -167,7 +167,8 @@ impl Quarantine {
     pub async fn show(&self, id: QueueId, by: &str) -> io::Result<Option<Details>> {
         let details = self.folder.run(move |folder| folder.show(id)).await??;
         if let Some(details) = &details {
-            self.events.record(details.record.about(), What::QuarantineShown { by: by.to_owned() });
+            let what = What::QuarantineShown { by: by.to_owned(), details: details.record.details() };
+            self.events.record(details.record.about(), what);
         }
         Ok(details)
     }
@@ -187,7 +188,8 @@ impl Quarantine {
             .await?;
         for record in &removed {
             tracing::info!(queue_id = record.id, by, "a mail was deleted from the quarantine");
-            self.events.record(record.about(), What::QuarantineDeleted { by: by.to_owned() });
+            let what = What::QuarantineDeleted { by: by.to_owned(), details: record.details() };
+            self.events.record(record.about(), what);
         }
         result.map(|()| removed.len())
     }
@@ -214,7 +216,8 @@ impl Quarantine {
     fn tell_expired(&self, removed: Vec<Removed>) {
         for Removed { record, why } in removed {
             tracing::info!(queue_id = record.id, why, "a mail in the quarantine was removed");
-            self.events.record(record.about(), What::QuarantineExpired { why: why.into() });
+            let what = What::QuarantineExpired { why: why.into(), details: record.details() };
+            self.events.record(record.about(), what);
         }
     }
 }

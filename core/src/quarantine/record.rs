@@ -1,5 +1,6 @@
 //! What the JSON file beside a mail says: enough to send it on as if it had just come in.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 
 use gatepost_smtp::server::{Envelope, Recipient, TlsFacts};
@@ -7,8 +8,8 @@ use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use serde::{Deserialize, Serialize};
 
 use super::Suspect;
-use crate::events::About;
-use crate::intake::{Forwards, Origin, Submission};
+use crate::events::{About, Details, evidence, subject_of};
+use crate::intake::{Body, Forwards, Origin, Submission, trace};
 
 /// A mail in quarantine. Paths and parameters are written as they are on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Record {
     pub stamp: Option<String>,
     /// With angle brackets.
     pub sender: String,
+    /// As it is shown to readers, escaped; `None` where it has none, or an older version has kept the mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Of MAIL.
     pub params: String,
     /// As whose mail those get it who stand for an address of ours; with angle brackets. None: the sender's.
@@ -119,6 +123,7 @@ impl Record {
             item: evidence.item.as_ref().map(ToString::to_string),
             stamp: evidence.stamp.as_ref().map(|stamp| stamp.unsealed().to_string()),
             sender: envelope.reverse_path.to_string(),
+            subject: beginning(&message.body).and_then(|beginning| subject_of(&beginning)),
             params: envelope.params.to_string(),
             forwarded_as: forwards.sender().map(ToString::to_string),
             recipients: Vec::new(),
@@ -206,6 +211,20 @@ impl Record {
             peer: Some(self.origin.peer),
         }
     }
+
+    /// What its events say of it; its recipients are those whose copies are here.
+    pub(super) fn details(&self) -> Details {
+        let smtputf8 = MailParams::parse(&self.params).is_ok_and(|params| params.smtputf8);
+        let origin = self.origin.restore(self.origin.received_at_ms);
+        let details = Details {
+            sender: evidence(&self.sender),
+            subject: self.subject.clone(),
+            protocol: Some(evidence(trace::way_of(&origin, smtputf8))),
+            received_at_ms: Some(origin.received_at_ms),
+            ..Details::default()
+        };
+        details.with_recipients(self.recipients.iter().map(|kept| kept.address.clone()))
+    }
 }
 
 // === impl KeptOrigin ===
@@ -233,4 +252,13 @@ pub(super) struct Written {
     pub(super) damaged: bool,
 }
 
+/// Of a body whose content went to the disk a moment ago. Blocking where it is a file; `None` where it cannot be read.
+fn beginning(body: &Body) -> Option<Vec<u8>> {
+    let mut beginning = Vec::new();
+    body.reader().ok()?.take(BEGINNING_OCTETS).read_to_end(&mut beginning).ok()?;
+    Some(beginning)
+}
+
 const VERSION: u32 = 1;
+/// Has the subject of every mail that is not made to hide it.
+const BEGINNING_OCTETS: u64 = 64 * 1024;

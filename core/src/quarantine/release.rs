@@ -116,16 +116,16 @@ impl Releaser {
             })?;
         let released = self.put_back(id, &record, overrule, by).await;
         quarantine.folder.run(move |folder| folder.give_back(id)).await?;
-        let (by, about) = (by.to_owned(), record.about());
+        let (by, about, details) = (by.to_owned(), record.about(), record.details());
         let what = match &released {
             Ok(Released { id: released_as, overruled }) => {
                 tracing::info!(queue_id = %id, %released_as, by, ?overruled, "a mail was released from the quarantine");
-                let (released_as, recipients) = (released_as.to_string(), record.recipients.len());
-                What::QuarantineReleased { by, released_as, recipients, overruled: overruled.clone() }
+                let released_as = released_as.to_string();
+                What::QuarantineReleased { by, released_as, details, overruled: overruled.clone() }
             }
             Err(error) => {
                 tracing::warn!(queue_id = %id, by, %error, "a mail stays in the quarantine");
-                What::QuarantineWithheld { by, reason: error.to_string() }
+                What::QuarantineWithheld { by, reason: error.to_string(), details }
             }
         };
         quarantine.events.record(about, what);

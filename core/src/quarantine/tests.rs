@@ -47,6 +47,10 @@ async fn a_mail_survives_a_crash_with_its_envelope_and_its_headers() {
     let Details { record, header } = details;
     assert_eq!(header, "Received: from client.example.org\r\nSubject: hello\r\n");
     assert_eq!((record.sender.as_str(), record.threat.as_str()), ("<sender@example.org>", "Eicar.Test"));
+    let told = record.details();
+    assert_eq!((told.sender.as_str(), told.subject.as_deref()), ("<sender@example.org>", Some("hello")));
+    assert_eq!((told.recipients, told.to.as_slice()), (1, &["<b@y.example>".to_owned()][..]));
+    assert_eq!((told.protocol.as_deref(), told.received_at_ms), (Some("ESMTP"), Some(1_700_000_000_000)));
     let given = message(7, &["a@x.example", "b@y.example", "c@Y.example"]).submission;
     let mut restored = record.submission(given.origin.received_at_ms).unwrap();
     assert_eq!(restored.origin, given.origin);

@@ -20,8 +20,8 @@ use tokio::sync::Mutex;
 
 use crate::clock::now_ms;
 use crate::delivery::{self, Fate};
-use crate::events::{About, What, evidence};
-use crate::findings::FoundBy;
+use crate::events::{About, What, evidence, subject_of};
+use crate::findings::{FoundBy, details_of};
 use crate::intake::Body;
 use crate::quarantine::{Evidence, Suspect};
 use crate::queue::QueueId;
@@ -41,6 +41,8 @@ pub struct Remedy {
 
 /// What a remedy works with.
 pub struct Rooms {
+    /// The mailbox database, by its name in the configuration.
+    pub database: String,
     /// Where the messages lie.
     pub store: Arc<SqliteStore>,
     /// The rooms that their mails came through, and that people are warned by.
@@ -132,13 +134,14 @@ impl Remedy {
         let Some(body) = rooms.store.bodies(vec![content]).await?.pop().flatten() else {
             return Ok(Some(Vec::new()));
         };
+        let details = details_of(&copies, subject_of(&body).as_deref());
         let body = Body::Memory(body);
-        let evidence = self.evidence(&body, threat).await;
+        let found = self.evidence(&body, threat).await;
         let reference = rooms.delivery.queue.allocate_id();
         let decision = self.decide(&body, action, hostname, reference).await?;
         let mut kept = BTreeMap::new();
         if decision.keeps {
-            kept = self.keep(&copies, &body, &evidence, hostname, reference).await?;
+            kept = self.keep(&copies, &body, &found, hostname, reference).await?;
         }
         let replacement = decision.rewritten.as_ref().map(|rewritten| Replacement {
             body: Body::Memory(rewritten.octets.clone()),
@@ -158,9 +161,24 @@ impl Remedy {
             metrics.count(decision.name, replaced.len());
         }
         for one in &replaced {
-            self.tell(one, content, threat, found_by, decision.name, &kept);
+            let kept_as = kept.get(&one.copy.queue_id);
+            let details = details.get(&one.copy.queue_id).cloned().unwrap_or_default();
+            let what = What::Remedied {
+                database: rooms.database.clone(),
+                mailbox: evidence(&one.copy.mailbox),
+                folder: one.copy.folder.clone(),
+                uid: one.copy.uid,
+                content: content.to_string(),
+                threat: threat.to_owned(),
+                found_by: found_by.name().into(),
+                action: decision.name.into(),
+                new_uid: one.uid,
+                kept_as: kept_as.map(ToString::to_string),
+                details,
+            };
+            self.tell(one, threat, decision.name, what);
         }
-        warn::warn(&rooms.delivery, policy, &replaced, &kept, &evidence, decision.fate).await;
+        warn::warn(&rooms.delivery, policy, &replaced, &kept, &found, decision.fate).await;
         Ok(Some(replaced))
     }
 
@@ -238,36 +256,17 @@ impl Remedy {
         Ok(kept)
     }
 
-    fn tell(
-        &self,
-        one: &Replaced,
-        content: ContentHash,
-        threat: &str,
-        found_by: FoundBy,
-        action: &'static str,
-        kept: &BTreeMap<QueueId, QueueId>,
-    ) {
-        let Replaced { copy, uid } = one;
-        let (mailbox, old) = (&copy.mailbox, copy.uid);
+    fn tell(&self, one: &Replaced, threat: &str, action: &'static str, what: What) {
+        let Replaced { copy, uid: new_uid } = one;
+        let (mailbox, uid) = (&copy.mailbox, copy.uid);
         tracing::warn!(
             mailbox,
-            uid = old,
-            new_uid = uid,
+            uid,
+            new_uid,
             threat,
             action,
             "an infected message in a mailbox has had its end"
         );
-        let what = What::Remedied {
-            mailbox: evidence(mailbox),
-            folder: copy.folder.clone(),
-            uid: old,
-            content: content.to_string(),
-            threat: threat.to_owned(),
-            found_by: found_by.name().into(),
-            action: action.into(),
-            new_uid: *uid,
-            kept_as: kept.get(&copy.queue_id).map(ToString::to_string),
-        };
         let about = About { queue_id: Some(copy.queue_id.to_string()), ..About::default() };
         self.rooms.delivery.events.record(about, what);
     }

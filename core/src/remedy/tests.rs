@@ -65,8 +65,13 @@ impl House {
             let _dispositions = store.deliver(delivery).await.unwrap();
         }
         let quarantine_disk = SimulatedDisk::new();
-        let delivery = rooms(folder.path(), &store, &scanner, &quarantine_disk);
-        let remedy = Remedy::new(Rooms { store: Arc::clone(&store), delivery, metrics: None }, policy);
+        let rooms = Rooms {
+            database: "default".to_owned(),
+            store: Arc::clone(&store),
+            delivery: rooms(folder.path(), &store, &scanner, &quarantine_disk),
+            metrics: None,
+        };
+        let remedy = Remedy::new(rooms, policy);
         let way = Way { remedy: Some(remedy.clone()), ..Way::default() };
         let ways = HashMap::from([(store::DATABASE.to_owned(), way)]);
         let gate = ScanGate::new(store, scanner, None).going(ways);

@@ -41,16 +41,16 @@ impl SmtpMachine {
                 let sender = self.sender.as_ref().map(ToString::to_string);
                 // Both passed their grammars, which know no control characters; the log's writer quotes the rest.
                 tracing::info!(%session, queue_id, user, sender, recipients, octets, "mail accepted");
-                let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
-                self.peer.record_mail(Some(queue_id), What::Accepted { sender, recipients, octets, user });
+                let (user, details) = (user.map(evidence), self.take_details());
+                self.peer.record_mail(Some(queue_id), What::Accepted { details, octets, user });
             }
             Notice::HandedOn { octets, recipients } => {
                 metrics.mail_accepted(octets);
                 let user = self.session.identity().map(|identity| identity.user.as_str());
                 let sender = self.sender.as_ref().map(ToString::to_string);
                 tracing::info!(%session, user, sender, recipients, octets, "mail passed through");
-                let (user, sender) = (user.map(evidence), evidence(&sender.unwrap_or_default()));
-                self.peer.record(What::Accepted { sender, recipients, octets, user });
+                let (user, details) = (user.map(evidence), self.take_details());
+                self.peer.record(What::Accepted { details, octets, user });
             }
             Notice::Authenticated { user, mechanism } => {
                 tracing::debug!(%session, ?user, mechanism = mechanism.name(), "authenticated");

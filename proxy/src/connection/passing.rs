@@ -85,6 +85,7 @@ impl SmtpMachine {
     }
 
     async fn pass_body(&mut self, ticket: Ticket, envelope: Envelope) {
+        self.details = Some(Box::new(self.details_of(&envelope)));
         let wants_trace = self.passage.as_deref().is_some_and(|passage| passage.wants_trace());
         let origin = wants_trace.then(|| self.origin());
         let rights = self.session.rights();
@@ -177,7 +178,8 @@ impl SmtpMachine {
         let Findings { verdict, stripped } = passage.take_findings();
         if let Some(verdict) = verdict {
             tracing::info!(session = %self.peer.session, peer = %self.peer.address, verdict, "a mail was not passed through");
-            self.peer.record(What::Scanned { verdict });
+            let details = self.details.as_deref().cloned().unwrap_or_default();
+            self.peer.record(What::Scanned { verdict, details });
         }
         if let Some(stripped) = stripped {
             let fields = stripped.to_string();

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use gatepost_core::BoxFuture;
 use gatepost_core::clock::now_ms;
-use gatepost_core::intake::Origin;
+use gatepost_core::events::Details;
+use gatepost_core::intake::{Origin, trace};
 use gatepost_smtp::server::{
-    Answer, BodySink, Config, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session, Ticket,
-    TlsFacts,
+    Answer, BodySink, Config, Envelope, Mechanism, Notice, Output, PeerFacts, Question, Refusal, Session,
+    Ticket, TlsFacts,
 };
 use gatepost_smtp::wire::params::{MailParams, RcptParams};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
@@ -39,6 +40,8 @@ pub(super) struct SmtpMachine {
     transaction: Option<Box<dyn Transaction>>,
     /// Of the transaction, for its one log line.
     pub(super) sender: Option<ReversePath>,
+    /// Of the transaction, from its body on.
+    pub(super) details: Option<Box<Details>>,
     /// What the answers outside of the session were decided on, where they were refusals that were not told yet.
     pub(super) evidence: VecDeque<String>,
 }
@@ -84,6 +87,7 @@ impl SmtpMachine {
             relayed: None,
             transaction: None,
             sender: None,
+            details: None,
             evidence: VecDeque::new(),
         }
     }
@@ -106,13 +110,16 @@ impl SmtpMachine {
                 let result = self.recipient(&path, &params).await;
                 self.judged(result, || path.to_string())
             }
-            Question::Body { envelope } => match self.transaction.as_mut() {
-                Some(transaction) => {
-                    let result = transaction.prepare(envelope).await;
-                    self.judged(result, || "the body".to_owned())
+            Question::Body { envelope } => {
+                self.details = Some(Box::new(self.details_of(&envelope)));
+                match self.transaction.as_mut() {
+                    Some(transaction) => {
+                        let result = transaction.prepare(envelope).await;
+                        self.judged(result, || "the body".to_owned())
+                    }
+                    None => Answer::Refused(Refusal::LocalError),
                 }
-                None => Answer::Refused(Refusal::LocalError),
-            },
+            }
             Question::Commit => self.commit().await,
             Question::Abort => {
                 self.transaction = None;
@@ -182,6 +189,16 @@ impl SmtpMachine {
             user: self.session.identity().map(|identity| identity.user.clone()),
             received_at_ms: now_ms(),
         }
+    }
+
+    /// What events say of a mail with this envelope.
+    pub(super) fn details_of(&self, envelope: &Envelope) -> Details {
+        let protocol = trace::way_of(&self.origin(), envelope.params.smtputf8).to_owned();
+        Details { protocol: Some(protocol), ..Details::of_envelope(envelope) }
+    }
+
+    pub(super) fn take_details(&mut self) -> Details {
+        self.details.take().map(|details| *details).unwrap_or_default()
     }
 }
 

@@ -65,6 +65,9 @@ pub struct Kept {
     pub octets: u64,
     /// With angle brackets.
     pub sender: String,
+    /// As it is shown to readers, escaped.
+    #[serde(default)]
+    pub subject: Option<String>,
     /// Whose copies are here, with angle brackets.
     pub recipients: Vec<String>,
     /// What was found.
@@ -137,6 +140,7 @@ impl From<Record> for Kept {
             received_at_ms: record.origin.received_at_ms,
             octets: record.octets,
             sender: record.sender,
+            subject: record.subject,
             recipients: record.recipients.into_iter().map(|kept| kept.address).collect(),
             threat: record.threat,
             item: record.item,

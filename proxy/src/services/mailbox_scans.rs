@@ -146,6 +146,7 @@ impl Scans {
     ) -> Self {
         let Shared { rooms, memory, remedies, proactive } = shared;
         let of_remedy = remedy::Rooms {
+            database: name.to_owned(),
             store: Arc::clone(store),
             delivery: delivery::Rooms::clone(rooms),
             metrics: Some(remedies.clone()),

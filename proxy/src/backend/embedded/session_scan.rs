@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use gatepost_core::events::{About, What};
-use gatepost_core::intake::{Body, Origin};
+use gatepost_core::events::{About, Details, What};
+use gatepost_core::intake::{Body, Origin, Submission};
 use gatepost_core::quarantine::Evidence;
 use gatepost_core::queue::{NewMessage, QueueId};
 use gatepost_core::scan::{FailMode, Priority, ScanReport, Stamp, Unscanned, Verdict};
@@ -71,9 +71,10 @@ impl Rooms {
         &self,
         id: QueueId,
         body: &Body,
-        origin: &Origin,
+        submission: &Submission,
         scans: &SessionScans,
     ) -> Result<Scanned, Refusal> {
+        let origin = &submission.origin;
         let how = scans.of(&origin.listener);
         let Some(time_max) = how.time_max else { return Ok(Scanned::Unvouched) };
         let report = self.scanner.scan(body.clone(), Priority::High, time_max).await;
@@ -81,10 +82,12 @@ impl Rooms {
             return Ok(Scanned::Vouched(report.stamp));
         }
         let verdict = report.verdict.to_string();
-        self.events.record(About::from(origin), What::Scanned { verdict: verdict.clone() });
+        let details = Details::of(submission, body);
+        let what = What::Scanned { verdict: verdict.clone(), details: details.clone() };
+        self.events.record(About::from(origin), what);
         match report.verdict.finding() {
             Some(threat) => self.suspect(origin, how.suspects, threat, report),
-            None => self.without_verdict(id, origin, how.fail, verdict),
+            None => self.without_verdict(id, origin, how.fail, verdict, details),
         }
     }
 
@@ -118,6 +121,7 @@ impl Rooms {
         origin: &Origin,
         fail: FailMode,
         verdict: String,
+        details: Details,
     ) -> Result<Scanned, Refusal> {
         let (session, listener) = (&origin.session, &origin.listener);
         tracing::warn!(
@@ -130,7 +134,7 @@ impl Rooms {
         // What is refused gets no id.
         let queue_id = (fail != FailMode::Closed).then(|| id.to_string());
         let about = About { queue_id, ..About::from(origin) };
-        self.events.record(about, What::Unscanned { verdict, fail: fail.name().into() });
+        self.events.record(about, What::Unscanned { verdict, fail: fail.name().into(), details });
         if fail == FailMode::Closed {
             self.scanner.count_unscanned(Unscanned::Refused);
             return Err(Refusal::ScanUnavailable);

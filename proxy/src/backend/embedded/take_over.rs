@@ -31,13 +31,13 @@ impl Rooms {
         }
         let settings = self.settings.load_full();
         let id = self.queue.allocate_id();
-        let (stamp, evidence) = match self.scan(id, &body, &origin, &settings.scans).await? {
+        let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
+        let submission = Submission::new(envelope, origin);
+        let (stamp, evidence) = match self.scan(id, &body, &submission, &settings.scans).await? {
             Scanned::Vouched(stamp) => (Some(stamp), None),
             Scanned::Unvouched => (None, None),
             Scanned::Suspect(evidence) => (None, Some(evidence)),
         };
-        let about = About { queue_id: Some(id.to_string()), ..About::from(&origin) };
-        let submission = Submission::new(envelope, origin);
         let mut trace = trace::received(&settings.hostname, id, &submission);
         trace.extend_from_slice(self.sign(&body, &submission.origin).await.as_bytes());
         let submission =

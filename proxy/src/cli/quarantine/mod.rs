@@ -135,6 +135,7 @@ fn describe(details: &KeptDetails, output: &mut Output) -> Result<(), Failure> {
     let damaged = if kept.damaged { ", not whole" } else { "" };
     output.line(format_args!("size      {} octets{damaged}", kept.octets))?;
     output.line(format_args!("from      {}", printable(&kept.sender)))?;
+    output.line(format_args!("subject   {}", or_none(&kept.subject)))?;
     for recipient in &kept.recipients {
         output.line(format_args!("to        {}", printable(recipient)))?;
     }

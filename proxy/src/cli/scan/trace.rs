@@ -2,6 +2,7 @@
 //! running server and without one.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use clap::Args;
 use gatepost_core::events::{Event, History, What};
@@ -83,8 +84,26 @@ fn trace(subject: &Subject, site: &Site) -> Result<Traced, Failure> {
         Subject::Threat(name) => history.of_finding(name).map_err(unreadable)?.events,
         Subject::Content(content) => history.of_finding(&content.to_string()).map_err(unreadable)?.events,
     };
-    mails.extend(named.into_iter().filter_map(|event| event.about.queue_id));
-    Ok(Traced { copies, events: history.of_mails(&mails).map_err(unreadable)?.events })
+    mails.extend(named.iter().filter_map(|event| event.about.queue_id.clone()));
+    let mut events = story(&history, mails).map_err(unreadable)?;
+    // What a session has refused.
+    events.extend(named.into_iter().filter(|event| event.about.queue_id.is_none()));
+    events.sort_by_key(|event| event.at_ms);
+    Ok(Traced { copies, events })
+}
+
+/// All of these mails, and of those that they went on as: rewritten, kept from a mailbox, released.
+fn story(history: &History, mut mails: BTreeSet<String>) -> io::Result<Vec<Event>> {
+    let mut events = history.of_mails(&mails)?.events;
+    for _ in 0..LIVES_MAX {
+        let known = mails.len();
+        mails.extend(events.iter().filter_map(|event| event.what.goes_on_as().cloned()));
+        if mails.len() == known {
+            break;
+        }
+        events = history.of_mails(&mails)?.events;
+    }
+    Ok(events)
 }
 
 /// What lies in mailboxes, `CONTENTS_MAX` bodies of each database with `COPIES_MAX` messages each at most.
@@ -155,9 +174,13 @@ impl Traced {
 const CONTENTS_MAX: usize = 100;
 /// A mail to a whole company.
 const COPIES_MAX: usize = 10_000;
+/// Each further one reads the log once more; a mail that is released, found infected and kept again has lived twice.
+const LIVES_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use gatepost_core::events::{About, Details, Log};
+
     use super::*;
 
     #[test]
@@ -166,5 +189,26 @@ mod tests {
         assert_eq!(Subject::of(&content.to_string()), Subject::Content(content));
         assert!(matches!(Subject::of("1m829761e0000"), Subject::Mail(_)));
         assert_eq!(Subject::of(" Eicar.Test "), Subject::Threat("Eicar.Test".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_mail_is_followed_through_all_that_it_went_on_as() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::start(folder.path(), None).unwrap();
+        let record = |id: &str, what| {
+            log.record(About { queue_id: Some(id.into()), ..About::default() }, what);
+        };
+        let to = || "<me@x>".to_owned();
+        record("Q1", What::Replaced { recipient: to(), by: "Q2".into() });
+        record("Q2", What::Delivered { recipient: to() });
+        let (by, released_as) = ("uid 0".into(), "Q3".into());
+        let details = Details::default();
+        record("Q2", What::QuarantineReleased { by, released_as, details, overruled: None });
+        record("Q3", What::Delivered { recipient: to() });
+        record("Q4", What::Delivered { recipient: to() });
+        log.flush().await;
+        let events = story(&History::open(folder.path()), BTreeSet::from(["Q1".to_owned()])).unwrap();
+        let mails: BTreeSet<_> = events.iter().filter_map(|event| event.about.queue_id.as_deref()).collect();
+        assert_eq!((events.len(), mails), (4, BTreeSet::from(["Q1", "Q2", "Q3"])));
     }
 }
