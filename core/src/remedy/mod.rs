@@ -144,7 +144,9 @@ impl Remedy {
         let decision = self.decide(&body, action, hostname, reference).await?;
         let mut kept = BTreeMap::new();
         if decision.keeps {
-            kept = self.keep(&copies, &body, threat, hostname, reference).await?;
+            let files = decision.rewritten.as_ref().map_or(1, |rewritten| rewritten.parts.len());
+            let evidence = Evidence { threat: threat.to_owned(), item: None, stamp: None };
+            kept = self.keep(&copies, &body, (&evidence, files), hostname, reference).await?;
         }
         let replacement = decision.rewritten.as_ref().map(|rewritten| Replacement {
             body: Body::Memory(rewritten.octets.clone()),
@@ -222,7 +224,7 @@ impl Remedy {
         &self,
         copies: &[Copied],
         body: &Body,
-        threat: &str,
+        (evidence, files): (&Evidence, usize),
         hostname: &str,
         reference: QueueId,
     ) -> Result<BTreeMap<QueueId, QueueId>, Failure> {
@@ -236,8 +238,8 @@ impl Remedy {
             let Some(message) = envelope::message(id, &copies, body.clone(), hostname) else { continue };
             let recipients =
                 (0..).zip(&message.submission.envelope.recipients).map(|(index, _)| index).collect();
-            let evidence = Evidence { threat: threat.to_owned(), item: None, stamp: None };
-            let suspect = Suspect { message: Arc::new(message), recipients, evidence };
+            let (message, evidence) = (Arc::new(message), evidence.clone());
+            let suspect = Suspect { message, recipients, evidence, files };
             self.rooms.quarantine.keep(suspect).await.map_err(Failure::Quarantine)?;
             kept.insert(came_as, id);
         }
