@@ -159,6 +159,20 @@ fn a_disguise_of_headers_is_seen_through_or_refused() {
             whole("Content-Type: multipart/mixed; boundary*0*=us-ascii''%62\r\n", &in_b),
         ),
         (
+            "RFC 2231 in a character set of its own, and a boundary without parts",
+            whole(
+                "Content-Type: multipart/mixed; boundary*=unicode_escape''%5Cx62\r\n",
+                &format!("--\\x62\r\n\r\nhello\r\n{in_b}--\\x62--\r\n"),
+            ),
+        ),
+        (
+            "RFC 2231 percent without a character set",
+            whole(
+                "Content-Type: multipart/mixed; boundary (x) *0*=%62; boundary*1=\"\"\r\n",
+                &format!("--%62\r\n\r\nhello\r\n{in_b}--%62--\r\n"),
+            ),
+        ),
+        (
             "boundary with a blank in front",
             whole("Content-Type: multipart/mixed; boundary=\" b\"\r\n", &in_b),
         ),
