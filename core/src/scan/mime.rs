@@ -35,6 +35,8 @@ pub(super) struct Entity<'a> {
     pub(super) encodings: Vec<TransferEncoding>,
     /// Whether the fields hold octets or words that readers take for different things.
     pub(super) is_ambiguous: bool,
+    /// Whether the standard's reading takes the beginning of the body for fields still.
+    pub(super) is_cut: bool,
     /// What follows the header section.
     pub(super) body: &'a [u8],
 }
@@ -94,6 +96,7 @@ impl<'a> Entity<'a> {
             lax: LaxTypes::default(),
             encodings: Vec::new(),
             is_ambiguous: section.is_ambiguous,
+            is_cut: section.is_cut,
             body: section.body,
         };
         let parser = MessageParser::new().with_mime_headers();
