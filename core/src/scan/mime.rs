@@ -68,16 +68,45 @@ pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
     }
 }
 
-/// Whether a file that no one calls a message is opened as one by who knows its kind (`.eml`, `.mht`): it begins with a field,
-/// whichever, and has one that hides content from a look at its octets. A line of blanks does not end the fields.
-pub(super) fn looks_like_message(octets: &[u8]) -> bool {
+/// A file that no one calls a message, if it is opened as one by who knows its kind (`.eml`, `.mht`), from its first line on:
+/// before the first empty line, it has a field that hides content from a look at its octets. Readers pass over this or that in
+/// front of it, so that it may begin with anything that is a text; and a line of blanks does not end the fields.
+pub(super) fn as_message(octets: &[u8]) -> Option<&[u8]> {
     let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
-    let begin = octets.get(..octets.len().min(MESSAGE_LOOK_OCTETS)).unwrap_or_default();
-    let mut lines = begin.split(|octet| *octet == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let first = lines.next().unwrap_or_default();
-    let begins = first.starts_with(b"From ") || fields::is_field(first);
-    let mut header = std::iter::once(first).chain(lines.take_while(|line| !line.is_empty()));
-    begins && header.any(fields::is_mime_field)
+    let from = octets.iter().position(|octet| !matches!(octet, b'\r' | b'\n'))?;
+    let octets = octets.get(from..)?;
+    let mut rest = octets;
+    let (mut begins, mut is_text) = (false, true);
+    while let Some((line, behind)) = split_line(rest) {
+        let is_far = octets.len().saturating_sub(rest.len()) > MESSAGE_LOOK_OCTETS;
+        let is_field = fields::is_field(line);
+        begins |= rest.len() == octets.len() && (is_field || line.starts_with(b"From "));
+        let goes_on = begins || is_text;
+        if line.is_empty() || !goes_on || (is_far && !is_field && !matches!(line.first(), Some(b' ' | b'\t')))
+        {
+            return None;
+        }
+        if fields::is_mime_field(line) {
+            return Some(octets);
+        }
+        is_text &= !line.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t');
+        rest = behind;
+    }
+    None
+}
+
+/// The first line and what is behind it, for the reader that ends lines in the most places: at LF, and at CR alone.
+fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    if text.is_empty() {
+        return None;
+    }
+    let (line, end) = text.split_at_checked(memchr::memchr2(b'\r', b'\n', text).unwrap_or(text.len()))?;
+    let returns = end.iter().take_while(|octet| **octet == b'\r').count();
+    let behind = match end.get(returns) {
+        Some(b'\n') => end.get(returns.saturating_add(1)..),
+        _ => end.get(1..),
+    };
+    Some((line, behind.unwrap_or_default()))
 }
 
 // === impl Entity ===
@@ -134,9 +163,12 @@ impl<'a> Entity<'a> {
         entity
     }
 
-    /// Whether every reader takes it for a message and nothing else.
+    /// Whether every reader takes it for a message and nothing else (RFC 2046 section 5.2.1, RFC 6532 section 3.7).
     pub(super) fn is_plainly_message(&self) -> bool {
-        self.media_types.len() <= 1 && self.media_types.iter().all(|media| media.main == "message")
+        let is_message = |media: &MediaType| {
+            media.main == "message" && matches!(media.sub.as_str(), "rfc822" | "global" | "news")
+        };
+        self.media_types.len() <= 1 && self.media_types.iter().all(is_message)
     }
 
     /// Whether every reader shows it as a text, unless its name says otherwise.
@@ -251,7 +283,7 @@ fn soft_break(text: &[u8]) -> Option<&[u8]> {
 
 /// Some programs put it in front of any text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// The header section of a message that was saved is within this; beyond it, one would have to look through every text.
+/// The header section of a message that was saved is within this; beyond it, only what goes on like one is looked through.
 const MESSAGE_LOOK_OCTETS: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -108,7 +108,8 @@ pub(super) fn bare(lower: &[u8]) -> Vec<u8> {
 
 /// Whether any line looks like a delimiter, of whatever boundary.
 pub(in crate::scan) fn has_delimiter(body: &[u8]) -> bool {
-    body.starts_with(b"--") || memchr::memmem::find(body, b"\n--").is_some()
+    let has = |delimiter: &[u8]| memchr::memmem::find(body, delimiter).is_some();
+    body.starts_with(b"--") || has(b"\n--") || has(b"\r--")
 }
 
 /// Whether a parameter `boundary*` or `boundary*0*` is among these, which stand in lower case and without blanks and comments.

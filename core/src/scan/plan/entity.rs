@@ -64,7 +64,8 @@ impl Walk<'_> {
         let is_message = if entity.lax.is_silent() {
             assumed == Assumed::Message
         } else {
-            MESSAGE_TYPES.iter().any(|media| entity.lax.names(media))
+            // Some readers open every type of it as they open `message/rfc822`.
+            entity.lax.names("message/")
         };
         if is_message && !entity.is_cut && !entity.encodings.contains(&TransferEncoding::Identity) {
             // A reader that knows RFC 2046 section 5.2.1 ignores the encoding.
@@ -191,6 +192,9 @@ impl Walk<'_> {
                 self.entity(&name, part, assumed, depth.in_message())?;
             }
         }
+        if parts.has_lone_return() && !boundary.is_empty() {
+            self.obstacle(name, Obstacle::Ambiguous)?;
+        }
         if parts.has_odd_delimiter() && !boundary.is_empty() {
             // To other readers these lines are content.
             self.count_walked(name, body.len())?;
@@ -269,6 +273,3 @@ enum Found {
     None,
     Parts,
 }
-
-/// Whose body is a message (RFC 2046 section 5.2.1, RFC 6532 section 3.7).
-const MESSAGE_TYPES: [&str; 3] = ["message/rfc822", "message/global", "message/news"];

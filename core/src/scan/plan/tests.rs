@@ -6,6 +6,7 @@ use super::super::samples::{Found, attachment, base64_lines, eicar, encrypted, m
 use super::*;
 
 mod disguises;
+mod messages;
 mod sections;
 
 /// Counts only, for messages of which nobody wants a copy.

@@ -258,30 +258,6 @@ fn every_container_is_opened_wherever_it_stands() {
     }
 }
 
-/// What a program saves or opens by its name is a message whatever its type says, and whatever it begins with.
-#[test]
-fn a_file_that_is_a_message_is_opened_as_one_under_any_type_and_any_first_field() {
-    let (virus, inner) = (eicar(), attachment("virus.com", &eicar()));
-    let odd = [&b"X-Odd-First: x\r\n"[..], &inner].concat();
-    let blank = [&b"X-Odd-First: x\r\n \r\n"[..], &inner].concat();
-    for (case, file) in [("usual", inner), ("odd first field", odd), ("behind a line of blanks", blank)] {
-        for media in ["text/plain; name=mail.eml", "text/x-mail", "application/octet-stream"] {
-            let fields = format!("Content-Type: {media}\r\n");
-            let part = format!("{fields}Content-Transfer-Encoding: base64\r\n");
-            let coded = multipart(&[(part.as_str(), base64_lines(&file))]);
-            let open = multipart(&[(fields.as_str(), file.clone())]);
-            for message in [coded, open] {
-                let found = Found::of_message(&message);
-                assert!(found.has(&virus), "{case}, {media}");
-                assert_eq!(found.obstacles, [], "{case}, {media}");
-            }
-        }
-    }
-    let text = b"Note: this is a text.\r\nIt says Content-Type: in passing.\r\n";
-    let found = Found::of_message(&message("Content-Type: text/plain\r\n", text));
-    assert_eq!(found.items.len(), 2);
-}
-
 #[test]
 fn a_header_that_goes_on_behind_a_line_of_blanks_may_end_before_a_stray_line() {
     let body = [&b"no field\r\n"[..], &base64_lines(&eicar())].concat();
