@@ -9,6 +9,7 @@ mod base64;
 mod boundary;
 mod fields;
 mod parts;
+mod quoted;
 
 use std::borrow::Cow;
 
@@ -18,6 +19,7 @@ use self::base64::Base64;
 use super::verdict::Obstacle;
 use boundary::LaxTypes;
 use fields::{Section, field_value};
+use quoted::Quoted;
 
 pub(super) use self::base64::decode as decode_base64;
 pub(super) use boundary::has_delimiter;
@@ -56,7 +58,7 @@ pub(super) struct MediaType {
 pub(super) enum TransferEncoding {
     Base64(Base64),
     Identity,
-    QuotedPrintable,
+    QuotedPrintable(Quoted),
 }
 
 /// Undoes a transfer encoding the way the most forgiving reader does: nothing is an error.
@@ -64,7 +66,7 @@ pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
     match encoding {
         TransferEncoding::Identity => Cow::Borrowed(body),
         TransferEncoding::Base64(reading) => Cow::Owned(reading.decode(body)),
-        TransferEncoding::QuotedPrintable => Cow::Owned(decode_quoted_printable(body)),
+        TransferEncoding::QuotedPrintable(reading) => Cow::Owned(reading.decode(body)),
     }
 }
 
@@ -157,6 +159,11 @@ impl<'a> Entity<'a> {
                 entity.add_encoding(TransferEncoding::Base64(reading));
             }
         }
+        if entity.encodings.contains(&TransferEncoding::QuotedPrintable(Quoted::STANDARD)) {
+            for reading in Quoted::others(entity.body) {
+                entity.add_encoding(TransferEncoding::QuotedPrintable(reading));
+            }
+        }
         if entity.encodings.is_empty() {
             entity.encodings.push(TransferEncoding::Identity);
         }
@@ -191,7 +198,7 @@ impl<'a> Entity<'a> {
             self.add_encoding(TransferEncoding::Base64(Base64::STANDARD));
         }
         if is_quoted || is_coded || has(b"quoted") || has(b"printable") {
-            self.add_encoding(TransferEncoding::QuotedPrintable);
+            self.add_encoding(TransferEncoding::QuotedPrintable(Quoted::STANDARD));
         }
         if !is_base64 && !is_quoted {
             self.add_encoding(TransferEncoding::Identity);
@@ -243,42 +250,6 @@ impl MediaType {
 fn boundary_octets(value: &str) -> Vec<u8> {
     let readable = value.split(char::REPLACEMENT_CHARACTER).next().unwrap_or_default();
     readable.trim_end().as_bytes().to_vec()
-}
-
-/// `=` that begins neither an octet nor a soft line break stands for itself.
-fn decode_quoted_printable(body: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(body.len());
-    let mut rest = body;
-    while let Some(at) = memchr::memchr(b'=', rest) {
-        let (literal, escape) = rest.split_at_checked(at).unwrap_or((rest, &[]));
-        decoded.extend_from_slice(literal);
-        let after = escape.get(1..).unwrap_or_default();
-        rest = if let Some((octet, after)) = hex_octet(after) {
-            decoded.push(octet);
-            after
-        } else if let Some(after) = soft_break(after) {
-            after
-        } else {
-            decoded.push(b'=');
-            after
-        };
-    }
-    decoded.extend_from_slice(rest);
-    decoded
-}
-
-fn hex_octet(text: &[u8]) -> Option<(u8, &[u8])> {
-    let (digits, after) = text.split_at_checked(2)?;
-    let value = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    // `from_str_radix` takes a sign.
-    digits.iter().all(u8::is_ascii_hexdigit).then_some((value, after))
-}
-
-/// Blanks and a line end (RFC 2045 section 6.7 rule 5; blanks may have been added on the way).
-fn soft_break(text: &[u8]) -> Option<&[u8]> {
-    let blanks = text.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
-    let line_end = text.get(blanks..)?;
-    line_end.strip_prefix(b"\r\n").or_else(|| line_end.strip_prefix(b"\n"))
 }
 
 /// Some programs put it in front of any text.

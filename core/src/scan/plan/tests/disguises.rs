@@ -234,6 +234,28 @@ fn base64_that_is_odd_in_two_ways_is_read_in_each_combination() {
     }
 }
 
+/// The tar header stands in its place only where a line end is LF, or `==` one octet.
+#[test]
+fn an_archive_in_quoted_printable_is_opened_under_each_reading() {
+    let archive = tar(&[("x\ny=z.com", &eicar())]);
+    let coded = |octet: &u8, line_end: &str, equals: &str| match octet {
+        b'\n' => line_end.to_owned(),
+        b'=' => equals.to_owned(),
+        octet => format!("={octet:02X}=\r\n"),
+    };
+    for (case, line_end, equals) in [
+        ("LF for a line end", "\r\n", "=3D"),
+        ("one for two", "=0A", "=="),
+        ("blanks before a line end", "  \r\n", "=3D"),
+        ("all of it", " \r\n", "=="),
+    ] {
+        let body: String = archive.iter().map(|octet| coded(octet, line_end, equals)).collect();
+        let fields = "Content-Type: application/x-tar\r\nContent-Transfer-Encoding: quoted-printable\r\n";
+        let found = Found::of_message(&multipart(&[(fields, body.into_bytes())]));
+        assert!(found.has(&eicar()), "{case}");
+    }
+}
+
 #[test]
 fn every_container_is_opened_wherever_it_stands() {
     let virus = eicar();
