@@ -116,10 +116,10 @@ fn leaf(choice: u8, input: &mut Input<'_>, leaves: &mut Vec<Vec<u8>>) -> Vec<u8>
             ("8bit", text.clone(), text)
         }
     };
-    // An archive by chance may be broken: that would be an obstacle by right.
-    if content.windows(2).any(|window| window == b"PK") || content.windows(5).any(|window| window == b"begin")
-    {
-        return b"Content-Type: text/plain\r\n\r\nno archives here".to_vec();
+    // An archive by chance may be broken, and a message ambiguous: that would be an obstacle by right.
+    let has = |word: &[u8]| content.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
+    if has(b"PK") || has(b"begin") || has(b"content-t") {
+        return b"Content-Type: text/plain\r\n\r\nneither archives nor messages here".to_vec();
     }
     leaves.push(content);
     let head =
@@ -151,5 +151,6 @@ fn quoted_printable(octets: &[u8]) -> Vec<u8> {
 }
 
 const DEPTH: usize = 4;
-/// Sixteen ways to read base64, the octets as they are and quoted-printable, for each of three ends of a header section.
-const DECODINGS_MAX: usize = 3 * 18;
+/// Sixteen ways to read base64, the octets as they are and eight ways to read quoted-printable, for each of nine ends of a
+/// header section.
+const DECODINGS_MAX: usize = 9 * 25;
