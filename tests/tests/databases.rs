@@ -144,11 +144,21 @@ fn a_database_has_its_own_way_with_what_lies_in_it_and_its_own_warnings_and_a_re
     fs::write(server.config(), text.replace("deletion = false", "deletion = true")).expect("written");
     server.signal(Signal::HUP);
     server.wait_for_log("the configuration was reloaded");
+    server.wait_for_empty_queue();
     let mut pop3 = server.pop3_as(server.me());
-    assert_eq!(pop3.count(), 2);
+    assert_eq!(pop3.count(), 3, "a warning of what was taken out stands behind what is left");
     assert!(pop3.say("RETR 2").starts_with("-ERR"));
     pop3.quit();
-    assert_eq!(server.pop3_as(server.me()).count(), 1);
+    server.wait_for_empty_queue();
+    let warnings = server.inbox(3);
+    for (warning, outcome) in warnings
+        .iter()
+        .skip(1)
+        .zip(["taken out of the mailbox and put into quarantine", "deleted from the mailbox"])
+    {
+        let warning = String::from_utf8_lossy(warning);
+        assert!(warning.ends_with(&format!("\r\n\r\nlate was {outcome}\r\n")), "{warning}");
+    }
     assert_eq!(quarantined(&server).len(), 2, "it was deleted");
 }
 

@@ -135,28 +135,37 @@ fn rules_that_come_while_a_mail_is_on_its_way_keep_it_from_the_next_server() {
 }
 
 #[test]
-fn a_notification_returns_a_mail_whole_until_its_stamp_is_stale_and_then_its_header_alone() {
+fn a_notification_returns_a_mail_whole_that_is_clean_by_the_rules_of_now_and_of_another_its_header_alone() {
     let hop = NextHop::start().always(At::Rcpt, Reaction::Say("451 4.2.1 later"));
     let server = start(&hop);
-    let bounced = || {
+    let bounced = |content: &[u8]| {
         let mut smtp = server.smtp_as_me();
         smtp.say(&format!("MAIL FROM:<{ME}> RET=FULL")).must("250 2.1.0");
         smtp.say(&format!("RCPT TO:<{ANN}>")).must("250 2.1.5");
         smtp.say("DATA").must("354");
-        smtp.send(&gatepost_tests::smtp::stuffed(&late()));
+        smtp.send(&gatepost_tests::smtp::stuffed(content));
         let reply = smtp.reply();
         reply.must("250 2.0.0").queue_id()
     };
     let give_up = |id: &str| server.cli(["queue", "delete", "--bounce", "--yes", "--id", id]).succeed();
-    give_up(&bounced());
+    give_up(&bounced(&late()));
     let told = text(&server.inbox(1)[0]);
     assert!(told.contains("Content-Type: message/rfc822") && told.contains(MARKER), "{told}");
     let mut pop3 = server.pop3_as(server.me());
     pop3.must("DELE 1");
     pop3.quit();
 
-    let waiting = bounced();
+    let (waiting, clean) = (bounced(&late()), bounced(&mail::small("still clean")));
     learn(&server);
+    let scanned = server.metric("gatepost_virus_scan_messages_total");
+    give_up(&clean);
+    let told = text(&server.inbox(1)[0]);
+    assert!(told.contains("Content-Type: message/rfc822") && told.contains("Subject: still clean"), "{told}");
+    assert!(server.metric("gatepost_virus_scan_messages_total") > scanned, "its stamp was stale");
+    let mut pop3 = server.pop3_as(server.me());
+    pop3.must("DELE 1");
+    pop3.quit();
+
     give_up(&waiting);
     let told = text(&server.inbox(1)[0]);
     assert!(told.contains("text/rfc822-headers") && told.contains("Subject: late"), "{told}");

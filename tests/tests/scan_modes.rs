@@ -1,21 +1,81 @@
 //! What a listener makes of a scan in its sessions: `fail` while the scanner has no verdict, `infected` when it has found
 //! something. With a real clamd that is killed or stands still, and with the embedded engine.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use gatepost_tests::clamd::Clamd;
 use gatepost_tests::server::{Server, files_below};
 use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::Reply;
-use gatepost_tests::{mail, wait_until};
+use gatepost_tests::{binary, mail, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
 const ME: &str = "me@localhost";
 
+/// Of the object MSExchangeIS, each with "Virus Scan" before it; those per second are left out.
+const ORIGINALS: [&str; 11] = [
+    "Messages Processed",
+    "Messages Cleaned",
+    "Messages Quarantined",
+    "Messages Deleted",
+    "Files Scanned",
+    "Files Cleaned",
+    "Files Quarantined",
+    "Bytes Scanned",
+    "Queue Length",
+    "Folders Scanned in Background",
+    "Messages Scanned in Background",
+];
+
 fn start(clamd: &Clamd, scan: &str) -> Server {
     let listener = format!("scan = {{ {scan} }}");
     Setup::new().open_listener().listener_keys(&listener).sections(&clamd.engine()).start()
+}
+
+/// The guide names each counter that Exchange had, and what it is called here.
+#[test]
+fn every_counter_that_the_guide_maps_is_there() {
+    let guide = fs::read_to_string(binary::repository().join("deploy/guide.md")).expect("the guide");
+    let rows = table(&guide, "| Virus Scan ...");
+    let originals: String = rows.iter().map(|(original, _)| format!("{original}, ")).collect();
+    for original in ORIGINALS {
+        assert!(originals.contains(&format!("{original}, ")), "{original} is not in: {originals}");
+    }
+    let server = Server::start();
+    let ours: Vec<&str> = rows.iter().flat_map(|(_, ours)| ours.split('`').skip(1).step_by(2)).collect();
+    assert!(ours.len() >= ORIGINALS.len(), "{ours:?}");
+    for name in ours {
+        let total = if name == "queue_length" { "" } else { "_total" };
+        let _there = server.metric(&format!("gatepost_virus_scan_{name}{total}"));
+    }
+}
+
+#[test]
+fn every_setting_that_the_guide_maps_is_in_the_example() {
+    let [guide, example] = ["guide.md", "embedded.toml"].map(|name| {
+        fs::read_to_string(binary::repository().join("deploy").join(name)).expect("a file of ours")
+    });
+    let rows = table(&guide, "| there |");
+    assert_eq!(rows.len(), 11);
+    for key in rows.iter().flat_map(|(_, here)| here.split('`').skip(1).step_by(2)) {
+        let key = key.split(" = ").next().expect("a word");
+        let is_there = match key {
+            "gatepost scan reload" | "winmail.dat" => true,
+            section if section.starts_with('[') => example.contains(section),
+            key => {
+                example.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")))
+            }
+        };
+        assert!(is_there, "{key}");
+    }
+}
+
+/// The rows of a table of the guide that begins so.
+fn table<'g>(guide: &'g str, head: &str) -> Vec<(&'g str, &'g str)> {
+    let lines = guide.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    lines.map_while(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")).collect()
 }
 
 fn kill(clamd: &mut Clamd, server: &Server) {

@@ -6,6 +6,7 @@
 //! ```
 
 mod alone;
+mod notify;
 mod waiting;
 mod warn;
 
@@ -21,10 +22,10 @@ use gatepost_smtp::wire::path::ReversePath;
 use tracing::{debug, error, info, warn};
 
 pub(super) use self::waiting::DAMAGED;
-use self::waiting::{Age, expires_at_ms, give_up, is_late, outcomes, turn};
+use self::waiting::{Age, give_up, is_late, outcomes, turn};
 use self::warn::Found;
 use super::clearance::about;
-use super::dsn::{Facts, Notifier, Subject, Told, told};
+use super::dsn::{Facts, Notifier};
 use super::retry::Setback;
 use super::rooms::Rooms;
 use super::schedule_policy::Schedules;
@@ -72,6 +73,8 @@ pub(super) struct Closing {
     /// Mails that were found to be damaged when they were last tried.
     damaged: Arc<Mutex<HashSet<QueueId>>>,
     metrics: Option<Metrics>,
+    /// For the scan of a mail that may go back whole.
+    scan_deadline: Duration,
 }
 
 // === impl Policy ===
@@ -88,9 +91,15 @@ impl Policy {
 impl Closing {
     /// # Errors
     /// The operating system refuses a thread or randomness.
-    pub(super) fn start(rooms: Rooms, policy: Policy, metrics: Option<Metrics>) -> io::Result<Self> {
+    pub(super) fn start(
+        rooms: Rooms,
+        policy: Policy,
+        scan_deadline: Duration,
+        metrics: Option<Metrics>,
+    ) -> io::Result<Self> {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        Ok(Self { rooms, policy, notifier: Notifier::start()?, damaged: Arc::default(), metrics })
+        let (notifier, damaged) = (Notifier::start()?, Arc::default());
+        Ok(Self { rooms, policy, notifier, damaged, metrics, scan_deadline })
     }
 
     /// Takes a new policy on; it holds for attempts that end from now on.
@@ -134,6 +143,7 @@ impl Closing {
         let session = message.submission.origin.session.as_str();
         let policy = self.policy.load_full();
         let unreported = self.unreported(&claim, &attempted);
+        let may_return = !attempted.iter().any(is_unscanned);
         let (gone_on, anew) = anew.map_or_else(Default::default, |anew| (anew.recipients, anew.message));
         let attempted = self.conclude(&claim, attempted, &policy, age).await;
         let attempted = infected::keep_remembered(&self.rooms.quarantine, &message, attempted).await;
@@ -147,7 +157,7 @@ impl Closing {
             gone_on: &gone_on,
             is_late,
         };
-        let notification = self.notify(Arc::clone(&message), &facts, &policy, age).await;
+        let notification = self.notify(Arc::clone(&message), &facts, &policy, age, may_return).await;
         let outcomes = outcomes(claim.attempts, &attempted, is_late, &policy, age);
         let told = notification.as_ref().map(|(notification, told)| (notification.id, told.clone()));
         let (successors, rewritings): (Vec<_>, Vec<_>) =
@@ -307,29 +317,6 @@ impl Closing {
         }
     }
 
-    /// The notification that this attempt asks for, and what it tells.
-    pub(super) async fn notify(
-        &self,
-        message: Arc<NewMessage>,
-        facts: &Facts<'_>,
-        policy: &Policy,
-        age: Age,
-    ) -> Option<(NewMessage, Vec<Told>)> {
-        let attempted = facts.attempted;
-        let told = told(facts);
-        if told.is_empty() {
-            return None;
-        }
-        let is_infected = attempted.iter().any(infected::is_found) || !self.is_vouched_for(&message).await;
-        let expires_at_ms = expires_at_ms(attempted, policy, age);
-        let id = self.rooms.queue.allocate_id();
-        let subject = Subject { message, told: told.clone(), is_infected, expires_at_ms };
-        let mut notification = self.notifier.make(id, &policy.hostname, age.now_ms, subject).await?;
-        // The sender may be an address of ours that leads to other servers.
-        notification.submission = self.rooms.forward(notification.submission);
-        Some((notification, told))
-    }
-
     /// How long a mail has waited, and how much of that was a pause.
     pub(super) fn age_of(&self, message: &NewMessage) -> Age {
         Age::of(message, self.rooms.remote.as_ref(), self.wait_of(message))
@@ -337,14 +324,6 @@ impl Closing {
 
     fn wait_of(&self, message: &NewMessage) -> Wait {
         self.rooms.queue.wait_of(message.id, message.submission.origin.received_at_ms)
-    }
-
-    /// What the session's scan found clean may be infected by the signatures of today.
-    async fn is_vouched_for(&self, message: &NewMessage) -> bool {
-        match &message.stamp {
-            Some(stamp) => self.rooms.scanner.upholds(&message.body, None, stamp).await,
-            None => false,
-        }
     }
 
     async fn forget(&self, message: &NewMessage, attempted: &[Attempt]) {
@@ -411,6 +390,11 @@ fn bounced_here(attempt: &mut Attempt) -> Option<(u32, &mut Result<Disposition, 
         }
         _ => None,
     }
+}
+
+/// Whether this very attempt has asked for a scan in vain: asking once more would cost the same time for the same answer.
+fn is_unscanned(attempt: &Attempt) -> bool {
+    attempt.result == Err(Setback::Scan)
 }
 
 /// Mails. Beyond, one that is damaged is looked at once more.

@@ -28,7 +28,7 @@ pub(super) async fn keep(
     if recipients.is_empty() {
         return attempted;
     }
-    let suspect = Suspect { message: Arc::clone(message), recipients, evidence };
+    let suspect = Suspect { message: Arc::clone(message), recipients, evidence, files: 1 };
     if let Err(error) = quarantine.keep(suspect).await {
         let session = message.submission.origin.session.as_str();
         error!(queue_id = %message.id, session, %error, "an infected mail could not be put into quarantine");

@@ -34,6 +34,7 @@ impl Suspects {
             message: Arc::clone(&message),
             recipients: recipients.iter().filter_map(|index| u32::try_from(*index).ok()).collect(),
             evidence,
+            files: 1,
         };
         self.closing.rooms.quarantine.keep(suspect).await?;
         let quarantined =

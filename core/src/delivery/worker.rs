@@ -117,7 +117,7 @@ impl Workers {
             }
             swept => swept?,
         }
-        let closing = Closing::start(rooms.clone(), policy, metrics)?;
+        let closing = Closing::start(rooms.clone(), policy, settings.scan_deadline, metrics)?;
         rooms.sort_queue();
         let (stop, stopped) = watch::channel(false);
         let mourner = Mourner::start(closing.clone(), stopped.clone())?;

@@ -89,8 +89,9 @@ impl Folder {
         if due.is_empty() {
             return Ok(Vec::new());
         }
+        let is_more = known.is_some_and(|record| !record.recipients.is_empty());
         let mut record = match known {
-            Some(record) if !record.recipients.is_empty() => record.clone(),
+            Some(record) if is_more => record.clone(),
             known => {
                 let gone = known.map_or_else(Vec::new, |record| record.gone.clone());
                 let written = self.write_content(id, suspect)?;
@@ -101,8 +102,8 @@ impl Folder {
         self.write_record(id, &record)?;
         let busy = self.kept.get(&id).is_some_and(|entry| entry.busy);
         self.kept.insert(id, Entry { record, settled: false, busy });
-        if let Some(metrics) = &self.metrics {
-            metrics.kept.inc();
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| !is_more) {
+            metrics.count_kept(suspect.files);
         }
         // The mail is safe. What is too much now can still go the next time.
         Ok(self.make_room().unwrap_or_else(|error| {

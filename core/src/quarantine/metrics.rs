@@ -6,6 +6,7 @@ use prometheus::{IntCounter, IntGauge, Registry};
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(super) kept: IntCounter,
+    pub(super) files: IntCounter,
     pub(super) released: IntCounter,
     pub(super) overruled: IntCounter,
     pub(super) deleted: IntCounter,
@@ -17,6 +18,12 @@ pub struct Metrics {
 // === impl Metrics ===
 
 impl Metrics {
+    /// A mail of which there was nothing here before.
+    pub(super) fn count_kept(&self, files: usize) {
+        self.kept.inc();
+        self.files.inc_by(u64::try_from(files).unwrap_or(u64::MAX));
+    }
+
     /// Registers them.
     ///
     /// # Errors
@@ -36,6 +43,11 @@ impl Metrics {
             kept: counter(
                 "gatepost_virus_scan_messages_quarantined_total",
                 "Mails that went into the quarantine.",
+            )?,
+            files: counter(
+                "gatepost_virus_scan_files_quarantined_total",
+                "Items in which something was found, in mails that went into the quarantine: one a mail, or all that were \
+                 taken out of it.",
             )?,
             released: counter("gatepost_quarantine_released_total", "Mails that an operator has let go.")?,
             overruled: counter(

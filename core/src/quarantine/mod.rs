@@ -66,6 +66,8 @@ pub struct Suspect {
     pub recipients: Vec<u32>,
     /// What was found.
     pub evidence: Evidence,
+    /// In how many of its items, as far as is known: a scan ends at the first one, a rewriting knows them all.
+    pub files: usize,
 }
 
 /// What a scan found.

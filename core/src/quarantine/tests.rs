@@ -21,7 +21,7 @@ fn try_open(disk: &SimulatedDisk, settings: Settings) -> io::Result<Quarantine> 
 fn suspect(id: u64, recipients: &[u32]) -> Suspect {
     let message = message(id, &["a@x.example", "b@y.example", "c@Y.example"]);
     let evidence = Evidence { threat: "Eicar.Test".to_owned(), item: None, stamp: None };
-    Suspect { message: Arc::new(message), recipients: recipients.to_vec(), evidence }
+    Suspect { message: Arc::new(message), recipients: recipients.to_vec(), evidence, files: 2 }
 }
 
 async fn all(quarantine: &Quarantine) -> Vec<Record> {
@@ -57,6 +57,25 @@ async fn a_mail_survives_a_crash_with_its_envelope_and_its_headers() {
     assert_eq!(restored.envelope.recipients, [given.envelope.recipients[1].clone()]);
     restored.envelope.recipients = given.envelope.recipients.clone();
     assert_eq!(restored.envelope, given.envelope);
+}
+
+#[tokio::test]
+async fn a_mail_and_its_files_are_counted_once_however_many_copies_join() {
+    let (registry, disk) = (prometheus::Registry::new(), Arc::new(SimulatedDisk::new()));
+    let metrics = Some(Metrics::register(&registry).unwrap());
+    let (settings, overruled) = (Settings::default(), Overruled::default());
+    let quarantine =
+        Quarantine::open(disk, Path::new(ROOT), settings, overruled, Log::discarding(), metrics).unwrap();
+    for suspect in [suspect(7, &[0]), suspect(7, &[0, 1]), suspect(8, &[2])] {
+        quarantine.keep(suspect).await.unwrap();
+    }
+    let counted = |name: &str| {
+        let families = registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        family.get_metric()[0].get_counter().get_value()
+    };
+    assert_eq!(counted("gatepost_virus_scan_messages_quarantined_total"), 2.0);
+    assert_eq!(counted("gatepost_virus_scan_files_quarantined_total"), 4.0);
 }
 
 #[tokio::test]

@@ -141,7 +141,8 @@ impl Remedy {
         let decision = self.decide(&body, action, hostname, reference).await?;
         let mut kept = BTreeMap::new();
         if decision.keeps {
-            kept = self.keep(&copies, &body, &found, hostname, reference).await?;
+            let files = decision.rewritten.as_ref().map_or(1, |rewritten| rewritten.parts.len());
+            kept = self.keep(&copies, &body, (&found, files), hostname, reference).await?;
         }
         let replacement = decision.rewritten.as_ref().map(|rewritten| Replacement {
             body: Body::Memory(rewritten.octets.clone()),
@@ -235,7 +236,7 @@ impl Remedy {
         &self,
         copies: &[Copied],
         body: &Body,
-        evidence: &Evidence,
+        (evidence, files): (&Evidence, usize),
         hostname: &str,
         reference: QueueId,
     ) -> Result<BTreeMap<QueueId, QueueId>, Failure> {
@@ -249,7 +250,8 @@ impl Remedy {
             let Some(message) = envelope::message(id, &copies, body.clone(), hostname) else { continue };
             let recipients =
                 (0..).zip(&message.submission.envelope.recipients).map(|(index, _)| index).collect();
-            let suspect = Suspect { message: Arc::new(message), recipients, evidence: evidence.clone() };
+            let (message, evidence) = (Arc::new(message), evidence.clone());
+            let suspect = Suspect { message, recipients, evidence, files };
             self.rooms.delivery.quarantine.keep(suspect).await.map_err(Failure::Quarantine)?;
             kept.insert(came_as, id);
         }

@@ -61,7 +61,7 @@ impl Yard {
         let message = Arc::new(self.mail(body));
         let (id, stamp) = (message.id, Some(self.engine.stamp()));
         let evidence = Evidence { threat: threat.to_owned(), item: None, stamp };
-        self.quarantine.keep(Suspect { message, recipients: vec![0], evidence }).await.unwrap();
+        self.quarantine.keep(Suspect { message, recipients: vec![0], evidence, files: 1 }).await.unwrap();
         id
     }
 

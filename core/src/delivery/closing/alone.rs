@@ -24,7 +24,8 @@ impl Closing {
             return;
         }
         let policy = self.policy.load_full();
-        let made = self.notify(Arc::clone(message), &facts, &policy, self.age_of(message)).await;
+        // It is infected, or damaged.
+        let made = self.notify(Arc::clone(message), &facts, &policy, self.age_of(message), false).await;
         let Some((notification, told)) = made else {
             warn!(queue_id = %message.id, "the sender of a mail that is not delivered cannot be told");
             return;

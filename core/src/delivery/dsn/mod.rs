@@ -7,7 +7,8 @@
 //! - A notification has the null sender and asks for none (`NOTIFY=NEVER`); a mail with the null sender gets none.
 //! - What an attempt does is told in one notification for all its recipients, made durable in one batch with the record
 //!   of what became of them: neither is there without the other.
-//! - Of infected mail, and of mail that nobody has scanned, the headers come back alone.
+//! - Whoever makes a notification with the whole mail has it scanned first (`closing/notify`); of what no scan vouches for now,
+//!   the headers come back alone.
 
 mod due;
 mod field;
@@ -19,3 +20,4 @@ mod returned;
 pub(super) use due::{Facts, told};
 pub(super) use notifier::{Notifier, Subject};
 pub(super) use report::{Action, Told};
+pub(super) use returned::wants_whole;

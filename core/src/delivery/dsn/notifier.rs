@@ -30,8 +30,8 @@ pub(in crate::delivery) struct Subject {
     pub(in crate::delivery) message: Arc<NewMessage>,
     /// At least one.
     pub(in crate::delivery) told: Vec<Told>,
-    /// Whether this attempt has found a virus in it.
-    pub(in crate::delivery) is_infected: bool,
+    /// Whether all of it comes back: its sender wants that, and a scan has vouched for it now.
+    pub(in crate::delivery) whole: bool,
     /// Until when delayed recipients are tried, milliseconds since 1970.
     pub(in crate::delivery) expires_at_ms: u64,
 }
@@ -109,7 +109,7 @@ impl Notifier {
     /// A mail that cannot be read any more is reported without its content: somebody must hear of it.
     async fn read_back(&self, subject: &Subject) -> Returned {
         let message = Arc::clone(&subject.message);
-        let whole = Returned::wants_whole(&message, &subject.told, subject.is_infected);
+        let whole = subject.whole;
         let read = move || Returned::read(&message.trace, &message.body, whole);
         let read = match &subject.message.body {
             Body::Memory(_) => read(),

@@ -18,21 +18,19 @@ pub(super) enum Returned {
     Headers(Vec<u8>),
 }
 
+/// Whether the sender is to have all of it, if a scan lets it: it is for a failure (RFC 3461 section 4.3), he has not asked for
+/// headers alone, and it is not large. What must stay in TLS is shown no more than is needed, whatever he has asked for
+/// (RFC 8689 section 5).
+pub(in crate::delivery) fn wants_whole(message: &NewMessage, told: &[Told]) -> bool {
+    told.iter().any(|told| told.action == Action::Failed)
+        && message.submission.envelope.params.ret != Some(Ret::Hdrs)
+        && !message.submission.envelope.params.requiretls
+        && message.body.octets() <= WHOLE_OCTETS_MAX
+}
+
 // === impl Returned ===
 
 impl Returned {
-    /// Whether the sender may have all of it: it is for a failure (RFC 3461 section 4.3), he has not asked for headers
-    /// alone, it is not large, and a scan has found nothing in it. What must stay in TLS is shown no more than is needed,
-    /// whatever he has asked for (RFC 8689 section 5).
-    pub(super) fn wants_whole(message: &NewMessage, told: &[Told], is_infected: bool) -> bool {
-        told.iter().any(|told| told.action == Action::Failed)
-            && message.submission.envelope.params.ret != Some(Ret::Hdrs)
-            && !message.submission.envelope.params.requiretls
-            && message.body.octets() <= WHOLE_OCTETS_MAX
-            && message.stamp.is_some()
-            && !is_infected
-    }
-
     /// Blocking where the body is a file.
     ///
     /// # Errors
@@ -104,21 +102,16 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_mail_comes_back_of_a_clean_one_that_failed() {
+    fn a_whole_mail_comes_back_of_one_that_failed_and_is_not_large() {
         let failed = [Told::new(0, Action::Failed, "5.1.1 gone", None)];
         let delayed = [Told::new(0, Action::Delayed, "4.2.0 not yet", None)];
-        let wants = Returned::wants_whole;
-        let mut clean = message("<a@b.example>", "");
-        assert!(wants(&clean, &failed, false));
-        assert!(!wants(&clean, &failed, true));
-        assert!(!wants(&clean, &delayed, false));
-        assert!(!wants(&message("<a@b.example>", " RET=HDRS"), &failed, false));
-        assert!(wants(&message("<a@b.example>", " RET=FULL"), &failed, false));
-        assert!(!wants(&message("<a@b.example>", " RET=FULL REQUIRETLS"), &failed, false));
-        clean.stamp = None;
-        assert!(!wants(&clean, &failed, false), "nobody has scanned it");
+        let usual = message("<a@b.example>", "");
+        assert!(wants_whole(&usual, &failed) && !wants_whole(&usual, &delayed));
+        assert!(!wants_whole(&message("<a@b.example>", " RET=HDRS"), &failed));
+        assert!(wants_whole(&message("<a@b.example>", " RET=FULL"), &failed));
+        assert!(!wants_whole(&message("<a@b.example>", " RET=FULL REQUIRETLS"), &failed));
         let mut large = message("<a@b.example>", " RET=FULL");
         large.body = Body::Memory(vec![b'x'; 200_000].into());
-        assert!(!wants(&large, &failed, false));
+        assert!(!wants_whole(&large, &failed));
     }
 }

@@ -133,7 +133,8 @@ impl Worker {
         })?;
         if rewriting.keeps_original {
             let recipients = waiting.iter().filter_map(|index| u32::try_from(*index).ok()).collect();
-            let suspect = Suspect { message: Arc::clone(message), recipients, evidence: evidence.clone() };
+            let (message, evidence) = (Arc::clone(message), evidence.clone());
+            let suspect = Suspect { message, recipients, evidence, files: rewritten.parts.len() };
             rooms.quarantine.keep(suspect).await.map_err(|error| {
                 warn!(queue_id = %claim.id, %error, "an infected mail could not be put into quarantine");
                 Setback::Quarantine

@@ -116,7 +116,12 @@ async fn the_quarantine_is_looked_through_released_and_emptied() {
     for id in [7, 8] {
         let message = Arc::new(message(QueueId(id), "<a@x.example>"));
         let evidence = Evidence { threat: "Eicar.Test".to_owned(), item: None, stamp: None };
-        rooms.releaser.quarantine.keep(Suspect { message, recipients: vec![0], evidence }).await.unwrap();
+        rooms
+            .releaser
+            .quarantine
+            .keep(Suspect { message, recipients: vec![0], evidence, files: 1 })
+            .await
+            .unwrap();
     }
     let list = ask(&rooms, r#"{"quarantine":{"list":{"threat":"eicar.test"}}}"#).await;
     assert_eq!((list.len(), &list[2]), (3, &"done".into()));

@@ -4,7 +4,8 @@ use super::house::{ALICE, BOB, House, Mail, Running};
 use super::*;
 use crate::delivery::{Retries, Schedule};
 use crate::intake::Body;
-use crate::queue::Backoff;
+use crate::queue::{Backoff, Removal};
+use crate::scan::Obstacle;
 
 /// Each attempt follows the one before at once; the mail is late after one and given up after two.
 pub(super) fn hasty() -> Schedule {
@@ -144,6 +145,44 @@ async fn of_an_infected_mail_only_a_user_hears_and_gets_its_headers_alone() {
     assert!(report.contains("Status: 5.7.1\r\n") && report.contains("text/rfc822-headers"), "{report}");
     assert!(!report.contains("MARK"), "{report}");
     running.stop().await;
+}
+
+/// What an operator gives up before any attempt: nothing has looked at it since its session.
+#[tokio::test]
+async fn a_mail_without_a_current_stamp_comes_back_whole_where_a_scan_of_now_finds_nothing() {
+    let clean = "Subject: hello\r\n\r\nnothing\r\n";
+    let infected = Verdict::Infected { threat: "Late".into() };
+    let cases = [
+        (BODY, true, Verdict::Clean, true),
+        (BODY, false, Verdict::Clean, true),
+        (clean, true, infected.clone(), true),
+        (BODY, true, infected.clone(), false),
+        (BODY, false, infected, false),
+        (BODY, true, Verdict::Unscannable { reason: Obstacle::Broken }, false),
+        (BODY, true, Verdict::Failed, false),
+        (BODY, false, Verdict::TimedOut, false),
+    ];
+    for (body, has_stamp, verdict, is_whole) in cases {
+        let house = House::new();
+        let stamp = has_stamp.then(|| house.engine.stamp());
+        let idle = house.start_idle();
+        let body = Body::Memory(body.into());
+        let sender = "<alice@localhost>";
+        let mail = Mail { sender, stamp, recipients: vec![(BOB, "")], body: body.clone(), ..Mail::default() };
+        mail.accept(&idle.queue).await;
+        let given_up = idle.queue.remove(&Selection::default(), Removal::Bounce, "test").await.unwrap();
+        assert_eq!(given_up.messages, 1);
+        house.engine.learn("2", verdict.clone());
+        let running = idle.with_workers(&house.engine).await;
+        running.until_queue_empty().await;
+        assert_eq!(running.count(BOB).await, 0);
+        let told = fetch(&running, ALICE, 1).await;
+        let expected = if is_whole { "Content-Type: message/rfc822\r\n" } else { "text/rfc822-headers\r\n" };
+        assert!(told.contains(expected) && told.contains("Subject: hello"), "{verdict:?}: {told}");
+        let content = std::str::from_utf8(&body.read().unwrap()).unwrap().lines().last().unwrap().to_owned();
+        assert_eq!(told.contains(&content), is_whole, "{verdict:?}: {told}");
+        running.stop().await;
+    }
 }
 
 #[tokio::test]
