@@ -239,11 +239,14 @@ fn a_server_that_is_not_there_is_no_reason_to_give_up_and_another_one_takes_over
     client.say("MAIL FROM:<someone@remote.example>").must("451 4.4.1");
     client.say("NOOP").must("250 ");
     client.quit();
+    let (status, reasons) = nobody.http("/readyz");
+    assert!(status == 503 && reasons.starts_with("listener edge: no server behind answers\n"), "{reasons}");
     let server = before_all(&(gone_upstream + &upstream("spare", &spare, "weight = 0")), "", "");
     for number in 0..3 {
         send(&server, &["ann@behind.example"], format!("X: {number}\r\n\r\n").as_bytes()).must("250 ");
     }
     assert_eq!(spare.taken(3).len(), 3);
+    assert_eq!(server.http("/readyz").0, 200, "one is enough");
     let metrics = server.http("/metrics").1;
     assert!(metrics.contains("gatepost_upstream_up{upstream=\"gone\"} 0"), "{metrics}");
     assert!(metrics.contains("gatepost_upstream_up{upstream=\"spare\"} 1"), "{metrics}");

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gatepost_core::queue::{self, Queue};
+use gatepost_core::queue;
 use gatepost_core::scan::engines;
-use gatepost_core::store::{Databases, MailStore as _};
+use gatepost_core::store::MailStore as _;
 use tokio::time::timeout;
 
 use super::output::Output;
@@ -182,7 +182,7 @@ impl Running {
                 let socket = sockets
                     .take(ADMIN_SOCKET, settings.address())
                     .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-                let readiness = readiness(&metrics, rooms.queue(), rooms.store(), &is_draining);
+                let readiness = readiness(&metrics, &rooms, &is_draining);
                 let tls = Some(rooms.tls().clone());
                 let admin = AdminServer::start(settings, socket, tls, metrics, readiness);
                 Some(admin.map_err(|error| admin_failure(&error))?)
@@ -304,14 +304,9 @@ fn welcome(
     output.finish()
 }
 
-fn readiness(
-    metrics: &Metrics,
-    queue: &Queue,
-    store: &Arc<Databases>,
-    is_draining: &Arc<AtomicBool>,
-) -> Readiness {
-    let (metrics, queue) = (metrics.clone(), queue.clone());
-    let (store, is_draining) = (Arc::clone(store), Arc::clone(is_draining));
+fn readiness(metrics: &Metrics, rooms: &Rooms, is_draining: &Arc<AtomicBool>) -> Readiness {
+    let (metrics, queue, store) = (metrics.clone(), rooms.queue().clone(), Arc::clone(rooms.store()));
+    let (pass_through, is_draining) = (rooms.edge().pass_through, Arc::clone(is_draining));
     Arc::new(move || {
         let reasons = [
             (is_draining.load(Ordering::Relaxed), "the server is stopping"),
@@ -322,7 +317,9 @@ fn readiness(
             // Asks the disk, which would not answer.
             (!queue.hangs() && queue.is_full(), "too little space is left on the disk"),
         ];
-        reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
+        let ours = reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned());
+        let unanswered = pass_through.unanswered();
+        ours.chain(unanswered.iter().map(|name| format!("listener {name}: no server behind answers"))).collect()
     })
 }
 

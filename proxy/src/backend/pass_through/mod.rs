@@ -144,6 +144,17 @@ impl PassThrough {
         self.shared.roads.load().get(listener).is_some_and(|road| road.tells())
     }
 
+    /// The listeners, by name, that no server behind answers: whoever hands in mail there hears 451. A server that was not asked
+    /// yet does not answer.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<String> {
+        let roads = self.shared.roads.load();
+        let mut names: Vec<_> =
+            roads.iter().filter(|(_, road)| !road.is_answered()).map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     fn replace(&self, settings: Option<Settings>) -> Vec<Arc<Upstream>> {
         let Some(settings) = settings else {
             self.shared.roads.store(Arc::default());
@@ -175,3 +186,6 @@ impl PassThrough {
 
 /// A start is not held up for longer by servers that are not there.
 const FIRST_PROBES_TIME: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,12 @@ impl Road {
         self.upstreams.iter().find(|upstream| upstream.name() == name).cloned()
     }
 
+    /// Whether one of the servers has answered when it was asked last.
+    pub(super) fn is_answered(&self) -> bool {
+        // Before it is met, a server counts as up so that it is tried at all.
+        self.upstreams.iter().any(|upstream| upstream.is_up() && upstream.offered().is_some())
+    }
+
     /// What every server offers that was ever met; nothing where none was. Which of them a session will meet is not known
     /// before its first mail.
     pub(super) fn offered(&self) -> Capabilities {

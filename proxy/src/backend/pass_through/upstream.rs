@@ -264,7 +264,8 @@ impl Upstream {
         self.metrics.up.set(i64::from(state.is_ok()));
         match (was_up, state) {
             (true, Err(failure)) => {
-                tracing::warn!(upstream = self.name(), %failure, "a server behind does not answer");
+                let address = self.hop.address();
+                tracing::warn!(upstream = self.name(), %address, %failure, "a server behind cannot be used");
             }
             (false, Ok(())) => tracing::info!(upstream = self.name(), "a server behind answers again"),
             (true, Ok(())) | (false, Err(_)) => {}
