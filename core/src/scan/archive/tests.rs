@@ -232,3 +232,4 @@ proptest! {
 }
 
 mod streams;
+mod tars;
