@@ -31,7 +31,9 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: D
             Format::ZipInside { from, to } => {
                 zip_archive::walk(walk, name, octets.get(from..to).unwrap_or_default(), depth)?;
             }
-            Format::Tar => tar_archive::walk(walk, name, octets, depth)?,
+            Format::Tar { at } => {
+                tar_archive::walk(walk, name, octets.get(at..).unwrap_or_default(), depth)?;
+            }
             Format::SevenZip { at } => {
                 seven_zip::walk(walk, name, octets.get(at..).unwrap_or_default(), depth)?;
             }
@@ -60,7 +62,10 @@ enum Format {
         from: usize,
         to: usize,
     },
-    Tar,
+    /// Where it begins: blocks that are no header may stand in front.
+    Tar {
+        at: usize,
+    },
     /// Where it begins: a program that unpacks itself stands in front.
     SevenZip {
         at: usize,
@@ -85,7 +90,7 @@ impl Format {
         } else {
             zip_archive::find_inside(octets).map(|at| Self::ZipInside { from: at.start, to: at.end })
         };
-        let tar = tar_archive::looks_like_tar(octets).then_some(Self::Tar);
+        let tar = tar_archive::find(octets).map(|at| Self::Tar { at });
         let seven_zip = seven_zip::find(octets).map(|at| Self::SevenZip { at });
         let stream = Coding::of(octets).map(Self::Stream);
         [stream, tar, seven_zip, zip].into_iter().flatten()
