@@ -154,6 +154,7 @@ mod tests {
             subject: Some("late".into()),
             protocol: Some("ESMTPSA".into()),
             received_at_ms: Some(1),
+            ..Details::default()
         };
         assert_eq!((details.len(), &details[&QueueId(1)]), (2, &of_first));
         assert_eq!(details[&QueueId(2)].to, ["<bob@x>"]);

@@ -282,6 +282,7 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::path::Path;
 
     use super::*;
     use crate::config::SandboxMode;
@@ -289,12 +290,20 @@ mod tests {
     use crate::sandbox::{self, Sandbox};
     use crate::scan_helper;
 
+    /// With a server behind, where nobody listens.
+    fn passing() -> Config {
+        let text = "[pass_through]\ndomains = [\"example.org\"]\n[[upstream]]\nname = \"one\"\naddress = \"127.0.0.1:1\"\n\
+            [[listener]]\nname = \"mx\"\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"starttls\"\n\
+            require_auth = false\nbackend = \"pass-through\"\n";
+        Config::parse(Path::new("g.toml"), text).unwrap()
+    }
+
     /// An alert on a metric that does not exist never fires.
     #[tokio::test(flavor = "multi_thread")]
     async fn every_metric_that_an_alert_watches_exists() {
         let outer = tempfile::tempdir().unwrap();
         let folder = DataFolder::prepare(outer.path().join("data")).unwrap();
-        let config = Config::embedded_default();
+        let config = Config { pass_through: passing().pass_through, ..Config::embedded_default() };
         first_run::make_certificate(&folder, "localhost").unwrap();
         let directory = first_run::open_directory(&folder).unwrap();
         let metrics = Metrics::new().unwrap();

@@ -61,7 +61,9 @@ impl Process {
         loop {
             match http::get(admin, "/readyz") {
                 Some((200, _)) => return,
-                Some((503, reasons)) if reasons.lines().all(|reason| reason.ends_with(NOBODY_BEHIND)) => return,
+                Some((503, reasons)) if reasons.lines().all(|reason| reason.ends_with(NOBODY_BEHIND)) => {
+                    return;
+                }
                 _ => {}
             }
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {

@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 
 use gatepost_tests::authority::Authority;
 use gatepost_tests::exchange::Exchange;
-use gatepost_tests::mail;
 use gatepost_tests::next_hop::{At, NextHop, Reaction};
 use gatepost_tests::pass_through::before_with;
 use gatepost_tests::server::Server;
 use gatepost_tests::setup::Setup;
 use gatepost_tests::smtp::Smtp;
 use gatepost_tests::trust;
+use gatepost_tests::{mail, wait_until};
 use tempfile::TempDir;
 
 /// `nobody`, whom the stand-in for Exchange never lets in, and somebody else.
@@ -115,6 +115,10 @@ fn who_is_not_let_in_hears_why_and_may_try_again() {
     let server = relaying(&exchange, &certificate.keys()).start();
     let mut smtp = server.smtp_in_tls();
     assert_eq!(log_in(&mut smtp, "AUTH", NOBODY), 535);
+    wait_until("it is told what was refused", || {
+        let is_told = |evidence: &str| evidence.starts_with("the login: 535");
+        server.events(&["refused"]).iter().any(|event| event["evidence"].as_str().is_some_and(is_told))
+    });
     smtp.say("MAIL FROM:<a@b.example>").must("530 5.7.0");
     smtp.say("AUTH NTLM").must("334");
     smtp.say("*").must("501 5.7.0");

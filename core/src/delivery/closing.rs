@@ -7,10 +7,10 @@
 
 mod alone;
 mod notify;
+mod report;
 mod waiting;
 mod warn;
 
-use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gatepost_smtp::wire::path::ReversePath;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 pub(super) use self::waiting::DAMAGED;
 use self::waiting::{Age, give_up, is_late, outcomes, turn};
@@ -33,7 +33,7 @@ use super::successor::Successor;
 use super::warning::Warnings;
 use super::{Anew, Attempt, Disposition, Metrics, infected, trace};
 use crate::badmail::{BadMessage, Cause};
-use crate::events::{Details, evidence};
+use crate::events::evidence;
 use crate::pickup::LISTENER as PICKUP;
 use crate::queue::{Claim, NewMessage, QueueId, Wait};
 use crate::scan::{InfectedAction, ItemName};
@@ -184,10 +184,7 @@ impl Closing {
             self.rooms.rewriter.count(&rewriting.parts);
         }
         if let Some((notification, told)) = told {
-            trace::record_notification(&self.rooms.events, &message, notification, &told);
-            if let Some(metrics) = &self.metrics {
-                told.iter().for_each(|told| metrics.count_told(told.action));
-            }
+            self.report_notification(&message, notification, &told);
         }
         self.forget(&message, &attempted).await;
         true
@@ -213,16 +210,6 @@ impl Closing {
             is_refused && (stands_for_another || (attempt.hop.is_some() && is_behind(attempt.recipient)))
         });
         refused.map(|attempt| attempt.recipient).collect()
-    }
-
-    fn report_silence(&self, message: &NewMessage, unreported: &[usize]) {
-        let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
-        for recipient in unreported {
-            warn!(%queue_id, session, recipient, "refused where it was sent on to; its sender is a stranger, and is not told");
-            if let Some(metrics) = &self.metrics {
-                metrics.unreported.inc();
-            }
-        }
     }
 
     /// Ends what waits in vain. The store has the last word on everything that did not leave this machine: a delivery
@@ -336,47 +323,6 @@ impl Closing {
             debug!(queue_id = %message.id, session, %error, "dispositions stay remembered until the next start");
         }
         infected::settled(&self.rooms.quarantine, message.id, attempted).await;
-    }
-
-    pub(super) fn report(&self, message: &NewMessage, attempted: &[Attempt]) {
-        let (queue_id, session) = (message.id, message.submission.origin.session.as_str());
-        let details = LazyCell::new(|| Details::from(message).without_recipients());
-        for attempt in attempted {
-            let recipient = attempt.recipient;
-            trace::record(&self.rooms.events, message, attempt, || details.clone());
-            match &attempt.result {
-                Ok(Disposition::Bounced { reason }) => {
-                    warn!(%queue_id, session, recipient, reason, "recipient given up");
-                }
-                Ok(disposition) => debug!(%queue_id, session, recipient, ?disposition, "recipient done"),
-                Err(setback) if setback.kept_back().is_some() => {
-                    debug!(%queue_id, session, recipient, %setback, "recipient kept back");
-                }
-                Err(setback) => warn!(%queue_id, session, recipient, %setback, "recipient put off"),
-            }
-            if let Some(metrics) = &self.metrics {
-                match &attempt.result {
-                    Ok(disposition) => metrics.count_done(disposition),
-                    Err(setback) => metrics.count_retry(setback),
-                }
-            }
-        }
-        let is_deleted =
-            |attempt: &Attempt| matches!(attempt.result, Ok(Disposition::DeletedByPolicy { .. }));
-        if let Some(metrics) = &self.metrics
-            && attempted.iter().any(is_deleted)
-        {
-            metrics.deleted_messages.inc();
-        }
-        let finished = attempted.iter().filter(|attempt| attempt.is_done()).count();
-        if finished > 0 {
-            let Wait { since_ms, now_ms } = self.wait_of(message);
-            let waited_ms = now_ms.saturating_sub(since_ms);
-            info!(%queue_id, session, recipients = finished, waited_ms, "recipients have their disposition");
-            if let Some(metrics) = &self.metrics {
-                metrics.seconds.observe(Duration::from_millis(waited_ms).as_secs_f64());
-            }
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::slice;
 
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::warning::{Occasion, Template, Warnings};
 use super::{Policy, Rooms, trace};
@@ -63,6 +63,8 @@ impl Rooms {
     pub(super) fn report_warnings(&self, warned: &[Warned], about: &About) {
         for Warned { message, to, recipients } in warned {
             trace::record_warning(&self.events, about.clone(), message.id, to, *recipients);
+            let (queue_id, to) = (message.id, to.to_string());
+            info!(%queue_id, about = about.queue_id, to, recipients, "a warning of an infected mail goes out");
             self.warned.count();
         }
     }

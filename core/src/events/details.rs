@@ -32,6 +32,12 @@ pub struct Details {
     /// When it was accepted, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub received_at_ms: Option<u64>,
+    /// The server behind that has taken it in the session that it came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// And what it has said then: as often as not, its queue id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
 }
 
 /// Behind what has happened to a mail: `, from <a@b>, subject "x", over ESMTP, to <c@d> and 3 more`. Nothing of what is not known.
@@ -157,6 +163,7 @@ mod tests {
             subject: Some("hello".into()),
             protocol: Some("ESMTP".into()),
             received_at_ms: Some(1_700_000_000_000),
+            ..Details::default()
         };
         assert_eq!(details, expected);
         assert_eq!(details.clone().without_recipients().to, Vec::<String>::new());

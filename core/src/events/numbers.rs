@@ -87,3 +87,42 @@ impl What {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Each event's number by its variant, and its name by the same, as the sources have them.
+    fn numbers_and_names() -> Vec<(&'static str, &'static str)> {
+        let named = |variant: &str| {
+            let lines = include_str!("catalogue.rs").lines().map(str::trim);
+            let behind =
+                lines.clone().skip(1).position(|line| line.strip_prefix(variant).is_some_and(begins));
+            let rename = lines.clone().nth(behind.expect("every event is in the catalogue")).unwrap();
+            let name = rename.strip_prefix("#[serde(rename = \"").and_then(|rest| rest.split('"').next());
+            name.unwrap_or_else(|| panic!("{variant} has no name of its own: {rename}"))
+        };
+        let arms = include_str!("numbers.rs").lines().filter_map(|line| line.trim().split_once(" => "));
+        let arms = arms.filter_map(|(variant, number)| {
+            let number = number.strip_suffix(',').filter(|number| number.parse::<u16>().is_ok())?;
+            let variant = variant.strip_prefix("Self::")?.split(' ').next()?;
+            Some((number, named(variant)))
+        });
+        arms.collect()
+    }
+
+    fn begins(rest: &str) -> bool {
+        rest == "," || rest.starts_with(" {")
+    }
+
+    #[test]
+    fn the_guide_has_every_event_by_number_and_name() {
+        let events = numbers_and_names();
+        assert!(events.len() > 40, "{events:?}");
+        let guide = include_str!("../../../deploy/guide.md");
+        for (number, name) in events {
+            assert!(
+                guide.contains(&format!("\n| {number} | `{name}` | ")),
+                "{number} {name} is not in the guide"
+            );
+        }
+    }
+}

@@ -99,7 +99,11 @@ impl Event {
         let plural = if *recipients == 1 { "" } else { "s" };
         write!(f, ": sender {sender}, {recipients} recipient{plural}, {octets} octets")?;
         protocol.as_ref().map_or(Ok(()), |protocol| write!(f, ", over {protocol}"))?;
-        write!(f, "{}", To(details))
+        write!(f, "{}", To(details))?;
+        match (&details.upstream, &details.reply) {
+            (Some(upstream), Some(reply)) => write!(f, "; {upstream} has taken it: {reply}"),
+            _ => Ok(()),
+        }
     }
 
     fn scan(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -456,6 +460,7 @@ mod tests {
             subject: Some(r#"caf\xc3\xa9 \"x\""#.into()),
             protocol: Some("ESMTPS".into()),
             received_at_ms: Some(1),
+            ..Details::default()
         };
         let scanned = |details: &Details| {
             said(What::Scanned { verdict: "infected: T".into(), details: details.clone() })
@@ -467,7 +472,14 @@ mod tests {
         details.recipients = 2;
         assert!(scanned(&details).ends_with(", to <c@d>, <e@f>"));
         assert_eq!(scanned(&Details::default()), "the scan of mail Q said: infected: T");
-        let accepted = said(What::Accepted { details, octets: 22, user: None });
+        let accepted = said(What::Accepted { details: details.clone(), octets: 22, user: None });
         assert!(accepted.ends_with("2 recipients, 22 octets, over ESMTPS, to <c@d>, <e@f>"), "{accepted}");
+        details.upstream = Some("one".into());
+        details.reply = Some("250 2.0.0 Ok: queued as X1".into());
+        let passed = said(What::Accepted { details, octets: 22, user: None });
+        assert!(
+            passed.ends_with(", to <c@d>, <e@f>; one has taken it: 250 2.0.0 Ok: queued as X1"),
+            "{passed}"
+        );
     }
 }

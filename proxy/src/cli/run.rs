@@ -14,7 +14,7 @@ use super::signals::{Request, Signals};
 use super::site::folder_failure;
 use super::{Exit, Failure, Site};
 use crate::admin::{AdminError, AdminServer, Readiness};
-use crate::config::{Config, SandboxMode};
+use crate::config::{Backend, Config, PassingAuth, SandboxMode, Service};
 use crate::control::{ControlServer, ControlSocket};
 use crate::data_folder::DataFolder;
 use crate::dkim_keys;
@@ -162,7 +162,7 @@ impl Running {
         let directory = first_run::open_directory(&folder).map_err(|error| first_run_failure(&error))?;
         if site.config_file().is_none() {
             welcome(&config, &folder, &directory, output)?;
-        } else if directory.list_users().is_ok_and(|users| users.is_empty()) {
+        } else if needs_users(&config) && directory.list_users().is_ok_and(|users| users.is_empty()) {
             tracing::warn!("there is no user yet, so nobody can log in: `gatepost user add ADDRESS`");
         }
         if config.tls.is_none() {
@@ -285,6 +285,14 @@ fn within(open_files: OpenFiles, mut settings: ServerSettings) -> ServerSettings
     settings
 }
 
+/// Whether anybody logs in by an account of ours.
+fn needs_users(config: &Config) -> bool {
+    config.listeners.iter().any(|listener| match &listener.service {
+        Service::Smtp { backend: Backend::PassThrough(passing), .. } => passing.auth == PassingAuth::Local,
+        Service::Smtp { .. } | Service::Pop3 { .. } => true,
+    })
+}
+
 /// Makes the first user, if this is the first start, and says so where only the right eyes are.
 fn welcome(
     config: &Config,
@@ -319,7 +327,8 @@ fn readiness(metrics: &Metrics, rooms: &Rooms, is_draining: &Arc<AtomicBool>) ->
         ];
         let ours = reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned());
         let unanswered = pass_through.unanswered();
-        ours.chain(unanswered.iter().map(|name| format!("listener {name}: no server behind answers"))).collect()
+        ours.chain(unanswered.iter().map(|name| format!("listener {name}: no server behind answers")))
+            .collect()
     })
 }
 

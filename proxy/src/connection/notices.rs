@@ -48,7 +48,10 @@ impl SmtpMachine {
                 metrics.mail_accepted(octets);
                 let user = self.session.identity().map(|identity| identity.user.as_str());
                 let sender = self.sender.as_ref().map(ToString::to_string);
-                tracing::info!(%session, user, sender, recipients, octets, "mail passed through");
+                let details = self.details.as_deref();
+                let upstream = details.and_then(|details| details.upstream.as_deref());
+                let reply = details.and_then(|details| details.reply.as_deref());
+                tracing::info!(%session, user, sender, recipients, octets, upstream, reply, "mail passed through");
                 let (user, details) = (user.map(evidence), self.take_details());
                 self.peer.record(What::Accepted { details, octets, user });
             }

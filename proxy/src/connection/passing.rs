@@ -64,13 +64,13 @@ impl SmtpMachine {
             Question::Commit => Box::pin(self.pass_commit(ticket)),
             Question::Behind | Question::Extension(_) | Question::ExtensionEnd => Box::pin(async move {
                 let answer = self.pass_extension(question).await;
-                self.passed(ticket, answer);
+                self.passed(ticket, answer, "the command");
             }),
             Question::Authenticate { .. }
             | Question::AuthenticateContinue { .. }
             | Question::AuthenticateAbort => Box::pin(async move {
                 if let Some(answer) = self.pass_login(question).await {
-                    self.passed(ticket, answer);
+                    self.passed(ticket, answer, "the login");
                 }
             }),
             Question::Abort | Question::Xclient(_) => {
@@ -83,8 +83,9 @@ impl SmtpMachine {
         }
     }
 
-    fn passed(&mut self, ticket: Ticket, answer: Answer) {
-        self.evidence.extend(evidence_of(&answer, || "the body".to_owned()));
+    /// Feeds an answer; a refusal is one of `what`.
+    fn passed(&mut self, ticket: Ticket, answer: Answer, what: &str) {
+        self.evidence.extend(evidence_of(&answer, || what.to_owned()));
         // Behind it comes a body or a blob.
         let is_awaited = matches!(answer, Answer::Accepted);
         self.session.answer(now(), ticket, answer);
@@ -108,7 +109,7 @@ impl SmtpMachine {
             Some(passage) => passage.prepare(rights, envelope, origin).await,
             None => Answer::Refused(Refusal::LocalError),
         };
-        self.passed(ticket, answer);
+        self.passed(ticket, answer, "the body");
     }
 
     /// A MAIL and the RCPTs that came with it leave together, where the server takes them so.
@@ -187,9 +188,10 @@ impl SmtpMachine {
 
     async fn pass_commit(&mut self, ticket: Ticket) {
         let Some(passage) = self.passage.as_deref_mut() else {
-            return self.passed(ticket, Answer::Refused(Refusal::LocalError));
+            return self.passed(ticket, Answer::Refused(Refusal::LocalError), "the body");
         };
         let started_at = now();
+        let upstream = passage.upstream().map(evidence);
         let answer = passage.commit().await;
         let Findings { verdict, stripped } = passage.take_findings();
         if let Some(verdict) = verdict {
@@ -202,8 +204,12 @@ impl SmtpMachine {
             tracing::info!(session = %self.peer.session, fields, "trust headers were removed");
             self.peer.record(What::Stripped { fields });
         }
+        if let (Answer::Said(said), Some(details)) = (&answer, &mut self.details) {
+            details.upstream = upstream;
+            details.reply = Some(evidence(&said.to_string()));
+        }
         self.peer.context.metrics.committed(now().saturating_duration_since(started_at));
-        self.passed(ticket, answer);
+        self.passed(ticket, answer, "the body");
     }
 }
 

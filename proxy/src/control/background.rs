@@ -57,6 +57,16 @@ pub struct BackgroundScan {
 // === impl BackgroundOrder ===
 
 impl BackgroundOrder {
+    /// For logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "background-scan start",
+            Self::Stop => "background-scan stop",
+            Self::Status => "background-scan status",
+        }
+    }
+
     /// Gives the order, and tells what came of it.
     pub(super) async fn give(self, background: &Background) -> Vec<BackgroundStatus> {
         match self {

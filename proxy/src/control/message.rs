@@ -154,7 +154,7 @@ impl Request {
             Self::Cat(_) => "cat",
             Self::Stats => "stats",
             Self::Change(order) => order.name(),
-            Self::BackgroundScan(_) => "background-scan",
+            Self::BackgroundScan(order) => order.name(),
             Self::ScanStatus => "scan-status",
             Self::ScanReload => "scan-reload",
             Self::Quarantine(_) => "quarantine",

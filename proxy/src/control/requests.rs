@@ -43,7 +43,7 @@ pub(super) async fn answer(request: Request, uid: u32, rooms: &Rooms, answer: &m
         }
         Request::BackgroundScan(order) => {
             if order != BackgroundOrder::Status {
-                tracing::info!(order = name, ?order, uid, "the background scan was given an order");
+                tracing::info!(order = name, uid, "the background scan was given an order");
             }
             for status in order.give(&rooms.background).await {
                 answer.line(&Line::BackgroundScan(Box::new(status))).await?;

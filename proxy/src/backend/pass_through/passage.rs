@@ -244,6 +244,11 @@ impl Passage {
         std::mem::take(&mut self.findings)
     }
 
+    /// The name of the server behind that has the mail.
+    pub(crate) fn upstream(&self) -> Option<&str> {
+        self.link.as_ref().map(|link| link.upstream().name())
+    }
+
     /// The body is whole: the server's reply is ours.
     pub(crate) async fn commit(&mut self) -> Answer {
         self.is_in_body = false;
