@@ -88,7 +88,7 @@ impl History {
     }
 
     /// Everything in which this threat was found, whatever the case of its name, or this content (its hash in hex); with what was
-    /// refused for it in a session, which never was a mail of this server.
+    /// refused for it in a session, which never was a mail of this server, and what was released in spite of it.
     ///
     /// # Errors
     /// As above.
@@ -102,6 +102,7 @@ impl History {
             | What::Remedied { threat, content, .. }
             | What::QueueVirusFound { threat, content, .. }
             | What::QuarantineVirusFound { threat, content, .. } => is_it(threat) || is_it(content),
+            What::QuarantineReleased { overruled, .. } => overruled.iter().any(|threat| is_it(threat)),
             What::Scanned { verdict, .. } => verdict.strip_prefix(INFECTED).is_some_and(is_it),
             _ => false,
         })
@@ -315,6 +316,10 @@ mod tests {
         );
         let refused = What::Scanned { verdict: "infected: Late".into(), details: Details::default() };
         log.record(about("S4", None), refused);
+        let (by, released_as, details) = ("uid 0".into(), "Q6".into(), Details::default());
+        let overruled = vec!["Other".into(), "Forced".into()];
+        let released = What::QuarantineReleased { by, released_as, details, overruled };
+        log.record(about("S5", Some("Q5")), released);
         log.record(about("S3", Some("Q3")), found("Other", "bb"));
         log.record(about("S3", Some("Q3")), What::Delivered { recipient: "<late>".into() });
         log.flush().await;
@@ -330,6 +335,7 @@ mod tests {
             "what was refused in a session as well"
         );
         assert_eq!(mails("bb"), ["Q3"]);
+        assert_eq!(mails("forced"), ["Q5"]);
         assert!(mails("late>").is_empty());
         let both = BTreeSet::from(["Q1".to_owned(), "Q3".to_owned()]);
         assert_eq!(history.of_mails(&both).unwrap().events.len(), 3);

@@ -97,7 +97,9 @@ impl LetGo {
             Ok(Released { id: released_as, overruled }) => {
                 Self { id, released_as: Some(released_as.to_string()), overruled, failure: None }
             }
-            Err(error) => Self { id, released_as: None, overruled: None, failure: Some(error.to_string()) },
+            Err(error) => {
+                Self { id, released_as: None, overruled: Vec::new(), failure: Some(error.to_string()) }
+            }
         }
     }
 }

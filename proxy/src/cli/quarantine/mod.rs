@@ -171,15 +171,14 @@ fn release(
 fn told(answer: &LetGo) -> String {
     let LetGo { id, released_as, overruled, failure } = answer;
     let name = released_as.as_deref().unwrap_or("-");
-    match (failure, overruled) {
+    match (failure, overruled.as_slice()) {
         (Some(failure), _) => printable(failure),
-        (None, Some(threat)) => {
-            format!(
-                "{id} goes to its recipients as {name}; {} does not count any more in it",
-                printable(threat)
-            )
+        (None, []) => format!("{id} goes to its recipients as {name}"),
+        (None, threats) => {
+            let (threats, verb) =
+                (printable(&threats.join(", ")), if threats.len() == 1 { "does" } else { "do" });
+            format!("{id} goes to its recipients as {name}; {threats} {verb} not count any more in it")
         }
-        (None, None) => format!("{id} goes to its recipients as {name}"),
     }
 }
 

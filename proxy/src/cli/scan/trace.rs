@@ -203,7 +203,7 @@ mod tests {
         record("Q2", What::Delivered { recipient: to() });
         let (by, released_as) = ("uid 0".into(), "Q3".into());
         let details = Details::default();
-        record("Q2", What::QuarantineReleased { by, released_as, details, overruled: None });
+        record("Q2", What::QuarantineReleased { by, released_as, details, overruled: Vec::new() });
         record("Q3", What::Delivered { recipient: to() });
         record("Q4", What::Delivered { recipient: to() });
         log.flush().await;
