@@ -20,7 +20,7 @@ pub enum Refused {
     #[error("{0} is not in the quarantine")]
     Unknown(QueueId),
     /// It needs what only a running server has.
-    #[error("no server runs on this data folder, so nothing can be released: start it first")]
+    #[error("nobody here can release mail")]
     NoServer,
     /// The disk.
     #[error("the quarantine: {0}")]

@@ -12,7 +12,7 @@ use serde_json::json;
 use self::filter::Matching;
 use super::arguments::Form;
 use super::output::{Output, Table, printable, time};
-use super::queue::Source;
+use super::queue::{Source, confirm_deletion};
 use super::{Exit, Failure, Site};
 use crate::control::client::Part;
 use crate::control::kept::{Kept, KeptDetails, LetGo, QuarantineFilter, QuarantineRequest};
@@ -52,6 +52,9 @@ pub(super) enum Command {
     Delete {
         #[command(flatten)]
         matching: Matching,
+        /// Do not ask before several mails are deleted.
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         form: Form,
     },
@@ -69,9 +72,14 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
             let filter = matching.explicit_filter()?;
             release(&mut Source::open(&folder)?, filter, *force, form.json, output)
         }
-        Command::Delete { matching, form } => {
+        Command::Delete { matching, yes, form } => {
             let filter = matching.explicit_filter()?;
-            delete(&mut Source::open(&folder)?, filter, form.json, output)
+            let mut source = Source::open(&folder)?;
+            if !yes {
+                let list = QuarantineRequest::List(filter.clone());
+                confirm_deletion(&mut source, Request::Quarantine(list), "mails", output)?;
+            }
+            delete(&mut source, filter, form.json, output)
         }
     }
 }
