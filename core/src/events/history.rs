@@ -70,6 +70,15 @@ impl History {
         self.search(session, |event| event.about.session.as_deref() == Some(session))
     }
 
+    /// All of these sessions.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_sessions(&self, sessions: &BTreeSet<String>) -> io::Result<Found> {
+        let is_one = |event: &Event| event.about.session.as_ref().is_some_and(|id| sessions.contains(id));
+        self.search(SESSION, is_one)
+    }
+
     /// All of one mail.
     ///
     /// # Errors
@@ -219,6 +228,9 @@ fn token_of(event: &Event) -> Option<&String> {
         _ => None,
     }
 }
+
+/// In every line about a session.
+const SESSION: &str = "\"session\":\"";
 
 /// In every line about a mail.
 const QUEUE_ID: &str = "\"queue_id\":\"";
