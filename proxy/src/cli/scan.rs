@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use gatepost_core::events::Log;
+use gatepost_core::events;
 use gatepost_core::scan::inspect::inspect;
 use gatepost_core::scan::{Metrics, Verdict};
 use prometheus::Registry;
@@ -18,11 +18,12 @@ use serde_json::json;
 
 use super::output::{Output, Table, complain};
 use super::{Exit, Failure, Site};
+use crate::config::{Log, LogLevel};
 use crate::control::Client;
 use crate::control::client::Part;
 use crate::control::message::{Engine, Line, Request};
 use crate::scan_helper::{self, Helpers};
-use crate::services;
+use crate::{services, telemetry};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -81,6 +82,10 @@ pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -
 fn scan(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
     let helpers =
         scan_helper::start_apart(site.config()?).map_err(|error| Failure::new(Exit::Configuration, error))?;
+    // An engine that fails says why in a line of the log.
+    let config = site.config()?;
+    let log = Log { level: LogLevel::Warn, ..config.log };
+    telemetry::log::start(log).map_err(Failure::general)?;
     let scanned = scan_with(&helpers, arguments, site, output);
     helpers.finish();
     scanned
@@ -95,7 +100,7 @@ fn scan_with(
     // Nobody scrapes a command; the engines count all the same.
     let metrics = Metrics::register(&Registry::new()).map_err(Failure::general)?;
     let rules = rules_folder(site)?;
-    let (config, events) = (site.config()?, Log::discarding());
+    let (config, events) = (site.config()?, events::Log::discarding());
     let engines = services::start_engines(config, rules.as_deref(), None, helpers, &events, &metrics)
         .map_err(|error| Failure::new(Exit::Configuration, error))?;
     let mut tally = Tally::default();
