@@ -68,7 +68,7 @@ pub enum ReleaseError {
         /// Which.
         id: QueueId,
         /// What the scan said.
-        verdict: String,
+        verdict: Verdict,
     },
     /// It is not as it was when it came here.
     #[error("{0} is damaged")]
@@ -89,6 +89,20 @@ struct Content {
     trace: Vec<u8>,
     body: Body,
     hash: [u8; 32],
+}
+
+// === impl ReleaseError ===
+
+impl ReleaseError {
+    /// Whether the same order would do with `overrule`.
+    #[must_use]
+    pub fn can_be_overruled(&self) -> bool {
+        match self {
+            Self::Infected { .. } => true,
+            Self::NotScanned { verdict, .. } => verdict.finding().is_some(),
+            _ => false,
+        }
+    }
 }
 
 // === impl Releaser ===
@@ -238,7 +252,7 @@ fn cleared(id: QueueId, report: ScanReport) -> Result<Stamp, ReleaseError> {
     match report.verdict {
         Verdict::Clean => Ok(report.stamp),
         Verdict::Infected { threat } => Err(ReleaseError::Infected { id, threat }),
-        verdict => Err(ReleaseError::NotScanned { id, verdict: verdict.to_string() }),
+        verdict => Err(ReleaseError::NotScanned { id, verdict }),
     }
 }
 

@@ -116,6 +116,9 @@ pub struct LetGo {
     pub overruled: Vec<String>,
     /// Why it stays.
     pub failure: Option<String>,
+    /// Whether `force` would overrule that.
+    #[serde(default)]
+    pub can_be_forced: bool,
 }
 
 // === impl QuarantineFilter ===

@@ -94,11 +94,16 @@ impl LetGo {
     fn new(id: QueueId, released: Result<Released, ReleaseError>) -> Self {
         let id = id.to_string();
         match released {
-            Ok(Released { id: released_as, overruled }) => {
-                Self { id, released_as: Some(released_as.to_string()), overruled, failure: None }
-            }
+            Ok(Released { id: released_as, overruled }) => Self {
+                id,
+                released_as: Some(released_as.to_string()),
+                overruled,
+                failure: None,
+                can_be_forced: false,
+            },
             Err(error) => {
-                Self { id, released_as: None, overruled: Vec::new(), failure: Some(error.to_string()) }
+                let (failure, can_be_forced) = (Some(error.to_string()), error.can_be_overruled());
+                Self { id, released_as: None, overruled: Vec::new(), failure, can_be_forced }
             }
         }
     }

@@ -177,9 +177,10 @@ fn release(
 }
 
 fn told(answer: &LetGo) -> String {
-    let LetGo { id, released_as, overruled, failure } = answer;
+    let LetGo { id, released_as, overruled, failure, can_be_forced } = answer;
     let name = released_as.as_deref().unwrap_or("-");
     match (failure, overruled.as_slice()) {
+        (Some(failure), _) if *can_be_forced => format!("{} (--force overrules that)", printable(failure)),
         (Some(failure), _) => printable(failure),
         (None, []) => format!("{id} goes to its recipients as {name}"),
         (None, threats) => {
@@ -211,4 +212,22 @@ fn delete(
         return output.json(&json!({ "messages": messages }));
     }
     output.line(format_args!("{messages} deleted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_release_tells_what_would_help() {
+        let failure = Some("Q1 is infected: Late".to_owned());
+        let stays =
+            LetGo { id: "Q1".into(), released_as: None, overruled: Vec::new(), failure, can_be_forced: true };
+        assert_eq!(told(&stays), "Q1 is infected: Late (--force overrules that)");
+        let stays = LetGo { can_be_forced: false, ..stays };
+        assert_eq!(told(&stays), "Q1 is infected: Late");
+        let overruled = vec!["Late".into(), "Other".into()];
+        let gone = LetGo { released_as: Some("Q2".into()), overruled, failure: None, ..stays };
+        assert!(told(&gone).ends_with("as Q2; Late, Other do not count any more in it"), "{}", told(&gone));
+    }
 }
