@@ -258,8 +258,34 @@ fn a_file_is_scanned_without_an_installation() {
     home.must(&["scan", "good"]);
     let output = home.run(&["scan", "good", "bad"]);
     assert_eq!(code(&output), Some(1));
-    assert!(errors(&output).contains("1 of 2 files are not clean"), "{}", errors(&output));
+    assert!(errors(&output).contains("1 infected, of 2 files"), "{}", errors(&output));
     assert_eq!(code(&home.run(&["scan", "missing"])), Some(1));
+}
+
+#[test]
+fn files_that_cannot_be_read_do_not_keep_others_from_being_scanned() {
+    let home = Home::new();
+    std::fs::write(home.path().join("eicar.com"), eicar()).unwrap();
+    let output = home.run(&["scan", "nofile", "eicar.com"]);
+    assert_eq!(code(&output), Some(1));
+    let told = errors(&output);
+    assert!(told.contains("nofile: ") && told.contains("1 infected, 1 not readable, of 2 files"), "{told}");
+    let told = errors(&home.run(&["scan", "eicar.com"]));
+    assert!(told.contains("1 infected, of 1 file\n"), "{told}");
+}
+
+#[test]
+fn without_a_server_all_commands_that_need_one_end_alike() {
+    let home = Home::new();
+    home.must(&["domain", "add", "example.org", "--data", "data"]);
+    for command in [["scan", "status"].as_slice(), &["scan", "reload"], &["scan", "background", "status"]] {
+        let output = home.run(&[command, &["--data", "data"]].concat());
+        assert_eq!(code(&output), Some(69), "{command:?}: {}", errors(&output));
+        assert!(
+            errors(&output).contains("no server runs on this data folder; start it first"),
+            "{command:?}"
+        );
+    }
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(crate) fn message(id: u64, recipients: &[&str]) -> NewMessage {
 /// An engine that finds what it is told to find, in items that contain `MARK`.
 pub(crate) struct Teachable {
     known: Mutex<(String, Verdict)>,
+    /// What is found where the former does not count.
+    behind: Mutex<Verdict>,
     scans: AtomicUsize,
 }
 
@@ -53,11 +55,16 @@ pub(crate) struct Teachable {
 impl Teachable {
     /// Signatures `1`, which find nothing.
     pub(crate) fn new() -> Self {
-        Self { known: Mutex::new(("1".to_owned(), Verdict::Clean)), scans: AtomicUsize::new(0) }
+        let known = Mutex::new(("1".to_owned(), Verdict::Clean));
+        Self { known, behind: Mutex::new(Verdict::Clean), scans: AtomicUsize::new(0) }
     }
 
     pub(crate) fn learn(&self, signatures: &str, verdict_on_mark: Verdict) {
         *self.known.lock().unwrap() = (signatures.to_owned(), verdict_on_mark);
+    }
+
+    pub(crate) fn learn_behind(&self, verdict: Verdict) {
+        *self.behind.lock().unwrap() = verdict;
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -87,5 +94,15 @@ impl Engine for Teachable {
         self.scans.fetch_add(1, Ordering::SeqCst);
         let (_, verdict) = self.known.lock().unwrap().clone();
         if item.windows(4).any(|word| word == b"MARK") { verdict } else { Verdict::Clean }
+    }
+
+    fn scan_for_others(&self, item: &[u8], deadline: Instant, forgiven: &dyn Fn(&str) -> bool) -> Verdict {
+        let counts = |verdict: &Verdict| verdict.finding().is_none_or(|finding| !forgiven(&finding));
+        let behind = self.behind.lock().unwrap().clone();
+        match self.scan(item, deadline) {
+            verdict if counts(&verdict) => verdict,
+            _ if counts(&behind) => behind,
+            _ => Verdict::Clean,
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use gatepost_smtp::server::Evidence;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Details;
 use crate::clock::now_ms;
@@ -320,9 +320,9 @@ pub enum What {
         /// Of the mail, and for whom it was released.
         #[serde(flatten)]
         details: Details,
-        /// The finding that does not count any more in this content.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        overruled: Option<String>,
+        /// The findings that do not count any more in this content. Older versions have written one alone, not as a list.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
+        overruled: Vec<String>,
     },
     /// A mail was to go from the quarantine, and stays.
     #[serde(rename = "quarantine.withheld")]
@@ -550,6 +550,20 @@ pub enum What {
     },
 }
 
+/// A list, or one alone.
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::One(threat) => vec![threat],
+        Written::Several(threats) => threats,
+    })
+}
+
 /// What older versions have not written.
 const fn of_mailboxes() -> Cow<'static, str> {
     Cow::Borrowed("mailboxes")
@@ -595,5 +609,24 @@ mod tests {
         let What::BackgroundStarted { place, database, .. } = &event.what else { panic!("{event:?}") };
         assert_eq!((place.as_ref(), database.as_deref()), ("mailboxes", Some("default")));
         assert!(event.to_string().starts_with("a background scan of default (3 messages) began"), "{event}");
+    }
+
+    #[test]
+    fn what_older_versions_have_written_of_releases_is_still_read() {
+        let read = |overruled: &str| {
+            let line = format!(
+                r#"{{"at_ms":7,"event":"quarantine.released","by":"uid 0","released_as":"Q2","recipients":1{overruled}}}"#
+            );
+            let event: Event = serde_json::from_str(&line).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Event>(&serde_json::to_string(&event).unwrap()).unwrap(),
+                event
+            );
+            let What::QuarantineReleased { overruled, .. } = event.what else { panic!("{event:?}") };
+            overruled
+        };
+        assert_eq!(read(""), [""; 0]);
+        assert_eq!(read(r#","overruled":"Late""#), ["Late"]);
+        assert_eq!(read(r#","overruled":["Late","Second"]"#), ["Late", "Second"]);
     }
 }

@@ -70,6 +70,15 @@ impl History {
         self.search(session, |event| event.about.session.as_deref() == Some(session))
     }
 
+    /// All of these sessions.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_sessions(&self, sessions: &BTreeSet<String>) -> io::Result<Found> {
+        let is_one = |event: &Event| event.about.session.as_ref().is_some_and(|id| sessions.contains(id));
+        self.search(SESSION, is_one)
+    }
+
     /// All of one mail.
     ///
     /// # Errors
@@ -88,7 +97,7 @@ impl History {
     }
 
     /// Everything in which this threat was found, whatever the case of its name, or this content (its hash in hex); with what was
-    /// refused for it in a session, which never was a mail of this server.
+    /// refused for it in a session, which never was a mail of this server, and what was released in spite of it.
     ///
     /// # Errors
     /// As above.
@@ -102,6 +111,7 @@ impl History {
             | What::Remedied { threat, content, .. }
             | What::QueueVirusFound { threat, content, .. }
             | What::QuarantineVirusFound { threat, content, .. } => is_it(threat) || is_it(content),
+            What::QuarantineReleased { overruled, .. } => overruled.iter().any(|threat| is_it(threat)),
             What::Scanned { verdict, .. } => verdict.strip_prefix(INFECTED).is_some_and(is_it),
             _ => false,
         })
@@ -219,6 +229,9 @@ fn token_of(event: &Event) -> Option<&String> {
     }
 }
 
+/// In every line about a session.
+const SESSION: &str = "\"session\":\"";
+
 /// In every line about a mail.
 const QUEUE_ID: &str = "\"queue_id\":\"";
 
@@ -315,6 +328,10 @@ mod tests {
         );
         let refused = What::Scanned { verdict: "infected: Late".into(), details: Details::default() };
         log.record(about("S4", None), refused);
+        let (by, released_as, details) = ("uid 0".into(), "Q6".into(), Details::default());
+        let overruled = vec!["Other".into(), "Forced".into()];
+        let released = What::QuarantineReleased { by, released_as, details, overruled };
+        log.record(about("S5", Some("Q5")), released);
         log.record(about("S3", Some("Q3")), found("Other", "bb"));
         log.record(about("S3", Some("Q3")), What::Delivered { recipient: "<late>".into() });
         log.flush().await;
@@ -330,6 +347,7 @@ mod tests {
             "what was refused in a session as well"
         );
         assert_eq!(mails("bb"), ["Q3"]);
+        assert_eq!(mails("forced"), ["Q5"]);
         assert!(mails("late>").is_empty());
         let both = BTreeSet::from(["Q1".to_owned(), "Q3".to_owned()]);
         assert_eq!(history.of_mails(&both).unwrap().events.len(), 3);

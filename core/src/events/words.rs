@@ -236,8 +236,8 @@ impl Event {
                 let recipients = details.recipients;
                 let plural = if recipients == 1 { "" } else { "s" };
                 write!(f, " was released by {by} as {released_as} for {recipients} recipient{plural}")?;
-                if let Some(threat) = overruled {
-                    write!(f, ", although it is infected: {threat}")?;
+                if !overruled.is_empty() {
+                    write!(f, ", although it is infected: {}", overruled.join(", "))?;
                 }
                 write!(f, "{}", In(details))
             }

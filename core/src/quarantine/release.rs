@@ -33,8 +33,8 @@ pub struct Releaser {
 pub struct Released {
     /// Its new queue id.
     pub id: QueueId,
-    /// The finding that does not count from now on.
-    pub overruled: Option<String>,
+    /// The findings that do not count from now on.
+    pub overruled: Vec<String>,
 }
 
 /// Why a mail stays.
@@ -68,7 +68,7 @@ pub enum ReleaseError {
         /// Which.
         id: QueueId,
         /// What the scan said.
-        verdict: String,
+        verdict: Verdict,
     },
     /// It is not as it was when it came here.
     #[error("{0} is damaged")]
@@ -91,12 +91,26 @@ struct Content {
     hash: [u8; 32],
 }
 
+// === impl ReleaseError ===
+
+impl ReleaseError {
+    /// Whether the same order would do with `overrule`.
+    #[must_use]
+    pub fn can_be_overruled(&self) -> bool {
+        match self {
+            Self::Infected { .. } => true,
+            Self::NotScanned { verdict, .. } => verdict.finding().is_some(),
+            _ => false,
+        }
+    }
+}
+
 // === impl Releaser ===
 
 impl Releaser {
-    /// Lets one mail go. Where a fresh scan finds something, only with `overrule`: then that finding in this content does not
-    /// count any more, here or anywhere. Where another scan finds something else, the mail stays: that takes another order.
-    /// Goes on to its end where nobody waits for it.
+    /// Lets one mail go. Where a fresh scan finds something, only with `overrule`: then all that it finds in this content does
+    /// not count any more, here or anywhere. Where the mail stays, nothing was overruled. Goes on to its end where nobody waits
+    /// for it.
     ///
     /// # Errors
     /// Why it stays. A crash between the queue's flush and the removal here is put right at the next start, unless the mail
@@ -140,18 +154,19 @@ impl Releaser {
         by: &str,
     ) -> Result<Released, ReleaseError> {
         let content = self.read(id, record).await?;
-        let (stamp, overruled) = self.judge(id, &content, overrule, by).await?;
+        let (stamp, overruled) = self.judge(id, &content, overrule).await?;
         // It waits anew: a mail that has been here for weeks would have expired.
         let submission = record.submission(now_ms()).ok_or(ReleaseError::Damaged(id))?;
         let released = self.queue.allocate_id();
-        let Content { trace, body, .. } = content;
+        let Content { trace, body, hash } = content;
         let message = NewMessage { id: released, submission, trace, body, stamp: Some(stamp) };
         self.quarantine.folder.run(move |folder| folder.mark_releasing(id, Some(released))).await??;
         if let Err(error) = self.queue.append(message).await {
             self.quarantine.folder.run(move |folder| folder.mark_releasing(id, None)).await??;
             return Err(error.into());
         }
-        let (taken, is_overruled) = (record.clone(), overruled.is_some());
+        self.overrule(id, hash, &overruled, by).await;
+        let (taken, is_overruled) = (record.clone(), !overruled.is_empty());
         let gone = self.quarantine.folder.run(move |folder| folder.released(&taken, id, is_overruled)).await;
         if let Err(error) = gone.and_then(|gone| gone) {
             tracing::error!(queue_id = %id, %error, "a released mail could not be taken out of the quarantine");
@@ -191,30 +206,44 @@ impl Releaser {
         self.quarantine.folder.run(move |folder| folder.read(id, offset, octets)).await?
     }
 
-    /// The stamp to go with, and what was overruled for it.
+    /// The stamp to go with, and what has to be overruled for it. A scan names one finding, so each has another look behind it.
     async fn judge(
         &self,
         id: QueueId,
         content: &Content,
         overrule: bool,
-        by: &str,
-    ) -> Result<(Stamp, Option<String>), ReleaseError> {
-        let report = self.scan(content).await;
-        match report.verdict.finding() {
-            Some(threat) if overrule => {
-                let (ruling, by) = (Ruling { content: content.hash, threat: threat.clone() }, by.to_owned());
-                let kept = ruling.clone();
-                self.quarantine.folder.run(move |folder| folder.overrule(&kept, &by, now_ms())).await??;
-                self.quarantine.overruled.insert(ruling);
-                // What else is in it the operator has not been told yet.
-                Ok((cleared(id, self.scan(content).await)?, Some(threat)))
+    ) -> Result<(Stamp, Vec<String>), ReleaseError> {
+        let mut forgiven: Vec<String> = Vec::new();
+        loop {
+            let report = self
+                .scanner
+                .scan_forgiving(content.body.clone(), &forgiven, Priority::High, SCAN_TIME_MAX)
+                .await;
+            match report.verdict.finding() {
+                Some(threat) if overrule && !forgiven.contains(&threat) && forgiven.len() < FINDINGS_MAX => {
+                    forgiven.push(threat);
+                }
+                _ => return Ok((cleared(id, report)?, forgiven)),
             }
-            _ => Ok((cleared(id, report)?, None)),
         }
     }
 
-    async fn scan(&self, content: &Content) -> ScanReport {
-        self.scanner.scan(content.body.clone(), Priority::High, SCAN_TIME_MAX).await
+    /// Behind the queue's flush, so that no finding is overruled for a mail that stays. A crash in between overrules nothing:
+    /// then readers of the mail hear of it once other signatures find it again.
+    async fn overrule(&self, id: QueueId, content: [u8; 32], threats: &[String], by: &str) {
+        if threats.is_empty() {
+            return;
+        }
+        let ruling = |threat: &String| Ruling { content, threat: threat.clone() };
+        let rulings: Vec<Ruling> = threats.iter().map(ruling).collect();
+        for ruling in &rulings {
+            self.quarantine.overruled.insert(ruling.clone());
+        }
+        let by = by.to_owned();
+        let kept = self.quarantine.folder.run(move |folder| folder.overrule(&rulings, &by, now_ms())).await;
+        if let Err(error) = kept.and_then(|kept| kept) {
+            tracing::error!(queue_id = %id, %error, "what was overruled cannot be kept, and counts again at the next start");
+        }
     }
 }
 
@@ -223,12 +252,14 @@ fn cleared(id: QueueId, report: ScanReport) -> Result<Stamp, ReleaseError> {
     match report.verdict {
         Verdict::Clean => Ok(report.stamp),
         Verdict::Infected { threat } => Err(ReleaseError::Infected { id, threat }),
-        verdict => Err(ReleaseError::NotScanned { id, verdict: verdict.to_string() }),
+        verdict => Err(ReleaseError::NotScanned { id, verdict }),
     }
 }
 
 const PIECE_OCTETS: usize = 64 * 1024;
 /// One line of `Received` and a few signatures take a hundredth of this.
 const TRACE_OCTETS_MAX: u64 = 1024 * 1024;
+/// More names than engines have for one mail. Each is a scan that an operator waits for.
+const FINDINGS_MAX: usize = 32;
 /// An operator waits for it, as a reader would.
 const SCAN_TIME_MAX: Duration = Duration::from_secs(180);

@@ -23,11 +23,13 @@ pub(super) struct Pool {
     shared: Arc<Shared>,
 }
 
-/// Which message under which stamp: what makes two scans the same.
+/// Which message under which stamp, and what is forgiven there: what makes two scans the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct JobKey {
     pub(super) content: ContentHash,
     pub(super) stamp: Stamp,
+    /// Findings that do not count in this scan alone. With any, its verdict is not remembered.
+    pub(super) forgiven: Vec<String>,
 }
 
 /// What becomes of a message that is handed in.
@@ -123,7 +125,7 @@ impl Pool {
     pub(super) fn submit(&self, key: JobKey, body: Body, priority: Priority, due: Instant) -> Submitted {
         let shared = &self.shared;
         let mut state = shared.lock();
-        let known = state.cache.lookup(&key.content, &key.stamp);
+        let known = state.cache.lookup(&key.content, &key.stamp).filter(|_| key.forgiven.is_empty());
         if let Some(report) = known.filter(|it| !shared.overruled.overtakes(&key.content, &it.verdict)) {
             shared.metrics.remembered.inc();
             return Submitted::Known(report.clone());
@@ -226,7 +228,7 @@ impl Shared {
     /// A scan thread's life.
     fn work(&self) {
         while let Some((key, job)) = self.next_job() {
-            let report = self.run(&key.content, &job);
+            let report = self.run(&key, &job);
             if self.finish(&key, &job, report) == Next::Leave {
                 return;
             }
@@ -256,9 +258,9 @@ impl Shared {
 
     /// Scans until the signatures are the same before and after: what was found clean by some that are no longer in use
     /// vouches for nothing.
-    fn run(&self, content: &ContentHash, job: &Job) -> ScanReport {
+    fn run(&self, key: &JobKey, job: &Job) -> ScanReport {
         for _ in 0..SCANS_MAX {
-            let report = self.scan(content, job);
+            let report = self.scan(key, job);
             let is_settled = match report.verdict {
                 // What one engine has failed at, and may have failed because of, is not for its stand-in to clear at once.
                 Verdict::Infected { .. } | Verdict::TimedOut | Verdict::Failed => true,
@@ -274,9 +276,11 @@ impl Shared {
         failed(stamp_of(&*self.engine))
     }
 
-    fn scan(&self, content: &ContentHash, job: &Job) -> ScanReport {
+    fn scan(&self, key: &JobKey, job: &Job) -> ScanReport {
         let started = Instant::now();
-        let forgiven = |finding: &str| self.overruled.contains(content, finding);
+        let forgiven = |finding: &str| {
+            key.forgiven.iter().any(|it| it == finding) || self.overruled.contains(&key.content, finding)
+        };
         let scanned = catch_unwind(AssertUnwindSafe(|| {
             let due = || job.progress().due;
             let Some(held) = self.memory.enter(&job.body, &due) else {
@@ -320,7 +324,7 @@ impl Shared {
 
     fn finish(&self, key: &JobKey, job: &Job, report: ScanReport) -> Next {
         let mut state = self.lock();
-        if job.epoch == state.epoch {
+        if job.epoch == state.epoch && key.forgiven.is_empty() {
             state.cache.insert(key.content, &report);
         }
         state.jobs.remove(key);

@@ -75,13 +75,25 @@ impl Scanner {
     /// scanned once; a finding that an operator has overruled does not count, and others do. Who joins a scan that ends for want
     /// of time has another one in what is left of his own. Cancel-safe: a scan that nobody waits for is not begun.
     pub async fn scan(&self, body: Body, priority: Priority, deadline: Duration) -> ScanReport {
+        self.scan_forgiving(body, &[], priority, deadline).await
+    }
+
+    /// The same, as if these findings had been overruled in this content. Nobody else hears of this verdict: who asks for the
+    /// content meanwhile has it scanned for himself.
+    pub async fn scan_forgiving(
+        &self,
+        body: Body,
+        forgiven: &[String],
+        priority: Priority,
+        deadline: Duration,
+    ) -> ScanReport {
         let content = Box::pin(content_hash(&body)).await;
         let deadline = deadline.min(DEADLINE_MAX);
         let now = Instant::now();
         let due = now.checked_add(deadline).unwrap_or(now);
         let mut patience = deadline;
         loop {
-            let key = JobKey { content, stamp: self.current_stamp() };
+            let key = JobKey { content, stamp: self.current_stamp(), forgiven: forgiven.to_vec() };
             let submitted = self.pool.submit(key.clone(), body.clone(), priority, due);
             let has_joined = matches!(submitted, Submitted::Joined(_));
             let report = match submitted {

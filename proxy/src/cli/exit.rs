@@ -11,7 +11,7 @@ pub enum Exit {
     Failure,
     /// The arguments are wrong.
     Usage,
-    /// It cannot start: a port is taken, or another server uses the data folder.
+    /// It cannot start: a port is taken, or another server uses the data folder. Or it needs a server, and none runs.
     Unavailable,
     /// An output file cannot be made.
     CannotCreate,
@@ -66,6 +66,12 @@ impl Failure {
         Self::new(Exit::Failure, message)
     }
 
+    /// Only a running server can do it.
+    #[must_use]
+    pub fn no_server() -> Self {
+        Self::new(Exit::Unavailable, NO_SERVER)
+    }
+
     /// Standard output failed. A reader that has seen enough (`| head`) is no failure.
     #[must_use]
     pub fn of_output(error: &io::Error) -> Self {
@@ -91,3 +97,6 @@ impl fmt::Display for Failure {
         f.write_str(&self.message)
     }
 }
+
+/// What every command says that cannot do without one.
+const NO_SERVER: &str = "no server runs on this data folder; start it first";

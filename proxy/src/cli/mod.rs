@@ -21,7 +21,8 @@ mod srs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 pub use exit::{Exit, Failure};
 use output::Output;
@@ -32,7 +33,7 @@ use crate::scan_helper;
 /// Gatepost: an SMTP front end with its own queue, scanner and mailboxes.
 #[derive(Debug, Parser)]
 #[command(name = "gatepost", version, max_term_width = 110, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
-#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     place: Place,
@@ -101,6 +102,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            let error = without_hidden(error);
             // What cannot be printed (a closed pipe) cannot be reported either.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
@@ -118,6 +120,18 @@ pub fn main() -> ExitCode {
             failure.exit().into()
         }
     }
+}
+
+/// Commands that no operator gives are not suggested to him either.
+fn without_hidden(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::Strings(mut names)) = error.remove(ContextKind::SuggestedSubcommand) {
+        let cli = Cli::command();
+        names.retain(|name| !cli.find_subcommand(name).is_some_and(clap::Command::is_hide_set));
+        if !names.is_empty() {
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(names));
+        }
+    }
+    error
 }
 
 fn execute(cli: Cli, output: &mut Output) -> Result<(), Failure> {
@@ -165,14 +179,12 @@ Exit codes:
    0  done
    1  failed, or `scan` found something
   64  wrong arguments
-  69  cannot start: a port is taken, or another server uses the data folder
+  69  cannot start: a port is taken, or another server uses the data folder; or no server runs, and one is needed
   73  an output file cannot be made
   78  the configuration, a key or the permissions of a file are wrong";
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -187,6 +199,20 @@ mod tests {
             let code = exit.code();
             assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code}");
         }
+    }
+
+    #[test]
+    fn a_hidden_command_is_not_suggested() {
+        let error = Cli::try_parse_from(["gatepost", "scann"]).unwrap_err();
+        assert!(error.to_string().contains("scan-helper"), "or there is nothing to hide: {error}");
+        let told = without_hidden(error).to_string();
+        assert!(told.contains("'scan'") && !told.contains("scan-helper"), "{told}");
+    }
+
+    #[test]
+    fn help_is_a_command_as_well() {
+        let asked = |word| Cli::try_parse_from(["gatepost", word]).unwrap_err().to_string();
+        assert_eq!(asked("help"), asked("--help"));
     }
 
     #[test]

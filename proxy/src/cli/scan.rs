@@ -3,25 +3,27 @@
 mod background;
 mod trace;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use gatepost_core::events::Log;
+use gatepost_core::events;
 use gatepost_core::scan::inspect::inspect;
 use gatepost_core::scan::{Metrics, Verdict};
 use prometheus::Registry;
 use serde_json::json;
 
-use super::output::{Output, Table};
+use super::output::{Output, Table, complain};
 use super::{Exit, Failure, Site};
+use crate::config::{Log, LogLevel};
 use crate::control::Client;
 use crate::control::client::Part;
 use crate::control::message::{Engine, Line, Request};
 use crate::scan_helper::{self, Helpers};
-use crate::services;
+use crate::{services, telemetry};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -57,6 +59,16 @@ enum Command {
     Trace(trace::Arguments),
 }
 
+/// What came of the files.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    files: usize,
+    infected: usize,
+    /// Out of time, not to be looked into, or an engine has failed.
+    unscanned: usize,
+    unreadable: usize,
+}
+
 pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
     match &arguments.command {
         Some(Command::Status { json }) => engines(Request::ScanStatus, *json, site, output),
@@ -70,6 +82,10 @@ pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -
 fn scan(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
     let helpers =
         scan_helper::start_apart(site.config()?).map_err(|error| Failure::new(Exit::Configuration, error))?;
+    // An engine that fails says why in a line of the log.
+    let config = site.config()?;
+    let log = Log { level: LogLevel::Warn, ..config.log };
+    telemetry::log::start(log).map_err(Failure::general)?;
     let scanned = scan_with(&helpers, arguments, site, output);
     helpers.finish();
     scanned
@@ -84,30 +100,34 @@ fn scan_with(
     // Nobody scrapes a command; the engines count all the same.
     let metrics = Metrics::register(&Registry::new()).map_err(Failure::general)?;
     let rules = rules_folder(site)?;
-    let (config, events) = (site.config()?, Log::discarding());
+    let (config, events) = (site.config()?, events::Log::discarding());
     let engines = services::start_engines(config, rules.as_deref(), None, helpers, &events, &metrics)
         .map_err(|error| Failure::new(Exit::Configuration, error))?;
-    let mut suspects = 0_usize;
+    let mut tally = Tally::default();
     for path in &arguments.files {
-        let octets = read(path)?;
+        tally.files = tally.files.saturating_add(1);
+        let octets = match read(path) {
+            Ok(octets) => octets,
+            Err(failure) => {
+                output.finish()?;
+                complain(&failure);
+                tally.unreadable = tally.unreadable.saturating_add(1);
+                continue;
+            }
+        };
         let inspection = inspect(&*engines, &octets, Duration::from_secs(arguments.timeout));
         output.line(format_args!("{}", path.display()))?;
         inspection.to_string().lines().try_for_each(|line| output.line(format_args!("  {line}")))?;
-        if inspection.verdict != Verdict::Clean {
-            suspects = suspects.saturating_add(1);
-        }
+        tally.count(&inspection.verdict);
     }
     output.finish()?;
-    match suspects {
-        0 => Ok(()),
-        _ => Err(Failure::general(format!("{suspects} of {} files are not clean", arguments.files.len()))),
-    }
+    if tally.is_clean() { Ok(()) } else { Err(Failure::general(tally)) }
 }
 
 /// Asks the running server, which alone knows.
 fn engines(request: Request, as_json: bool, site: &Site, output: &mut Output) -> Result<(), Failure> {
     let Some(mut client) = Client::connect(&site.data()?).map_err(Failure::general)? else {
-        return Err(Failure::general("no server runs on this data folder"));
+        return Err(Failure::no_server());
     };
     let mut engines: Vec<Engine> = Vec::new();
     let take = &mut |part: Part<'_>| {
@@ -167,5 +187,54 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     }
 }
 
+// === impl Tally ===
+
+impl Tally {
+    const fn count(&mut self, verdict: &Verdict) {
+        let of_kind = match verdict {
+            Verdict::Clean => return,
+            Verdict::Infected { .. } => &mut self.infected,
+            Verdict::Unscannable { .. } | Verdict::TimedOut | Verdict::Failed => &mut self.unscanned,
+        };
+        *of_kind = of_kind.saturating_add(1);
+    }
+
+    const fn is_clean(self) -> bool {
+        self.infected == 0 && self.unscanned == 0 && self.unreadable == 0
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            (self.infected, "infected"),
+            (self.unscanned, "without a verdict"),
+            (self.unreadable, "not readable"),
+        ];
+        for (count, kind) in kinds.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{count} {kind}, ")?;
+        }
+        write!(f, "of {} file{}", self.files, if self.files == 1 { "" } else { "s" })
+    }
+}
+
 /// The largest mail that a configuration can allow; a file is held in memory while it is scanned.
 const FILE_OCTETS_MAX: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_clean_is_counted_by_its_kind() {
+        let mut tally = Tally { files: 2, unreadable: 1, ..Tally::default() };
+        tally.count(&Verdict::Infected { threat: "x".into() });
+        assert_eq!(tally.to_string(), "1 infected, 1 not readable, of 2 files");
+        let mut tally = Tally { files: 1, ..Tally::default() };
+        tally.count(&Verdict::Clean);
+        assert!(tally.is_clean());
+        tally.count(&Verdict::Failed);
+        assert!(!tally.is_clean());
+        assert_eq!(tally.to_string(), "1 without a verdict, of 1 file");
+    }
+}

@@ -112,10 +112,13 @@ pub struct LetGo {
     pub id: String,
     /// The one that it has now.
     pub released_as: Option<String>,
-    /// The finding that does not count any more in this content.
-    pub overruled: Option<String>,
+    /// The findings that do not count any more in this content.
+    pub overruled: Vec<String>,
     /// Why it stays.
     pub failure: Option<String>,
+    /// Whether `force` would overrule that.
+    #[serde(default)]
+    pub can_be_forced: bool,
 }
 
 // === impl QuarantineFilter ===

@@ -20,7 +20,7 @@ pub enum Refused {
     #[error("{0} is not in the quarantine")]
     Unknown(QueueId),
     /// It needs what only a running server has.
-    #[error("no server runs on this data folder, so nothing can be released: start it first")]
+    #[error("nobody here can release mail")]
     NoServer,
     /// The disk.
     #[error("the quarantine: {0}")]
@@ -94,10 +94,17 @@ impl LetGo {
     fn new(id: QueueId, released: Result<Released, ReleaseError>) -> Self {
         let id = id.to_string();
         match released {
-            Ok(Released { id: released_as, overruled }) => {
-                Self { id, released_as: Some(released_as.to_string()), overruled, failure: None }
+            Ok(Released { id: released_as, overruled }) => Self {
+                id,
+                released_as: Some(released_as.to_string()),
+                overruled,
+                failure: None,
+                can_be_forced: false,
+            },
+            Err(error) => {
+                let (failure, can_be_forced) = (Some(error.to_string()), error.can_be_overruled());
+                Self { id, released_as: None, overruled: Vec::new(), failure, can_be_forced }
             }
-            Err(error) => Self { id, released_as: None, overruled: None, failure: Some(error.to_string()) },
         }
     }
 }

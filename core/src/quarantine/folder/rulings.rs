@@ -37,11 +37,13 @@ fn read(disk: &dyn Disk, root: &Path) -> io::Result<Vec<Kept>> {
 
 impl Folder {
     /// Durable when this returns. The oldest goes where there are too many.
-    pub(in super::super) fn overrule(&self, ruling: &Ruling, by: &str, at_ms: u64) -> io::Result<()> {
+    pub(in super::super) fn overrule(&self, rulings: &[Ruling], by: &str, at_ms: u64) -> io::Result<()> {
         let mut kept = read(&*self.disk, &self.root)?;
-        kept.retain(|known| known.ruling().as_ref() != Some(ruling));
-        let content = blake3::Hash::from_bytes(ruling.content).to_hex().to_string();
-        kept.push(Kept { content, threat: ruling.threat.clone(), at_ms, by: by.to_owned() });
+        kept.retain(|known| known.ruling().is_none_or(|known| !rulings.contains(&known)));
+        for ruling in rulings {
+            let content = blake3::Hash::from_bytes(ruling.content).to_hex().to_string();
+            kept.push(Kept { content, threat: ruling.threat.clone(), at_ms, by: by.to_owned() });
+        }
         let surplus = kept.len().saturating_sub(RULINGS_MAX);
         kept.drain(..surplus);
         let mut text = serde_json::to_vec_pretty(&kept)?;

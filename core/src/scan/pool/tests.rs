@@ -75,7 +75,7 @@ fn body(text: &str) -> Body {
 
 fn key(text: &str) -> JobKey {
     let stamp = Stamp::new(EngineIdentity::new("gated", "1").unwrap(), super::super::POLICY_VERSION);
-    JobKey { content: *blake3::hash(&message(text)).as_bytes(), stamp }
+    JobKey { content: *blake3::hash(&message(text)).as_bytes(), stamp, forgiven: Vec::new() }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use gatepost_core::events::Log;
 use gatepost_core::quarantine::{Quarantine, Settings};
 use gatepost_core::scan::Overruled;
 
+use super::super::Failure;
 use super::super::queue::source::lock;
-use super::super::{Exit, Failure};
 use crate::control::client::Part;
 use crate::control::kept::QuarantineRequest;
 use crate::control::message::Line;
@@ -59,9 +59,8 @@ impl Hearer for Reader<'_> {
 }
 
 fn failure(refused: Refused) -> Failure {
-    let exit = match refused {
-        Refused::NoServer => Exit::Unavailable,
-        Refused::NotAnId(_) | Refused::Unknown(_) | Refused::Io(_) => Exit::Failure,
-    };
-    Failure::new(exit, refused)
+    match refused {
+        Refused::NoServer => Failure::no_server(),
+        Refused::NotAnId(_) | Refused::Unknown(_) | Refused::Io(_) => Failure::general(refused),
+    }
 }

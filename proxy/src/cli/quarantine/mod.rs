@@ -12,7 +12,7 @@ use serde_json::json;
 use self::filter::Matching;
 use super::arguments::Form;
 use super::output::{Output, Table, printable, time};
-use super::queue::Source;
+use super::queue::{Source, confirm_deletion};
 use super::{Exit, Failure, Site};
 use crate::control::client::Part;
 use crate::control::kept::{Kept, KeptDetails, LetGo, QuarantineFilter, QuarantineRequest};
@@ -52,6 +52,9 @@ pub(super) enum Command {
     Delete {
         #[command(flatten)]
         matching: Matching,
+        /// Do not ask before several mails are deleted.
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         form: Form,
     },
@@ -69,9 +72,14 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
             let filter = matching.explicit_filter()?;
             release(&mut Source::open(&folder)?, filter, *force, form.json, output)
         }
-        Command::Delete { matching, form } => {
+        Command::Delete { matching, yes, form } => {
             let filter = matching.explicit_filter()?;
-            delete(&mut Source::open(&folder)?, filter, form.json, output)
+            let mut source = Source::open(&folder)?;
+            if !yes {
+                let list = QuarantineRequest::List(filter.clone());
+                confirm_deletion(&mut source, Request::Quarantine(list), "mails", output)?;
+            }
+            delete(&mut source, filter, form.json, output)
         }
     }
 }
@@ -169,17 +177,17 @@ fn release(
 }
 
 fn told(answer: &LetGo) -> String {
-    let LetGo { id, released_as, overruled, failure } = answer;
+    let LetGo { id, released_as, overruled, failure, can_be_forced } = answer;
     let name = released_as.as_deref().unwrap_or("-");
-    match (failure, overruled) {
+    match (failure, overruled.as_slice()) {
+        (Some(failure), _) if *can_be_forced => format!("{} (--force overrules that)", printable(failure)),
         (Some(failure), _) => printable(failure),
-        (None, Some(threat)) => {
-            format!(
-                "{id} goes to its recipients as {name}; {} does not count any more in it",
-                printable(threat)
-            )
+        (None, []) => format!("{id} goes to its recipients as {name}"),
+        (None, threats) => {
+            let (threats, verb) =
+                (printable(&threats.join(", ")), if threats.len() == 1 { "does" } else { "do" });
+            format!("{id} goes to its recipients as {name}; {threats} {verb} not count any more in it")
         }
-        (None, None) => format!("{id} goes to its recipients as {name}"),
     }
 }
 
@@ -204,4 +212,22 @@ fn delete(
         return output.json(&json!({ "messages": messages }));
     }
     output.line(format_args!("{messages} deleted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_release_tells_what_would_help() {
+        let failure = Some("Q1 is infected: Late".to_owned());
+        let stays =
+            LetGo { id: "Q1".into(), released_as: None, overruled: Vec::new(), failure, can_be_forced: true };
+        assert_eq!(told(&stays), "Q1 is infected: Late (--force overrules that)");
+        let stays = LetGo { can_be_forced: false, ..stays };
+        assert_eq!(told(&stays), "Q1 is infected: Late");
+        let overruled = vec!["Late".into(), "Other".into()];
+        let gone = LetGo { released_as: Some("Q2".into()), overruled, failure: None, ..stays };
+        assert!(told(&gone).ends_with("as Q2; Late, Other do not count any more in it"), "{}", told(&gone));
+    }
 }

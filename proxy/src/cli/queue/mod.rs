@@ -16,7 +16,9 @@ use gatepost_core::queue::QueueId;
 use super::arguments::Form;
 use super::output::Output;
 use super::{Failure, Site};
+use crate::control::message::Request;
 use filter::Matching;
+pub(super) use orders::confirm_deletion;
 pub(super) use source::Source;
 
 #[derive(Debug, Subcommand)]
@@ -154,7 +156,9 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
             let filter = matching.explicit_filter()?;
             let mut source = Source::open(&folder)?;
             if !yes {
-                orders::confirm_deletion(&mut source, &filter, end.bounce, output)?;
+                let what =
+                    if end.bounce { "messages; their senders are told" } else { "messages; nobody is told" };
+                confirm_deletion(&mut source, Request::List(filter.clone()), what, output)?;
             }
             orders::delete(&mut source, &filter, end.bounce, form.json, output)
         }

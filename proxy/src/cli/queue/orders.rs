@@ -55,26 +55,26 @@ pub(super) fn delete(
     tell(reached, if bounce { "given up" } else { "deleted" }, json, output)
 }
 
-/// A person who deletes more than one message is asked.
-pub(super) fn confirm_deletion(
+/// A person who deletes more than one mail is asked. `list` names them one a line; `what` says what they are, and what becomes
+/// of them.
+pub(in crate::cli) fn confirm_deletion(
     source: &mut Source,
-    filter: &Filter,
-    bounce: bool,
+    list: Request,
+    what: &str,
     output: &mut Output,
 ) -> Result<(), Failure> {
     if !(io::stdin().is_terminal() && output.is_terminal()) {
         return Ok(());
     }
     let mut count = 0_usize;
-    source.ask(Request::List(filter.clone()), &mut |_| {
+    source.ask(list, &mut |_| {
         count = count.saturating_add(1);
         Ok(())
     })?;
     if count <= 1 {
         return Ok(());
     }
-    let how = if bounce { "their senders are told" } else { "nobody is told" };
-    output.line(format_args!("delete {count} messages for good; {how}? (yes or no)"))?;
+    output.line(format_args!("delete for good {count} {what}? (yes or no)"))?;
     output.finish()?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(Failure::general)?;

@@ -95,9 +95,7 @@ fn answer(
         }
         Request::Quarantine(request) => quarantine::answer_from_files(folder, request, take),
         Request::Stats => take(Part::Line(Line::Stats(Box::new(snapshot(folder)?.stats().into())))),
-        Request::ScanStatus | Request::ScanReload | Request::BackgroundScan(_) => {
-            Err(Failure::general("no server runs on this data folder"))
-        }
+        Request::ScanStatus | Request::ScanReload | Request::BackgroundScan(_) => Err(Failure::no_server()),
         Request::Change(order) => take(Part::Line(Line::Affected(obey(folder, order)?.into()))),
     }
 }
@@ -153,10 +151,7 @@ async fn change(queue: &Queue, order: Order, by: &str) -> Result<Affected, Failu
             queue.remove(&selection(filter)?, removal, by).await.map_err(Failure::general)
         }
         // A start of the server would try them at their own time all the same.
-        Order::Retry(_) => Err(Failure::new(
-            Exit::Unavailable,
-            "no server runs on this data folder, so nothing can be tried: start it first",
-        )),
+        Order::Retry(_) => Err(Failure::no_server()),
     }
 }
 

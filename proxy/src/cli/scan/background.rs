@@ -7,7 +7,7 @@ use gatepost_core::background::State;
 use serde_json::json;
 
 use super::super::output::{Output, Table, time};
-use super::super::{Exit, Failure, Site};
+use super::super::{Failure, Site};
 use crate::control::Client;
 use crate::control::background::{BackgroundOrder, BackgroundStatus};
 use crate::control::client::Part;
@@ -72,8 +72,7 @@ pub(super) fn execute(command: &Command, site: &Site, output: &mut Output) -> Re
 
 fn ask(order: BackgroundOrder, site: &Site) -> Result<Vec<BackgroundStatus>, Failure> {
     let client = Client::connect(&site.data()?).map_err(Failure::general)?;
-    let mut client =
-        client.ok_or_else(|| Failure::new(Exit::Unavailable, "no server runs on this folder"))?;
+    let mut client = client.ok_or_else(Failure::no_server)?;
     let mut places = Vec::new();
     client
         .ask(Request::BackgroundScan(order), &mut |part| match part {

@@ -40,19 +40,28 @@ struct Traced {
     copies: Vec<(ContentHash, Copied)>,
     /// All of the mails that it came as, as far back as the log goes.
     events: Vec<Event>,
+    /// Sessions in which it was found, and that no mail came out of.
+    refused_in: BTreeSet<String>,
 }
 
 pub(super) fn execute(arguments: &Arguments, site: &Site, output: &mut Output) -> Result<(), Failure> {
     let traced = trace(&Subject::of(&arguments.subject), site)?;
     if arguments.json {
-        return output.json(&traced.json());
+        output.json(&traced.json())?;
+        output.finish()?;
     }
     if traced.copies.is_empty() && traced.events.is_empty() {
         let subject = printable(&arguments.subject);
         return Err(Failure::general(format!("neither the event log nor a mailbox knows of {subject}")));
     }
+    if arguments.json {
+        return Ok(());
+    }
     for event in &traced.events {
         output.line(format_args!("{}  {}", precise_time(event.at_ms), printable(&event.to_string())))?;
+    }
+    for session in &traced.refused_in {
+        output.line(format_args!("refused in session {}, nobody got it", printable(session)))?;
     }
     if !traced.copies.is_empty() {
         let mut table = Table::new(&["MAILBOX", "FOLDER", "UID", "MAIL", "RECEIVED"]);
@@ -86,10 +95,40 @@ fn trace(subject: &Subject, site: &Site) -> Result<Traced, Failure> {
     };
     mails.extend(named.iter().filter_map(|event| event.about.queue_id.clone()));
     let mut events = story(&history, mails).map_err(unreadable)?;
+    let refused_in = refused_in(&history, &named).map_err(unreadable)?;
     // What a session has refused.
     events.extend(named.into_iter().filter(|event| event.about.queue_id.is_none()));
     events.sort_by_key(|event| event.at_ms);
-    Ok(Traced { copies, events })
+    told_once(&mut events);
+    Ok(Traced { copies, events, refused_in })
+}
+
+/// A finding of a session may have led to a mail in queue or quarantine all the same: where the session has one, nothing is said.
+fn refused_in(history: &History, named: &[Event]) -> io::Result<BTreeSet<String>> {
+    let of_session = named.iter().filter(|event| event.about.queue_id.is_none());
+    let mut sessions: BTreeSet<String> = of_session.filter_map(|event| event.about.session.clone()).collect();
+    if sessions.is_empty() {
+        return Ok(sessions);
+    }
+    for event in history.of_sessions(&sessions)?.events {
+        if let (Some(session), Some(_)) = (&event.about.session, &event.about.queue_id) {
+            sessions.remove(session);
+        }
+    }
+    Ok(sessions)
+}
+
+/// A rewriting is noted for either of the ids.
+fn told_once(events: &mut Vec<Event>) {
+    let mut rewritten = Vec::new();
+    events.retain(|event| {
+        let What::Rewritten { .. } = &event.what else { return true };
+        let is_new = !rewritten.contains(&event.what);
+        if is_new {
+            rewritten.push(event.what.clone());
+        }
+        is_new
+    });
 }
 
 /// All of these mails, and of those that they went on as: rewritten, kept from a mailbox, released.
@@ -166,7 +205,7 @@ impl Traced {
                 })
             })
             .collect();
-        json!({ "copies": copies, "readers": self.readers(), "events": self.events })
+        json!({ "copies": copies, "readers": self.readers(), "refused_in": self.refused_in, "events": self.events })
     }
 }
 
@@ -192,6 +231,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_session_refused_is_told_unless_mail_came_out_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::start(folder.path(), None).unwrap();
+        let record = |session: &str, id: Option<&str>, what| {
+            let queue_id = id.map(str::to_owned);
+            log.record(About { session: Some(session.into()), queue_id, ..About::default() }, what);
+        };
+        let scanned = || What::Scanned { verdict: "infected: Late".into(), details: Details::default() };
+        record("S1", None, scanned());
+        record("S2", None, scanned());
+        record("S2", Some("Q2"), What::Delivered { recipient: "<me@x>".into() });
+        log.flush().await;
+        let history = History::open(folder.path());
+        let named = history.of_finding("late").unwrap().events;
+        assert_eq!(refused_in(&history, &named).unwrap(), BTreeSet::from(["S1".to_owned()]));
+    }
+
+    #[test]
+    fn a_rewriting_is_told_once() {
+        let rewritten = |id: &str| {
+            let what = What::Rewritten {
+                original: "Q1".into(),
+                rewritten_as: "Q2".into(),
+                threat: "Late".into(),
+                removed: 1,
+                cleaned: 0,
+                clean_failed: 0,
+                details: Details::default(),
+            };
+            Event::now(About { queue_id: Some(id.into()), ..About::default() }, what)
+        };
+        let mut events = vec![rewritten("Q1"), rewritten("Q2")];
+        told_once(&mut events);
+        assert_eq!(events.len(), 1);
+    }
+
+    #[tokio::test]
     async fn a_mail_is_followed_through_all_that_it_went_on_as() {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::start(folder.path(), None).unwrap();
@@ -203,7 +279,7 @@ mod tests {
         record("Q2", What::Delivered { recipient: to() });
         let (by, released_as) = ("uid 0".into(), "Q3".into());
         let details = Details::default();
-        record("Q2", What::QuarantineReleased { by, released_as, details, overruled: None });
+        record("Q2", What::QuarantineReleased { by, released_as, details, overruled: Vec::new() });
         record("Q3", What::Delivered { recipient: to() });
         record("Q4", What::Delivered { recipient: to() });
         log.flush().await;

@@ -2,7 +2,7 @@
 
 use super::house::{ALICE, BOB, House, Running};
 use super::*;
-use crate::disk::Fault;
+use crate::disk::{Disk as _, Fault};
 use crate::memory::MemoryBudget;
 use crate::quarantine::{ReleaseError, Released, Releaser, Selection};
 use crate::queue::QueueId;
@@ -42,6 +42,10 @@ async fn is_kept(running: &Running, id: QueueId) -> bool {
     !running.quarantine.list(Selection::one(id), "test").await.unwrap().is_empty()
 }
 
+fn has_rulings(house: &House) -> bool {
+    house.quarantine_disk.open(Path::new("/quarantine/overruled.json"), true).is_ok()
+}
+
 #[tokio::test]
 async fn a_mail_that_is_clean_by_newer_signatures_goes_to_its_recipients_as_it_was() {
     let house = House::new();
@@ -53,7 +57,7 @@ async fn a_mail_that_is_clean_by_newer_signatures_goes_to_its_recipients_as_it_w
     ));
     house.engine.learn("corrected", Verdict::Clean);
     let released = release(&running, id, false).await.unwrap();
-    assert_eq!(released.overruled, None);
+    assert_eq!(released.overruled, [""; 0]);
     running.until_queue_empty().await;
     for mailbox in [ALICE, BOB] {
         let message = running.store.inner.fetch(mailbox, 1).await.unwrap().unwrap();
@@ -77,7 +81,7 @@ async fn what_was_overruled_stays_overruled_in_this_content_and_by_this_name_alo
     let running = start(&house).await;
     let id = quarantined(&house, &running).await;
     let released = release(&running, id, true).await.unwrap();
-    assert_eq!(released.overruled.as_deref(), Some("Late"));
+    assert_eq!(released.overruled, ["Late"]);
     running.until_queue_empty().await;
     assert_eq!((running.count(ALICE).await, running.count(BOB).await), (1, 1));
     running.stop().await;
@@ -93,6 +97,49 @@ async fn what_was_overruled_stays_overruled_in_this_content_and_by_this_name_alo
     running.until_queue_empty().await;
     assert_eq!(running.count(ALICE).await, 2);
     assert!(is_kept(&running, id).await);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn all_that_is_found_is_overruled_by_one_order() {
+    let house = House::new();
+    let running = start(&house).await;
+    house.engine.learn_behind(found("Second"));
+    let id = quarantined(&house, &running).await;
+    assert!(release(&running, id, false).await.is_err());
+    let released = release(&running, id, true).await.unwrap();
+    assert_eq!(released.overruled, ["Late", "Second"]);
+    assert!(has_rulings(&house));
+    running.until_queue_empty().await;
+    assert_eq!((running.count(ALICE).await, running.count(BOB).await), (1, 1));
+    running.stop().await;
+
+    let running = start(&house).await;
+    house.engine.learn("same", found("Late"));
+    running.accept(None, &[ALICE]).await;
+    running.until_queue_empty().await;
+    assert_eq!(running.count(ALICE).await, 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_overruled_for_a_mail_that_stays() {
+    let house = House::new();
+    let running = start(&house).await;
+    let id = quarantined(&house, &running).await;
+    house.engine.learn_behind(Verdict::Failed);
+    assert!(matches!(release(&running, id, true).await, Err(ReleaseError::NotScanned { .. })));
+    assert!(!has_rulings(&house));
+
+    let other = running.accept(None, &[ALICE]).await;
+    running.until_queue_empty().await;
+    assert!(is_kept(&running, other).await, "the same content still counts");
+
+    // Now all that is found is known, but the queue does not take the mail.
+    house.engine.learn_behind(Verdict::Clean);
+    running.queue.close().await;
+    assert!(matches!(release(&running, id, true).await, Err(ReleaseError::Queue(_))));
+    assert!(is_kept(&running, id).await && !has_rulings(&house));
     running.stop().await;
 }
 
@@ -122,7 +169,8 @@ async fn what_cannot_be_looked_into_is_quarantined_and_the_operator_may_overrule
     running.until_queue_empty().await;
     let kept = running.quarantine.list(Selection::one(id), "test").await.unwrap();
     assert!(kept[0].threat.starts_with("unscannable."), "never deleted: {kept:?}");
-    assert!(matches!(release(&running, id, false).await, Err(ReleaseError::NotScanned { .. })));
+    let stays = release(&running, id, false).await.unwrap_err();
+    assert!(matches!(stays, ReleaseError::NotScanned { .. }) && stays.can_be_overruled());
     release(&running, id, true).await.unwrap();
     running.until_queue_empty().await;
     assert_eq!(running.count(ALICE).await, 1);
