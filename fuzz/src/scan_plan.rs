@@ -107,7 +107,9 @@ fn multipart(choice: u8, input: &mut Input<'_>, depth: usize, leaves: &mut Vec<V
 fn leaf(choice: u8, input: &mut Input<'_>, leaves: &mut Vec<Vec<u8>>) -> Vec<u8> {
     // Behind this octet nothing begins that would be opened: it is too large for the properties of LZMA, whose header has no
     // mark and any octet below it in front. What is opened wherever it stands is left out below.
-    let content = &[b"\xE1", input.octets()].concat()[..];
+    // And it is too short for a second block of a tar archive, of which the first may be anything.
+    let content = [b"\xE1", input.octets()].concat();
+    let content = &content[..content.len().min(LEAF_OCTETS_MAX)];
     let (encoding, coded, content) = match choice / 8 % 3 {
         0 => ("base64", base64_lines(content), content.to_vec()),
         1 => ("quoted-printable", quoted_printable(content), content.to_vec()),
@@ -116,10 +118,10 @@ fn leaf(choice: u8, input: &mut Input<'_>, leaves: &mut Vec<Vec<u8>>) -> Vec<u8>
             ("8bit", text.clone(), text)
         }
     };
-    // An archive by chance may be broken: that would be an obstacle by right.
-    if content.windows(2).any(|window| window == b"PK") || content.windows(5).any(|window| window == b"begin")
-    {
-        return b"Content-Type: text/plain\r\n\r\nno archives here".to_vec();
+    // An archive by chance may be broken, and a message ambiguous: that would be an obstacle by right.
+    let has = |word: &[u8]| content.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
+    if has(b"PK") || has(b"begin") || has(b"content-t") {
+        return b"Content-Type: text/plain\r\n\r\nneither archives nor messages here".to_vec();
     }
     leaves.push(content);
     let head =
@@ -151,5 +153,7 @@ fn quoted_printable(octets: &[u8]) -> Vec<u8> {
 }
 
 const DEPTH: usize = 4;
-/// Sixteen ways to read base64, the octets as they are and quoted-printable, for each of three ends of a header section.
-const DECODINGS_MAX: usize = 3 * 18;
+const LEAF_OCTETS_MAX: usize = 1_023;
+/// Sixteen ways to read base64, the octets as they are and eight ways to read quoted-printable, for each of nine ends of a
+/// header section.
+const DECODINGS_MAX: usize = 9 * 25;

@@ -28,10 +28,9 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: D
         let depth = depth.in_archive();
         match format {
             Format::Zip => zip_archive::walk(walk, name, octets, depth)?,
-            Format::ZipInside { from, to } => {
-                zip_archive::walk(walk, name, octets.get(from..to).unwrap_or_default(), depth)?;
+            Format::Tar { at } => {
+                tar_archive::walk(walk, name, octets.get(at..).unwrap_or_default(), depth)?;
             }
-            Format::Tar => tar_archive::walk(walk, name, octets, depth)?,
             Format::SevenZip { at } => {
                 seven_zip::walk(walk, name, octets.get(at..).unwrap_or_default(), depth)?;
             }
@@ -55,12 +54,10 @@ pub(super) fn unpack(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Zip,
-    /// With more behind it than a zip archive has.
-    ZipInside {
-        from: usize,
-        to: usize,
+    /// Where it begins: blocks that are no header may stand in front.
+    Tar {
+        at: usize,
     },
-    Tar,
     /// Where it begins: a program that unpacks itself stands in front.
     SevenZip {
         at: usize,
@@ -80,12 +77,8 @@ struct Unpacked {
 
 impl Format {
     fn all_of(octets: &[u8]) -> impl Iterator<Item = Self> {
-        let zip = if zip_archive::looks_like_zip(octets) {
-            Some(Self::Zip)
-        } else {
-            zip_archive::find_inside(octets).map(|at| Self::ZipInside { from: at.start, to: at.end })
-        };
-        let tar = tar_archive::looks_like_tar(octets).then_some(Self::Tar);
+        let zip = zip_archive::has_entries(octets).then_some(Self::Zip);
+        let tar = tar_archive::find(octets).map(|at| Self::Tar { at });
         let seven_zip = seven_zip::find(octets).map(|at| Self::SevenZip { at });
         let stream = Coding::of(octets).map(Self::Stream);
         [stream, tar, seven_zip, zip].into_iter().flatten()

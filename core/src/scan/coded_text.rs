@@ -40,6 +40,10 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, text: &[u8], depth: Dep
             overlaps = overlaps.saturating_add(1);
         }
         if overlaps > OVERLAPS_MAX {
+            if coding == Coding::UuEncode && !has_usual_mode(line) && !begins_encoded(body) {
+                // Prose, as it seems.
+                continue;
+            }
             return walk.obstacle(&name, Obstacle::Ambiguous);
         }
         end = end.max(at.saturating_add(body.len()));
@@ -70,11 +74,12 @@ impl Coding {
         if line.starts_with(b"=ybegin ") {
             return Some(Self::YEnc);
         }
-        if let Some(rest) = line.strip_prefix(b"begin-base64 ") {
-            return has_mode(rest).then_some(Self::UuBase64);
+        let (head, rest) = line.split_at_checked(line.iter().position(|octet| is_blank(*octet))?)?;
+        match head {
+            b"begin-base64" | b"begin-base64-encoded" => has_mode(rest).then_some(Self::UuBase64),
+            b"begin" | b"begin-encoded" => (has_mode(rest) || begins_encoded(body)).then_some(Self::UuEncode),
+            _ => None,
         }
-        let rest = line.strip_prefix(b"begin ")?;
-        (has_mode(rest) || begins_encoded(body)).then_some(Self::UuEncode)
     }
 
     /// The last word of the line, or all that stands behind `name=`.
@@ -170,17 +175,33 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Three or four octal digits and a name.
+/// Octal digits, a blank and a name. Some readers take any number of digits.
 fn has_mode(rest: &[u8]) -> bool {
-    let rest = rest.trim_ascii_start();
-    let digits = rest.iter().take_while(|octet| matches!(octet, b'0'..=b'7')).count();
-    (3..=4).contains(&digits) && rest.get(digits) == Some(&b' ')
+    mode_digits(rest) > 0
 }
 
-/// Whether the first line that is not blank is one of uuencode. Where that cannot be told from nearby, it may be.
+/// Whether a line that begins a file has a mode of three or four digits, as programs write it.
+fn has_usual_mode(line: &[u8]) -> bool {
+    let rest = line.iter().position(|octet| is_blank(*octet)).and_then(|at| line.get(at..));
+    (3..=4).contains(&mode_digits(rest.unwrap_or_default()))
+}
+
+/// How many digits a mode has that a blank follows.
+fn mode_digits(rest: &[u8]) -> usize {
+    let rest = rest.trim_ascii_start();
+    let digits = rest.iter().take_while(|octet| matches!(octet, b'0'..=b'7')).count();
+    if rest.get(digits).is_some_and(|octet| is_blank(*octet)) { digits } else { 0 }
+}
+
+fn is_blank(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
+}
+
+/// Whether the first line that is neither blank nor of no octets is one of uuencode. Where that cannot be told from nearby, it may be.
 fn begins_encoded(body: &[u8]) -> bool {
     let near = body.get(..NEAR_OCTETS).unwrap_or(body);
-    let first = near.split_inclusive(|octet| *octet == b'\n').find(|line| !line.trim_ascii().is_empty());
+    let is_empty = |line: &[u8]| line.trim_ascii().is_empty() || line.starts_with(b"`");
+    let first = near.split_inclusive(|octet| *octet == b'\n').find(|line| !is_empty(line));
     let is_cut = first.is_none_or(|line| line.len() <= UU_LINE_OCTETS_MAX && !line.ends_with(b"\n"));
     if is_cut && near.len() < body.len() {
         return true;
@@ -188,14 +209,16 @@ fn begins_encoded(body: &[u8]) -> bool {
     first.and_then(|line| lines(line).next()).is_some_and(is_encoded)
 }
 
-/// Whether this is a line of uuencode: its length and what it says of it agree.
+/// Whether this is a line of uuencode: its length says so many characters, and they are there. What is behind them is a
+/// checksum of some programs, or junk that readers pass over.
 fn is_encoded(line: &[u8]) -> bool {
     let Some((length, digits)) = line.split_first() else { return false };
     let octets = usize::from(six_bits(*length));
     let wanted = octets.div_ceil(3).saturating_mul(4);
-    // Some append a checksum; blanks at the end get lost.
-    let fits = (wanted.saturating_sub(3)..=wanted.saturating_add(1)).contains(&digits.len());
-    octets > 0 && fits && line.iter().all(|octet| (b' '..=b'`').contains(octet))
+    let digits = digits.get(..wanted).unwrap_or(digits);
+    // Blanks at the end get lost.
+    let fits = digits.len() >= wanted.saturating_sub(3);
+    octets > 0 && fits && [length].into_iter().chain(digits).all(|octet| (b' '..=b'`').contains(octet))
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {

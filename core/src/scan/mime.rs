@@ -9,6 +9,7 @@ mod base64;
 mod boundary;
 mod fields;
 mod parts;
+mod quoted;
 
 use std::borrow::Cow;
 
@@ -18,6 +19,7 @@ use self::base64::Base64;
 use super::verdict::Obstacle;
 use boundary::LaxTypes;
 use fields::{Section, field_value};
+use quoted::Quoted;
 
 pub(super) use self::base64::decode as decode_base64;
 pub(super) use boundary::has_delimiter;
@@ -37,6 +39,8 @@ pub(super) struct Entity<'a> {
     pub(super) encodings: Vec<TransferEncoding>,
     /// Whether the fields hold octets or words that readers take for different things.
     pub(super) is_ambiguous: bool,
+    /// Whether the standard's reading takes the beginning of the body for fields still.
+    pub(super) is_cut: bool,
     /// What follows the header section.
     pub(super) body: &'a [u8],
 }
@@ -56,7 +60,7 @@ pub(super) struct MediaType {
 pub(super) enum TransferEncoding {
     Base64(Base64),
     Identity,
-    QuotedPrintable,
+    QuotedPrintable(Quoted),
 }
 
 /// Undoes a transfer encoding the way the most forgiving reader does: nothing is an error.
@@ -64,20 +68,49 @@ pub(super) fn decode(body: &[u8], encoding: TransferEncoding) -> Cow<'_, [u8]> {
     match encoding {
         TransferEncoding::Identity => Cow::Borrowed(body),
         TransferEncoding::Base64(reading) => Cow::Owned(reading.decode(body)),
-        TransferEncoding::QuotedPrintable => Cow::Owned(decode_quoted_printable(body)),
+        TransferEncoding::QuotedPrintable(reading) => Cow::Owned(reading.decode(body)),
     }
 }
 
-/// Whether a file that no one calls a message is opened as one by who knows its kind (`.eml`, `.mht`): it begins with a field,
-/// whichever, and has one that hides content from a look at its octets. A line of blanks does not end the fields.
-pub(super) fn looks_like_message(octets: &[u8]) -> bool {
+/// A file that no one calls a message, if it is opened as one by who knows its kind (`.eml`, `.mht`), from its first line on:
+/// before the first empty line, it has a field that hides content from a look at its octets. Readers pass over this or that in
+/// front of it, so that it may begin with anything that is a text; and a line of blanks does not end the fields.
+pub(super) fn as_message(octets: &[u8]) -> Option<&[u8]> {
     let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
-    let begin = octets.get(..octets.len().min(MESSAGE_LOOK_OCTETS)).unwrap_or_default();
-    let mut lines = begin.split(|octet| *octet == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let first = lines.next().unwrap_or_default();
-    let begins = first.starts_with(b"From ") || fields::is_field(first);
-    let mut header = std::iter::once(first).chain(lines.take_while(|line| !line.is_empty()));
-    begins && header.any(fields::is_mime_field)
+    let from = octets.iter().position(|octet| !matches!(octet, b'\r' | b'\n'))?;
+    let octets = octets.get(from..)?;
+    let mut rest = octets;
+    let (mut begins, mut is_text) = (false, true);
+    while let Some((line, behind)) = split_line(rest) {
+        let is_far = octets.len().saturating_sub(rest.len()) > MESSAGE_LOOK_OCTETS;
+        let is_field = fields::is_field(line);
+        begins |= rest.len() == octets.len() && (is_field || line.starts_with(b"From "));
+        let goes_on = begins || is_text;
+        if line.is_empty() || !goes_on || (is_far && !is_field && !matches!(line.first(), Some(b' ' | b'\t')))
+        {
+            return None;
+        }
+        if fields::is_mime_field(line) {
+            return Some(octets);
+        }
+        is_text &= !line.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t');
+        rest = behind;
+    }
+    None
+}
+
+/// The first line and what is behind it, for the reader that ends lines in the most places: at LF, and at CR alone.
+fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    if text.is_empty() {
+        return None;
+    }
+    let (line, end) = text.split_at_checked(memchr::memchr2(b'\r', b'\n', text).unwrap_or(text.len()))?;
+    let returns = end.iter().take_while(|octet| **octet == b'\r').count();
+    let behind = match end.get(returns) {
+        Some(b'\n') => end.get(returns.saturating_add(1)..),
+        _ => end.get(1..),
+    };
+    Some((line, behind.unwrap_or_default()))
 }
 
 // === impl Entity ===
@@ -97,6 +130,7 @@ impl<'a> Entity<'a> {
             lax: LaxTypes::default(),
             encodings: Vec::new(),
             is_ambiguous: section.is_ambiguous,
+            is_cut: section.is_cut,
             body: section.body,
         };
         let parser = MessageParser::new().with_mime_headers();
@@ -129,15 +163,23 @@ impl<'a> Entity<'a> {
                 entity.add_encoding(TransferEncoding::Base64(reading));
             }
         }
+        if entity.encodings.contains(&TransferEncoding::QuotedPrintable(Quoted::STANDARD)) {
+            for reading in Quoted::others(entity.body) {
+                entity.add_encoding(TransferEncoding::QuotedPrintable(reading));
+            }
+        }
         if entity.encodings.is_empty() {
             entity.encodings.push(TransferEncoding::Identity);
         }
         entity
     }
 
-    /// Whether every reader takes it for a message and nothing else.
+    /// Whether every reader takes it for a message and nothing else (RFC 2046 section 5.2.1, RFC 6532 section 3.7).
     pub(super) fn is_plainly_message(&self) -> bool {
-        self.media_types.len() <= 1 && self.media_types.iter().all(|media| media.main == "message")
+        let is_message = |media: &MediaType| {
+            media.main == "message" && matches!(media.sub.as_str(), "rfc822" | "global" | "news")
+        };
+        self.media_types.len() <= 1 && self.media_types.iter().all(is_message)
     }
 
     /// Whether every reader shows it as a text, unless its name says otherwise.
@@ -160,7 +202,7 @@ impl<'a> Entity<'a> {
             self.add_encoding(TransferEncoding::Base64(Base64::STANDARD));
         }
         if is_quoted || is_coded || has(b"quoted") || has(b"printable") {
-            self.add_encoding(TransferEncoding::QuotedPrintable);
+            self.add_encoding(TransferEncoding::QuotedPrintable(Quoted::STANDARD));
         }
         if !is_base64 && !is_quoted {
             self.add_encoding(TransferEncoding::Identity);
@@ -234,45 +276,9 @@ fn boundary_octets(value: &str) -> Vec<u8> {
     readable.trim_end().as_bytes().to_vec()
 }
 
-/// `=` that begins neither an octet nor a soft line break stands for itself.
-fn decode_quoted_printable(body: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(body.len());
-    let mut rest = body;
-    while let Some(at) = memchr::memchr(b'=', rest) {
-        let (literal, escape) = rest.split_at_checked(at).unwrap_or((rest, &[]));
-        decoded.extend_from_slice(literal);
-        let after = escape.get(1..).unwrap_or_default();
-        rest = if let Some((octet, after)) = hex_octet(after) {
-            decoded.push(octet);
-            after
-        } else if let Some(after) = soft_break(after) {
-            after
-        } else {
-            decoded.push(b'=');
-            after
-        };
-    }
-    decoded.extend_from_slice(rest);
-    decoded
-}
-
-fn hex_octet(text: &[u8]) -> Option<(u8, &[u8])> {
-    let (digits, after) = text.split_at_checked(2)?;
-    let value = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    // `from_str_radix` takes a sign.
-    digits.iter().all(u8::is_ascii_hexdigit).then_some((value, after))
-}
-
-/// Blanks and a line end (RFC 2045 section 6.7 rule 5; blanks may have been added on the way).
-fn soft_break(text: &[u8]) -> Option<&[u8]> {
-    let blanks = text.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
-    let line_end = text.get(blanks..)?;
-    line_end.strip_prefix(b"\r\n").or_else(|| line_end.strip_prefix(b"\n"))
-}
-
 /// Some programs put it in front of any text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// The header section of a message that was saved is within this; beyond it, one would have to look through every text.
+/// The header section of a message that was saved is within this; beyond it, only what goes on like one is looked through.
 const MESSAGE_LOOK_OCTETS: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -94,9 +94,7 @@ impl<'v> Walk<'v> {
 
     /// What some program may open as a message, though nothing calls it one.
     fn perhaps_message(&mut self, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
-        if !mime::looks_like_message(octets) {
-            return ControlFlow::Continue(());
-        }
+        let Some(octets) = mime::as_message(octets) else { return ControlFlow::Continue(()) };
         self.entity(&name.inside("message"), octets, Assumed::Text, depth.in_message())
     }
 

@@ -1,4 +1,4 @@
-//! Content in a cover of cryptography: CMS (RFC 5652; S/MIME, `.p7m`), which is opened where it is only signed or compressed, and
+//! Content in a cover of cryptography: CMS (RFC 5652; S/MIME, `.p7m`), which is opened unless it is encrypted, and
 //! office documents with a password.
 
 use std::ops::ControlFlow;
@@ -16,10 +16,13 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: D
         return walk.obstacle(name, Obstacle::Encrypted);
     }
     let Some((cover, content)) = Cover::of(octets) else { return ControlFlow::Continue(()) };
-    if cover == Cover::Encrypted {
-        return walk.obstacle(name, Obstacle::Encrypted);
-    }
-    let contents = match encapsulated(cover, content) {
+    let contents = match cover {
+        Cover::Encrypted => Err(Obstacle::Encrypted),
+        Cover::Unknown => Err(Obstacle::Broken),
+        Cover::None => bare(content),
+        Cover::Signed | Cover::Digested | Cover::Compressed => encapsulated(cover, content),
+    };
+    let contents = match contents {
         Ok(contents) => contents,
         Err(obstacle) => return walk.obstacle(name, obstacle),
     };
@@ -42,9 +45,14 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: D
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cover {
+    /// The content as it is.
+    None,
     Signed,
+    Digested,
     Compressed,
     Encrypted,
+    /// Another of the kinds that these standards define.
+    Unknown,
 }
 
 // === impl Cover ===
@@ -55,16 +63,34 @@ impl Cover {
         let info = Element::read(octets)?.only(SEQUENCE)?;
         let kind = Element::read(info)?;
         let cover = match kind.only(OBJECT_IDENTIFIER)? {
+            DATA => Self::None,
             SIGNED_DATA => Self::Signed,
+            DIGESTED_DATA => Self::Digested,
             COMPRESSED_DATA => Self::Compressed,
-            ENVELOPED_DATA | ENCRYPTED_DATA | AUTH_ENVELOPED_DATA => Self::Encrypted,
+            ENVELOPED_DATA | SIGNED_AND_ENVELOPED_DATA | ENCRYPTED_DATA | AUTH_ENVELOPED_DATA => {
+                Self::Encrypted
+            }
+            kind if KINDS.iter().any(|kinds| kind.starts_with(kinds)) => Self::Unknown,
             _ => return None,
         };
         Some((cover, kind.rest))
     }
 }
 
-/// The octets of the `EncapsulatedContentInfo` in the content of signed or compressed data: a sequence that begins with an object
+/// The octets of data without a cover.
+///
+/// # Errors
+///
+/// [`Obstacle::Broken`], if they are not where they belong.
+fn bare(content: &[u8]) -> Result<Vec<Vec<u8>>, Obstacle> {
+    if content.is_empty() || content.starts_with(END_OF_CONTENT) {
+        return Ok(Vec::new());
+    }
+    let octets = Element::read(content).and_then(|content| content.only(EXPLICIT));
+    octets.map(|octets| vec![joined(octets)]).ok_or(Obstacle::Broken)
+}
+
+/// The octets of the `EncapsulatedContentInfo` in the content of signed, digested or compressed data: a sequence that begins with an object
 /// identifier and goes on with a content. Before it stand a version and algorithms, of which those of compression look the same,
 /// so that every sequence that could be it counts. Signatures that stand beside what they sign have none.
 ///
@@ -74,7 +100,7 @@ impl Cover {
 fn encapsulated(cover: Cover, content: &[u8]) -> Result<Vec<Vec<u8>>, Obstacle> {
     let data = Element::read(content).and_then(|content| content.only(EXPLICIT)).and_then(Element::read);
     let mut rest = data.and_then(|data| data.only(SEQUENCE)).ok_or(Obstacle::Broken)?;
-    let place = if cover == Cover::Compressed { 2 } else { 1 };
+    let place = if cover == Cover::Signed { 1 } else { 2 };
     let (mut contents, mut sequences, mut is_whole) = (Vec::new(), 0_usize, false);
     for _ in 0..ENCAPSULATED_PLACE_MAX {
         let Some(element) = Element::read(rest) else { break };
@@ -163,11 +189,17 @@ const END_OF_PIECES: u8 = 0;
 /// Ends an element of indefinite length.
 const END_OF_CONTENT: &[u8] = &[0, 0];
 /// Object identifiers: RFC 5652, RFC 5083, RFC 3274.
+const DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
 const SIGNED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
 const ENVELOPED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
+const DIGESTED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x05";
+/// RFC 2315.
+const SIGNED_AND_ENVELOPED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x04";
 const ENCRYPTED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x06";
 const AUTH_ENVELOPED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x17";
 const COMPRESSED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x09";
+/// Under which all of them stand: PKCS #7, and the content types of S/MIME.
+const KINDS: [&[u8]; 2] = [b"\x2a\x86\x48\x86\xf7\x0d\x01\x07", b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01"];
 /// A version, algorithms, and then it comes.
 const ENCAPSULATED_PLACE_MAX: usize = 4;
 

@@ -9,7 +9,7 @@ use super::{EngineIdentity, Seal};
 /// The version of our own scan policy: which items a message has, which limits hold, and what an engine's answer means. Raised with
 /// every change that lets the plan see more or has an answer read otherwise, so that older stamps become stale, and what is kept
 /// of items with them.
-pub const POLICY_VERSION: u32 = 5;
+pub const POLICY_VERSION: u32 = 6;
 
 /// Under which signatures and policy a message was found clean. Text form: `ENGINE/SIGNATURES/POLICY`, such as
 /// `yara/9f2c51d07ab34e18/1`, at most 140 octets of ASCII, and behind it `/` and the seal, if there is one.

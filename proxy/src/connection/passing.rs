@@ -6,7 +6,7 @@
 use gatepost_core::BoxFuture;
 use gatepost_core::events::{What, evidence};
 use gatepost_smtp::client::Represented;
-use gatepost_smtp::server::{Answer, Envelope, Identity, Question, Refusal, Session, Ticket};
+use gatepost_smtp::server::{Answer, Envelope, Identity, PeerClass, Question, Refusal, Session, Ticket};
 use gatepost_smtp::wire::path::ForwardPath;
 use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 use gatepost_smtp::wire::xclient::Protocol;
@@ -52,8 +52,11 @@ impl SmtpMachine {
     /// Asks the server behind, and feeds its answer. There is a future for each kind of question, since one for all would have
     /// the size of the largest, and is made for every command.
     pub(super) fn pass(&mut self, ticket: Ticket, question: Question) -> BoxFuture<'_, ()> {
-        if let Some(passage) = self.passage.as_deref_mut().filter(|passage| passage.wants_client()) {
-            passage.introduce(represented(&self.session, &self.peer));
+        if let Some(passage) = self.passage.as_deref_mut() {
+            passage.go_on(is_stranger(&self.session));
+            if passage.wants_client() {
+                passage.introduce(represented(&self.session, &self.peer));
+            }
         }
         match question {
             Question::Mail { .. } | Question::Recipient { .. } => Box::pin(self.pass_group(ticket, question)),
@@ -73,6 +76,7 @@ impl SmtpMachine {
             Question::Abort | Question::Xclient(_) => {
                 if let Some(passage) = self.passage.as_deref_mut() {
                     passage.rest();
+                    passage.wait(is_stranger(&self.session));
                 }
                 Box::pin(std::future::ready(()))
             }
@@ -82,7 +86,18 @@ impl SmtpMachine {
     /// Feeds an answer; a refusal is one of `what`.
     fn passed(&mut self, ticket: Ticket, answer: Answer, what: &str) {
         self.evidence.extend(evidence_of(&answer, || what.to_owned()));
+        // Behind it comes a body or a blob.
+        let is_awaited = matches!(answer, Answer::Accepted);
         self.session.answer(now(), ticket, answer);
+        if !is_awaited {
+            self.wait_for_client();
+        }
+    }
+
+    fn wait_for_client(&mut self) {
+        if let Some(passage) = self.passage.as_deref_mut() {
+            passage.wait(is_stranger(&self.session));
+        }
     }
 
     async fn pass_body(&mut self, ticket: Ticket, envelope: Envelope) {
@@ -130,6 +145,7 @@ impl SmtpMachine {
             }
             self.session.answer(now(), ticket, answer);
         }
+        self.wait_for_client();
     }
 
     async fn put(&mut self, ticket: Ticket, question: Question) -> Put {
@@ -218,6 +234,11 @@ fn represented(session: &Session, peer: &Peer) -> Represented {
         protocol: if session.is_esmtp() { Protocol::Esmtp } else { Protocol::Smtp },
         login: login.and_then(|identity| identity.user.parse().ok()),
     }
+}
+
+/// Whether nothing is known of somebody but his address.
+fn is_stranger(session: &Session) -> bool {
+    session.class() == PeerClass::Anonymous
 }
 
 /// Whether there is no such mailbox behind: who asks for many of those guesses.

@@ -217,7 +217,19 @@ impl Machine for SmtpMachine {
 
     fn settle(&mut self) -> Option<BoxFuture<'_, ()>> {
         if let Some(passage) = self.passage.as_deref_mut() {
-            return passage.wants_settling().then(|| Box::pin(passage.settle()) as BoxFuture<'_, ()>);
+            let is_in_body = self.session.is_receiving_body() || self.session.is_waiting();
+            if passage.wants_settling() {
+                return Some(Box::pin(async move {
+                    passage.settle().await;
+                    if !is_in_body {
+                        passage.wait_for_chunk();
+                    }
+                }));
+            }
+            if !is_in_body {
+                passage.wait_for_chunk();
+            }
+            return None;
         }
         self.transaction.as_mut().filter(|transaction| transaction.wants_settling()).map(|it| it.settle())
     }

@@ -210,13 +210,9 @@ fn a_size_that_a_header_claims_is_not_reserved() {
     sparse.as_gnu_mut().unwrap().realsize = *b"77777777777\0";
     sparse.set_size(0);
     sparse.set_cksum();
-    let mut dictionary = lzma(b"small");
-    dictionary[1..5].copy_from_slice(&0x8000_0000_u32.to_le_bytes());
-    for file in [sparse.as_bytes().to_vec(), dictionary] {
-        let found = Found::of(&file);
-        assert_eq!(found.obstacles.len(), 1);
-        assert!(found.items.iter().all(|(_, item)| item.len() <= ENTRY_OCTETS_MAX + 1));
-    }
+    let found = Found::of(sparse.as_bytes());
+    assert_eq!(found.obstacles.len(), 1);
+    assert!(found.items.iter().all(|(_, item)| item.len() <= ENTRY_OCTETS_MAX + 1));
 }
 
 proptest! {
@@ -234,3 +230,6 @@ proptest! {
         prop_assert!(!Found::of(&file).items.is_empty());
     }
 }
+
+mod streams;
+mod tars;

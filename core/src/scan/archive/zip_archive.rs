@@ -3,7 +3,10 @@
 //! The directory is read by the zip crate, after what it would allocate or repeat has been looked at. Where directory and
 //! entries contradict each other, or an entry is in no directory, programs show different files: that is told.
 
-use std::ops::ControlFlow;
+mod local;
+
+use std::ops::{ControlFlow, Range};
+use std::time::Instant;
 
 use memchr::memmem;
 use zip::result::ZipError;
@@ -15,42 +18,110 @@ use super::{Unpacked, contained};
 use crate::scan::item::ItemName;
 use crate::scan::plan::{Depth, ENTRIES_MAX, Walk};
 use crate::scan::verdict::Obstacle;
+use local::{Inflated, LocalHeader};
+
+/// Whether any program would find entries here.
+pub(super) fn has_entries(octets: &[u8]) -> bool {
+    looks_like_zip(octets) || find_inside(octets).is_some() || local::has_entry(octets)
+}
+
+/// Hands every entry of every archive in the file to the walk, from the last archive on. `depth` counts them.
+pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
+    // Where the last record leads nowhere, the reader looks for what it could have meant, and tells what is broken. Where it leads
+    // somewhere, the reader is not to mistake another archive's directory for the one.
+    let last_end = memmem::rfind(octets, END_RECORD);
+    let is_plain = last_end.is_some_and(|end_at| place_of(octets, end_at).is_some());
+    let guessed = !is_plain && looks_like_zip(octets);
+    let entries_at = if guessed { walk_archive(walk, name, octets, depth)? } else { None };
+    // What stands in front: a program that unpacks itself, or more archives, which some readers prefer.
+    let mut front = entries_at.and_then(|entries_at| octets.get(..entries_at)).unwrap_or(octets);
+    while let Some(place) = find_inside(front).filter(|_| !is_late(walk)) {
+        let archive = front.get(place.clone()).unwrap_or_default();
+        walk.count_entry(name)?;
+        walk.count_walked(name, archive.len())?;
+        local::walk_unlisted(walk, name, front.get(place.end..).unwrap_or_default(), depth)?;
+        let entries_at = walk_archive(walk, name, archive, depth)?;
+        front = front.get(..place.start.saturating_add(entries_at.unwrap_or(0))).unwrap_or_default();
+    }
+    if is_late(walk) {
+        walk.check_due()?;
+        return walk.obstacle(name, Obstacle::Broken);
+    }
+    if (is_plain || entries_at.is_some()) && begins_as_zip(front) && local::has_entry(front) {
+        walk.obstacle(name, Obstacle::Ambiguous)?;
+    }
+    local::walk_unlisted(walk, name, front, depth)
+}
+
+/// Nothing more is found out then, and what failed did so for want of time.
+fn is_late(walk: &Walk<'_>) -> bool {
+    walk.due().is_some_and(|due| Instant::now() >= due)
+}
 
 /// Whether the octets begin as a zip archive or end as one (with a program or anything else in front).
-pub(super) fn looks_like_zip(octets: &[u8]) -> bool {
+fn looks_like_zip(octets: &[u8]) -> bool {
     let tail = octets.len().saturating_sub(END_RECORD_REACH);
-    octets.starts_with(LOCAL_HEADER)
-        || octets.get(tail..).is_some_and(|tail| memmem::rfind(tail, END_RECORD).is_some())
+    begins_as_zip(octets) || octets.get(tail..).is_some_and(|tail| memmem::rfind(tail, END_RECORD).is_some())
 }
 
-/// Where a whole archive stands that has more behind its end record than `looks_like_zip` looks at: some programs look further.
-/// The last one, if its record leads to its directory.
-pub(super) fn find_inside(octets: &[u8]) -> Option<std::ops::Range<usize>> {
-    let end_at = memmem::rfind(octets, END_RECORD)?;
+/// An archive that once had several volumes, or could have had, has a mark in front (APPNOTE 8.5.3 and 8.5.4).
+fn begins_as_zip(octets: &[u8]) -> bool {
+    let unmarked = [VOLUME, DATA_DESCRIPTOR].iter().find_map(|mark| octets.strip_prefix(*mark));
+    unmarked.unwrap_or(octets).starts_with(LOCAL_HEADER)
+}
+
+/// Where a whole archive stands, whatever stands behind its end record: the last one of which the record leads to its directory.
+fn find_inside(octets: &[u8]) -> Option<Range<usize>> {
+    memmem::rfind_iter(octets, END_RECORD).find_map(|end_at| place_of(octets, end_at))
+}
+
+/// The place of the archive that an end record ends.
+fn place_of(octets: &[u8], end_at: usize) -> Option<Range<usize>> {
     let record = octets.get(end_at..)?;
-    let size = usize::try_from(u32_at(record, END_RECORD_DIRECTORY_OCTETS_AT)?).ok()?;
-    let offset = usize::try_from(u32_at(record, END_RECORD_DIRECTORY_AT)?).ok()?;
-    let directory_at = end_at.checked_sub(size)?;
+    let size = u32_at(record, END_RECORD_DIRECTORY_OCTETS_AT)?;
+    let offset = u32_at(record, END_RECORD_DIRECTORY_AT)?;
+    let (directory_end, size, offset) = if size == u32::MAX || offset == u32::MAX {
+        // The long record stands right in front.
+        let reach = octets.get(end_at.saturating_sub(END_RECORD_64_REACH)..end_at)?;
+        let long_at = end_at.checked_sub(reach.len())?.checked_add(memmem::rfind(reach, END_RECORD_64)?)?;
+        let long = octets.get(long_at..)?;
+        let field = |at| u64_at(long, at).and_then(|field| usize::try_from(field).ok());
+        (long_at, field(END_RECORD_64_DIRECTORY_OCTETS_AT)?, field(END_RECORD_64_DIRECTORY_AT)?)
+    } else {
+        (end_at, usize::try_from(size).ok()?, usize::try_from(offset).ok()?)
+    };
+    let directory_at = directory_end.checked_sub(size)?;
     octets.get(directory_at..)?.starts_with(DIRECTORY_HEADER).then_some(())?;
+    let start = directory_at.checked_sub(offset)?;
+    // Of an archive that lies in pieces in a file of another kind, a directory may be whole, but its entries are elsewhere.
+    let listed_at = u32_at(octets, directory_at.checked_add(LISTED_HEADER_AT)?)?;
+    let header_at = start.checked_add(usize::try_from(listed_at).ok()?)?;
+    let is_there = octets.get(header_at..).is_some_and(|header| header.starts_with(LOCAL_HEADER));
+    (is_there || listed_at == u32::MAX).then_some(())?;
     let comment = usize::from(u16_at(record, END_RECORD_COMMENT_AT)?);
     let end = end_at.saturating_add(END_RECORD_OCTETS).saturating_add(comment).min(octets.len());
-    Some(directory_at.checked_sub(offset)?..end)
+    Some(start..end)
 }
 
-/// Hands every entry to the walk. `depth` counts this archive.
-pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: Depth) -> ControlFlow<()> {
+/// Hands every entry of one archive to the walk. Returns where the first one stands, or `None` if it is no archive.
+fn walk_archive(
+    walk: &mut Walk<'_>,
+    name: &ItemName,
+    octets: &[u8],
+    depth: Depth,
+) -> ControlFlow<(), Option<usize>> {
     let headers = memmem::find_iter(octets, DIRECTORY_HEADER).count();
     if headers > ENTRIES_MAX || claims_too_many(octets) {
-        return walk.obstacle(name, Obstacle::TooManyEntries);
+        walk.obstacle(name, Obstacle::TooManyEntries)?;
+        return ControlFlow::Continue(Some(0));
     }
     let source = Metered::new(octets, walk.due());
     let Ok(mut archive) = contained(|| ZipArchive::new(source).map_err(Into::into)) else {
         // The end mark alone may be an accident in a file of another kind; with a beginning or a directory it is not.
-        return if octets.starts_with(LOCAL_HEADER) || headers > 0 {
-            walk.obstacle(name, Obstacle::Broken)
-        } else {
-            ControlFlow::Continue(())
-        };
+        if begins_as_zip(octets) || headers > 0 {
+            walk.obstacle(name, Obstacle::Broken)?;
+        }
+        return ControlFlow::Continue(None);
     };
     if hides_entries(&archive, octets) {
         walk.obstacle(name, Obstacle::Ambiguous)?;
@@ -67,7 +138,8 @@ pub(super) fn walk(walk: &mut Walk<'_>, name: &ItemName, octets: &[u8], depth: D
     if hides_between(octets, places, directory_at) {
         walk.obstacle(name, Obstacle::Ambiguous)?;
     }
-    walk_prefix(walk, name, octets, entries_at, depth)
+    local::walk_unlisted(walk, name, octets.get(directory_at..).unwrap_or_default(), depth)?;
+    ControlFlow::Continue(Some(entries_at))
 }
 
 /// What the directory says of one entry.
@@ -81,6 +153,7 @@ struct Entry {
     is_encrypted: bool,
     packed_octets: u64,
     octets: u64,
+    checksum: u32,
 }
 
 // === impl Entry ===
@@ -99,6 +172,7 @@ impl Entry {
                 is_encrypted: entry.encrypted(),
                 packed_octets: entry.compressed_size(),
                 octets: entry.size(),
+                checksum: entry.crc32(),
             },
             Err(_) => Self {
                 index,
@@ -109,6 +183,7 @@ impl Entry {
                 is_encrypted: false,
                 packed_octets: 0,
                 octets: 0,
+                checksum: 0,
             },
         }
     }
@@ -129,7 +204,8 @@ impl Entry {
             return walk.obstacle(&name, Obstacle::Encrypted);
         }
         let packed = self.packed(octets);
-        let unpacked = match self.method {
+        let mut unpacked = match self.method {
+            CompressionMethod::Deflated => self.inflated(walk, &name, packed)?,
             CompressionMethod::BZIP2 => stream::unpack(walk, &name, Coding::Bzip2, packed)?,
             CompressionMethod::XZ => stream::unpack(walk, &name, Coding::Xz, packed)?,
             CompressionMethod::LZMA => stream::unpack(walk, &name, Coding::LzmaInZip, packed)?,
@@ -141,7 +217,33 @@ impl Entry {
                 Err(_) => Unpacked { octets: Vec::new(), defect: Some(Obstacle::Broken) },
             },
         };
+        // Another entry in the octets of this one: what is stored is looked at as a file, and of these methods, the first is seen
+        // to end where it should, and both store what cannot be made smaller.
+        let may_hold = matches!(
+            self.method,
+            CompressionMethod::Stored | CompressionMethod::Deflated | CompressionMethod::XZ
+        );
+        if !may_hold && unpacked.defect.is_none() && local::has_entry(packed) {
+            unpacked.defect = Some(Obstacle::Ambiguous);
+        }
         unpacked.hand_over(walk, &name, depth)
+    }
+
+    /// Programs that read from front to back go on where the stream ends, the others where the directory says.
+    fn inflated(&self, walk: &mut Walk<'_>, name: &ItemName, packed: &[u8]) -> ControlFlow<(), Unpacked> {
+        // Entries may share their octets.
+        walk.count_walked(name, packed.len())?;
+        let mut inflated = Inflated::read(walk, name, packed)?;
+        if inflated.is_whole() {
+            inflated.unpacked.defect = if inflated.checksum != self.checksum {
+                Some(Obstacle::Broken)
+            } else if inflated.packed_octets != packed.len() {
+                Some(Obstacle::Ambiguous)
+            } else {
+                None
+            };
+        }
+        ControlFlow::Continue(inflated.unpacked)
     }
 
     /// Whether the entry's own header says something else than the directory. Programs that read from front to back believe
@@ -159,7 +261,7 @@ impl Entry {
             || !(sizes_follow || u64::from(header.packed_octets) == self.packed_octets)
     }
 
-    fn place(&self, octets: &[u8]) -> std::ops::Range<usize> {
+    fn place(&self, octets: &[u8]) -> Range<usize> {
         let packed_at = LocalHeader::at(octets, self.header_at).map_or(self.header_at, |header| header.end);
         let packed_octets = usize::try_from(self.packed_octets).unwrap_or(usize::MAX);
         self.header_at..packed_at.saturating_add(packed_octets).min(octets.len().max(self.header_at))
@@ -172,59 +274,14 @@ impl Entry {
     }
 }
 
-/// The header in front of an entry (APPNOTE 4.3.7).
-struct LocalHeader<'a> {
-    flags: u16,
-    method: u16,
-    packed_octets: u32,
-    name: &'a [u8],
-    /// Where the packed octets begin.
-    end: usize,
-}
-
-// === impl LocalHeader ===
-
-impl<'a> LocalHeader<'a> {
-    fn at(octets: &'a [u8], at: usize) -> Option<Self> {
-        let header = octets.get(at..)?;
-        let (_, after) = header.split_at_checked(LOCAL_HEADER_OCTETS)?;
-        let name_octets = usize::from(u16_at(header, 26)?);
-        let extra_octets = usize::from(u16_at(header, 28)?);
-        Some(Self {
-            flags: u16_at(header, 6)?,
-            method: u16_at(header, 8)?,
-            packed_octets: u32_at(header, 18)?,
-            name: after.get(..name_octets)?,
-            end: at.checked_add(LOCAL_HEADER_OCTETS)?.checked_add(name_octets)?.checked_add(extra_octets)?,
-        })
-    }
-}
-
 /// Whether two entries share octets, or an entry that the directory does not list stands between the others.
-fn hides_between(octets: &[u8], mut places: Vec<std::ops::Range<usize>>, directory_at: usize) -> bool {
+fn hides_between(octets: &[u8], mut places: Vec<Range<usize>>, directory_at: usize) -> bool {
     places.sort_by_key(|place| place.start);
     let followers = places.iter().skip(1).map(|place| place.start).chain([directory_at]);
     places.iter().zip(followers).any(|(place, next)| {
         let between = octets.get(place.end..next);
         between.is_none_or(|between| memmem::find(between, LOCAL_HEADER).is_some())
     })
-}
-
-/// What stands before the first entry: a program that unpacks itself, or a second archive that some readers prefer.
-fn walk_prefix(
-    walk: &mut Walk<'_>,
-    name: &ItemName,
-    octets: &[u8],
-    first_entry: usize,
-    depth: Depth,
-) -> ControlFlow<()> {
-    let prefix = octets.get(..first_entry).unwrap_or_default();
-    if prefix.is_empty() || prefix.len() == octets.len() || !looks_like_zip(prefix) {
-        return ControlFlow::Continue(());
-    }
-    walk.count_entry(name)?;
-    walk.count_octets(name, prefix.len())?;
-    walk.content(&name.inside("archive in front"), prefix, depth)
 }
 
 /// Whether a ZIP64 end record claims more entries than there may be. The reader reserves memory for what is claimed.
@@ -275,11 +332,19 @@ const END_RECORD_COMMENT_AT: usize = 20;
 const END_RECORD_64: &[u8] = b"PK\x06\x06";
 const END_RECORD_64_SIZE_AT: usize = 4;
 const END_RECORD_64_ENTRIES_AT: usize = 32;
+const END_RECORD_64_DIRECTORY_OCTETS_AT: usize = 40;
+const END_RECORD_64_DIRECTORY_AT: usize = 48;
+/// It, what may extend it, and what tells where it stands.
+const END_RECORD_64_REACH: usize = 4_096;
 /// The end record and the longest comment behind it.
 const END_RECORD_REACH: usize = END_RECORD_OCTETS + 65_535;
 
-const LOCAL_HEADER_OCTETS: usize = 30;
+/// "PK\7\8" (APPNOTE 4.3.9), which also begins an archive of several volumes.
+const DATA_DESCRIPTOR: &[u8] = b"PK\x07\x08";
+/// Begins what could have become one.
+const VOLUME: &[u8] = b"PK00";
 const LISTED_METHOD_AT: usize = 10;
+const LISTED_HEADER_AT: usize = 42;
 /// APPNOTE 4.4.4: bit 0 and bit 3.
 const FLAG_ENCRYPTED: u16 = 1;
 const FLAG_SIZES_FOLLOW: u16 = 8;

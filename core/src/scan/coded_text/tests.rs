@@ -26,8 +26,10 @@ fn a_file_in_a_text_is_an_item_with_its_name() {
     assert_eq!(found.items[1], ("file > virus.com".to_owned(), eicar()));
     let found = Found::of(&[b"Hello,\r\n", &y_encode(&eicar())[..]].concat());
     assert_eq!(found.items[1], ("file > my file.com".to_owned(), eicar()));
-    let coded = [b"begin-base64 644 a.com\n", &base64_lines(&eicar())[..], b"\n====\n"].concat();
-    assert!(Found::of(&coded).has(&eicar()));
+    for head in ["begin-base64 644 a.com", "begin-base64 100644 a.com", "begin-base64-encoded 644 YS5jb20="] {
+        let coded = [head.as_bytes(), b"\n", &base64_lines(&eicar())[..], b"\n====\n"].concat();
+        assert!(Found::of(&coded).has(&eicar()), "{head}");
+    }
 }
 
 #[test]
@@ -39,6 +41,19 @@ fn what_a_lax_reader_decodes_is_decoded() {
         ("no end", plain.replace("`\r\nend", "")),
         ("LF alone", plain.replace("\r\n", "\n")),
         ("blanks for zeros that were lost", plain.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")),
+        ("a mode of one digit", plain.replace("644", "1")),
+        ("a mode of six digits", plain.replace("644", "100644")),
+        ("a line of nothing first", plain.replace("begin 644 a.com\r\n", "begin a.com\r\n`\r\n")),
+        (
+            "junk behind the lines",
+            plain
+                .replace("644 ", "")
+                .replace("\r\n", "  zz\r\n")
+                .replace("com  zz", "com")
+                .replace("end  zz", "end"),
+        ),
+        ("a tab in the first line", plain.replace("begin 644", "begin\t644")),
+        ("an encoded name", plain.replace("begin 644 a.com", "begin-encoded 644 YS5jb20=")),
         ("another one begins inside", plain.replace("a.com\r\n", "a.com\r\nbegin 644 b\r\n")),
     ] {
         assert!(Found::of(text.as_bytes()).has(&eicar()), "{case}");
@@ -52,6 +67,9 @@ fn prose_and_programs_that_begin_are_no_files() {
     {
         assert_eq!(Found::of(text.as_bytes()).items.len(), 1, "{text}");
     }
+    // What may be a mode is decoded, and any number of them tells nothing.
+    let steps = "begin 1 of the steps\nand go on\n".repeat(OVERLAPS_MAX * 3);
+    assert_eq!(Found::of(steps.as_bytes()).obstacles, []);
 }
 
 #[test]

@@ -12,7 +12,8 @@ pub(in crate::scan) struct LaxTypes {
     pub(in crate::scan) is_multipart: bool,
     /// Whether some reader takes it for a digest.
     pub(in crate::scan) is_digest: bool,
-    /// Whether the type or a boundary is an RFC 2047 encoded word, which must not be there and which some readers decode.
+    /// Whether the type or a boundary is an RFC 2047 encoded word, which must not be there and which some readers decode, or
+    /// the boundary an RFC 2231 extended value, which readers decode by the character sets that they know.
     pub(in crate::scan) is_coded: bool,
 }
 
@@ -29,6 +30,7 @@ impl LaxTypes {
         self.is_coded |= contains(b"=?");
         self.is_multipart |= contains(b"multipart") || contains(b"=?");
         self.is_digest |= contains(b"digest");
+        self.is_coded |= has_extended_boundary(&bare);
         for at in memchr::memmem::find_iter(&lower, PARAMETER) {
             let behind = value.get(at.saturating_add(PARAMETER.len())..).unwrap_or_default();
             self.add_boundaries(behind);
@@ -106,7 +108,17 @@ pub(super) fn bare(lower: &[u8]) -> Vec<u8> {
 
 /// Whether any line looks like a delimiter, of whatever boundary.
 pub(in crate::scan) fn has_delimiter(body: &[u8]) -> bool {
-    body.starts_with(b"--") || memchr::memmem::find(body, b"\n--").is_some()
+    let has = |delimiter: &[u8]| memchr::memmem::find(body, delimiter).is_some();
+    body.starts_with(b"--") || has(b"\n--") || has(b"\r--")
+}
+
+/// Whether a parameter `boundary*` or `boundary*0*` is among these, which stand in lower case and without blanks and comments.
+fn has_extended_boundary(bare: &[u8]) -> bool {
+    memchr::memmem::find_iter(bare, PARAMETER).any(|at| {
+        let behind = bare.get(at.saturating_add(PARAMETER.len())..).unwrap_or_default();
+        let name_end = until(behind, |octet| octet != b'*' && !octet.is_ascii_digit());
+        name_end.ends_with(b"*") && behind.get(name_end.len()) == Some(&b'=')
+    })
 }
 
 fn until(text: &[u8], is_end: impl Fn(u8) -> bool) -> &[u8] {

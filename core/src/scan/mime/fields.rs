@@ -12,34 +12,38 @@ pub(super) struct Section<'a> {
     pub(super) disposition: Vec<u8>,
     /// Whether it holds octets that some reader takes for the end of a line or of everything.
     pub(super) is_ambiguous: bool,
+    /// Whether the standard's reading ends it further on, so that what begins the body here are fields there.
+    pub(super) is_cut: bool,
     pub(super) body: &'a [u8],
 }
 
-/// The section, once for every place where some reader ends it: at the first empty line, at the first line of blanks alone
-/// (RFC 5322 section 4.2 calls it a fold, many readers an end), and before the first line that is neither a field nor the
-/// folded rest of one. Usually they are one place. The standard's comes first.
+/// The section, once for every place where some reader ends it: at the first empty line, at a line of blanks alone (RFC 5322
+/// section 4.2 calls it a fold, many readers an end), and before a line that is neither a field nor the folded rest of one.
+/// Readers pass over some such lines and end at others, so that each counts that makes a difference. Usually all are one
+/// place. The standard's comes first.
 pub(super) fn sections(octets: &[u8]) -> Result<Vec<Section<'_>>, Obstacle> {
     let mut reader = Reader { octets, rest: octets, unfolded: Unfolded::default(), is_ambiguous: false };
-    let mut sections = Vec::new();
-    let (mut blank_seen, mut stray_seen) = (false, false);
+    let mut ends = Ends::default();
+    let mut is_first = true;
     loop {
         let (line, before) = (reader.line()?, reader.rest);
         reader.rest = before.get(line.len()..).unwrap_or_default();
         if line.is_empty() || matches!(line, b"\n" | b"\r\n") {
-            sections.insert(0, reader.section(reader.rest));
-            return Ok(sections);
+            let section = Section { is_cut: false, ..reader.section(reader.rest) };
+            ends.sections.insert(0, section);
+            return Ok(ends.sections);
         }
         let text = line.trim_ascii_end();
         let folded = matches!(line.first(), Some(b' ' | b'\t'));
-        if text.is_empty() && !blank_seen {
-            blank_seen = true;
-            sections.push(reader.section(reader.rest));
-        } else if !folded && !stray_seen && memchr::memchr(b':', text).is_none() {
-            stray_seen = true;
-            sections.push(reader.section(before));
+        let is_stray = if folded { is_first } else { !is_plain_field(text) };
+        if text.is_empty() {
+            ends.add_blank(&mut reader, line);
+        } else if is_stray {
+            ends.add_stray(&mut reader, before, text);
         }
         reader.is_ambiguous |= is_odd(line);
         reader.unfolded.add(text, folded)?;
+        is_first = false;
     }
 }
 
@@ -53,6 +57,13 @@ pub(super) fn field_value<'a>(line: &'a [u8], wanted: &str) -> Option<&'a [u8]> 
 pub(in crate::scan) fn is_field(line: &[u8]) -> bool {
     let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon));
     name.is_some_and(|name| !name.is_empty() && name.trim_ascii_end().iter().all(u8::is_ascii_graphic))
+}
+
+/// Whether a line begins as RFC 5322 section 2.2 wants a field: no blank before the colon, which some readers take for the end
+/// of the section.
+fn is_plain_field(line: &[u8]) -> bool {
+    let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon));
+    name.is_some_and(|name| !name.is_empty() && name.iter().all(u8::is_ascii_graphic))
 }
 
 pub(super) fn is_mime_field(line: &[u8]) -> bool {
@@ -83,7 +94,50 @@ impl<'a> Reader<'a> {
     fn section(&self, body: &'a [u8]) -> Section<'a> {
         let fields = [&self.unfolded.fields, &b"\r\n\r\n"[..]].concat();
         let disposition = [&self.unfolded.disposition, &b"\r\n\r\n"[..]].concat();
-        Section { fields, disposition, is_ambiguous: self.is_ambiguous, body }
+        Section { fields, disposition, is_ambiguous: self.is_ambiguous, is_cut: true, body }
+    }
+}
+
+/// Where else than at the first empty line a section ends.
+#[derive(Default)]
+struct Ends<'a> {
+    sections: Vec<Section<'a>>,
+    /// The lines of blanks so far: who goes on behind one goes on behind the next like it.
+    blanks: Vec<&'a [u8]>,
+    /// How long the MIME fields were before the last stray line.
+    stray_fields: Option<usize>,
+}
+
+// === impl Ends ===
+
+impl<'a> Ends<'a> {
+    /// Behind a line of blanks.
+    fn add_blank(&mut self, reader: &mut Reader<'a>, line: &'a [u8]) {
+        if !self.blanks.contains(&line) && self.has_room(reader) {
+            self.blanks.push(line);
+            self.sections.push(reader.section(reader.rest));
+        }
+    }
+
+    /// Before a line that is no field. A text that follows its fields without an empty line is full of them: one that begins a
+    /// line or two later is in the one before, unless what it begins with decides how it is decoded or opened.
+    fn add_stray(&mut self, reader: &mut Reader<'a>, from_line: &'a [u8], text: &[u8]) {
+        let fields = reader.unfolded.fields.len();
+        // ESC is in Japanese texts, form feeds in old ones.
+        let is_text =
+            !text.iter().any(|octet| octet.is_ascii_control() && !matches!(octet, b'\t' | 0x0c | 0x1b));
+        let is_same = self.stray_fields == Some(fields) && is_text && !reader.unfolded.is_encoded();
+        if !is_same && self.has_room(reader) {
+            self.sections.push(reader.section(from_line));
+        }
+        self.stray_fields = Some(fields);
+    }
+
+    /// Whether one more counts; if not, readers disagree about more than is followed.
+    fn has_room(&self, reader: &mut Reader<'a>) -> bool {
+        let has_room = self.sections.len() < ENDS_MAX;
+        reader.is_ambiguous |= !has_room;
+        has_room
     }
 }
 
@@ -100,6 +154,14 @@ struct Unfolded {
 // === impl Unfolded ===
 
 impl Unfolded {
+    /// Whether some reader decodes the body by what the fields so far say.
+    fn is_encoded(&self) -> bool {
+        let lower = self.fields.to_ascii_lowercase();
+        [&b"64"[..], b"quoted", b"printable", b"=?"]
+            .iter()
+            .any(|word| memchr::memmem::find(&lower, word).is_some())
+    }
+
     fn add(&mut self, text: &[u8], folded: bool) -> Result<(), Obstacle> {
         if !folded {
             self.is_wanted = is_mime_field(text);
@@ -150,3 +212,6 @@ const HEADER_OCTETS_MAX: usize = 1024 * 1024;
 const MIME_FIELD_OCTETS_MAX: usize = 16 * 1024;
 /// As above.
 const DISPOSITION_OCTETS_MAX: usize = 4 * 1024;
+/// Ends beside the standard's. Readers tell apart a handful of kinds of lines that are no fields, and some pass over the first.
+/// Each is one more pass over the body.
+const ENDS_MAX: usize = 8;

@@ -11,6 +11,7 @@ pub(in crate::scan) struct Parts<'a> {
     delimiter: Vec<u8>,
     is_strict: bool,
     has_odd_delimiter: bool,
+    has_lone_return: bool,
 }
 
 // === impl Parts ===
@@ -28,7 +29,8 @@ impl<'a> Parts<'a> {
 
     fn new(body: &'a [u8], boundary: &[u8], is_strict: bool) -> Self {
         let delimiter = [b"--", boundary].concat();
-        let mut parts = Self { rest: Some(body), delimiter, is_strict, has_odd_delimiter: false };
+        let mut parts =
+            Self { rest: Some(body), delimiter, is_strict, has_odd_delimiter: false, has_lone_return: false };
         // The preamble.
         parts.take_piece();
         parts
@@ -37,6 +39,12 @@ impl<'a> Parts<'a> {
     /// Whether one of the delimiters so far is none to a strict reader.
     pub(in crate::scan) fn has_odd_delimiter(&self) -> bool {
         self.has_odd_delimiter
+    }
+
+    /// Whether a CR without LF begins or ends one of the delimiter lines so far: to other readers the line begins or ends
+    /// elsewhere, and what follows is another part.
+    pub(in crate::scan) fn has_lone_return(&self) -> bool {
+        self.has_lone_return
     }
 
     /// What stands before the next delimiter line, and moves behind that line.
@@ -55,8 +63,10 @@ impl<'a> Parts<'a> {
         };
         self.has_odd_delimiter |= is_odd;
         let (piece, delimiter_on) = rest.split_at_checked(at)?;
-        self.rest =
-            memchr::memchr(b'\n', delimiter_on).and_then(|end| delimiter_on.get(end.saturating_add(1)..));
+        let end = memchr::memchr2(b'\r', b'\n', delimiter_on).and_then(|end| delimiter_on.get(end..));
+        let behind = end.and_then(|end| end.strip_prefix(b"\r\n").or_else(|| end.strip_prefix(b"\n")));
+        self.has_lone_return |= piece.ends_with(b"\r") || (end.is_some() && behind.is_none());
+        self.rest = behind.or_else(|| end.and_then(|end| end.get(1..)));
         Some(piece)
     }
 }

@@ -12,7 +12,33 @@ proptest! {
     #[test]
     fn quoted_printable_decodes_to_what_was_encoded(octets in prop::collection::vec(any::<u8>(), 0..500)) {
         let coded: String = octets.iter().map(|octet| format!("={octet:02X}=\r\n")).collect();
-        prop_assert_eq!(decode_quoted_printable(coded.as_bytes()), octets);
+        prop_assert_eq!(Quoted::STANDARD.decode(coded.as_bytes()), octets);
+    }
+
+    #[test]
+    fn quoted_printable_that_readers_disagree_about_has_a_reading_for_each(
+        octets in prop::collection::vec(prop::sample::select(&b"=\n\x01ab \t"[..]), 1..200),
+    ) {
+        // As it stood in a mailbox with LF lines, by a writer that doubles `=` and pads its lines.
+        let coded: String = octets
+            .iter()
+            .map(|octet| match octet {
+                b'=' => "==".to_owned(),
+                b'\n' => " \r\n".to_owned(),
+                octet => format!("={octet:02X}"),
+            })
+            .collect();
+        let body = format!("=00{coded}=00");
+        let wanted = [b"\0", &octets[..], b"\0"].concat();
+        let readings = Quoted::others(body.as_bytes());
+        let seen = std::iter::once(Quoted::STANDARD).chain(readings).any(|reading| reading.decode(body.as_bytes()) == wanted);
+        prop_assert!(seen);
+    }
+
+    #[test]
+    fn a_text_in_quoted_printable_has_one_reading(lines in prop::collection::vec("[a-z\u{e4}]{0,60}[ =]?", 0..20)) {
+        let text = lines.join("\r\n").replace('=', "=3D").replace('\u{e4}', "=C3=A4=\r\n");
+        prop_assert_eq!(Quoted::others(text.as_bytes()), []);
     }
 
     #[test]
@@ -33,7 +59,7 @@ proptest! {
 
     #[test]
     fn decoding_never_grows(octets in prop::collection::vec(any::<u8>(), 0..500)) {
-        for encoding in [TransferEncoding::Base64(Base64::STANDARD), TransferEncoding::Identity, TransferEncoding::QuotedPrintable] {
+        for encoding in [TransferEncoding::Base64(Base64::STANDARD), TransferEncoding::Identity, TransferEncoding::QuotedPrintable(Quoted::STANDARD)] {
             prop_assert!(decode(&octets, encoding).len() <= octets.len());
         }
     }

@@ -1,7 +1,8 @@
 //! Messages and their parts, under every reading.
 
 use std::borrow::Cow;
-use std::ops::ControlFlow;
+use std::collections::HashSet;
+use std::ops::{ControlFlow, Range};
 
 use super::{DEPTH_MAX, Depth, PARTS_MAX, Walk};
 use crate::scan::item::ItemName;
@@ -9,7 +10,7 @@ use crate::scan::mime::{self, Entity, TransferEncoding};
 use crate::scan::verdict::Obstacle;
 
 /// What a part without a `Content-Type` is (RFC 2046 section 5.1.5: inside `multipart/digest`, a message).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Assumed {
     Text,
     Message,
@@ -32,8 +33,11 @@ impl Walk<'_> {
             return self.give_up(name, Obstacle::TooManyParts);
         }
         self.count_walked(name, octets.len())?;
+        let mut seen = HashSet::new();
         match Entity::readings(octets) {
-            Ok(readings) => readings.iter().try_for_each(|entity| self.reading(name, entity, assumed, depth)),
+            Ok(readings) => {
+                readings.iter().try_for_each(|entity| self.reading(name, entity, assumed, depth, &mut seen))
+            }
             Err(obstacle) => self.obstacle(name, obstacle),
         }
     }
@@ -45,6 +49,7 @@ impl Walk<'_> {
         entity: &Entity<'_>,
         assumed: Assumed,
         depth: Depth,
+        seen: &mut SeenParts,
     ) -> ControlFlow<()> {
         let name = match entity.media_types.first() {
             Some(media) => name.typed(media.label()),
@@ -57,15 +62,16 @@ impl Walk<'_> {
         self.declared(&name, entity)?;
         // Where several types or an encoding contradict the parts, a reader may as well see one body.
         let is_plain = entity.media_types.len() <= 1 && entity.encodings == [TransferEncoding::Identity];
-        if self.multipart(&name, entity, depth)? == Found::Parts && is_plain {
+        if self.multipart(&name, entity, depth, seen)? == Found::Parts && is_plain {
             return ControlFlow::Continue(());
         }
         let is_message = if entity.lax.is_silent() {
             assumed == Assumed::Message
         } else {
-            MESSAGE_TYPES.iter().any(|media| entity.lax.names(media))
+            // Some readers open every type of it as they open `message/rfc822`.
+            entity.lax.names("message/")
         };
-        if is_message && !entity.encodings.contains(&TransferEncoding::Identity) {
+        if is_message && !entity.is_cut && !entity.encodings.contains(&TransferEncoding::Identity) {
             // A reader that knows RFC 2046 section 5.2.1 ignores the encoding.
             self.entity(&name.inside("message"), entity.body, Assumed::Text, depth.in_message())?;
         }
@@ -91,17 +97,23 @@ impl Walk<'_> {
 
     /// The parts of a multipart, as it stands and decoded: RFC 2045 section 6.4 forbids to encode one, and readers disagree
     /// about what then counts.
-    fn multipart(&mut self, name: &ItemName, entity: &Entity<'_>, depth: Depth) -> ControlFlow<(), Found> {
+    fn multipart(
+        &mut self,
+        name: &ItemName,
+        entity: &Entity<'_>,
+        depth: Depth,
+        seen: &mut SeenParts,
+    ) -> ControlFlow<(), Found> {
         let lax = &entity.lax;
         let has_boundary = entity.media_types.iter().any(|media| !media.boundaries.is_empty());
         if !has_boundary && lax.boundaries.is_empty() && !lax.is_multipart {
             return ControlFlow::Continue(Found::None);
         }
-        let mut found = self.parts(name, entity, entity.body, depth)?;
+        let mut found = self.parts(name, entity, entity.body, depth, seen)?;
         for encoding in entity.encodings.iter().filter(|encoding| **encoding != TransferEncoding::Identity) {
             let decoded = mime::decode(entity.body, *encoding);
             self.count_octets(name, decoded.len())?;
-            if self.parts(name, entity, &decoded, depth)? == Found::Parts {
+            if self.parts(name, entity, &decoded, depth, &mut HashSet::new())? == Found::Parts {
                 found = Found::Parts;
             }
         }
@@ -116,6 +128,7 @@ impl Walk<'_> {
         entity: &Entity<'_>,
         body: &[u8],
         depth: Depth,
+        seen: &mut SeenParts,
     ) -> ControlFlow<(), Found> {
         let mut found = Found::None;
         let mut boundaries = 0_usize;
@@ -123,12 +136,12 @@ impl Walk<'_> {
             let assumed = if media.is("multipart", "digest") { Assumed::Message } else { Assumed::Text };
             for boundary in &media.boundaries {
                 boundaries = boundaries.saturating_add(1);
-                if self.split(name, body, boundary, assumed, depth)? == Found::Parts {
+                if self.split(name, body, boundary, assumed, depth, seen)? == Found::Parts {
                     found = Found::Parts;
                 }
             }
         }
-        let lax = self.lax_parts(name, entity, body, depth)?;
+        let lax = self.lax_parts(name, entity, body, depth, seen)?;
         if !entity.lax.is_multipart || !mime::has_delimiter(body) {
             return ControlFlow::Continue(found);
         }
@@ -139,7 +152,7 @@ impl Walk<'_> {
         }
         if entity.lax.is_coded || (found == Found::None && lax == Found::None) {
             // Under the empty boundary, every line that might be a delimiter is one.
-            self.split(name, body, b"", Assumed::Text, depth)?;
+            self.split(name, body, b"", Assumed::Text, depth, seen)?;
         }
         ControlFlow::Continue(found)
     }
@@ -151,11 +164,12 @@ impl Walk<'_> {
         entity: &Entity<'_>,
         body: &[u8],
         depth: Depth,
+        seen: &mut SeenParts,
     ) -> ControlFlow<(), Found> {
         let assumed = if entity.lax.is_digest { Assumed::Message } else { Assumed::Text };
         let mut found = Found::None;
         for boundary in &entity.lax.boundaries {
-            if self.split(name, body, boundary, assumed, depth)? == Found::Parts {
+            if self.split(name, body, boundary, assumed, depth, seen)? == Found::Parts {
                 found = Found::Parts;
             }
         }
@@ -170,26 +184,32 @@ impl Walk<'_> {
         boundary: &[u8],
         assumed: Assumed,
         depth: Depth,
+        seen: &mut SeenParts,
     ) -> ControlFlow<(), Found> {
         self.count_walked(name, body.len())?;
-        let mut seen = Vec::new();
+        let mut pieces = 0_usize;
         let mut parts = mime::Parts::lax(body, boundary);
         for part in parts.by_ref() {
-            seen.push(part.as_ptr_range());
-            let name = name.inside_part(seen.len());
-            self.entity(&name, part, assumed, depth.in_message())?;
+            pieces = pieces.saturating_add(1);
+            if seen.insert((part.as_ptr_range(), assumed)) {
+                let name = name.inside_part(pieces);
+                self.entity(&name, part, assumed, depth.in_message())?;
+            }
+        }
+        if parts.has_lone_return() && !boundary.is_empty() {
+            self.obstacle(name, Obstacle::Ambiguous)?;
         }
         if parts.has_odd_delimiter() && !boundary.is_empty() {
             // To other readers these lines are content.
             self.count_walked(name, body.len())?;
             for part in mime::Parts::strict(body, boundary) {
-                if !seen.contains(&part.as_ptr_range()) {
+                if seen.insert((part.as_ptr_range(), assumed)) {
                     let name = name.inside("part by the letter");
                     self.entity(&name, part, assumed, depth.in_message())?;
                 }
             }
         }
-        ControlFlow::Continue(if seen.is_empty() { Found::None } else { Found::Parts })
+        ControlFlow::Continue(if pieces == 0 { Found::None } else { Found::Parts })
     }
 
     /// A part without parts of its own, once for each decoding that differs.
@@ -226,7 +246,9 @@ impl Walk<'_> {
         is_message: bool,
         depth: Depth,
     ) -> ControlFlow<()> {
-        if is_message {
+        // As a message, the fields of a body that is cut are among those of the reading that is not.
+        let is_known = lies_open && entity.is_cut;
+        if is_message && !is_known {
             self.entity(&name.inside("message"), decoded, Assumed::Text, depth.in_message())?;
             if lies_open && entity.is_plainly_message() {
                 return ControlFlow::Continue(());
@@ -238,10 +260,16 @@ impl Walk<'_> {
         } else {
             self.text(name, decoded, depth)?;
         }
+        if is_message || is_known {
+            return ControlFlow::Continue(());
+        }
         // A text, too: a program may go by the name of the file.
-        if is_message { ControlFlow::Continue(()) } else { self.perhaps_message(name, decoded, depth) }
+        self.perhaps_message(name, decoded, depth)
     }
 }
+
+/// Which octets of an entity have been walked as a part, and as what: the same ones under another reading are nothing new.
+type SeenParts = HashSet<(Range<*const u8>, Assumed)>;
 
 /// Whether a body had parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,6 +277,3 @@ enum Found {
     None,
     Parts,
 }
-
-/// Whose body is a message (RFC 2046 section 5.2.1, RFC 6532 section 3.7).
-const MESSAGE_TYPES: [&str; 3] = ["message/rfc822", "message/global", "message/news"];

@@ -68,6 +68,37 @@ fn a_signature_beside_what_it_signs_is_none() {
 }
 
 #[test]
+fn data_without_a_cover_or_with_a_digest_is_looked_into() {
+    let bare = ber(0x30, &[ber(6, DATA), ber(0xa0, &ber(4, &eicar()))].concat());
+    let content = typed(&ber(0xa0, &ber(0x24, &ber(4, &eicar()))));
+    let digested = cover(DIGESTED_DATA, &[ber(2, &[0]), typed(&[5, 0]), content, ber(4, &[7; 32])]);
+    for file in [bare, digested] {
+        let found = Found::of(&file);
+        assert!(found.has(&eicar()));
+        assert_eq!(found.obstacles, []);
+    }
+    assert_eq!(
+        Found::of(&ber(0x30, &[ber(6, DATA), ber(4, &eicar())].concat())).obstacles,
+        [Obstacle::Broken]
+    );
+}
+
+#[test]
+fn a_cover_of_an_unknown_kind_is_an_obstacle_and_other_files_in_der_are_not() {
+    let authenticated = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x02";
+    assert_eq!(Found::of(&cover(authenticated, &[ber(2, &[0])])).obstacles, [Obstacle::Broken]);
+    assert_eq!(Found::of(&cover(SIGNED_AND_ENVELOPED_DATA, &[])).obstacles, [Obstacle::Encrypted]);
+    // A key with its algorithm, a certificate, a file of keys.
+    let algorithm = ber(0x30, &ber(6, b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"));
+    let key = ber(0x30, &[algorithm.clone(), ber(3, &[0; 60])].concat());
+    let certificate = ber(0x30, &[ber(0x30, &ber(2, &[1])), algorithm, ber(3, &[0; 60])].concat());
+    let keys = ber(0x30, &[ber(2, &[3]), typed(&ber(0xa0, &ber(4, &[0x30, 0])))].concat());
+    for file in [key, certificate, keys, cover(&[0x2a, 3, 4], &[ber(2, &[0])])] {
+        assert_eq!(Found::of(&file).obstacles, []);
+    }
+}
+
+#[test]
 fn a_content_behind_an_algorithm_that_looks_like_one_is_decompressed() {
     let zlib = |octets: &[u8]| {
         let mut encoder = flate2::read::ZlibEncoder::new(octets, flate2::Compression::fast());

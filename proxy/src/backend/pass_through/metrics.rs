@@ -12,6 +12,7 @@ pub struct Metrics {
     connections: IntGaugeVec,
     connects: IntCounterVec,
     mails: IntCounterVec,
+    displaced: IntCounterVec,
     names: Arc<Mutex<HashSet<String>>>,
 }
 
@@ -25,6 +26,7 @@ pub(super) struct UpstreamMetrics {
     pub(super) mails_taken: IntCounter,
     pub(super) mails_refused: IntCounter,
     pub(super) mails_lost: IntCounter,
+    pub(super) displaced: IntCounter,
 }
 
 // === impl Metrics ===
@@ -53,12 +55,17 @@ impl Metrics {
                 opts("mails_total", "Bodies passed through: taken, refused, lost (no answer)."),
                 &["upstream", "result"],
             )?,
+            displaced: IntCounterVec::new(
+                opts("displaced_total", "Connections that were taken from strangers who said nothing."),
+                &["upstream"],
+            )?,
             names: Arc::default(),
         };
         registry.register(Box::new(metrics.up.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.connects.clone()))?;
         registry.register(Box::new(metrics.mails.clone()))?;
+        registry.register(Box::new(metrics.displaced.clone()))?;
         Ok(metrics)
     }
 
@@ -74,6 +81,7 @@ impl Metrics {
             mails_taken: mails("taken"),
             mails_refused: mails("refused"),
             mails_lost: mails("lost"),
+            displaced: self.displaced.with_label_values(&[name]),
         }
     }
 

@@ -14,6 +14,7 @@ mod identity;
 mod inspection;
 mod metrics;
 mod passage;
+mod places;
 mod proxy_header;
 mod road;
 mod upstream;

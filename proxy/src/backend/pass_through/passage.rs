@@ -2,6 +2,7 @@
 
 mod sender;
 mod servers;
+mod silence;
 
 use std::sync::Arc;
 
@@ -14,8 +15,9 @@ use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use gatepost_smtp::wire::reply_parse::{ReplyClass, ServerReply};
 
 use super::inspection::{Findings, Inspection};
+use super::places::Aside;
 use super::road::Road;
-use super::upstream::{Link, Upstream};
+use super::upstream::{Link, Room, Upstream, Whom};
 use sender::Sender;
 pub(crate) use servers::Login;
 
@@ -27,12 +29,18 @@ pub(crate) struct Passage {
     /// As it is now, where a server behind is told of it.
     client: Option<Box<Represented>>,
     link: Option<Link>,
+    /// The same, while the client is waited for and somebody else may need it more.
+    aside: Option<Aside>,
+    /// Whether nothing is known of the client but his address.
+    is_stranger: bool,
     /// Of the body that comes in.
     inspection: Option<Box<Inspection>>,
     findings: Findings,
     /// Whether the client's transaction is the one behind. One that the client has given up stays open there until the
     /// session behind is used again.
     is_in_mail: bool,
+    /// Whether there may be more of a body.
+    is_in_body: bool,
     sender: Sender,
     /// Whether the connection was lost within the transaction.
     is_lost: bool,
@@ -70,12 +78,15 @@ impl Passage {
             road,
             client: None,
             link: None,
+            aside: None,
+            is_stranger: true,
             is_bound: false,
             met: None,
             login: Attempt { steps: 0, was_bound: false },
             inspection: None,
             findings: Findings { verdict: None, stripped: None },
             is_in_mail: false,
+            is_in_body: false,
             sender: Sender::Told,
             is_lost: false,
         }
@@ -192,6 +203,7 @@ impl Passage {
                 None => link.live.put(&line),
             }
         }
+        self.is_in_body = true;
         Answer::Accepted
     }
 
@@ -239,6 +251,7 @@ impl Passage {
 
     /// The body is whole: the server's reply is ours.
     pub(crate) async fn commit(&mut self) -> Answer {
+        self.is_in_body = false;
         if let Some(inspection) = self.inspection.take()
             && let Err(answer) = Box::pin(self.pass_on(*inspection)).await
         {
@@ -290,6 +303,7 @@ impl Passage {
     pub(crate) fn rest(&mut self) {
         self.inspection = None;
         self.is_in_mail = false;
+        self.is_in_body = false;
         self.sender = Sender::Told;
         if let Some(link) = self.link.take() {
             if !self.is_bound && !link.is_told() {
@@ -303,6 +317,7 @@ impl Passage {
     /// The session behind between two mails: the one that is there, or where none is bound to the client a new one.
     async fn usable_link(&mut self) -> Result<&mut Link, Answer> {
         let (client, is_bound) = (self.client.as_deref(), self.is_bound);
+        let whom = Whom { client, is_stranger: self.is_stranger };
         if let Some(link) = self.link.take_if(|link| !link.speaks_for(client, is_bound)) {
             // Whatever was said there was said by somebody else.
             link.leave();
@@ -318,12 +333,12 @@ impl Passage {
                 return Err(Answer::Refused(Refusal::BehindLost));
             }
             let met = match self.met.as_ref().filter(|met| met.is_up()) {
-                Some(met) => met.link(self.client.as_deref()).await.ok(),
+                Some(met) => met.link(whom, Room::Left).await.ok(),
                 None => None,
             };
             self.link = Some(match met {
                 Some(link) => link,
-                None => self.road.link(self.client.as_deref()).await?,
+                None => self.road.link(whom).await?,
             });
         }
         self.link.as_mut().ok_or(Answer::Refused(Refusal::BehindLost))
@@ -356,6 +371,7 @@ impl Passage {
 
 impl BodySink for Passage {
     fn put(&mut self, octets: &[u8]) {
+        self.take_up();
         match (&mut self.link, &mut self.inspection) {
             (Some(link), Some(inspection)) => inspection.put(octets, &mut link.live),
             (Some(link), None) => link.live.put(octets),
@@ -372,6 +388,7 @@ impl BodySink for Passage {
 
 impl Drop for Passage {
     fn drop(&mut self) {
+        self.take_up();
         match self.link.take() {
             Some(link) if self.is_bound || link.is_told() => link.leave(),
             Some(link) => link.release(),

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use gatepost_core::delivery::route::DomainPattern;
 use gatepost_core::directory::Directory;
-use gatepost_smtp::client::{Capabilities, Represented};
+use gatepost_smtp::client::Capabilities;
 use gatepost_smtp::server::{Answer, Refusal, Right, Rights};
 use gatepost_smtp::wire::path::{ForwardPath, ReversePath};
 use gatepost_smtp::wire::reply_parse::ReplyClass;
 
 use super::choice::{Candidate, Turns, choose};
-use super::upstream::{Link, NoLink, Upstream};
+use super::upstream::{Link, NoLink, Room, Upstream, Whom};
 use super::{Inspectors, ListenerSettings, Settings};
 
 /// What all passages of a listener share.
@@ -103,15 +103,17 @@ impl Road {
         self.upstreams.iter().any(|upstream| upstream.identity().is_told())
     }
 
-    /// A connection for a transaction that has not begun: to the next server, or to another where it has none.
+    /// A connection for a transaction that has not begun: to the next server, or to another where it has none. Where none has one
+    /// left, a stranger makes room.
     ///
     /// # Errors
     /// No server has one, or one has turned this client away: for good, so that no other is asked, or all that answer.
-    pub(super) async fn link(&self, client: Option<&Represented>) -> Result<Link, Answer> {
+    pub(super) async fn link(&self, whom: Whom<'_>) -> Result<Link, Answer> {
         let turn = self.turns.next();
         let mut turned_away = None;
         // More servers than the mask has bits are not asked; nobody has them.
-        let mut tried = 0_u64;
+        let (mut tried, mut busy) = (0_u64, 0_u64);
+        let mut room = Room::Left;
         let bit = |index: usize| 1_u64.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
         loop {
             let candidates =
@@ -123,15 +125,22 @@ impl Road {
             let Some((index, upstream)) =
                 choose(&candidates, turn).and_then(|index| Some((index, self.upstreams.get(index)?)))
             else {
+                if room == Room::Left && busy != 0 {
+                    (room, tried) = (Room::Made, !busy);
+                    continue;
+                }
                 return Err(turned_away.map_or(Answer::Refused(Refusal::BehindUnavailable), Answer::Said));
             };
-            match upstream.link(client).await {
+            match upstream.link(whom, room).await {
                 Ok(link) => return Ok(link),
                 Err(NoLink::TurnedAway(said)) if said.class() == ReplyClass::Permanent => {
                     return Err(Answer::Said(said));
                 }
                 Err(NoLink::TurnedAway(said)) => turned_away = Some(said),
                 Err(error) => {
+                    if matches!(error, NoLink::Busy) {
+                        busy |= bit(index);
+                    }
                     tracing::debug!(upstream = upstream.name(), %error, "asking another server behind");
                 }
             }

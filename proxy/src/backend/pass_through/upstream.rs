@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use gatepost_core::delivery::hop::{Connection, Courier, HopFailure, Live, NextHop};
 use gatepost_smtp::client::{Capabilities, Failure, Represented};
 use gatepost_smtp::wire::reply_parse::ServerReply;
-use prometheus::IntGauge;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::metrics::{Metrics, UpstreamMetrics};
+use super::places::{Aside, Place, Places, Share};
 use super::{ClientIdentity, Settings, UpstreamSettings};
 
 /// A server.
@@ -25,8 +25,8 @@ pub(super) struct Upstream {
     idle_time: Duration,
     /// Connections at a time.
     connections_max: usize,
-    /// Those that there are, with the ones of sessions that began before a reload.
-    taken: Arc<AtomicUsize>,
+    /// Those that there are.
+    places: Arc<Places>,
     /// The youngest last.
     idle: Mutex<Vec<Idle>>,
     offered: Mutex<Option<Capabilities>>,
@@ -47,20 +47,34 @@ pub(super) struct Link {
     pub(super) live: Box<Live>,
     upstream: Arc<Upstream>,
     place: Place,
+    /// Where it is a stranger's.
+    share: Option<Share>,
     /// What the server was told of the client: then it is this client's alone.
     told: Option<Box<Represented>>,
 }
 
-/// One of the connections that a server may have; counted as long as it is there.
-struct Place {
-    taken: Arc<AtomicUsize>,
-    connections: IntGauge,
+/// For whom there is to be a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whom<'a> {
+    /// What a server behind is told of him, where it is told.
+    pub(super) client: Option<&'a Represented>,
+    /// Whether nothing is known of him but his address.
+    pub(super) is_stranger: bool,
+}
+
+/// Where a connection may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It is there, or there is a place for it.
+    Left,
+    /// A stranger may have to make room for it.
+    Made,
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoLink {
-    /// It has as many as it may.
+    /// It has as many as it may, or as are for strangers.
     #[error("all of its connections are taken")]
     Busy,
     /// It does not want this client: what it has said instead of greeting him.
@@ -93,7 +107,7 @@ impl Upstream {
             courier: settings.courier.clone(),
             idle_time: settings.idle_time,
             connections_max: written.connections,
-            taken: before.map(|before| Arc::clone(&before.taken)).unwrap_or_default(),
+            places: before.map(|before| Arc::clone(&before.places)).unwrap_or_default(),
             idle: Mutex::default(),
             offered: Mutex::new(before.and_then(Self::offered)),
             is_up: AtomicBool::new(before.is_none_or(Self::is_up)),
@@ -135,20 +149,50 @@ impl Upstream {
     ///
     /// # Errors
     /// See `NoLink`.
-    pub(super) async fn link(self: &Arc<Self>, client: Option<&Represented>) -> Result<Link, NoLink> {
+    pub(super) async fn link(self: &Arc<Self>, whom: Whom<'_>, room: Room) -> Result<Link, NoLink> {
+        let mut freed = None;
+        let share = match whom.is_stranger {
+            false => None,
+            true => match self.places.take_share(self.connections_max) {
+                Some(share) => Some(share),
+                None => {
+                    let (place, share) = self.displace(room).await?;
+                    freed = Some(place);
+                    share
+                }
+            },
+        };
         while let Some(Idle { mut live, place, since }) = self.take_idle() {
             let is_fresh = since.elapsed() < self.idle_time;
             if is_fresh && live.is_usable().await && live.clear().await.is_ok() {
-                return Ok(Link::new(live, self, place, None));
+                return Ok(Link::new(live, self, place, share, None));
             }
         }
-        let place = Place::take(&self.taken, self.connections_max, &self.metrics.connections);
-        let place = place.ok_or(NoLink::Busy)?;
-        let Some(client) = client.filter(|_| self.identity.is_told()) else {
-            return Ok(Link::new(self.connect().await?, self, place, None));
+        let place = match freed.or_else(|| self.places.take(self.connections_max, &self.metrics.connections))
+        {
+            Some(place) => place,
+            None => self.displace(room).await?.0,
+        };
+        let Some(client) = whom.client.filter(|_| self.identity.is_told()) else {
+            return Ok(Link::new(self.connect().await?, self, place, share, None));
         };
         let live = self.connect_for(client).await?;
-        Ok(Link::new(live, self, place, Some(Box::new(client.clone()))))
+        Ok(Link::new(live, self, place, share, Some(Box::new(client.clone()))))
+    }
+
+    /// Closes the connection of the stranger whose silence has lasted longest, for what he has of the connections.
+    async fn displace(&self, room: Room) -> Result<(Place, Option<Share>), NoLink> {
+        let link = match room {
+            Room::Left => None,
+            Room::Made => self.places.displace(),
+        };
+        let Link { live, place, share, .. } = link.ok_or(NoLink::Busy)?;
+        self.metrics.displaced.inc();
+        tracing::debug!(upstream = self.name(), "a stranger who says nothing makes room");
+        if live.is_between_mails() {
+            Box::pin(live.quit()).await;
+        }
+        Ok((place, share))
     }
 
     /// Asks whether it is there and what it offers, and closes connections that were kept for long enough.
@@ -261,8 +305,29 @@ impl fmt::Debug for Upstream {
 // === impl Link ===
 
 impl Link {
-    fn new(live: Box<Live>, upstream: &Arc<Upstream>, place: Place, told: Option<Box<Represented>>) -> Self {
-        Self { live, upstream: Arc::clone(upstream), place, told }
+    fn new(
+        live: Box<Live>,
+        upstream: &Arc<Upstream>,
+        place: Place,
+        share: Option<Share>,
+        told: Option<Box<Represented>>,
+    ) -> Self {
+        Self { live, upstream: Arc::clone(upstream), place, share, told }
+    }
+
+    /// Whether it counts as a stranger's.
+    pub(super) const fn is_of_stranger(&self) -> bool {
+        self.share.is_some()
+    }
+
+    /// Whose it is has come to be known.
+    pub(super) fn set_known(&mut self) {
+        self.share = None;
+    }
+
+    /// Until its client is heard of again. Others find it there who have none.
+    pub(super) fn lay_aside(self) -> Aside {
+        Arc::clone(&self.upstream.places).lay_aside(self)
     }
 
     pub(super) const fn upstream(&self) -> &Arc<Upstream> {
@@ -297,25 +362,6 @@ impl Link {
         if live.is_between_mails() {
             leave(live, place);
         }
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    /// `None` where all are taken.
-    fn take(taken: &Arc<AtomicUsize>, places: usize, connections: &IntGauge) -> Option<Self> {
-        let one_more = |taken: usize| (taken < places).then(|| taken.saturating_add(1));
-        taken.try_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
-        connections.inc();
-        Some(Self { taken: Arc::clone(taken), connections: connections.clone() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(1, Ordering::AcqRel);
-        self.connections.dec();
     }
 }
 

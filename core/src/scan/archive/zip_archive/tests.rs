@@ -246,6 +246,8 @@ fn entries_of_other_methods_are_unpacked_by_the_same_means_as_files() {
     }
 }
 
+mod hidden;
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

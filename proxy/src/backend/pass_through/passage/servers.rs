@@ -99,6 +99,7 @@ impl Passage {
     /// The client has given up in the middle. The session behind goes with it: the next attempt is to know nothing of this one.
     pub(crate) fn forget_login(&mut self) {
         self.link = None;
+        self.aside = None;
         self.is_bound = false;
     }
 
